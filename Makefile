@@ -1,0 +1,65 @@
+# gpt2: text generation inside PostgreSQL.  `make help` lists the targets.
+
+EXTENSION = gpt2
+MODULE_big = gpt2
+DATA = $(wildcard sql/gpt2--*.sql)
+
+PG_SOURCES = $(wildcard src/*.c)
+# The wire format is the one part of the engine that the library shares.
+OBJS = $(PG_SOURCES:.c=.o) src/engine/protocol.o
+PG_CPPFLAGS = -I$(CURDIR)/src
+PG_CFLAGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
+	-Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-cast-function-type $(WERROR)
+# LLVM bitcode is of no use for functions that wait for another process.
+with_llvm = no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+EXTRA_CLEAN = build
+
+all: build/gpt2_engine
+
+include $(PGXS)
+override with_llvm = no
+
+include engine.mk
+include test.mk
+
+install: install-engine install-demo-model
+uninstall: uninstall-engine uninstall-demo-model
+
+.PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo setup
+
+install-engine: build/gpt2_engine
+	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
+	$(INSTALL_PROGRAM) build/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+
+uninstall-engine:
+	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+
+DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
+	vocab.json merges.txt model.safetensors
+modeldir = $(DESTDIR)$(datadir)/gpt2/models/demo
+
+install-demo-model:
+	$(MKDIR_P) '$(modeldir)'
+	for f in $(DEMO_FILES); do \
+	  if [ -f models/demo/$$f ]; then $(INSTALL_DATA) models/demo/$$f '$(modeldir)/' || exit 1; fi; \
+	done
+
+uninstall-demo-model:
+	rm -rf '$(DESTDIR)$(datadir)/gpt2/models/demo'
+
+setup:                  ## install the Debian/Ubuntu packages that are missing
+	scripts/setup.sh
+
+demo:                   ## a private server with 200 tickets summarized by the demo model
+	scripts/demo.sh
+
+help:                   ## this list
+	@printf '%-16s %s\n' all 'build gpt2.so and gpt2_engine'
+	@printf '%-16s %s\n' install 'install them, the SQL scripts and the demo model'
+	@printf '%-16s %s\n' clean 'remove what was built'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | \
+	  while IFS="$$(printf '\t')" read -r t h; do printf '%-16s %s\n' "$$t" "$$h"; done

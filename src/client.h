@@ -1,0 +1,43 @@
+/*
+ * client.h: a backend's connection to the engine.
+ *
+ * One connection per backend, opened by the first request (which starts supervisor and engine when
+ * they are not there) and kept until the backend exits.  Requests are sent without waiting for
+ * one another; each is a Gpt2Request until it is released.
+ *
+ * A request belongs to the resource owner that was current when it was made: the end of a portal,
+ * a transaction or a subtransaction cancels what is still in flight and frees it.  Its payload is
+ * kept until it is answered, so that it can be sent again to a restarted engine.
+ */
+#ifndef GPT2_CLIENT_H
+#define GPT2_CLIENT_H
+
+#include "engine/protocol.h"
+
+typedef struct Gpt2Request Gpt2Request;
+
+/* A writer that grows in the current memory context; free w.data with pfree. */
+extern g2_writer gpt2_writer(void);
+
+/* Queues a request with this payload (copied) and returns at once; what is queued leaves with the
+ * next wait or flush, so that requests made together travel in one send. */
+extern Gpt2Request *gpt2_request(g2_message type, const g2_writer *payload);
+extern void gpt2_requests_flush(void);
+
+/* Waits until the request is answered.  Interruptible; raises 58000 when the engine died twice
+ * under it or does not come back.  Notices of the engine are raised as they come. */
+extern void gpt2_request_wait(Gpt2Request *request);
+
+/* True when it is answered already (reads what has arrived; never waits). */
+extern bool gpt2_request_ready(Gpt2Request *request);
+
+/* After wait: the payload of its answer, valid until release.  An ERROR answer is raised here
+ * with its SQLSTATE, message, detail and hint; another type than expected is an internal error. */
+extern const char *gpt2_request_result(Gpt2Request *request, g2_message expected, size_t *len);
+
+extern void gpt2_request_release(Gpt2Request *request);
+
+/* Is an engine there?  Never starts one: true and (connected) or false. */
+extern bool gpt2_engine_running(void);
+
+#endif							/* GPT2_CLIENT_H */

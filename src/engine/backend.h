@@ -1,0 +1,168 @@
+/*
+ * backend.h: the table of functions that a device implements (CPU: cpu_backend.c; CUDA: a shared
+ * object of its own).  The scheduler speaks to devices through nothing else.
+ *
+ * Threads: all functions are called by one thread, the scheduler's, and none of them waits.  Work
+ * runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given to open.
+ *
+ * Order: kv_copy, kv_zero and slot_set take effect after every plan submitted before them and
+ * before the next one submitted after them.
+ *
+ * Memory: the arrays of a plan and of its result belong to the caller and stay untouched until
+ * the result is taken.  At most G2_MAX_PLANS plans are in flight; they run and end in order.
+ *
+ * KV cache: per model, blocks of G2_BLOCK positions, block i of a sequence holding positions
+ * 32i .. 32i+31.  Which blocks belong to whom is the caller's business (kv.c).
+ *
+ * Exactness: what a row yields does not depend on the other rows of its plan, on how a prompt is
+ * cut into plans, on the number of steps per plan or on the number of threads.
+ */
+#ifndef G2_BACKEND_H
+#define G2_BACKEND_H
+
+#include "util.h"
+#include "weights.h"
+
+#define G2_BACKEND_VERSION 1
+#define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
+#define G2_MAX_PLANS 2
+#define G2_MAX_STEPS 64			/* steps of one plan */
+
+#define G2_TOKEN_PREVIOUS (UINT32_MAX - 1)	/* plan.token: what the row's slot sampled last */
+#define G2_TOKEN_NONE UINT32_MAX	/* result: the slot had ended before this step */
+
+/* What an output shall give (g2_output.want, bits). */
+enum
+{
+	G2_WANT_TOKEN = 1,			/* sample with the slot's parameters and advance the slot */
+	G2_WANT_LOGPROB = 2,		/* natural log of the model's own probability (no temperature, no
+								 * penalty) of the sampled token, or of target without TOKEN */
+	G2_WANT_TOP = 4,			/* the n_top best (logit descending, id ascending) with logprobs */
+	G2_WANT_LOGITS = 8,			/* all n_vocab logits */
+	G2_WANT_NORM = 16			/* the final norm's output, n_embd values */
+};
+
+/* Sampler parameters of a slot; ranges are checked by request.c. */
+typedef struct g2_sampling
+{
+	float		temperature;	/* 0 = greedy */
+	uint32_t	top_k;			/* 0 = off */
+	float		top_p;			/* 1 = off */
+	float		min_p;			/* 0 = off */
+	float		repetition_penalty;	/* 1 = off; over prompt and answer */
+	uint64_t	seed;
+	uint32_t	sequence;		/* index in its group: second word of the Philox counter */
+} g2_sampling;
+
+typedef struct g2_slot_state
+{
+	g2_sampling sampling;
+	uint32_t	next_index;		/* index of the next new token, from 0 */
+	uint32_t	end_token;		/* sampling it ends the slot; G2_TOKEN_NONE = none */
+	const uint32_t *history;	/* prompt and answer so far; copied */
+	uint32_t	n_history;
+} g2_slot_state;
+
+/* Rows of one sequence in a plan: contiguous, positions ascending without a gap. */
+typedef struct g2_plan_sequence
+{
+	uint32_t	slot;			/* for G2_TOKEN_PREVIOUS; G2_TOKEN_NONE where not needed */
+	uint32_t	first_row;
+	uint32_t	n_rows;
+	const uint32_t *blocks;		/* block table from position 0, for every position that this plan
+								 * may read or write, all its steps included */
+} g2_plan_sequence;
+
+typedef struct g2_output
+{
+	uint32_t	row;			/* several outputs may share a row (n sequences, one prompt) */
+	uint32_t	slot;			/* with G2_WANT_TOKEN */
+	uint32_t	want;			/* G2_WANT_... */
+	uint32_t	target;			/* with LOGPROB and without TOKEN: the id whose logprob it is */
+} g2_output;
+
+typedef struct g2_backend_model g2_backend_model;
+typedef struct g2_backend g2_backend;
+
+/*
+ * One visit of the device.  n_steps > 1 is allowed only where every sequence has one row and one
+ * output (output i on the row of sequence i, with TOKEN): step s + 1 feeds each slot's sampled
+ * token at the next position; a slot that sampled its end token rests for the remaining steps.
+ */
+typedef struct g2_plan
+{
+	g2_backend_model *model;
+	uint32_t	n_steps;
+	uint32_t	n_rows;
+	const uint32_t *token;		/* [n_rows] id < n_vocab, or G2_TOKEN_PREVIOUS */
+	const uint32_t *position;	/* [n_rows] */
+	uint32_t	n_sequences;
+	const g2_plan_sequence *sequences;
+	uint32_t	n_outputs;
+	const g2_output *outputs;
+	uint32_t	n_top;			/* candidates per output that wants TOP */
+} g2_plan;
+
+/* Arrays are the caller's; one that no output wants may be NULL.  Index [step][output]. */
+typedef struct g2_result
+{
+	uint32_t   *token;			/* [n_steps][n_outputs]; G2_TOKEN_NONE: rested */
+	double	   *logprob;		/* [n_steps][n_outputs] */
+	uint8_t    *ended;			/* [n_steps][n_outputs] 1 = this token is the slot's end token */
+	uint32_t   *top_token;		/* [n_outputs][n_top], one step only */
+	double	   *top_logprob;	/* [n_outputs][n_top] */
+	float	   *logits;			/* [n_outputs][n_vocab], one step only */
+	float	   *norm;			/* [n_outputs][n_embd], one step only */
+	int64_t		busy_us;		/* time that the device worked on the plan */
+	void	   *user;			/* the caller's own */
+} g2_result;
+
+typedef struct g2_backend_options
+{
+	uint32_t	threads;		/* compute threads, >= 1 */
+	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
+	const char *isa;			/* CPU: "auto", "portable", "avx2", "avx512" */
+} g2_backend_options;
+
+typedef struct g2_backend_api
+{
+	uint32_t	version;		/* G2_BACKEND_VERSION */
+	const char *name;			/* "cpu", "cuda" */
+
+	/* event_fd is an eventfd of the caller's, which stays open until after close. */
+	bool		(*open) (const g2_backend_options *options, int event_fd, g2_backend **out,
+						 g2_error *err);
+	/* Waits for plans in flight, then frees everything. */
+	void		(*close) (g2_backend *backend);
+	/* Short name of what it runs on ("avx2", "sm90"), and the arithmetic identity of a format. */
+	const char *(*isa) (const g2_backend *backend);
+	const char *(*arithmetic) (const g2_backend *backend, g2_format format);
+
+	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
+	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,
+							   g2_backend_model **out, g2_error *err);
+	/* Only with none of the model's plans in flight. */
+	void		(*model_unload) (g2_backend *backend, g2_backend_model *model);
+
+	/* Bytes of one KV block of the model; then memory for n_blocks of them (once per model;
+	 * address space only, touched as blocks are used). */
+	size_t		(*kv_block_bytes) (const g2_backend_model *model);
+	bool		(*kv_reserve) (g2_backend_model *model, uint32_t n_blocks, g2_error *err);
+	bool		(*kv_copy) (g2_backend_model *model, uint32_t to, uint32_t from, g2_error *err);
+	bool		(*kv_zero) (g2_backend_model *model, const uint32_t *blocks, uint32_t n,
+							g2_error *err);
+
+	bool		(*slot_set) (g2_backend *backend, uint32_t slot, const g2_slot_state *state,
+							 g2_error *err);
+
+	/* Refuses (XX000) a plan that breaks a rule above; returns at once. */
+	bool		(*step_submit) (g2_backend *backend, const g2_plan *plan, g2_result *result,
+								g2_error *err);
+	/* The oldest plan's result when it has ended, NULL when none has yet.  *failed is set (with
+	 * *err) when that plan failed: its outputs mean nothing. */
+	g2_result  *(*step_result) (g2_backend *backend, bool *failed, g2_error *err);
+} g2_backend_api;
+
+extern const g2_backend_api g2_cpu_backend;
+
+#endif							/* G2_BACKEND_H */

@@ -1,0 +1,106 @@
+/*
+ * model.h: models on disk.  A folder as Hugging Face lays it out is checked, converted once into
+ * a packed file, and the packed file is mapped.
+ *
+ * Files: folder.c (names, search, errors about a folder, description), config.c (config.json ->
+ * g2_arch), safetensors.c, pack_write.c, pack_open.c.  Everything here may take long and runs on a
+ * helper thread of the engine; nothing is shared between threads.
+ */
+#ifndef G2_MODEL_H
+#define G2_MODEL_H
+
+#include <stdatomic.h>
+
+#include "tokenizer.h"
+#include "weights.h"
+
+#define G2_MAX_NAME 255			/* bytes of a model's name: a directory entry */
+#define G2_MAX_WARNINGS 8
+
+/* Where models and packs live; strings belong to the caller. */
+typedef struct g2_model_paths
+{
+	const char *const *directories;	/* searched in order */
+	uint32_t	n_directories;
+	const char *pack_directory;	/* made when missing (0700) */
+	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this on the file
+								 * system, except for packs below 64 MB (twice their size) */
+} g2_model_paths;
+
+/* What a folder says about itself, without weights. */
+typedef struct g2_description
+{
+	g2_arch		arch;
+	char		architecture[64];	/* "gpt2" */
+	char		tokenizer[32];	/* "gpt2-bpe", "none" */
+	uint64_t	parameters;		/* from the arch */
+	uint32_t	end_token;		/* G2_NO_TOKEN = none */
+	uint32_t	start_token;
+	char	   *tasks;			/* contents of gpt2.json, checked; NULL without one */
+	uint32_t	n_warnings;
+	char		warning[G2_MAX_WARNINGS][256];
+} g2_description;
+
+/* 42602 for a name that is empty, too long, starts with a dot, or holds a slash, "..", NUL or a
+ * control character. */
+extern bool g2_model_name_check(const char *name, size_t len, g2_error *err);
+
+/* The folder of that name in the first directory that has it; *path is g2_free'd by the caller.
+ * 42704 with the directories searched and (hint) the names there; an all-digit name has the hint
+ * to write n => 5; a name that is a file or a link: 42501. */
+extern bool g2_model_find(const g2_model_paths *paths, const char *name, char **path,
+						  g2_error *err);
+
+/* Calls fn for each folder that holds a config.json, first directory first, a name once. */
+typedef void (*g2_model_list_fn) (void *arg, const char *name, const char *path);
+extern bool g2_model_list(const g2_model_paths *paths, g2_model_list_fn fn, void *arg,
+						  g2_error *err);
+
+/* Reads config.json, the tokenizer's files, generation_config.json, tokenizer_config.json,
+ * special_tokens_map.json and gpt2.json.  The tokenizer's block is appended to tokenizer_blob
+ * (nothing when the folder has no tokenizer files).  Rules for end and start token: sql-api. */
+extern bool g2_model_describe(const char *path, g2_description *description,
+							  g2_buf *tokenizer_blob, g2_error *err);
+extern void g2_description_free(g2_description *description);
+
+/* Progress of packing in bytes read of bytes in all; may be NULL. */
+typedef struct g2_progress
+{
+	_Atomic uint64_t done;
+	_Atomic uint64_t total;
+} g2_progress;
+
+/* An opened pack. */
+typedef struct g2_pack
+{
+	g2_weights	weights;
+	g2_description description;
+	g2_tokenizer *tokenizer;	/* NULL: the model has none */
+	char		content_hash[65];	/* SHA-256 over the source's files, hex */
+	uint64_t	bytes;			/* size of the packed file */
+	char	   *path;			/* of the packed file */
+	void	   *map;
+	size_t		map_size;
+} g2_pack;
+
+/*
+ * Opens the model's pack in the given format; packs the folder first when there is none, when its
+ * format version, arithmetic version or layout is unknown, or when a source file's size, mtime or
+ * inode has changed.  The pack is written to a temporary name, fsynced, renamed; packs of the same
+ * model whose source has changed are removed.  *cancel ends packing soon with 57014.
+ * A pack with a damaged header is packed again, never trusted (header checksum, sizes, offsets).
+ */
+extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
+						 g2_progress *progress, const atomic_bool *cancel, g2_pack **out,
+						 g2_error *err);
+extern void g2_pack_close(g2_pack *pack);
+
+/* True when opening would have to pack first; *bytes = what packing will write. */
+extern bool g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
+							uint64_t *bytes);
+
+/* The name of a format ("f32"), and back; false for an unknown name. */
+extern const char *g2_format_name(g2_format format);
+extern bool g2_format_from_name(const char *name, g2_format *format);
+
+#endif							/* G2_MODEL_H */

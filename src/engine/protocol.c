@@ -1,0 +1,624 @@
+/*
+ * protocol.c: writing and reading the payloads of protocol.h.  Plain C, compiled into both the
+ * engine and the PostgreSQL library; allocates through the writer's grow function only.
+ */
+#include "protocol.h"
+
+#include <string.h>
+
+/* ---- primitives ---- */
+
+static bool
+reserve(g2_writer *w, size_t more)
+{
+	size_t		need,
+				cap = w->cap ? w->cap : 512;
+	void	   *data;
+
+	if (w->failed || __builtin_add_overflow(w->len, more, &need))
+	{
+		w->failed = true;
+		return false;
+	}
+	if (need <= w->cap)
+		return true;
+	while (cap < need)
+		if (__builtin_mul_overflow(cap, (size_t) 2, &cap))
+			cap = need;
+	data = w->grow(w->data, cap);
+	if (!data)
+	{
+		w->failed = true;
+		return false;
+	}
+	w->data = data;
+	w->cap = cap;
+	return true;
+}
+
+void
+g2_put(g2_writer *w, const void *p, size_t n)
+{
+	if (!reserve(w, n))
+		return;
+	if (n > 0)
+		memcpy(w->data + w->len, p, n);
+	w->len += n;
+}
+
+void
+g2_put_u8(g2_writer *w, uint8_t v)
+{
+	g2_put(w, &v, sizeof v);
+}
+
+void
+g2_put_u32(g2_writer *w, uint32_t v)
+{
+	g2_put(w, &v, sizeof v);
+}
+
+void
+g2_put_u64(g2_writer *w, uint64_t v)
+{
+	g2_put(w, &v, sizeof v);
+}
+
+void
+g2_put_f64(g2_writer *w, double v)
+{
+	g2_put(w, &v, sizeof v);
+}
+
+void
+g2_put_span(g2_writer *w, g2_span s)
+{
+	g2_put_u32(w, s.len);
+	g2_put(w, s.data, s.len);
+}
+
+void
+g2_put_string(g2_writer *w, const char *s)
+{
+	g2_put_span(w, g2_span_of(s));
+}
+
+g2_span
+g2_span_of(const char *s)
+{
+	g2_span		span = {s ? s : "", s ? (uint32_t) strlen(s) : 0};
+
+	return span;
+}
+
+g2_reader
+g2_read(const void *payload, size_t len)
+{
+	g2_reader	r = {payload, len ? (const char *) payload + len : payload, false};
+
+	return r;
+}
+
+/* A number that is cut short is a malformed payload; one that is absent reads as zero. */
+static void
+get(g2_reader *r, void *to, size_t n)
+{
+	size_t		left = (size_t) (r->end - r->at);
+
+	memset(to, 0, n);
+	if (left == 0)
+		return;
+	if (left < n)
+	{
+		r->failed = true;
+		r->at = r->end;
+		return;
+	}
+	memcpy(to, r->at, n);
+	r->at += n;
+}
+
+uint8_t
+g2_get_u8(g2_reader *r)
+{
+	uint8_t		v;
+
+	get(r, &v, sizeof v);
+	return v;
+}
+
+uint32_t
+g2_get_u32(g2_reader *r)
+{
+	uint32_t	v;
+
+	get(r, &v, sizeof v);
+	return v;
+}
+
+uint64_t
+g2_get_u64(g2_reader *r)
+{
+	uint64_t	v;
+
+	get(r, &v, sizeof v);
+	return v;
+}
+
+double
+g2_get_f64(g2_reader *r)
+{
+	double		v;
+
+	get(r, &v, sizeof v);
+	return v;
+}
+
+g2_span
+g2_get_span(g2_reader *r)
+{
+	g2_span		s = {"", g2_get_u32(r)};
+
+	if (s.len > (size_t) (r->end - r->at))
+	{
+		r->failed = true;
+		r->at = r->end;
+		s.len = 0;
+	}
+	if (s.len > 0)
+	{
+		s.data = r->at;
+		r->at += s.len;
+	}
+	return s;
+}
+
+/* count u32 values, as bytes (payloads are not aligned). */
+static const char *
+get_ids(g2_reader *r, uint32_t count)
+{
+	const char *ids = r->at;
+
+	if (count > (size_t) (r->end - r->at) / sizeof(uint32_t))
+	{
+		r->failed = true;
+		r->at = r->end;
+		return NULL;
+	}
+	r->at += (size_t) count * sizeof(uint32_t);
+	return ids;
+}
+
+size_t
+g2_frame_begin(g2_writer *w, g2_message type, uint64_t id)
+{
+	g2_frame	frame = {0, (uint16_t) type, 0, id};
+	size_t		begin = w->len;
+
+	g2_put(w, &frame, sizeof frame);
+	return begin;
+}
+
+bool
+g2_frame_end(g2_writer *w, size_t begin)
+{
+	size_t		payload;
+	uint32_t	length;
+
+	if (w->failed)
+		return false;
+	payload = w->len - begin - sizeof(g2_frame);
+	if (payload > G2_MAX_PAYLOAD)
+	{
+		w->len = begin;
+		return false;
+	}
+	length = (uint32_t) payload;
+	memcpy(w->data + begin + offsetof(g2_frame, length), &length, sizeof length);
+	return true;
+}
+
+/* ---- handshake ---- */
+
+void
+g2_hello_encode(g2_writer *w, const g2_hello *m)
+{
+	g2_put_u32(w, m->magic);
+	g2_put_u32(w, m->major);
+	g2_put_u32(w, m->minor);
+	g2_put_u32(w, m->pid);
+	g2_put_u32(w, m->database);
+	g2_put_u32(w, m->session_user);
+	g2_put_span(w, m->library_version);
+}
+
+bool
+g2_hello_decode(const void *p, size_t n, g2_hello *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->magic = g2_get_u32(&r);
+	m->major = g2_get_u32(&r);
+	m->minor = g2_get_u32(&r);
+	m->pid = g2_get_u32(&r);
+	m->database = g2_get_u32(&r);
+	m->session_user = g2_get_u32(&r);
+	m->library_version = g2_get_span(&r);
+	return !r.failed;
+}
+
+void
+g2_welcome_encode(g2_writer *w, const g2_welcome *m)
+{
+	g2_put_u32(w, m->major);
+	g2_put_u32(w, m->minor);
+	g2_put_u32(w, m->pid);
+	g2_put_span(w, m->engine_version);
+}
+
+bool
+g2_welcome_decode(const void *p, size_t n, g2_welcome *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->major = g2_get_u32(&r);
+	m->minor = g2_get_u32(&r);
+	m->pid = g2_get_u32(&r);
+	m->engine_version = g2_get_span(&r);
+	return !r.failed;
+}
+
+/* ---- answers ---- */
+
+void
+g2_error_encode(g2_writer *w, const char *sqlstate, const char *message, const char *detail,
+				const char *hint)
+{
+	g2_put(w, sqlstate, 5);
+	g2_put_string(w, message);
+	g2_put_string(w, detail);
+	g2_put_string(w, hint);
+}
+
+bool
+g2_error_decode(const void *p, size_t n, g2_error_message *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	get(&r, m->sqlstate, 5);
+	m->sqlstate[5] = '\0';
+	for (int i = 0; i < 5; i++)
+	{
+		char		c = m->sqlstate[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')))
+			return false;
+	}
+	m->message = g2_get_span(&r);
+	m->detail = g2_get_span(&r);
+	m->hint = g2_get_span(&r);
+	return !r.failed;
+}
+
+void
+g2_notice_encode(g2_writer *w, g2_level level, const char *message, const char *hint)
+{
+	g2_put_u32(w, (uint32_t) level);
+	g2_put_string(w, message);
+	g2_put_string(w, hint);
+}
+
+bool
+g2_notice_decode(const void *p, size_t n, g2_notice *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->level = g2_get_u32(&r);
+	m->message = g2_get_span(&r);
+	m->hint = g2_get_span(&r);
+	return !r.failed && m->level >= G2_LEVEL_DEBUG && m->level <= G2_LEVEL_WARNING;
+}
+
+/* ---- generation ---- */
+
+void
+g2_generate_encode(g2_writer *w, const g2_generate *m)
+{
+	g2_put_span(w, m->model);
+	g2_put_span(w, m->prompt);
+	g2_put_u32(w, m->max_new);
+	g2_put_u32(w, m->n);
+	g2_put_u32(w, m->flags);
+	g2_put_f64(w, m->temperature);
+	g2_put_u32(w, m->top_k);
+	g2_put_f64(w, m->top_p);
+	g2_put_f64(w, m->min_p);
+	g2_put_f64(w, m->repetition_penalty);
+	g2_put_u64(w, m->seed);
+	g2_put_u32(w, m->n_stops);
+	for (uint32_t i = 0; i < m->n_stops; i++)
+		g2_put_span(w, m->stops[i]);
+	g2_put_span(w, m->task);
+	g2_put_span(w, m->template_text);
+}
+
+bool
+g2_generate_decode(const void *p, size_t n, g2_generate *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->model = g2_get_span(&r);
+	m->prompt = g2_get_span(&r);
+	m->max_new = g2_get_u32(&r);
+	m->n = g2_get_u32(&r);
+	m->flags = g2_get_u32(&r);
+	m->temperature = g2_get_f64(&r);
+	m->top_k = g2_get_u32(&r);
+	m->top_p = g2_get_f64(&r);
+	m->min_p = g2_get_f64(&r);
+	m->repetition_penalty = g2_get_f64(&r);
+	m->seed = g2_get_u64(&r);
+	m->n_stops = g2_get_u32(&r);
+	if (m->n_stops > G2_MAX_STOPS)
+		return false;
+	for (uint32_t i = 0; i < m->n_stops; i++)
+		m->stops[i] = g2_get_span(&r);
+	m->task = g2_get_span(&r);
+	m->template_text = g2_get_span(&r);
+	return !r.failed;
+}
+
+void
+g2_completions_head_encode(g2_writer *w, const g2_completions_head *m)
+{
+	g2_put_u32(w, m->n);
+	g2_put_u32(w, m->prompt_tokens);
+	g2_put_u32(w, m->cached_tokens);
+	g2_put_u64(w, m->seed);
+	g2_put_u64(w, m->elapsed_us);
+}
+
+void
+g2_completions_head_get(g2_reader *r, g2_completions_head *m)
+{
+	m->n = g2_get_u32(r);
+	m->prompt_tokens = g2_get_u32(r);
+	m->cached_tokens = g2_get_u32(r);
+	m->seed = g2_get_u64(r);
+	m->elapsed_us = g2_get_u64(r);
+	if (m->n > G2_MAX_SEQUENCES)
+		r->failed = true;
+}
+
+void
+g2_completion_encode(g2_writer *w, const g2_completion *m)
+{
+	g2_put_u32(w, m->finish);
+	g2_put_f64(w, m->logprob);
+	g2_put_u32(w, m->n_ids);
+	g2_put(w, m->ids, (size_t) m->n_ids * sizeof(uint32_t));
+	g2_put_span(w, m->text);
+}
+
+void
+g2_completion_get(g2_reader *r, g2_completion *m)
+{
+	m->finish = g2_get_u32(r);
+	m->logprob = g2_get_f64(r);
+	m->n_ids = g2_get_u32(r);
+	m->ids = get_ids(r, m->n_ids);
+	m->text = g2_get_span(r);
+}
+
+/* ---- tokens ---- */
+
+void
+g2_tokenize_encode(g2_writer *w, const g2_tokenize *m)
+{
+	g2_put_span(w, m->model);
+	g2_put_span(w, m->text);
+	g2_put_u32(w, m->count_only);
+}
+
+bool
+g2_tokenize_decode(const void *p, size_t n, g2_tokenize *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->model = g2_get_span(&r);
+	m->text = g2_get_span(&r);
+	m->count_only = g2_get_u32(&r);
+	return !r.failed;
+}
+
+void
+g2_tokens_encode(g2_writer *w, uint32_t count, const uint32_t *ids)
+{
+	g2_put_u32(w, count);
+	g2_put_u32(w, ids != NULL);
+	if (ids)
+		g2_put(w, ids, (size_t) count * sizeof *ids);
+}
+
+bool
+g2_tokens_decode(const void *p, size_t n, g2_tokens *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->count = g2_get_u32(&r);
+	m->ids = g2_get_u32(&r) ? get_ids(&r, m->count) : NULL;
+	return !r.failed;
+}
+
+void
+g2_detokenize_encode(g2_writer *w, g2_span model, uint32_t count, const uint32_t *ids)
+{
+	g2_put_span(w, model);
+	g2_put_u32(w, count);
+	g2_put(w, ids, (size_t) count * sizeof *ids);
+}
+
+bool
+g2_detokenize_decode(const void *p, size_t n, g2_detokenize *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->model = g2_get_span(&r);
+	m->count = g2_get_u32(&r);
+	m->ids = get_ids(&r, m->count);
+	return !r.failed;
+}
+
+/* ---- models ---- */
+
+void
+g2_load_encode(g2_writer *w, const g2_load *m)
+{
+	g2_put_span(w, m->model);
+	g2_put_span(w, m->format);
+	g2_put_span(w, m->device);
+}
+
+bool
+g2_load_decode(const void *p, size_t n, g2_load *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->model = g2_get_span(&r);
+	m->format = g2_get_span(&r);
+	m->device = g2_get_span(&r);
+	return !r.failed;
+}
+
+/* Each row is a span of its own, so that rows can be extended at their end. */
+void
+g2_model_row_encode(g2_writer *w, const g2_model_row *m)
+{
+	size_t		begin = w->len;
+	uint32_t	len;
+
+	g2_put_u32(w, 0);
+	g2_put_span(w, m->name);
+	g2_put_u32(w, m->state);
+	g2_put_u32(w, m->percent);
+	g2_put_span(w, m->architecture);
+	g2_put_u64(w, m->parameters);
+	g2_put_u32(w, m->context_length);
+	g2_put_u32(w, m->vocab_size);
+	g2_put_span(w, m->tokenizer);
+	g2_put_span(w, m->format);
+	g2_put_span(w, m->device);
+	g2_put_u64(w, m->bytes);
+	g2_put_span(w, m->content_hash);
+	g2_put_span(w, m->error);
+	g2_put_u64(w, (uint64_t) m->loaded_at);
+	g2_put_u64(w, (uint64_t) m->last_used_at);
+	if (w->failed)
+		return;
+	len = (uint32_t) (w->len - begin - sizeof len);
+	memcpy(w->data + begin, &len, sizeof len);
+}
+
+void
+g2_model_row_get(g2_reader *r, g2_model_row *m)
+{
+	g2_span		row = g2_get_span(r);
+	g2_reader	in = g2_read(row.data, row.len);
+
+	m->name = g2_get_span(&in);
+	m->state = g2_get_u32(&in);
+	m->percent = g2_get_u32(&in);
+	m->architecture = g2_get_span(&in);
+	m->parameters = g2_get_u64(&in);
+	m->context_length = g2_get_u32(&in);
+	m->vocab_size = g2_get_u32(&in);
+	m->tokenizer = g2_get_span(&in);
+	m->format = g2_get_span(&in);
+	m->device = g2_get_span(&in);
+	m->bytes = g2_get_u64(&in);
+	m->content_hash = g2_get_span(&in);
+	m->error = g2_get_span(&in);
+	m->loaded_at = (int64_t) g2_get_u64(&in);
+	m->last_used_at = (int64_t) g2_get_u64(&in);
+	r->failed |= in.failed;
+}
+
+void
+g2_info_encode(g2_writer *w, const g2_info *m)
+{
+	g2_put_span(w, m->version);
+	g2_put_span(w, m->arithmetic);
+	g2_put_span(w, m->isa);
+	g2_put_span(w, m->blas);
+	g2_put_span(w, m->cuda_device);
+	g2_put_span(w, m->cuda_driver);
+	g2_put_u32(w, m->threads);
+	g2_put_u32(w, m->supervisor_pid);
+	g2_put_u32(w, m->engine_pid);
+	g2_put_u64(w, (uint64_t) m->started_at);
+	g2_put_u32(w, m->live_requests);
+	g2_put_u32(w, m->live_sequences);
+	g2_put_u64(w, m->kv_blocks_used);
+	g2_put_u64(w, m->kv_blocks_total);
+	g2_put_u32(w, m->restart_pending);
+}
+
+bool
+g2_info_decode(const void *p, size_t n, g2_info *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->version = g2_get_span(&r);
+	m->arithmetic = g2_get_span(&r);
+	m->isa = g2_get_span(&r);
+	m->blas = g2_get_span(&r);
+	m->cuda_device = g2_get_span(&r);
+	m->cuda_driver = g2_get_span(&r);
+	m->threads = g2_get_u32(&r);
+	m->supervisor_pid = g2_get_u32(&r);
+	m->engine_pid = g2_get_u32(&r);
+	m->started_at = (int64_t) g2_get_u64(&r);
+	m->live_requests = g2_get_u32(&r);
+	m->live_sequences = g2_get_u32(&r);
+	m->kv_blocks_used = g2_get_u64(&r);
+	m->kv_blocks_total = g2_get_u64(&r);
+	m->restart_pending = g2_get_u32(&r);
+	return !r.failed;
+}
+
+/* ---- settings ---- */
+
+void
+g2_settings_encode(g2_writer *w, const g2_settings *m)
+{
+	g2_put_u32(w, m->n_directories);
+	for (uint32_t i = 0; i < m->n_directories; i++)
+		g2_put_span(w, m->directories[i]);
+	g2_put_span(w, m->pack_directory);
+	g2_put_span(w, m->weight_format);
+	g2_put_span(w, m->device);
+	g2_put_span(w, m->cpu);
+	g2_put_u32(w, m->threads);
+	g2_put_u64(w, m->kv_cache_size);
+	g2_put_u64(w, m->keep_free);
+}
+
+bool
+g2_settings_decode(const void *p, size_t n, g2_settings *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->n_directories = g2_get_u32(&r);
+	if (m->n_directories > G2_MAX_DIRECTORIES)
+		return false;
+	for (uint32_t i = 0; i < m->n_directories; i++)
+		m->directories[i] = g2_get_span(&r);
+	m->pack_directory = g2_get_span(&r);
+	m->weight_format = g2_get_span(&r);
+	m->device = g2_get_span(&r);
+	m->cpu = g2_get_span(&r);
+	m->threads = g2_get_u32(&r);
+	m->kv_cache_size = g2_get_u64(&r);
+	m->keep_free = g2_get_u64(&r);
+	return !r.failed;
+}

@@ -1,0 +1,32 @@
+/*
+ * sampler.h: from logits to the next token, exactly the same on every device.
+ *
+ * Order of operations: repetition penalty, temperature, top_k, top_p, min_p, draw.  Ties go to the
+ * lower id.  Weights are integers (so sums are exact in any order, on any device):
+ *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
+ * top_k:  keeps the k best (logit descending, id ascending).
+ * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
+ * min_p:  keeps w >= ceil(min_p 2^45).
+ * draw:   r = floor(u S / 2^64), u = words 0 and 1 of Philox(seed; token index, sequence, SAMPLE);
+ *         the answer is the first kept token in ascending id whose cumulative weight exceeds r.
+ * Temperature 0, or one so small that (l - max) / T is not finite for the second best, is greedy.
+ */
+#ifndef G2_SAMPLER_H
+#define G2_SAMPLER_H
+
+#include "backend.h"
+
+/* Working memory for one call: g2_sampler_scratch_bytes(n_vocab) bytes, aligned to 64. */
+extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
+
+/*
+ * Chooses the token for logits[0..n_vocab), which it may change (penalty).  seen[0..n_seen) are
+ * the distinct ids of prompt and answer.  index is that of the new token, from 0.
+ */
+extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n_vocab,
+						  const uint32_t *seen, uint32_t n_seen, uint32_t index, void *scratch);
+
+/* log softmax(logits)[id], in double over blocks of 1,024 ids in ascending order. */
+extern double g2_logprob(const float *logits, uint32_t n_vocab, uint32_t id);
+
+#endif							/* G2_SAMPLER_H */

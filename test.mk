@@ -1,0 +1,1 @@
+# test.mk: make test and its parts.
