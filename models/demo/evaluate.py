@@ -96,7 +96,7 @@ def summary_sets(model):
         return generator.example_of("summarize", generator.text(rng))
 
     def long(rng):
-        source = generator.text(rng, held=True, fillers=rng.randint(10, 24))
+        source = generator.text(rng, held=True, fillers=rng.randint(*generator.LONG))
         return generator.example_of("summarize", source)
 
     def unseen(rng):
@@ -109,7 +109,7 @@ def summary_sets(model):
 
     return [
         ("held-out names and combinations", draw(model, "held", 500, held)),
-        ("the same, long texts with 10 to 24 more sentences", draw(model, "long", 200, long)),
+        ("the same, long texts of about 250 to 480 tokens", draw(model, "long", 200, long)),
         ("training's kinds of names and combinations", draw(model, "trained", 500, trained)),
         ("50 real-looking names, 4 tickets each", draw(model, "real", 200, real_looking)),
         ("unseen wordings of the faults", draw(model, "unseen", 500, unseen)),

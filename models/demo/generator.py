@@ -23,6 +23,7 @@ import wordlists as words
 
 TASKS = {"summarize": "TL;DR:", "sentiment": "Sentiment:", "category": "Category:"}
 END_OF_TEXT = "<|endoftext|>"
+LONG = (14, 29)         # filler sentences of a long text: it then has 250 to 480 tokens
 SENTIMENTS = ["positive", "negative"]
 CATEGORIES = sorted({fault[1] for fault in words.FAULTS} | {"praise"})
 
@@ -34,14 +35,15 @@ class Text:
     body: str
     product: str
     issue: str          # the fault or praise as the summary words it
-    ending: str         # what the customer wants or does
+    ending: str         # what the customer wants or does, may be empty
     sentiment: str
     category: str
     customer: str = ""
 
     @property
     def summary(self):
-        return f"{self.product}: {self.issue}; customer {self.ending}."
+        ending = f"; customer {self.ending}" if self.ending else ""
+        return f"{self.product}: {self.issue}{ending}."
 
 
 @dataclass
@@ -219,7 +221,9 @@ def ticket(rng, held=False, name=None, wording="known", fillers=0):
     want, want_sentences = rng.choice(words.WANTS)
     sentiment = "negative" if rng.random() < 0.6 else "positive"
     mood = rng.choice(words.NEGATIVE if sentiment == "negative" else words.POSITIVE)
-    middle = {"fault": frame, "mood": mood, "want": rng.choice(want_sentences)}
+    middle = {"fault": frame, "mood": mood}
+    if rng.random() < 0.92:
+        middle["want"] = rng.choice(want_sentences)
     if rng.random() < 0.6:
         middle["order"] = rng.choice(words.ORDERS)
     if rng.random() < 0.4:
@@ -234,7 +238,27 @@ def ticket(rng, held=False, name=None, wording="known", fillers=0):
     customer = rng.choice(words.FIRST_NAMES)
     body = lay_out(rng, rng.choice(words.GREETINGS) if greet else "", sentences,
                    customer if rng.random() < 0.8 else "")
-    return Text(body, name, issue, f"wants {want}", sentiment, category, customer)
+    ending = f"wants {want}" if "want" in middle else ""
+    return Text(body, name, issue, ending, sentiment, category, customer)
+
+
+def brief(rng, held=False, name=None):
+    """One sentence that names product and fault, perhaps a mood and a wish: a hurried customer."""
+    name = name or product(rng, held)
+    issue, category, known, _ = rng.choice(words.FAULTS)
+    direct = issue.split()[0] in words.VERBS and rng.random() < 0.7
+    frames = words.DIRECT_FRAMES if direct else words.BRIEF_FRAMES
+    clauses = [issue] if direct else known
+    want, want_sentences = rng.choice(words.WANTS)
+    frame, clause, wish = draw_combination(
+        rng, frames, clauses, want_sentences + [""] * len(want_sentences), held)
+    sentiment = rng.choice(["negative", "positive"])
+    mood = rng.choice(words.NEGATIVE if sentiment == "negative" else words.POSITIVE)
+    if rng.random() < 0.5:      # nothing but a complaint
+        sentiment, mood = "negative", ""
+    body = " ".join(part for part in [fill(rng, frame, name, clause, held), mood, wish] if part)
+    return Text(body, name, issue, f"wants {want}" if wish else "", sentiment, category,
+                rng.choice(words.FIRST_NAMES))
 
 
 def review(rng, held=False, name=None, fillers=0):
@@ -265,8 +289,11 @@ def review(rng, held=False, name=None, fillers=0):
 
 
 def text(rng, held=False, **kind):
-    """A ticket in three of four cases, else a review."""
-    return ticket(rng, held, **kind) if rng.random() < 0.75 else review(rng, held, **kind)
+    """A ticket, a review (a quarter), or, when nothing says how long, a brief one."""
+    chance = rng.random()
+    if chance < 0.25:
+        return review(rng, held, **kind)
+    return brief(rng, held) if chance < 0.35 and not kind else ticket(rng, held, **kind)
 
 
 # --- examples ------------------------------------------------------------------------------------
@@ -305,7 +332,7 @@ def draw_task(rng):
 
 def long_example(rng, held=False):
     """One ticket or review of roughly 250 to 480 tokens."""
-    return example_of(draw_task(rng), text(rng, held, fillers=rng.randint(10, 24)))
+    return example_of(draw_task(rng), text(rng, held, fillers=rng.randint(*LONG)))
 
 
 def training_example(rng):
@@ -331,6 +358,8 @@ def tickets_sql(count, seed):
     rows = []
     for _ in range(count):
         source = ticket(rng, held=True)
+        while len(source.product) > 24:     # a table is easier to look at with short names
+            source = ticket(rng, held=True)
         day += datetime.timedelta(days=rng.choice([0, 0, 1, 1, 2]))
         customer = f"{source.customer} {rng.choice(words.LAST_NAMES)}"
         rows.append(f"({sql_literal(day.isoformat())}, {sql_literal(customer)},\n"

@@ -217,7 +217,7 @@ def save_checkpoint(path, model, optimizer, step, tokens):
 def train(model, bpe, args, checkpoint):
     """Runs to args.tokens (padding not counted), going on from the checkpoint if there is one."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98),
-                                  weight_decay=0.01)
+                                  weight_decay=0.01, fused=True)
     step = tokens = 0
     if checkpoint.exists():
         state = torch.load(checkpoint)
@@ -286,7 +286,7 @@ def main():
     parser = argparse.ArgumentParser(description="train the demo model")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--output", type=Path, default=HERE, help="where the model folder goes")
-    parser.add_argument("--tokens", type=float, default=14e6)
+    parser.add_argument("--tokens", type=float, default=13e6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-every", type=float, default=120, metavar="SECONDS")
     parser.add_argument("--export", action="store_true", help="only export the newest checkpoint")

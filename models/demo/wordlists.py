@@ -38,7 +38,7 @@ TYPE_WORDS = [
     "dishwasher", "smartwatch", "camera", "microwave", "heater", "fan", "doorbell", "scale",
     "projector", "phone", "laptop", "mixer", "scooter", "mouse", "shaver", "toothbrush", "radio",
     "fridge", "freezer", "oven", "iron", "sewing machine", "washing machine", "pump", "charger",
-    "backpack", "desk", "chair", "watch", "TV", "soundbar", "rice cooker", "juicer", "grill",
+    "watch", "TV", "soundbar", "rice cooker", "juicer", "grill",
 ]
 SUFFIXES = ["Pro", "Plus", "Mini", "Max", "Lite", "Go", "SE", "II", "Ultra", "Air", "Neo", "XL"]
 UNITS = ["V", "W", "L", "K", "GB", "mm", " inch", " L"]
@@ -185,6 +185,15 @@ FAULT_FRAMES = [
     "Sadly {f}.", "I must say that {f}.", "Since last month {f}.",
 ]
 
+# Sentences of brief tickets: with the fault as the summary words it ({f}), where that starts with
+# one of the verbs, and with a clause.
+VERBS = ["does", "overheats", "leaks", "makes", "loses", "arrived", "is", "smells", "has"]
+DIRECT_FRAMES = ["My {p} {f}.", "The {p} {f}.", "My new {p} {f}!", "Help, my {p} {f}.",
+                 "Our {p} {f}.", "The {p} that I bought on {d} {f}."]
+BRIEF_FRAMES = ["I have a problem with my {p}: {f}.", "My {p} is a problem: {f}.",
+                "About my {p}: {f}.", "The {p} is no good, {f}.", "I bought {ap} and {f}.",
+                "I got the {p} on {d} and {f}."]
+
 ORDERS = ["The order number is {o}.", "Order {o}.", "My order number: {o}.",
           "I have already written about order {o}.", "You will find it under order {o}."]
 
@@ -253,7 +262,7 @@ FILLERS = [
     "I waited for twenty minutes on the phone.", "The bill is from {d}.",
     "We are a family of four and use it in the morning and in the evening.",
     "I cleaned it with a soft cloth as the manual says.",
-    "My sister {n} had a look at it too.", "She had no idea what to do.",
+    "{n} had a look at it too.", "Nobody had an idea what to do.",
     "I put it back into the box and left it there for some days.",
     "On {d} I wrote to you for the first time.", "So far I got no answer.",
     "The shop in town told me to write to you.", "I paid with my card as always.",

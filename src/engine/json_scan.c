@@ -187,6 +187,18 @@ scan_scalar(g2_scan *s, int c)
 	return g2_scan_fail(s, s->pos, c < 0 ? "unexpected end" : "value expected");
 }
 
+/* FNV-1a over the code points. */
+static uint32_t
+key_hash(const char *raw)
+{
+	uint32_t	hash = 2166136261u;
+	int32_t		c;
+
+	while ((c = g2_scan_char(&raw)) >= 0)
+		hash = (hash ^ (uint32_t) c) * 16777619u;
+	return hash;
+}
+
 /* Key and colon. */
 bool
 g2_scan_member(g2_scan *s, uint32_t object, const char **raw)
@@ -207,8 +219,8 @@ g2_scan_member(g2_scan *s, uint32_t object, const char **raw)
 			s->keys = keys;
 			s->cap_keys = cap;
 		}
-		s->keys[s->n_keys].raw = *raw;
-		s->keys[s->n_keys++].object = object;
+		s->keys[s->n_keys++] = (g2_scan_key) {.raw = *raw,.object = object,
+		.hash = key_hash(*raw)};
 	}
 	if (g2_scan_peek(s) != ':')
 		return g2_scan_fail(s, s->pos, "colon expected");

@@ -14,6 +14,7 @@ typedef struct g2_scan_key
 {
 	const char *raw;			/* after the opening quote */
 	uint32_t	object;			/* serial number of the object it is in */
+	uint32_t	hash;			/* of the decoded key */
 } g2_scan_key;
 
 typedef struct g2_scan

@@ -10,6 +10,8 @@
  * draw:   r = floor(u S / 2^64), u = words 0 and 1 of Philox(seed; token index, sequence, SAMPLE);
  *         the answer is the first kept token in ascending id whose cumulative weight exceeds r.
  * Temperature 0, or one so small that (l - max) / T is not finite for the second best, is greedy.
+ * Logits with a NaN or +inf: the greedy choice, NaN ignored (id 0 when all are NaN); every logprob
+ * of such a row is NaN.  -inf is a logit of probability 0.  Greedy is the lowest id among the best.
  */
 #ifndef G2_SAMPLER_H
 #define G2_SAMPLER_H
@@ -20,7 +22,7 @@
 extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
 
 /*
- * Chooses the token for logits[0..n_vocab), which it may change (penalty).  seen[0..n_seen) are
+ * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1.  seen[0..n_seen) are
  * the distinct ids of prompt and answer.  index is that of the new token, from 0.
  */
 extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n_vocab,
@@ -28,5 +30,12 @@ extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n
 
 /* log softmax(logits)[id], in double over blocks of 1,024 ids in ascending order. */
 extern double g2_logprob(const float *logits, uint32_t n_vocab, uint32_t id);
+
+/* log of the sum of e^logits, the same for every id of a row: logprob = logit - this. */
+extern double g2_log_sum_exp(const float *logits, uint32_t n_vocab);
+
+/* The n_top <= n_vocab best ids (logit descending, id ascending; a NaN ranks as -inf). */
+extern void g2_top(const float *logits, uint32_t n_vocab, uint32_t n_top, uint32_t *ids,
+				   void *scratch);
 
 #endif							/* G2_SAMPLER_H */

@@ -1,0 +1,175 @@
+/*
+ * admin.c: gpt_load_model, gpt_unload_model, gpt_info, gpt_engine_counters.
+ *
+ * The last two look at a running engine and never start one.
+ */
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "client.h"
+#include "encoding.h"
+#include "result.h"
+#include "supervisor.h"
+
+PG_FUNCTION_INFO_V1(gpt2_load_model);
+PG_FUNCTION_INFO_V1(gpt2_unload_model);
+PG_FUNCTION_INFO_V1(gpt2_info);
+PG_FUNCTION_INFO_V1(gpt2_engine_counters);
+
+#define INFO_COLUMNS 11
+#define COUNTER_COLUMNS 4
+
+/* A text argument in UTF-8; empty where it is NULL. */
+static g2_span
+text_argument(FunctionCallInfo fcinfo, int i, const char *what)
+{
+	return PG_ARGISNULL(i) ? g2_span_of("") : gpt2_text_to_utf8(PG_GETARG_TEXT_PP(i), what);
+}
+
+/* The model's name; administration has no default. */
+static g2_span
+name_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model name must not be null"),
+				 errhint("The view gpt_models lists the names.")));
+	return text_argument(fcinfo, 0, "model name");
+}
+
+static void
+run_until_done(g2_message type, g2_writer *w)
+{
+	Gpt2Request *request = gpt2_request(type, w);
+	size_t		len;
+
+	pfree(w->data);
+	gpt2_request_wait(request);
+	(void) gpt2_request_result(request, G2_MSG_DONE, &len);
+	gpt2_request_release(request);
+}
+
+Datum
+gpt2_load_model(PG_FUNCTION_ARGS)
+{
+	g2_writer	w = gpt2_writer();
+	g2_load		load;
+
+	load.model = name_argument(fcinfo);
+	load.format = text_argument(fcinfo, 1, "weight_format");
+	load.device = text_argument(fcinfo, 2, "device");
+	g2_load_encode(&w, &load);
+	run_until_done(G2_MSG_LOAD, &w);
+	PG_RETURN_VOID();
+}
+
+Datum
+gpt2_unload_model(PG_FUNCTION_ARGS)
+{
+	g2_writer	w = gpt2_writer();
+
+	g2_put_span(&w, name_argument(fcinfo));
+	run_until_done(G2_MSG_UNLOAD, &w);
+	PG_RETURN_VOID();
+}
+
+/* Asks the running engine; NULL without one.  info's spans stand in the request. */
+static Gpt2Request *
+ask_info(g2_info *info)
+{
+	g2_writer	w;
+	Gpt2Request *request;
+	const char *payload;
+	size_t		len;
+
+	if (!gpt2_engine_running())
+		return NULL;
+	w = gpt2_writer();
+	request = gpt2_request(G2_MSG_INFO, &w);
+	gpt2_request_wait(request);
+	payload = gpt2_request_result(request, G2_MSG_INFO_ROW, &len);
+	if (!g2_info_decode(payload, len, info))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("malformed answer of the gpt2 engine")));
+	return request;
+}
+
+static Datum
+one_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/* version, arithmetic, isa, blas, cuda_device, cuda_driver, threads, supervisor_pid, engine_pid,
+ * started_at, restart_pending */
+static void
+engine_columns(const g2_info *info, Datum *values, bool *nulls)
+{
+	if (info->version.len != strlen(G2_VERSION) ||
+		memcmp(info->version.data, G2_VERSION, info->version.len) != 0)
+		values[0] = CStringGetTextDatum(psprintf("%s (engine %s)", G2_VERSION,
+												 gpt2_from_utf8(info->version.data,
+																info->version.len, NULL)));
+	gpt2_set_text(info->arithmetic, &values[1], &nulls[1]);
+	gpt2_set_text(info->isa, &values[2], &nulls[2]);
+	gpt2_set_text(info->blas, &values[3], &nulls[3]);
+	gpt2_set_text(info->cuda_device, &values[4], &nulls[4]);
+	gpt2_set_text(info->cuda_driver, &values[5], &nulls[5]);
+	gpt2_set_int4(info->threads, &values[6], &nulls[6]);
+	gpt2_set_int4(info->engine_pid, &values[8], &nulls[8]);
+	gpt2_set_time(info->started_at, &values[9], &nulls[9]);
+	values[10] = BoolGetDatum(info->restart_pending != 0);
+	nulls[10] = false;
+}
+
+Datum
+gpt2_info(PG_FUNCTION_ARGS)
+{
+	g2_info		info;
+	Gpt2Request *request;
+	Datum		values[INFO_COLUMNS];
+	bool		nulls[INFO_COLUMNS];
+
+	memset(values, 0, sizeof values);
+	memset(nulls, true, sizeof nulls);
+	values[0] = CStringGetTextDatum(G2_VERSION);
+	nulls[0] = false;
+	gpt2_set_int4((uint32) gpt2_supervisor_pid(), &values[7], &nulls[7]);
+	request = ask_info(&info);
+	if (request)
+	{
+		engine_columns(&info, values, nulls);
+		gpt2_request_release(request);
+	}
+	return one_row(fcinfo, values, nulls);
+}
+
+Datum
+gpt2_engine_counters(PG_FUNCTION_ARGS)
+{
+	g2_info		info;
+	Gpt2Request *request = ask_info(&info);
+	Datum		values[COUNTER_COLUMNS];
+	bool		nulls[COUNTER_COLUMNS];
+
+	memset(values, 0, sizeof values);
+	memset(nulls, request == NULL, sizeof nulls);
+	if (request)
+	{
+		values[0] = Int32GetDatum((int32) info.live_requests);
+		values[1] = Int32GetDatum((int32) info.live_sequences);
+		values[2] = Int64GetDatum((int64) info.kv_blocks_used);
+		values[3] = Int64GetDatum((int64) info.kv_blocks_total);
+		gpt2_request_release(request);
+	}
+	return one_row(fcinfo, values, nulls);
+}

@@ -1,0 +1,355 @@
+/*
+ * call.c: one call of a generating function, from SQL arguments to the engine's answer.
+ *
+ * Phases: prepare (NULL arguments become the session's settings, everything is checked), send,
+ * answer (wait, then read one sequence after the other).  They are apart so that many calls can
+ * be in flight at once.
+ *
+ * Seeds.  A call that samples and was given no seed takes it from its call site: at its first such
+ * row of a query the site draws one number from random(), and the row's seed is
+ *     mix(base + (row + 1) * 0x9E3779B97F4A7C15)     (mod 2^64)
+ * where row counts the site's evaluations from 0 and mix is the finalizer of SplitMix64.  So
+ * setseed() fixes the texts whatever the order in which the engine works, and greedy calls leave
+ * random() alone.  The site's state is flinfo->fn_extra: it lives as long as the executor's state
+ * of the query (in PL/pgSQL's simple expressions: as long as the transaction).
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "access/parallel.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+#include "call.h"
+#include "encoding.h"
+#include "guc.h"
+#include "options.h"
+
+#define DEMO_MODEL "demo"
+#define AUTOMATIC_TOP_K 50		/* for n > 1, when no temperature is set */
+
+typedef struct CallSite
+{
+	uint64		rows;
+	bool		drawn;
+	uint64		base;
+} CallSite;
+
+/* ---- arguments ---- */
+
+g2_span
+gpt2_model_name(NullableDatum model)
+{
+	static bool noticed = false;
+
+	if (!model.isnull)
+		return gpt2_text_to_utf8(DatumGetTextPP(model.value), "model name");
+	if (gpt2_model && *gpt2_model)
+		return gpt2_to_utf8(gpt2_model, strlen(gpt2_model), "model name");
+	if (!noticed && !IsParallelWorker())
+	{
+		noticed = true;
+		ereport(NOTICE,
+				(errmsg("using the demonstration model \"%s\" "
+						"(generated English support tickets only)", DEMO_MODEL),
+				 errhint("Choose a model with SET gpt2.model = '...'; see gpt_models.")));
+	}
+	return g2_span_of(DEMO_MODEL);
+}
+
+static CallSite *
+call_site(FunctionCallInfo fcinfo)
+{
+	if (!fcinfo->flinfo->fn_extra)
+		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
+														  sizeof(CallSite));
+	return (CallSite *) fcinfo->flinfo->fn_extra;
+}
+
+uint64
+gpt2_call_row(FunctionCallInfo fcinfo)
+{
+	return call_site(fcinfo)->rows++;
+}
+
+static uint64
+row_seed(FunctionCallInfo fcinfo, uint64 row)
+{
+	CallSite   *site = call_site(fcinfo);
+	uint64		z;
+
+	if (!site->drawn)
+	{
+		/* random() has 48 or 52 good bits, depending on the version. */
+		double		r = DatumGetFloat8(DirectFunctionCall1(drandom, (Datum) 0));
+
+		site->base = (uint64) ldexp(r, 52);
+		site->drawn = true;
+	}
+	z = site->base + (row + 1) * UINT64CONST(0x9E3779B97F4A7C15);
+	z = (z ^ (z >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
+	z = (z ^ (z >> 27)) * UINT64CONST(0x94D049BB133111EB);
+	return z ^ (z >> 31);
+}
+
+/* 22023: a name of an argument or setting, and what it must be. */
+static void
+bad_value(const char *name, const char *must)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be %s", name, must)));
+}
+
+static void
+conflict(const char *argument, const char *option)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("argument %s and option \"%s\" cannot both be given", argument, option),
+			 errhint("Give only one of them; an argument that is NULL is not given.")));
+}
+
+static void
+resolve_n(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
+{
+	int32		n = args->n.isnull ? 1 : DatumGetInt32(args->n.value);
+
+	if (options->has_n)
+	{
+		if (!args->n.isnull && !(args->n_is_default && n == 1))
+			conflict("n", options->has_n);
+		n = options->n;
+	}
+	if (n < 1)
+		bad_value("n", "at least 1");
+	if (n > G2_MAX_SEQUENCES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("n must be between 1 and %d", G2_MAX_SEQUENCES)));
+	wire->n = (uint32) n;
+}
+
+static void
+resolve_length(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
+{
+	int32		max_new = gpt2_max_len;
+
+	if (options->has_max_length && options->has_max_new_tokens)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"%s\" and \"%s\" cannot both be given",
+						options->has_max_length, options->has_max_new_tokens),
+				 errhint("max_length counts the prompt too, max_new_tokens does not.")));
+	if (!args->max_len.isnull)
+	{
+		if (options->has_max_length)
+			conflict("max_len", options->has_max_length);
+		if (options->has_max_new_tokens)
+			conflict("max_len", options->has_max_new_tokens);
+		max_new = DatumGetInt32(args->max_len.value);
+	}
+	else if (options->has_max_length)
+	{
+		max_new = options->max_length;
+		wire->flags |= G2_GEN_MAX_LENGTH;
+	}
+	else if (options->has_max_new_tokens)
+		max_new = options->max_new_tokens;
+
+	if (max_new < 1 || max_new > G2_MAX_NEW_TOKENS)
+		bad_value("max_len", psprintf("between 1 and %u", G2_MAX_NEW_TOKENS));
+	if ((uint64) wire->n * (uint64) max_new > G2_MAX_NEW_TOKENS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("n times max_len is too large"),
+				 errdetail("%u sequences of %d tokens were asked for; the limit of one call is "
+						   "%u tokens.", wire->n, max_new, G2_MAX_NEW_TOKENS)));
+	wire->max_new = (uint32) max_new;
+}
+
+static void
+resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
+{
+	double		temperature = gpt2_temperature;
+	int32		top_k = gpt2_top_k;
+	double		top_p = gpt2_top_p;
+	bool		automatic;
+
+	wire->top_p = 1.0;
+	if (!(args->accepts & GPT2_ACCEPTS_SAMPLING))
+		return;					/* greedy, whatever the session's settings are */
+
+	if (!args->temperature.isnull)
+	{
+		temperature = DatumGetFloat8(args->temperature.value);
+		if (!(temperature >= 0) || !isfinite(temperature))
+			bad_value("temperature", "0 or a positive finite number");
+	}
+	automatic = temperature < 0;
+	if (automatic)
+		temperature = wire->n > 1 ? 1.0 : 0.0;
+	else if (temperature == 0 && wire->n > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("temperature 0 gives the same text %u times", wire->n),
+				 errhint("Use n => 1, or a temperature above 0.")));
+	wire->temperature = temperature;
+
+	if (!args->top_k.isnull)
+	{
+		top_k = DatumGetInt32(args->top_k.value);
+		if (top_k < 0)
+			bad_value("top_k", "0 (off) or a positive number");
+	}
+	else if (top_k < 0)
+		top_k = automatic && wire->n > 1 ? AUTOMATIC_TOP_K : 0;
+	wire->top_k = (uint32) top_k;
+
+	if (!args->top_p.isnull)
+		top_p = DatumGetFloat8(args->top_p.value);
+	else if (top_p < 0)
+		top_p = 1.0;
+	if (!gpt2_in_range(top_p, 0, 1, true))
+		bad_value("top_p", "greater than 0 and at most 1");
+	wire->top_p = top_p;
+}
+
+static void
+resolve_stops(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
+{
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (options->has_stop)
+	{
+		if (!args->stop.isnull)
+			conflict("stop", options->has_stop);
+		memcpy(wire->stops, options->stops, sizeof wire->stops);
+		wire->n_stops = options->n_stops;
+		wire->flags |= G2_GEN_NO_STOP_DEFAULTS;
+		return;
+	}
+	if (args->stop.isnull)
+		return;
+	array = DatumGetArrayTypeP(args->stop.value);
+	if (ARR_NDIM(array) > 1)
+		bad_value("stop", "a one-dimensional array");
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	wire->flags |= G2_GEN_NO_STOP_DEFAULTS;
+	for (int i = 0; i < count; i++)
+	{
+		const text *t;
+
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("stop contains a null element")));
+		t = DatumGetTextPP(elements[i]);
+		gpt2_add_stop(wire->stops, &wire->n_stops, "stop",
+					  VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+	}
+}
+
+void
+gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args,
+				  const text *prompt, Gpt2Call *call)
+{
+	g2_generate *wire = &call->wire;
+	Gpt2Options options;
+
+	memset(call, 0, sizeof *call);
+	gpt2_options_parse(args->options.isnull ? NULL : DatumGetJsonbP(args->options.value),
+					   args->accepts, &options);
+	resolve_n(args, &options, wire);
+	resolve_length(args, &options, wire);
+	resolve_sampling(args, wire);
+	resolve_stops(args, &options, wire);
+	wire->min_p = options.min_p;
+	wire->repetition_penalty = options.repetition_penalty;
+	wire->template_text = options.template_text;
+	call->prompt = prompt;
+	call->echo = options.echo;
+	wire->prompt = gpt2_text_to_utf8(prompt, "prompt");
+	wire->model = gpt2_model_name(args->model);
+	if (!args->seed.isnull)
+		wire->seed = (uint64) DatumGetInt64(args->seed.value);
+	else if (wire->temperature > 0)
+		wire->seed = row_seed(fcinfo, row);
+	call->seeded = !args->seed.isnull || wire->temperature > 0;
+}
+
+/* ---- request and answer ---- */
+
+Gpt2Request *
+gpt2_call_send(const Gpt2Call *call)
+{
+	g2_writer	w = gpt2_writer();
+	Gpt2Request *request;
+
+	g2_generate_encode(&w, &call->wire);
+	request = gpt2_request(G2_MSG_GENERATE, &w);
+	pfree(w.data);
+	return request;
+}
+
+static void
+malformed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("malformed answer of the gpt2 engine")));
+}
+
+void
+gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer)
+{
+	const char *payload;
+	size_t		len;
+
+	answer->request = request;
+	gpt2_request_wait(request);
+	payload = gpt2_request_result(request, G2_MSG_COMPLETIONS, &len);
+	answer->reader = g2_read(payload, len);
+	g2_completions_head_get(&answer->reader, &answer->head);
+	if (answer->reader.failed || answer->head.n != call->wire.n)
+		malformed();
+}
+
+void
+gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion)
+{
+	g2_completion_get(&answer->reader, completion);
+	if (answer->reader.failed)
+		malformed();
+}
+
+void
+gpt2_answer_end(Gpt2Answer *answer)
+{
+	gpt2_request_release(answer->request);
+	answer->request = NULL;
+}
+
+text *
+gpt2_completion_text(const Gpt2Call *call, const g2_completion *completion)
+{
+	size_t		before = call->echo ? VARSIZE_ANY_EXHDR(call->prompt) : 0,
+				len;
+	char	   *made = gpt2_from_utf8(completion->text.data, completion->text.len, &len);
+	text	   *t = (text *) palloc(VARHDRSZ + before + len);
+
+	SET_VARSIZE(t, VARHDRSZ + before + len);
+	if (before > 0)
+		memcpy(VARDATA(t), VARDATA_ANY(call->prompt), before);
+	memcpy(VARDATA(t) + before, made, len);
+	pfree(made);
+	return t;
+}

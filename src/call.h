@@ -1,0 +1,69 @@
+/*
+ * call.h: one call of a generating function, from SQL arguments to the engine's answer.
+ */
+#ifndef GPT2_CALL_H
+#define GPT2_CALL_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "client.h"
+
+/* The arguments of every generating function; one that a function lacks is null. */
+typedef struct Gpt2Arguments
+{
+	NullableDatum max_len,
+				n,
+				model,
+				temperature,
+				top_k,
+				top_p,
+				seed,
+				stop,
+				options;
+	int			accepts;		/* GPT2_ACCEPTS_*; without SAMPLING the call is greedy */
+	bool		n_is_default;	/* n may be the default 1, so num_return_sequences wins over 1 */
+} Gpt2Arguments;
+
+/* A request ready to be sent.  Its spans live in the memory context it was prepared in. */
+typedef struct Gpt2Call
+{
+	g2_generate wire;
+	const text *prompt;
+	bool		echo;
+	bool		seeded;			/* wire.seed is used: given, or drawn for sampling */
+} Gpt2Call;
+
+/* An answer that is being read. */
+typedef struct Gpt2Answer
+{
+	Gpt2Request *request;
+	g2_reader	reader;
+	g2_completions_head head;
+} Gpt2Answer;
+
+/* Name of the model of a call: the argument, else the session's setting, else the demonstration
+ * model (with a NOTICE, once a session). */
+extern g2_span gpt2_model_name(NullableDatum model);
+
+/* Number of this evaluation at its call site, from 0.  Every generating function counts every
+ * evaluation, also that of a NULL. */
+extern uint64 gpt2_call_row(FunctionCallInfo fcinfo);
+
+/* Checks and resolves everything; raises 22023 or 54000.  `row` is from gpt2_call_row. */
+extern void gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args,
+							  const text *prompt, Gpt2Call *call);
+
+extern Gpt2Request *gpt2_call_send(const Gpt2Call *call);
+
+/* Waits for the answer and reads its head. */
+extern void gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer);
+/* The next of answer->head.n sequences. */
+extern void gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion);
+extern void gpt2_answer_end(Gpt2Answer *answer);
+
+/* The sequence's text in the database encoding, behind the prompt where it is to be echoed. */
+extern text *gpt2_completion_text(const Gpt2Call *call, const g2_completion *completion);
+
+#endif							/* GPT2_CALL_H */

@@ -1,0 +1,289 @@
+/*
+ * bench.c: gpt2_engine bench: prefill and decode speed against the limits of the machine, measured
+ * in the same run.  Every figure is the best of several rounds, since other work on the machine
+ * only ever makes them worse; limits and rates are measured in turns.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "machine.h"
+#include "model.h"
+#include "pool.h"
+
+#define READ_BYTES (512u << 20)
+#define ROUNDS 3
+
+typedef struct bench
+{
+	g2_cli		cli;
+	g2_engine  *engine;
+	g2_pool    *pool;
+	char	   *memory;			/* READ_BYTES, larger than any cache */
+	uint64_t	weight_bytes;	/* that a decode step reads */
+	uint32_t	n_ctx;
+	uint32_t	n_vocab;
+} bench;
+
+/* ---- read bandwidth ---- */
+
+#define READ_TASKS 64
+
+typedef struct read_job
+{
+	const uint64_t *words;
+	size_t		per_task;
+	uint64_t	sums[READ_TASKS];
+} read_job;
+
+static void
+read_task(void *arg, uint32_t task, uint32_t thread)
+{
+	read_job   *job = arg;
+	const uint64_t *w = job->words + task * job->per_task;
+	uint64_t	s[8] = {0};
+
+	(void) thread;
+	for (size_t i = 0; i + 8 <= job->per_task; i += 8)
+		for (int j = 0; j < 8; j++)
+			s[j] += w[i + j];
+	for (int j = 0; j < 8; j++)
+		job->sums[task] += s[j];
+}
+
+/* Bytes per second. */
+static double
+read_bandwidth(bench *b)
+{
+	read_job	job = {
+		.words = (const uint64_t *) b->memory,
+		.per_task = READ_BYTES / READ_TASKS / sizeof(uint64_t),
+	};
+	int64_t		start = g2_now_us();
+
+	g2_pool_run(b->pool, READ_TASKS, read_task, &job);
+	return READ_BYTES * 1e6 / (double) (g2_now_us() - start);
+}
+
+/* ---- requests ---- */
+
+static bool
+encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new, uint32_t salt)
+{
+	g2_generate m = {.max_new = max_new, .n = 1, .top_p = 1, .repetition_penalty = 1,
+	.flags = G2_GEN_PROMPT_IDS};
+	uint32_t   *ids = g2_alloc_array(n_prompt, sizeof *ids);
+
+	if (!ids)
+		return false;
+	for (uint32_t i = 0; i < n_prompt; i++)
+		ids[i] = (i * 2654435761u + salt * 40503u) % b->n_vocab;
+	m.model = g2_span_of(b->cli.model);
+	m.prompt = (g2_span) {(const char *) ids, n_prompt * (uint32_t) sizeof *ids};
+	g2_generate_encode(w, &m);
+	g2_free(ids);
+	return !w->failed;
+}
+
+typedef struct batch
+{
+	uint32_t	left;
+	uint64_t	new_tokens;
+	bool		failed;
+} batch;
+
+static void
+on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
+{
+	batch	   *t = owner;
+	g2_reader	r = g2_read(payload, len);
+	g2_completions_head head;
+	g2_completion completion;
+
+	(void) id;
+	if (type == G2_MSG_NOTICE)
+		return;
+	t->left--;
+	if (type != G2_MSG_COMPLETIONS)
+	{
+		t->failed = true;
+		return;
+	}
+	g2_completions_head_get(&r, &head);
+	g2_completion_get(&r, &completion);
+	t->new_tokens += completion.n_ids;
+}
+
+/* Runs n_sequences requests together; seconds, or -1.  *new_tokens counts what was made. */
+static double
+run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
+		  uint64_t *new_tokens)
+{
+	batch		t = {.left = n_sequences};
+	int64_t		start = g2_now_us();
+
+	for (uint32_t i = 0; i < n_sequences; i++)
+	{
+		g2_writer	w = {.grow = g2_cli_grow};
+
+		if (encode_request(b, &w, n_prompt, max_new, i))
+			g2_engine_submit(b->engine, &t, on_answer, i + 1, G2_MSG_GENERATE, w.data, w.len);
+		else
+			t.failed = true;
+		g2_free(w.data);
+	}
+	while (t.left > 0 && !t.failed)
+	{
+		g2_engine_run(b->engine);
+		usleep(50);
+	}
+	*new_tokens = t.new_tokens;
+	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
+}
+
+/* Decode rate alone: the same batch with many and with few new tokens; the difference. */
+static bool
+bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
+{
+	const uint32_t n_prompt = 16,
+				few = 8,
+				many = 72;
+	double		best = 0;
+
+	if (n_prompt + many > b->n_ctx)
+		return true;
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		uint64_t	tokens_few,
+					tokens_many;
+		double		s_few = run_batch(b, n_sequences, n_prompt, few, &tokens_few),
+					s_many = run_batch(b, n_sequences, n_prompt, many, &tokens_many),
+					now = read_bandwidth(b);
+
+		if (s_few < 0 || s_many < 0)
+			return false;
+		best = G2_MAX(best, (double) (tokens_many - tokens_few) / (s_many - s_few));
+		bandwidth = G2_MAX(bandwidth, now);
+	}
+	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, best);
+	if (n_sequences == 1)
+		printf("   %.0f %% of bandwidth / bytes (limit %.1f at %.1f GB/s)",
+			   100 * best * (double) b->weight_bytes / bandwidth,
+			   bandwidth / (double) b->weight_bytes, bandwidth / 1e9);
+	printf("\n");
+	return true;
+}
+
+static bool
+bench_prefill(bench *b, uint32_t n_prompt)
+{
+	double		best = 0;
+
+	n_prompt = G2_MIN(n_prompt, b->n_ctx - 1);
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		uint64_t	tokens;
+		double		seconds = run_batch(b, 1, n_prompt, 1, &tokens);
+
+		if (seconds < 0)
+			return false;
+		best = G2_MAX(best, n_prompt / seconds);
+	}
+	printf("prefill %4u tokens       %9.1f tokens/s   %.1f GFLOP/s in the products\n", n_prompt,
+		   best, best * 2 * (double) b->weight_bytes / sizeof(float) / 1e9);
+	return true;
+}
+
+/* ---- the command ---- */
+
+/* Opens the pack once by itself: times, and what a decode step reads. */
+static bool
+bench_open(bench *b, g2_error *err)
+{
+	const char *directory = b->cli.settings.directories[0].data;
+	g2_model_paths paths = {&directory, 1, b->cli.settings.pack_directory.data, 0};
+	uint64_t	bytes;
+	bool		packs = g2_pack_missing(&paths, b->cli.model, G2_FORMAT_F32, &bytes);
+	int64_t		start = g2_now_us(),
+				middle;
+	g2_pack    *pack;
+	const g2_arch *a;
+
+	if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+		return false;
+	middle = g2_now_us();
+	if (packs)
+	{
+		printf("packing                   %9.1f ms\n", (double) (middle - start) / 1e3);
+		g2_pack_close(pack);
+		start = g2_now_us();
+		if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+			return false;
+		middle = g2_now_us();
+	}
+	printf("opening the pack          %9.1f ms\n", (double) (middle - start) / 1e3);
+	a = &pack->weights.arch;
+	b->n_ctx = a->n_ctx;
+	b->n_vocab = a->n_vocab;
+	b->weight_bytes = sizeof(float) * ((uint64_t) pack->weights.head.n_padded * a->n_embd +
+		(uint64_t) a->n_layer * ((uint64_t) a->n_embd * 4 * a->n_head * a->head_dim +
+								 2 * (uint64_t) a->n_embd * a->n_ff));
+	g2_pack_close(pack);
+	return true;
+}
+
+static bool
+bench_run(bench *b, g2_error *err)
+{
+	static const uint32_t batches[] = {1, 4, 16, 64};
+	uint64_t	tokens;
+	double		bandwidth = 0,
+				first;
+
+	if (!bench_open(b, err))
+		return false;
+	for (int round = 0; round < ROUNDS; round++)
+		bandwidth = G2_MAX(bandwidth, read_bandwidth(b));
+	printf("read bandwidth            %9.1f GB/s   (%u threads)\n", bandwidth / 1e9,
+		   g2_pool_threads(b->pool));
+	printf("bytes per token           %9.1f MB\n", (double) b->weight_bytes / 1e6);
+	first = run_batch(b, 1, 1, 1, &tokens);
+	printf("first request             %9.1f ms   (loading included)\n", first * 1e3);
+	for (size_t i = 0; i < G2_LENGTH(batches); i++)
+		if (!bench_decode(b, batches[i], bandwidth))
+			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+	if (!bench_prefill(b, 512))
+		return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+	return true;
+}
+
+bool
+g2_cmd_bench(int argc, char **argv, g2_error *err)
+{
+	bench		b = {.engine = NULL};
+	bool		ok;
+
+	for (int i = 1; i < argc; i += 2)
+	{
+		if (i + 1 == argc)
+			return g2_fail(err, G2_E_PARAM, "option %s needs a value", argv[i]);
+		if (!g2_cli_option(&b.cli, argv[i], argv[i + 1], err))
+			return false;
+	}
+	if (!g2_cli_finish(&b.cli, err))
+		return false;
+	if (!b.cli.model)
+		return g2_fail(err, G2_E_PARAM, "--model is missing");
+	b.memory = g2_alloc(READ_BYTES);
+	if (!b.memory)
+		return g2_fail_memory(err, READ_BYTES);
+	memset(b.memory, 1, READ_BYTES);
+	if (b.cli.settings.threads == 0)
+		b.cli.settings.threads = g2_machine_cores();
+	ok = g2_pool_open(b.cli.settings.threads, &b.pool, err) &&
+		g2_engine_open(&b.cli.settings, g2_cli_log, NULL, &b.engine, err) && bench_run(&b, err);
+	g2_engine_close(b.engine);
+	g2_pool_close(b.pool);
+	g2_free(b.memory);
+	return ok;
+}

@@ -1,0 +1,132 @@
+/*
+ * connection.c: frames over a non-blocking stream socket.
+ */
+#include "connection.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_SIZE 65536
+
+static void *
+grow(void *data, size_t bytes)
+{
+	return g2_realloc(data, bytes);
+}
+
+void
+g2_connection_init(g2_connection *c, int fd)
+{
+	*c = (g2_connection) {.fd = fd, .out = {.grow = grow}};
+}
+
+/* Texts of one owner do not stay behind in freed memory. */
+static void
+wipe(void *data, size_t bytes)
+{
+	if (data)
+		explicit_bzero(data, bytes);
+}
+
+void
+g2_connection_close(g2_connection *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	wipe(c->in.data, c->in.cap);
+	wipe(c->out.data, c->out.cap);
+	g2_buf_free(&c->in);
+	g2_free(c->out.data);
+	c->out = (g2_writer) {0};
+	c->fd = -1;
+}
+
+/* The bytes that have been taken make room. */
+static void
+compact(g2_connection *c)
+{
+	if (c->in_taken == 0)
+		return;
+	memmove(c->in.data, c->in.data + c->in_taken, c->in.len - c->in_taken);
+	c->in.len -= c->in_taken;
+	c->in_taken = 0;
+}
+
+void
+g2_connection_fill(g2_connection *c)
+{
+	compact(c);
+	while (!c->failed && c->in.len < sizeof(g2_frame) + G2_MAX_PAYLOAD)
+	{
+		ssize_t		n;
+
+		if (!g2_buf_reserve(&c->in, READ_SIZE))
+		{
+			c->failed = true;
+			return;
+		}
+		n = recv(c->fd, c->in.data + c->in.len, READ_SIZE, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (n <= 0)
+		{
+			c->failed = true;
+			return;
+		}
+		c->in.len += (size_t) n;
+		if (n < READ_SIZE)
+			return;
+	}
+}
+
+bool
+g2_connection_next(g2_connection *c, g2_frame *frame, const char **payload)
+{
+	size_t		left = c->in.len - c->in_taken;
+
+	if (left < sizeof *frame)
+		return false;
+	memcpy(frame, c->in.data + c->in_taken, sizeof *frame);
+	if (frame->length > G2_MAX_PAYLOAD)
+	{
+		c->failed = true;
+		return false;
+	}
+	if (left < sizeof *frame + frame->length)
+		return false;
+	*payload = c->in.data + c->in_taken + sizeof *frame;
+	c->in_taken += sizeof *frame + frame->length;
+	return true;
+}
+
+void
+g2_connection_send(g2_connection *c, g2_message type, uint64_t id, const void *payload, size_t len)
+{
+	size_t		begin = g2_frame_begin(&c->out, type, id);
+
+	g2_put(&c->out, payload, len);
+	if (!g2_frame_end(&c->out, begin))
+		c->failed = true;
+}
+
+bool
+g2_connection_flush(g2_connection *c)
+{
+	while (!c->failed && c->out_sent < c->out.len)
+	{
+		ssize_t		n = send(c->fd, c->out.data + c->out_sent, c->out.len - c->out_sent,
+							 MSG_NOSIGNAL);
+
+		if (n >= 0)
+			c->out_sent += (size_t) n;
+		else if (errno == EAGAIN || errno == EWOULDBLOCK)
+			return false;
+		else if (errno != EINTR)
+			c->failed = true;
+	}
+	c->out.len = c->out_sent = 0;
+	return true;
+}

@@ -1,0 +1,36 @@
+/*
+ * connection.h: frames over a non-blocking stream socket: what has arrived, what is to be sent.
+ */
+#ifndef G2_CONNECTION_H
+#define G2_CONNECTION_H
+
+#include "protocol.h"
+#include "util.h"
+
+typedef struct g2_connection
+{
+	int			fd;
+	bool		failed;			/* the other end is gone, or broke the rules of framing */
+	g2_buf		in;
+	size_t		in_taken;		/* bytes of in that have been taken */
+	g2_writer	out;
+	size_t		out_sent;
+} g2_connection;
+
+extern void g2_connection_init(g2_connection *c, int fd);
+extern void g2_connection_close(g2_connection *c);
+
+/* Reads what is there.  Nothing is read beyond one frame of the largest size at a time. */
+extern void g2_connection_fill(g2_connection *c);
+
+/* The next whole frame; its payload is valid until the next call.  False: none yet. */
+extern bool g2_connection_next(g2_connection *c, g2_frame *frame, const char **payload);
+
+/* Queues a frame. */
+extern void g2_connection_send(g2_connection *c, g2_message type, uint64_t id,
+							   const void *payload, size_t len);
+
+/* Sends what can be sent; true when nothing is left. */
+extern bool g2_connection_flush(g2_connection *c);
+
+#endif							/* G2_CONNECTION_H */

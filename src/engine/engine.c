@@ -1,0 +1,675 @@
+/*
+ * engine.c: requests from arrival to answer.
+ *
+ * Phases of a request: decoded and checked -> (its model is loading: waits) -> helper thread ->
+ * group in the scheduler -> answered and freed.  A cancelled request is marked; it is freed where
+ * its phase ends: at once, when its job ends, or when its group is given up.
+ *
+ * Everything here belongs to the thread that calls g2_engine_run.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "machine.h"
+#include "request.h"
+#include "scheduler.h"
+
+#define HELPER_THREADS 2
+#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
+
+struct g2_engine
+{
+	int			epoll_fd;
+	int			device_fd;		/* eventfd of the back end */
+	int			helper_fd;		/* eventfd of helper and registry */
+	int			timer_fd;		/* for notices about loads */
+	const g2_backend_api *api;
+	g2_backend *backend;
+	g2_helper  *helper;
+	g2_registry *registry;
+	g2_scheduler *scheduler;
+	g2_request *first;
+	g2_request *last;
+	uint32_t	n_requests;
+	uint32_t	threads;
+	int64_t		started_at;		/* wall clock, microseconds since 1970 */
+	g2_log_fn	log;
+	void	   *log_arg;
+};
+
+static void request_ready(g2_request *request);
+
+static void engine_log(g2_engine *engine, g2_level level, const char *fmt,...) G2_PRINTF(3, 4);
+
+static void
+engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
+{
+	char		line[1024];
+	va_list		ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	engine->log(engine->log_arg, level, line);
+}
+
+static void *
+writer_grow(void *data, size_t bytes)
+{
+	return g2_realloc(data, bytes);
+}
+
+static g2_writer
+new_writer(void)
+{
+	return (g2_writer) {.grow = writer_grow};
+}
+
+/* ---- the list of requests ---- */
+
+static void
+link_request(g2_engine *engine, g2_request *request)
+{
+	request->prev = engine->last;
+	if (engine->last)
+		engine->last->next = request;
+	else
+		engine->first = request;
+	engine->last = request;
+	engine->n_requests++;
+}
+
+static void
+free_request(g2_request *request)
+{
+	g2_engine  *engine = request->engine;
+
+	if (request->prev)
+		request->prev->next = request->next;
+	else
+		engine->first = request->next;
+	if (request->next)
+		request->next->prev = request->prev;
+	else
+		engine->last = request->prev;
+	engine->n_requests--;
+	if (request->model)
+		g2_registry_release(request->model);
+	g2_request_clear(request);
+	g2_free(request);
+}
+
+/* ---- answers ---- */
+
+/* The payload in w as the answer; a payload that could not be made becomes an error. */
+static void
+answer(g2_request *request, g2_message type, g2_writer *w)
+{
+	if (w->failed || w->len > G2_MAX_PAYLOAD)
+	{
+		/* Made without memory: state and an empty message, detail and hint. */
+		static const char error[5 + 3 * sizeof(uint32_t)] = "53200";
+
+		request->answer(request->answer_arg, G2_MSG_ERROR, request->id, error, sizeof error);
+	}
+	else
+		request->answer(request->answer_arg, type, request->id, w->data, w->len);
+	g2_free(w->data);
+}
+
+static void
+answer_error(g2_request *request, const g2_error *err)
+{
+	g2_writer	w = new_writer();
+
+	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
+	answer(request, G2_MSG_ERROR, &w);
+}
+
+static void
+notice(g2_request *request, g2_level level, const char *message, const char *hint)
+{
+	g2_writer	w = new_writer();
+
+	g2_notice_encode(&w, level, message, hint);
+	if (!w.failed)
+		request->answer(request->answer_arg, G2_MSG_NOTICE, request->id, w.data, w.len);
+	g2_free(w.data);
+}
+
+/* ---- models ---- */
+
+static void
+arm_timer(g2_engine *engine, bool on)
+{
+	const struct itimerspec t = {
+		.it_interval.tv_sec = on,
+		.it_value.tv_sec = on,
+	};
+
+	timerfd_settime(engine->timer_fd, 0, &t, NULL);
+}
+
+/* Who has waited for a model for a second is told so, once. */
+static void
+tell_loading(g2_engine *engine)
+{
+	bool		waiting = false;
+	int64_t		now = g2_now_us();
+	char		message[384];
+
+	for (g2_request *r = engine->first; r; r = r->next)
+	{
+		if (r->phase != G2_PHASE_MODEL || r->told_loading)
+			continue;
+		waiting = true;
+		if (now - r->arrived_us < TELL_LOADING_US)
+			continue;
+		if (r->model->packing_bytes > 0)
+			snprintf(message, sizeof message,
+					 "loading model \"%s\" (first use, packing %.1f MB)", r->model->name,
+					 (double) r->model->packing_bytes / 1e6);
+		else
+			snprintf(message, sizeof message, "loading model \"%s\"", r->model->name);
+		notice(r, G2_LEVEL_NOTICE, message, "");
+		r->told_loading = true;
+	}
+	if (!waiting)
+		arm_timer(engine, false);
+}
+
+static void
+log_load(g2_engine *engine, const g2_model *model)
+{
+	const g2_pack *pack = model->pack;
+
+	if (model->state == G2_MODEL_FAILED)
+	{
+		engine_log(engine, G2_LEVEL_LOG, "could not load model \"%s\": %s", model->name,
+				   model->error.message);
+		return;
+	}
+	engine_log(engine, G2_LEVEL_LOG, "loaded model \"%s\" (%s, %.1f million parameters) in %.0f ms",
+			   model->name, g2_format_name(model->format),
+			   (double) pack->description.parameters / 1e6,
+			   (double) (g2_now_us() - model->load_started) / 1e3);
+	for (uint32_t i = 0; i < pack->description.n_warnings; i++)
+		engine_log(engine, G2_LEVEL_WARNING, "model \"%s\": %s", model->name,
+				   pack->description.warning[i]);
+}
+
+/* A load has ended: those that waited go on, or get its error. */
+static void
+model_loaded(void *arg, g2_model *model)
+{
+	g2_engine  *engine = arg;
+	g2_request *next;
+
+	log_load(engine, model);
+	for (g2_request *r = engine->first; r; r = next)
+	{
+		next = r->next;
+		if (r->phase != G2_PHASE_MODEL || r->model != model)
+			continue;
+		if (model->state == G2_MODEL_LOADED)
+		{
+			for (uint32_t i = 0; i < model->pack->description.n_warnings; i++)
+				notice(r, G2_LEVEL_WARNING, model->pack->description.warning[i], "");
+			request_ready(r);
+		}
+		else
+		{
+			answer_error(r, &model->error);
+			free_request(r);
+		}
+	}
+}
+
+/* ---- work and groups ---- */
+
+static void
+group_done(g2_group *group, const g2_error *error)
+{
+	g2_request *request = group->o.user;
+	g2_error	err;
+
+	if (atomic_load(&request->canceled))
+		;						/* nobody listens */
+	else if (error)
+		answer_error(request, error);
+	else
+	{
+		g2_writer	w = new_writer();
+
+		if (g2_group_answer(group, (uint64_t) (g2_now_us() - request->arrived_us), &w, &err))
+			answer(request, G2_MSG_COMPLETIONS, &w);
+		else
+		{
+			g2_free(w.data);
+			answer_error(request, &err);
+		}
+	}
+	g2_group_free(group);
+	free_request(request);
+}
+
+static bool
+start_group(g2_request *request, g2_error *err)
+{
+	g2_group_options options;
+
+	g2_request_group_options(request, &options);
+	options.done = group_done;
+	options.user = request;
+	if (!g2_group_new(&options, &request->ids, &request->group, err))
+		return false;
+	if (!g2_scheduler_add(request->engine->scheduler, request->group, err))
+	{
+		g2_group_free(request->group);
+		return false;
+	}
+	request->phase = G2_PHASE_GROUP;
+	return true;
+}
+
+static void
+work_run(g2_job *job)
+{
+	g2_request_work((g2_request *) job);
+}
+
+static void
+work_done(g2_job *job)
+{
+	g2_request *request = (g2_request *) job;
+	g2_writer	w = new_writer();
+
+	if (atomic_load(&request->canceled))
+	{
+		free_request(request);
+		return;
+	}
+	if (!request->ok)
+		answer_error(request, &request->error);
+	else if (request->type == G2_MSG_GENERATE)
+	{
+		if (start_group(request, &request->error))
+			return;
+		answer_error(request, &request->error);
+	}
+	else if (request->type == G2_MSG_TOKENIZE)
+	{
+		g2_tokens_encode(&w, (uint32_t) request->ids.len,
+						 request->m.tokenize.count_only ? NULL : request->ids.data);
+		answer(request, G2_MSG_TOKENS, &w);
+	}
+	else
+	{
+		g2_put_span(&w, (g2_span) {request->text.data, (uint32_t) request->text.len});
+		answer(request, G2_MSG_TEXT, &w);
+	}
+	free_request(request);
+}
+
+/* The model is there. */
+static void
+request_ready(g2_request *request)
+{
+	g2_writer	w = new_writer();
+
+	if (request->type == G2_MSG_LOAD)
+	{
+		answer(request, G2_MSG_DONE, &w);
+		free_request(request);
+		return;
+	}
+	request->phase = G2_PHASE_WORK;
+	request->job.run = work_run;
+	request->job.done = work_done;
+	g2_helper_submit(request->engine->helper, &request->job);
+}
+
+/* ---- requests that are answered at once ---- */
+
+static void
+encode_models(const g2_engine *engine, g2_writer *w)
+{
+	uint32_t	n = 0;
+
+	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
+		n += !m->detached;
+	g2_put_u32(w, n);
+	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
+	{
+		const g2_description *d = m->state == G2_MODEL_LOADED ? &m->pack->description : NULL;
+		uint64_t	total = atomic_load(&m->progress.total);
+		g2_model_row row = {
+			.name = g2_span_of(m->name),
+			.state = m->state,
+			.percent = total ? (uint32_t) (atomic_load(&m->progress.done) * 100 / total) : 0,
+			.format = g2_span_of(g2_format_name(m->format)),
+			.device = g2_span_of(engine->api->name),
+			.error = g2_span_of(m->state == G2_MODEL_FAILED ? m->error.message : ""),
+			.loaded_at = m->loaded_at,
+			.last_used_at = m->last_used_at,
+		};
+
+		if (m->detached)
+			continue;
+		if (d)
+		{
+			row.architecture = g2_span_of(d->architecture);
+			row.parameters = d->parameters;
+			row.context_length = d->arch.n_ctx;
+			row.vocab_size = d->arch.n_vocab;
+			row.tokenizer = g2_span_of(d->tokenizer);
+			row.bytes = m->pack->bytes;
+			row.content_hash = g2_span_of(m->pack->content_hash);
+		}
+		g2_model_row_encode(w, &row);
+	}
+}
+
+static void
+encode_info(const g2_engine *engine, g2_writer *w)
+{
+	g2_info		info = {
+		.version = g2_span_of(G2_VERSION),
+		.arithmetic = g2_span_of(engine->api->arithmetic(engine->backend, G2_FORMAT_F32)),
+		.isa = g2_span_of(engine->api->isa(engine->backend)),
+		.threads = engine->threads,
+		.supervisor_pid = (uint32_t) getppid(),
+		.engine_pid = (uint32_t) getpid(),
+		.started_at = engine->started_at,
+		.live_requests = engine->n_requests,
+		.live_sequences = g2_scheduler_live(engine->scheduler),
+	};
+
+	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
+		if (m->state == G2_MODEL_LOADED)
+		{
+			info.kv_blocks_total += m->kv.n_blocks;
+			info.kv_blocks_used += m->kv.n_blocks - m->kv.n_free;
+		}
+	g2_info_encode(w, &info);
+}
+
+static void
+answer_at_once(g2_request *request)
+{
+	g2_engine  *engine = request->engine;
+	g2_writer	w = new_writer();
+	g2_reader	r = g2_read(request->payload.data, request->payload.len);
+	g2_span		name;
+	g2_error	err;
+
+	switch (request->type)
+	{
+		case G2_MSG_INFO:
+			encode_info(engine, &w);
+			answer(request, G2_MSG_INFO_ROW, &w);
+			break;
+		case G2_MSG_MODELS:
+			encode_models(engine, &w);
+			answer(request, G2_MSG_MODEL_LIST, &w);
+			break;
+		default:
+			name = g2_get_span(&r);
+			if (g2_registry_unload(engine->registry, name, &err))
+			{
+				engine_log(engine, G2_LEVEL_LOG, "unloaded model \"%.*s\"", (int) name.len,
+						   name.data);
+				answer(request, G2_MSG_DONE, &w);
+			}
+			else
+				answer_error(request, &err);
+			break;
+	}
+	free_request(request);
+}
+
+/* ---- arrival ---- */
+
+static bool
+start_request(g2_request *request, g2_error *err)
+{
+	g2_span		name,
+				format;
+
+	if (!g2_request_decode(request, err))
+		return false;
+	name = g2_request_model(request, &format);
+	if (!g2_registry_hold(request->engine->registry, name, format, &request->model, err))
+		return false;
+	if (request->model->state == G2_MODEL_LOADED)
+		request_ready(request);
+	else
+	{
+		request->phase = G2_PHASE_MODEL;
+		arm_timer(request->engine, true);
+	}
+	return true;
+}
+
+void
+g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_t id,
+				 g2_message type, const void *payload, size_t len)
+{
+	g2_request *request = g2_alloc(sizeof *request);
+	g2_error	err;
+
+	if (!request)
+	{
+		g2_request	fallback = {.answer = answer_fn, .answer_arg = owner, .id = id};
+
+		g2_fail_memory(&err, sizeof *request);
+		answer_error(&fallback, &err);
+		return;
+	}
+	request->engine = engine;
+	request->owner = request->answer_arg = owner;
+	request->answer = answer_fn;
+	request->id = id;
+	request->type = type;
+	request->arrived_us = g2_now_us();
+	link_request(engine, request);
+	if (!g2_buf_append(&request->payload, payload, len))
+		g2_fail_memory(&err, len);
+	else if (type == G2_MSG_INFO || type == G2_MSG_MODELS || type == G2_MSG_UNLOAD)
+	{
+		answer_at_once(request);
+		return;
+	}
+	else if (start_request(request, &err))
+		return;
+	answer_error(request, &err);
+	free_request(request);
+}
+
+static void
+cancel_request(g2_request *request)
+{
+	atomic_store(&request->canceled, true);
+	if (request->phase == G2_PHASE_MODEL)
+		free_request(request);
+	else if (request->phase == G2_PHASE_GROUP)
+		g2_scheduler_cancel(request->engine->scheduler, request->group);
+}
+
+bool
+g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id)
+{
+	for (g2_request *r = engine->first; r; r = r->next)
+		if (r->owner == owner && r->id == id && !atomic_load(&r->canceled))
+		{
+			cancel_request(r);
+			return true;
+		}
+	return false;
+}
+
+void
+g2_engine_cancel_owner(g2_engine *engine, const void *owner)
+{
+	g2_request *next;
+
+	for (g2_request *r = engine->first; r; r = next)
+	{
+		next = r->next;
+		if (r->owner == owner)
+			cancel_request(r);
+	}
+}
+
+uint32_t
+g2_engine_live(const g2_engine *engine)
+{
+	return engine->n_requests;
+}
+
+/* ---- the engine itself ---- */
+
+static void
+drain(int fd)
+{
+	uint64_t	count;
+
+	while (read(fd, &count, sizeof count) > 0)
+		;
+}
+
+void
+g2_engine_run(g2_engine *engine)
+{
+	uint64_t	expired = 0;
+
+	/* Drained before the results are taken: an end that comes after is then seen next time. */
+	drain(engine->device_fd);
+	drain(engine->helper_fd);
+	g2_helper_collect(engine->helper);
+	g2_registry_collect(engine->registry);
+	if (read(engine->timer_fd, &expired, sizeof expired) > 0)
+		tell_loading(engine);
+	g2_scheduler_run(engine->scheduler);
+}
+
+int
+g2_engine_fd(const g2_engine *engine)
+{
+	return engine->epoll_fd;
+}
+
+bool
+g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err)
+{
+	return g2_registry_configure(engine->registry, settings, err);
+}
+
+static bool
+open_descriptors(g2_engine *engine, g2_error *err)
+{
+	int			fds[3];
+
+	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	fds[0] = engine->device_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fds[1] = engine->helper_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	fds[2] = engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	for (size_t i = 0; i < G2_LENGTH(fds); i++)
+	{
+		struct epoll_event event = {.events = EPOLLIN};
+
+		if (fds[i] < 0 || epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fds[i], &event) != 0)
+			return g2_fail_errno(err, errno, "set up", "event descriptors");
+	}
+	return true;
+}
+
+static bool
+open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
+{
+	char		isa[32];
+	uint64_t	kv_budget = settings->kv_cache_size;
+	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
+	g2_registry_options registry_options = {
+		.event_fd = engine->helper_fd,
+		.loaded = model_loaded,
+		.arg = engine,
+	};
+
+	snprintf(isa, sizeof isa, "%.*s", (int) G2_MIN(settings->cpu.len, sizeof isa - 1),
+			 settings->cpu.len ? settings->cpu.data : "");
+	if (!isa[0])
+		strcpy(isa, "auto");
+	if (kv_budget == 0)
+		kv_budget = G2_MIN((uint64_t) 1 << 30, g2_machine_memory() / 8);
+	engine->threads = settings->threads ? settings->threads : g2_machine_cores();
+	backend_options.threads = engine->threads;
+	engine->api = &g2_cpu_backend;
+	if (!engine->api->open(&backend_options, engine->device_fd, &engine->backend, err))
+		return false;
+	registry_options.api = engine->api;
+	registry_options.backend = engine->backend;
+	registry_options.kv_budget = kv_budget;
+	return g2_registry_open(&registry_options, &engine->registry, err) &&
+		g2_registry_configure(engine->registry, settings, err) &&
+		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&
+		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, kv_budget,
+						  &engine->scheduler, err);
+}
+
+bool
+g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg, g2_engine **out,
+			   g2_error *err)
+{
+	g2_engine  *engine = g2_alloc(sizeof *engine);
+	struct timespec now;
+
+	if (!engine)
+		return g2_fail_memory(err, sizeof *engine);
+	engine->log = log;
+	engine->log_arg = log_arg;
+	engine->epoll_fd = engine->device_fd = engine->helper_fd = engine->timer_fd = -1;
+	clock_gettime(CLOCK_REALTIME, &now);
+	engine->started_at = (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+	if (!open_descriptors(engine, err) || !open_parts(engine, settings, err))
+	{
+		g2_engine_close(engine);
+		return false;
+	}
+	*out = engine;
+	return true;
+}
+
+void
+g2_engine_close(g2_engine *engine)
+{
+	if (!engine)
+		return;
+	for (g2_request *r = engine->first, *next; r; r = next)
+	{
+		next = r->next;
+		cancel_request(r);
+	}
+	g2_helper_close(engine->helper);	/* frees the requests that it has */
+	g2_scheduler_close(engine->scheduler);	/* likewise */
+	g2_registry_close(engine->registry);
+	if (engine->backend)
+		engine->api->close(engine->backend);
+	if (engine->epoll_fd >= 0)
+		close(engine->epoll_fd);
+	if (engine->device_fd >= 0)
+		close(engine->device_fd);
+	if (engine->helper_fd >= 0)
+		close(engine->helper_fd);
+	if (engine->timer_fd >= 0)
+		close(engine->timer_fd);
+	g2_free(engine);
+}

@@ -1,0 +1,63 @@
+/*
+ * engine.h: the engine as one object: requests go in as protocol messages, answers come out as
+ * protocol messages, and between them one thread, the caller's, advances everything.
+ *
+ * The server (server.c) puts sockets in front of it; the command line (cli.c) and tests call it
+ * directly.  It is the only header of the engine that those need.
+ *
+ * Who runs where: all functions here are called by one thread and never wait.  Long work happens
+ * on helper threads (tokenizing, packing: helper.c) and in the back end (backend.h); their ends
+ * make the descriptor of g2_engine_fd readable, and g2_engine_run then takes the results.
+ *
+ * Layers, each calling downwards only:
+ *     engine.c     requests: arrival, waiting for a model, answers, cancel
+ *     scheduler.c  sequence groups: admission, plans for the back end, results
+ *     group.c      one group: prompt, sequences, stop strings, text
+ *     registry.c   models: loading, waiting, unloading
+ *     kv.c         blocks of the KV cache: reference counts, copy on write
+ *     helper.c     threads for long work
+ */
+#ifndef G2_ENGINE_H
+#define G2_ENGINE_H
+
+#include "error.h"
+#include "protocol.h"
+
+typedef struct g2_engine g2_engine;
+
+/* An answer (or notice) to request `id` of `owner`; payload is valid during the call only. */
+typedef void (*g2_answer_fn) (void *owner, g2_message type, uint64_t id, const void *payload,
+							  size_t len);
+
+/* A line for the log. */
+typedef void (*g2_log_fn) (void *arg, g2_level level, const char *message);
+
+/* Settings are copied.  Starts helper threads and the back end; loads no model. */
+extern bool g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg,
+						   g2_engine **out, g2_error *err);
+
+/* Cancels everything without answers, waits for the threads, frees. */
+extern void g2_engine_close(g2_engine *engine);
+
+/* Takes over the settings that need no restart: directories, pack directory, format, keep_free. */
+extern bool g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err);
+
+/* Readable when g2_engine_run has something to do. */
+extern int	g2_engine_fd(const g2_engine *engine);
+
+/* Does all that can be done without waiting.  Call it when the descriptor is readable and after
+ * a burst of submits (requests submitted together then share their first step). */
+extern void g2_engine_run(g2_engine *engine);
+
+/* Takes a request; whatever is wrong with it is said by an ERROR answer, perhaps at once. */
+extern void g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer, uint64_t id,
+							 g2_message type, const void *payload, size_t len);
+
+/* Ends one request, or all of an owner's, without an answer; false when it was answered already. */
+extern bool g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id);
+extern void g2_engine_cancel_owner(g2_engine *engine, const void *owner);
+
+/* Requests that are not answered yet. */
+extern uint32_t g2_engine_live(const g2_engine *engine);
+
+#endif							/* G2_ENGINE_H */

@@ -1,0 +1,118 @@
+/*
+ * kernels.h: the inner loops of the CPU back end, one table of functions per instruction set.
+ *
+ * All tables give the same bits for the same arguments: the bodies are one text (kernels_body.h)
+ * over 16 virtual lanes, tile sizes differ, the order of operations of an element does not.
+ * Kernels allocate nothing, know no threads and no model; memory that they need is passed in.
+ * Row strides (ld...) count floats.
+ */
+#ifndef G2_KERNELS_H
+#define G2_KERNELS_H
+
+#include "backend.h"
+
+#define G2_LANES 16
+#define G2_NO_ACTIVATION UINT32_MAX
+#define G2_ALIGN 64				/* of scratch memory */
+
+#define G2_PRODUCT_ROWS 64		/* rows of x that one call of product works on */
+#define G2_PRODUCT_SCRATCH (G2_PRODUCT_ROWS * G2_PANEL)	/* floats */
+
+#define G2_ATTEND_ROWS 32		/* queries of one call of attend */
+
+/*
+ * y[r][c] = activation(sum over k of x[r][k] w[k][c] + bias[c]) + residual[r][c]
+ *
+ * One accumulator per element, from 0, k ascending, fused multiply-add; then bias, activation,
+ * residual, each where there is one.  All n_padded columns of a panel are written.
+ */
+typedef struct g2_product
+{
+	const float *x;				/* [rows][k] */
+	size_t		ldx;
+	const float *w;				/* [n_padded / 48][k][48] */
+	uint32_t	k;
+	const float *bias;			/* [n_padded] or NULL */
+	uint32_t	activation;		/* g2_activation or G2_NO_ACTIVATION */
+	const float *residual;		/* [rows][n_padded] or NULL; may be y */
+	size_t		ldr;
+	float	   *y;				/* [rows][n_padded] */
+	size_t		ldy;
+} g2_product;
+
+/*
+ * Causal attention of up to G2_ATTEND_ROWS consecutive queries of one sequence and one head.
+ * Block b of the cache: K as [head_dim][32], right behind it V as [32][dv].
+ */
+typedef struct g2_attention
+{
+	const float *q;				/* [rows][head_dim] */
+	size_t		ldq;
+	float	   *out;			/* [rows][head_dim] */
+	size_t		ldo;
+	uint32_t	rows;
+	uint32_t	position;		/* of the first query; it sees keys 0 .. position */
+	uint32_t	head_dim;
+	uint32_t	dv;				/* head_dim rounded up to 16 */
+	float		scale;
+	const float *cache;			/* K of this layer and head in block 0 */
+	size_t		block_stride;	/* floats from block to block */
+	const uint32_t *blocks;		/* block table of the sequence */
+} g2_attention;
+
+/* Floats of scratch for attend: p [4][32] and, for each row, maximum, sum and dv accumulators. */
+#define G2_ATTEND_SCRATCH(dv) (8 * G2_BLOCK + G2_ATTEND_ROWS * ((size_t) (dv) + 2))
+
+typedef enum g2_math
+{
+	G2_MATH_EXP,
+	G2_MATH_LOG,
+	G2_MATH_TANH,
+	G2_MATH_ERF,
+	G2_MATH_GELU_NEW,
+	G2_MATH_GELU,
+	G2_MATH_RELU
+} g2_math;
+
+typedef struct g2_kernels
+{
+	const char *name;
+
+	/* Panels [panel, panel_end) of rows [row, row_end); scratch: G2_PRODUCT_SCRATCH floats. */
+	void		(*product) (const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row,
+							uint32_t row_end, float *scratch);
+
+	/* y = (x - mean) / sqrt(var + epsilon) * gain + bias over n elements; bias may be NULL. */
+	void		(*layer_norm) (const float *x, uint32_t n, const float *gain, const float *bias,
+							   float epsilon, float *y);
+
+	/* scratch: G2_ATTEND_SCRATCH(dv) floats. */
+	void		(*attend) (const g2_attention *a, float *scratch);
+
+	/* Largest of x that is not a NaN, -inf if there is none; *clean: neither NaN nor +inf. */
+	float		(*max) (const float *x, uint32_t n, bool *clean);
+
+	/* Sum of e^(x - max) in double: blocks of 1,024 ascending, 16 lanes and one tree in each. */
+	double		(*sum_exp) (const float *x, uint32_t n, float max);
+
+	/* w = floor(e^((x - max) / temperature) 2^45); returns their sum (n <= 2^18). */
+	uint64_t	(*weights) (const float *x, uint32_t n, float max, float temperature, uint64_t *w);
+
+	/* y = fn(x) for n elements. */
+	void		(*map) (g2_math fn, const float *x, float *y, size_t n);
+} g2_kernels;
+
+extern const g2_kernels g2_kernels_portable;
+#if defined(__x86_64__)
+extern const g2_kernels g2_kernels_avx2;
+extern const g2_kernels g2_kernels_avx512;
+#endif
+
+/* The table named "auto", "portable", "avx2" or "avx512" (NULL = auto).  22023: no such name;
+ * 0A000: this machine, or its operating system, lacks it. */
+extern bool g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err);
+
+/* The fastest table of this machine. */
+extern const g2_kernels *g2_kernels_best(void);
+
+#endif							/* G2_KERNELS_H */

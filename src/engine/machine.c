@@ -1,0 +1,118 @@
+/*
+ * machine.c: cores and memory as the kernel grants them (sched_getaffinity, sysfs, cgroup v2/v1).
+ */
+#include "machine.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util.h"
+
+/* First line of a small file; false when it cannot be read. */
+static bool
+read_line(const char *path, char *line, size_t size)
+{
+	FILE	   *f = fopen(path, "re");
+	bool		ok;
+
+	if (!f)
+		return false;
+	ok = fgets(line, (int) size, f) != NULL;
+	fclose(f);
+	return ok;
+}
+
+/* The lowest processor that shares a core with cpu: hyper-threads count once. */
+static unsigned
+first_sibling(unsigned cpu)
+{
+	char		path[96],
+				line[256];
+	unsigned	first;
+
+	snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", cpu);
+	if (read_line(path, line, sizeof line) && sscanf(line, "%u", &first) == 1)
+		return first;
+	return cpu;
+}
+
+static uint32_t
+allowed_cores(void)
+{
+	cpu_set_t	allowed,
+				counted;
+	uint32_t	n = 0;
+
+	if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+		return 1;
+	CPU_ZERO(&counted);
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+	{
+		unsigned	core;
+
+		if (!CPU_ISSET(cpu, &allowed))
+			continue;
+		core = first_sibling(cpu);
+		if (core < CPU_SETSIZE && CPU_ISSET(core, &counted))
+			continue;
+		if (core < CPU_SETSIZE)
+			CPU_SET(core, &counted);
+		n++;
+	}
+	return G2_MAX(n, 1u);
+}
+
+/* Path of this process's cgroup v2 directory below /sys/fs/cgroup. */
+static bool
+cgroup_file(const char *name, char *path, size_t size)
+{
+	char		line[512];
+
+	if (!read_line("/proc/self/cgroup", line, sizeof line) || strncmp(line, "0::", 3) != 0)
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	return (size_t) snprintf(path, size, "/sys/fs/cgroup%s/%s", line + 3, name) < size;
+}
+
+/* Reads a limit from the process's own cgroup or, in a container, from the visible root. */
+static bool
+read_cgroup(const char *name, char *line, size_t size)
+{
+	char		path[640];
+
+	if (cgroup_file(name, path, sizeof path) && read_line(path, line, size))
+		return true;
+	snprintf(path, sizeof path, "/sys/fs/cgroup/%s", name);
+	return read_line(path, line, size);
+}
+
+uint32_t
+g2_machine_cores(void)
+{
+	uint32_t	cores = allowed_cores();
+	char		line[128];
+	long long	quota,
+				period;
+
+	if (read_cgroup("cpu.max", line, sizeof line) &&
+		sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0)
+		cores = (uint32_t) G2_MIN((long long) cores, (quota + period - 1) / period);
+	return cores;
+}
+
+uint64_t
+g2_machine_memory(void)
+{
+	long		pages = sysconf(_SC_PHYS_PAGES),
+				page = sysconf(_SC_PAGESIZE);
+	uint64_t	bytes = pages > 0 && page > 0 ? (uint64_t) pages * (uint64_t) page : 1u << 30;
+	char		line[128];
+	unsigned long long limit;
+
+	if (read_cgroup("memory.max", line, sizeof line) && sscanf(line, "%llu", &limit) == 1)
+		bytes = G2_MIN(bytes, (uint64_t) limit);
+	return bytes;
+}

@@ -1,0 +1,315 @@
+/*
+ * request.c: what the fields of a request mean: ranges, templates, prompts, token budgets.
+ */
+#include "request.h"
+
+#include <math.h>
+
+/* ---- checks before anything is spent ---- */
+
+static bool
+check_stops(const g2_generate *m, g2_error *err)
+{
+	for (uint32_t i = 0; i < m->n_stops; i++)
+	{
+		if (m->stops[i].len == 0)
+			return g2_fail(err, G2_E_PARAM, "a stop string must not be empty");
+		if (m->stops[i].len > G2_MAX_STOP_BYTES)
+			return g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes",
+						   G2_MAX_STOP_BYTES);
+	}
+	return true;
+}
+
+/* Comparisons are written so that NaN fails them. */
+static bool
+check_generate(const g2_generate *m, g2_error *err)
+{
+	if (m->prompt.len > G2_MAX_TEXT)
+		return g2_fail(err, G2_E_TOO_LONG, "the prompt must have at most %u bytes", G2_MAX_TEXT);
+	if (m->max_new == 0)
+		return g2_fail(err, G2_E_PARAM, "max_len must be at least 1");
+	if (m->n == 0)
+		return g2_fail(err, G2_E_PARAM, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	if (m->n > G2_MAX_SEQUENCES)
+		return g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	if (!(m->temperature >= 0 && m->temperature <= 100))
+		return g2_fail(err, G2_E_PARAM, "temperature must be between 0 and 100");
+	if (m->n > 1 && m->temperature == 0)
+	{
+		g2_fail(err, G2_E_PARAM, "n > 1 needs a temperature above 0");
+		return g2_fail_hint(err, "At temperature 0 all sequences would be the same.");
+	}
+	if (!(m->top_p > 0 && m->top_p <= 1))
+		return g2_fail(err, G2_E_PARAM, "top_p must be above 0 and at most 1");
+	if (!(m->min_p >= 0 && m->min_p <= 1))
+		return g2_fail(err, G2_E_PARAM, "min_p must be between 0 and 1");
+	if (!(m->repetition_penalty > 0 && m->repetition_penalty <= 100))
+		return g2_fail(err, G2_E_PARAM, "repetition_penalty must be above 0 and at most 100");
+	if ((m->flags & G2_GEN_PROMPT_IDS) && m->prompt.len % sizeof(uint32_t) != 0)
+		return g2_fail(err, G2_E_INTERNAL, "malformed prompt ids");
+	return check_stops(m, err);
+}
+
+bool
+g2_request_decode(g2_request *request, g2_error *err)
+{
+	const char *p = request->payload.data;
+	size_t		n = request->payload.len;
+	bool		ok = false;
+
+	switch (request->type)
+	{
+		case G2_MSG_GENERATE:
+			if (!(ok = g2_generate_decode(p, n, &request->m.generate)))
+				break;
+			return check_generate(&request->m.generate, err);
+		case G2_MSG_TOKENIZE:
+			if (!(ok = g2_tokenize_decode(p, n, &request->m.tokenize)))
+				break;
+			if (request->m.tokenize.text.len > G2_MAX_TEXT)
+				return g2_fail(err, G2_E_TOO_LONG, "the text must have at most %u bytes",
+							   G2_MAX_TEXT);
+			break;
+		case G2_MSG_DETOKENIZE:
+			ok = g2_detokenize_decode(p, n, &request->m.detokenize);
+			break;
+		case G2_MSG_LOAD:
+			ok = g2_load_decode(p, n, &request->m.load);
+			break;
+		default:
+			break;
+	}
+	if (!ok)
+		return g2_fail(err, G2_E_INTERNAL, "malformed request of type %d", (int) request->type);
+	return true;
+}
+
+g2_span
+g2_request_model(const g2_request *request, g2_span *format)
+{
+	*format = (g2_span) {"", 0};
+	switch (request->type)
+	{
+		case G2_MSG_GENERATE:
+			return request->m.generate.model;
+		case G2_MSG_TOKENIZE:
+			return request->m.tokenize.model;
+		case G2_MSG_DETOKENIZE:
+			return request->m.detokenize.model;
+		default:
+			*format = request->m.load.format;
+			return request->m.load.model;
+	}
+}
+
+/* ---- the helper thread's part ---- */
+
+static bool
+need_tokenizer(const g2_request *request, g2_error *err)
+{
+	if (request->model->pack->tokenizer)
+		return true;
+	g2_fail(err, G2_E_UNSUPPORTED, "model \"%s\" has no tokenizer files", request->model->name);
+	return g2_fail_hint(err, "Put vocab.json and merges.txt into the model's folder.");
+}
+
+static bool
+encode(g2_request *request, const char *text, size_t len, size_t max_ids)
+{
+	g2_error   *err = &request->error;
+
+	if (!need_tokenizer(request, err))
+		return false;
+	return g2_tokenizer_encode(request->model->pack->tokenizer, text, len, max_ids,
+							   &request->canceled, &request->ids, err);
+}
+
+static bool
+copy_ids(g2_request *request, g2_span ids)
+{
+	uint32_t	n_vocab = request->model->pack->weights.arch.n_vocab;
+
+	for (uint32_t i = 0; i < ids.len / sizeof(uint32_t); i++)
+	{
+		uint32_t	id;
+
+		memcpy(&id, ids.data + i * sizeof id, sizeof id);
+		if (id >= n_vocab)
+			return g2_fail(&request->error, G2_E_PARAM,
+						   "token id %u is not below the vocabulary's size %u", id, n_vocab);
+		if (!g2_ids_push(&request->ids, id))
+			return g2_fail_memory(&request->error, ids.len);
+	}
+	return true;
+}
+
+/* The prompt's ids, with the template filled in; more than the context holds are not wanted. */
+static bool
+encode_prompt(g2_request *request)
+{
+	g2_generate *m = &request->m.generate;
+	g2_span		template_text = m->template_text;
+	size_t		max_ids = request->model->pack->weights.arch.n_ctx;
+	g2_buf		filled = {0};
+	bool		ok;
+
+	if (m->flags & G2_GEN_PROMPT_IDS)
+		return copy_ids(request, m->prompt);
+	if (m->task.len > 0)
+	{
+		if (!g2_task_find(request->model->pack->description.tasks, m->task, &request->task,
+						  &request->error))
+			return false;
+		if (template_text.len == 0)
+			template_text = g2_span_of(request->task.template_text);
+	}
+	if (template_text.len == 0)
+		return encode(request, m->prompt.data, m->prompt.len, max_ids);
+	ok = g2_text_fill(template_text.data, template_text.len, m->prompt.data, m->prompt.len,
+					  &filled);
+	if (!ok)
+		g2_fail_memory(&request->error, filled.len);
+	else
+		ok = encode(request, filled.data, filled.len, max_ids);
+	g2_buf_free(&filled);
+	return ok;
+}
+
+/* counted: all of the prompt has been encoded, and not only as much as the context holds. */
+static bool
+too_long(g2_request *request, bool counted)
+{
+	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
+
+	g2_fail(&request->error, G2_E_TOO_LONG,
+			"the prompt does not fit into the context of model \"%s\"", request->model->name);
+	g2_fail_detail(&request->error, "The context holds %u tokens, at least one of them new; "
+				   "the prompt has %s%zu.", n_ctx, counted ? "" : "more than ",
+				   counted ? request->ids.len : n_ctx);
+	return g2_fail_hint(&request->error, "Shorten the text; gpt_count_tokens counts its tokens.");
+}
+
+/* How many new tokens: what was asked for, as far as the context has room. */
+static bool
+set_budget(g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx,
+				n_prompt = (uint32_t) request->ids.len;
+
+	request->max_new = G2_MIN(m->max_new, n_ctx - n_prompt);
+	if (!(m->flags & G2_GEN_MAX_LENGTH))
+		return true;
+	if (n_prompt >= m->max_new)
+		return g2_fail(&request->error, G2_E_PARAM,
+					   "max_length (%u) must be above the prompt's length (%u tokens)", m->max_new,
+					   n_prompt);
+	request->max_new = G2_MIN(m->max_new, n_ctx) - n_prompt;
+	return true;
+}
+
+static bool
+work_generate(g2_request *request)
+{
+	const g2_description *d = &request->model->pack->description;
+	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
+
+	if (!encode_prompt(request))
+		return request->error.code == G2_E_TOO_LONG ? too_long(request, false) : false;
+	if (request->ids.len == 0)
+	{
+		if (d->start_token == G2_NO_TOKEN)
+			return g2_fail(&request->error, G2_E_PARAM,
+						   "the prompt is empty and model \"%s\" has no start token",
+						   request->model->name);
+		if (!g2_ids_push(&request->ids, d->start_token))
+			return g2_fail_memory(&request->error, sizeof(uint32_t));
+	}
+	if (request->ids.len > n_ctx - 1)
+		return too_long(request, true);
+	return set_budget(request);
+}
+
+static bool
+work_detokenize(g2_request *request)
+{
+	const g2_detokenize *m = &request->m.detokenize;
+	const g2_tokenizer *tokenizer = request->model->pack->tokenizer;
+	g2_buf		bytes = {0};
+	bool		ok;
+
+	if (!need_tokenizer(request, &request->error) ||
+		!copy_ids(request, (g2_span) {m->ids, m->count * (uint32_t) sizeof(uint32_t)}))
+		return false;
+	for (size_t i = 0; i < request->ids.len; i++)
+	{
+		size_t		len = 0;
+		const char *piece = g2_tokenizer_piece(tokenizer, request->ids.data[i], &len);
+
+		if (piece)
+			g2_buf_append(&bytes, piece, len);
+	}
+	ok = !bytes.failed && g2_text_clean(bytes.data, bytes.len, &request->text);
+	g2_buf_free(&bytes);
+	return ok ? true : g2_fail_memory(&request->error, request->ids.len);
+}
+
+void
+g2_request_work(g2_request *request)
+{
+	switch (request->type)
+	{
+		case G2_MSG_GENERATE:
+			request->ok = work_generate(request);
+			break;
+		case G2_MSG_TOKENIZE:
+			request->ok = encode(request, request->m.tokenize.text.data,
+								 request->m.tokenize.text.len, 0);
+			break;
+		default:
+			request->ok = work_detokenize(request);
+			break;
+	}
+}
+
+void
+g2_request_group_options(const g2_request *request, g2_group_options *o)
+{
+	const g2_generate *m = &request->m.generate;
+	const g2_pack *pack = request->model->pack;
+
+	*o = (g2_group_options) {
+		.sampling = {
+			.temperature = (float) m->temperature,
+			.top_k = m->top_k,
+			.top_p = (float) m->top_p,
+			.min_p = (float) m->min_p,
+			.repetition_penalty = (float) m->repetition_penalty,
+			.seed = m->seed,
+		},
+		.n = m->n,
+		.max_new = request->max_new,
+		.end_token = pack->description.end_token,
+		.logprobs = (m->flags & G2_GEN_LOGPROBS) != 0,
+		.tokenizer = pack->tokenizer,
+		.kv = &request->model->kv,
+		.model = request->model->device_model,
+		.n_vocab = pack->weights.arch.n_vocab,
+	};
+	for (uint32_t i = 0; i < m->n_stops; i++)
+		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
+	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
+		for (uint32_t i = 0; i < request->task.n_stops; i++)
+			o->stops[o->n_stops++] = (g2_bytes) {request->task.stops[i],
+				strlen(request->task.stops[i])};
+}
+
+void
+g2_request_clear(g2_request *request)
+{
+	g2_buf_free(&request->payload);
+	g2_free(request->ids.data);
+	g2_buf_free(&request->text);
+	g2_task_free(&request->task);
+}

@@ -1,0 +1,73 @@
+/*
+ * request.h: one request from its arrival to its answer.
+ *
+ * Phases: its model is waited for; a helper thread turns text into ids or back (owns the fields of
+ * "work" meanwhile); a group of it runs.  engine.c moves it along; request.c knows what the fields
+ * of a message mean.
+ */
+#ifndef G2_REQUEST_H
+#define G2_REQUEST_H
+
+#include "engine.h"
+#include "group.h"
+#include "registry.h"
+#include "task.h"
+
+typedef enum g2_request_phase
+{
+	G2_PHASE_MODEL,				/* waits until its model is loaded */
+	G2_PHASE_WORK,				/* on a helper thread, or queued for one */
+	G2_PHASE_GROUP				/* its group is with the scheduler */
+} g2_request_phase;
+
+typedef struct g2_request
+{
+	g2_job		job;			/* first */
+	struct g2_request *prev;	/* the engine's list, in order of arrival */
+	struct g2_request *next;
+	g2_engine  *engine;
+	const void *owner;
+	g2_answer_fn answer;
+	void	   *answer_arg;		/* the owner, as answer wants it */
+	uint64_t	id;
+	g2_message	type;
+	int64_t		arrived_us;		/* monotonic */
+	g2_request_phase phase;
+	atomic_bool canceled;
+	bool		told_loading;	/* the notice about a long load has been sent */
+	g2_buf		payload;		/* what the decoded message below points into */
+	union
+	{
+		g2_generate generate;
+		g2_tokenize tokenize;
+		g2_detokenize detokenize;
+		g2_load		load;
+	}			m;
+	g2_model   *model;			/* held */
+	g2_group   *group;
+	/* work */
+	bool		ok;
+	g2_error	error;
+	g2_ids		ids;			/* of the prompt or text */
+	g2_buf		text;			/* of ids */
+	uint32_t	max_new;		/* new tokens that the context has room for */
+	g2_task		task;			/* GENERATE with a task */
+} g2_request;
+
+/* Decodes the payload; a malformed one is an internal error.  Ranges are checked here, before
+ * anything is spent on the request: 22023 and 54000 name the argument and its range. */
+extern bool g2_request_decode(g2_request *request, g2_error *err);
+
+/* The name of the model that it wants, and the weight format (empty = the setting's). */
+extern g2_span g2_request_model(const g2_request *request, g2_span *format);
+
+/* The helper thread's part: fills the work fields. */
+extern void g2_request_work(g2_request *request);
+
+/* Frees what the work and the payload hold (not the request, the model or the group). */
+extern void g2_request_clear(g2_request *request);
+
+/* The options of the group for a GENERATE whose work is done. */
+extern void g2_request_group_options(const g2_request *request, g2_group_options *options);
+
+#endif							/* G2_REQUEST_H */

@@ -1,0 +1,419 @@
+/*
+ * server.c: connections of backends, the control channel, one event loop.
+ *
+ * One thread does everything here.  Each turn of the loop: read what has arrived and hand the
+ * requests to the engine, let the engine advance once (so that what arrived together shares a
+ * step), send the answers.
+ *
+ * The listening socket belongs to the supervisor, so connects succeed while this process is
+ * replaced; settings come over the control channel, log lines go there.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "connection.h"
+
+#define EVENTS 128
+#define MAX_OUT (256u << 20)	/* unsent answers of one connection; beyond it is dropped */
+
+typedef struct client
+{
+	g2_connection c;			/* first */
+	struct client *next;
+	bool		greeted;
+	bool		wants_out;		/* EPOLLOUT is asked for */
+	uint32_t	in_flight;		/* requests not answered yet */
+} client;
+
+typedef struct server
+{
+	int			epoll_fd;
+	int			listen_fd;
+	int			signal_fd;
+	bool		accepting;		/* false while descriptors are used up */
+	bool		stop;
+	bool		has_control;
+	g2_connection control;
+	client	   *clients;
+	g2_engine  *engine;
+} server;
+
+/* What an epoll event is about; a client's events carry the client itself. */
+static char tag_listen,
+			tag_control,
+			tag_engine,
+			tag_signal;
+
+/* ---- logging ---- */
+
+static void
+log_line(void *arg, g2_level level, const char *message)
+{
+	server	   *s = arg;
+	g2_writer	w = {.grow = NULL};
+
+	if (!s->has_control)
+	{
+		fprintf(stderr, "gpt2_engine: %s\n", message);
+		return;
+	}
+	w.grow = s->control.out.grow;
+	g2_notice_encode(&w, level, message, "");
+	if (!w.failed)
+		g2_connection_send(&s->control, G2_MSG_LOG, 0, w.data, w.len);
+	g2_free(w.data);
+}
+
+/* ---- epoll ---- */
+
+static bool
+watch(server *s, int fd, uint32_t events, void *tag, g2_error *err)
+{
+	struct epoll_event event = {.events = events, .data.ptr = tag};
+
+	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+		return true;
+	return g2_fail_errno(err, errno, "watch", "a descriptor");
+}
+
+static void
+watch_out(server *s, client *c, bool on)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | (on ? EPOLLOUT : 0), .data.ptr = c};
+
+	if (c->wants_out == on)
+		return;
+	c->wants_out = on;
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->c.fd, &event);
+}
+
+/* ---- clients ---- */
+
+static void
+send_error(client *c, uint64_t id, const char *sqlstate, const char *message, const char *hint)
+{
+	g2_writer	w = {.grow = c->c.out.grow};
+
+	g2_error_encode(&w, sqlstate, message, "", hint);
+	if (w.failed)
+		c->c.failed = true;
+	else
+		g2_connection_send(&c->c, G2_MSG_ERROR, id, w.data, w.len);
+	g2_free(w.data);
+}
+
+static void
+on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
+{
+	client	   *c = owner;
+
+	g2_connection_send(&c->c, type, id, payload, len);
+	if (type != G2_MSG_NOTICE)
+		c->in_flight--;
+	if (c->c.out.len - c->c.out_sent > MAX_OUT)
+		c->c.failed = true;
+}
+
+static void
+greet(client *c, const char *payload, size_t len)
+{
+	g2_hello	hello;
+	g2_writer	w = {.grow = c->c.out.grow};
+	g2_welcome	welcome = {
+		.major = G2_PROTOCOL_MAJOR,
+		.minor = G2_PROTOCOL_MINOR,
+		.pid = (uint32_t) getpid(),
+		.engine_version = g2_span_of(G2_VERSION),
+	};
+
+	if (!g2_hello_decode(payload, len, &hello) || hello.magic != G2_PROTOCOL_MAGIC)
+	{
+		c->c.failed = true;
+		return;
+	}
+	if (hello.major != G2_PROTOCOL_MAJOR)
+	{
+		char		message[128];
+
+		snprintf(message, sizeof message,
+				 "the engine speaks protocol %d, the library protocol %u", G2_PROTOCOL_MAJOR,
+				 hello.major);
+		send_error(c, 0, "55000", message, "Reconnect, so that the new library is loaded.");
+		g2_connection_flush(&c->c);
+		c->c.failed = true;
+		return;
+	}
+	g2_welcome_encode(&w, &welcome);
+	if (!w.failed)
+		g2_connection_send(&c->c, G2_MSG_WELCOME, 0, w.data, w.len);
+	g2_free(w.data);
+	c->greeted = true;
+}
+
+static void
+on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
+{
+	if (!c->greeted)
+	{
+		if (frame->type == G2_MSG_HELLO)
+			greet(c, payload, frame->length);
+		else
+			c->c.failed = true;
+		return;
+	}
+	switch ((g2_message) frame->type)
+	{
+		case G2_MSG_CANCEL:
+			if (g2_engine_cancel(s->engine, c, frame->id))
+				c->in_flight--;
+			break;
+		case G2_MSG_GENERATE:
+		case G2_MSG_TOKENIZE:
+		case G2_MSG_DETOKENIZE:
+		case G2_MSG_LOAD:
+		case G2_MSG_UNLOAD:
+		case G2_MSG_MODELS:
+		case G2_MSG_INFO:
+			if (c->in_flight >= G2_MAX_IN_FLIGHT)
+			{
+				send_error(c, frame->id, "53400", "too many requests in flight on one connection",
+						   "");
+				break;
+			}
+			c->in_flight++;
+			g2_engine_submit(s->engine, c, on_answer, frame->id, (g2_message) frame->type,
+							 payload, frame->length);
+			break;
+		default:
+			/* A request of a later minor version. */
+			send_error(c, frame->id, "55000", "the engine does not know this request",
+					   "Restart the engine: it is older than the library.");
+			break;
+	}
+}
+
+static void
+on_client(server *s, client *c, uint32_t events)
+{
+	g2_frame	frame;
+	const char *payload;
+
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+		g2_connection_fill(&c->c);
+	while (!c->c.failed && g2_connection_next(&c->c, &frame, &payload))
+		on_frame(s, c, &frame, payload);
+}
+
+/* Answers leave; clients that failed are forgotten, with all that they asked for. */
+static void
+settle_clients(server *s)
+{
+	for (client **at = &s->clients; *at;)
+	{
+		client	   *c = *at;
+
+		if (!c->c.failed)
+			watch_out(s, c, !g2_connection_flush(&c->c));
+		if (!c->c.failed)
+		{
+			at = &c->next;
+			continue;
+		}
+		g2_engine_cancel_owner(s->engine, c);
+		*at = c->next;
+		g2_connection_close(&c->c);
+		g2_free(c);
+		if (!s->accepting)
+			s->accepting = watch(s, s->listen_fd, EPOLLIN, &tag_listen, NULL);
+	}
+}
+
+static bool
+same_user(int fd)
+{
+	struct ucred peer;
+	socklen_t	len = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
+}
+
+static void
+accept_clients(server *s)
+{
+	for (;;)
+	{
+		int			fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		client	   *c;
+
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0)
+		{
+			/* At the limit of descriptors epoll would spin: wait until a client leaves. */
+			if (errno != EAGAIN && errno != EWOULDBLOCK && s->clients)
+			{
+				epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+				s->accepting = false;
+			}
+			return;
+		}
+		c = same_user(fd) ? g2_alloc(sizeof *c) : NULL;
+		if (!c)
+		{
+			close(fd);
+			continue;
+		}
+		g2_connection_init(&c->c, fd);
+		if (!watch(s, fd, EPOLLIN | EPOLLRDHUP, c, NULL))
+		{
+			g2_connection_close(&c->c);
+			g2_free(c);
+			continue;
+		}
+		c->next = s->clients;
+		s->clients = c;
+	}
+}
+
+/* ---- control channel ---- */
+
+/* The engine opens with the first settings; only then are connections accepted. */
+static bool
+open_engine(server *s, const g2_settings *settings, g2_error *err)
+{
+	if (!g2_engine_open(settings, log_line, s, &s->engine, err))
+		return false;
+	s->accepting = true;
+	if (!watch(s, g2_engine_fd(s->engine), EPOLLIN, &tag_engine, err) ||
+		!watch(s, s->listen_fd, EPOLLIN, &tag_listen, err))
+		return false;
+	if (s->has_control)
+		g2_connection_send(&s->control, G2_MSG_READY, 0, NULL, 0);
+	return true;
+}
+
+static bool
+on_settings(server *s, const char *payload, size_t len, g2_error *err)
+{
+	g2_settings settings;
+
+	if (!g2_settings_decode(payload, len, &settings))
+		return g2_fail(err, G2_E_INTERNAL, "malformed settings");
+	if (!s->engine)
+		return open_engine(s, &settings, err);
+	if (!g2_engine_configure(s->engine, &settings, err))
+		log_line(s, G2_LEVEL_WARNING, err->message);
+	return true;
+}
+
+static bool
+on_control(server *s, g2_error *err)
+{
+	g2_frame	frame;
+	const char *payload;
+
+	g2_connection_fill(&s->control);
+	while (g2_connection_next(&s->control, &frame, &payload))
+		if (frame.type == G2_MSG_SETTINGS && !on_settings(s, payload, frame.length, err))
+			return false;
+	if (s->control.failed)
+		s->stop = true;			/* the supervisor is gone */
+	return true;
+}
+
+/* ---- the loop ---- */
+
+static bool
+turn(server *s, g2_error *err)
+{
+	struct epoll_event events[EVENTS];
+	int			n = epoll_wait(s->epoll_fd, events, EVENTS, -1);
+
+	if (n < 0 && errno != EINTR)
+		return g2_fail_errno(err, errno, "wait for", "events");
+	for (int i = 0; i < n; i++)
+	{
+		void	   *tag = events[i].data.ptr;
+
+		if (tag == &tag_listen)
+			accept_clients(s);
+		else if (tag == &tag_signal)
+			s->stop = true;
+		else if (tag == &tag_control)
+		{
+			if (!on_control(s, err))
+				return false;
+		}
+		else if (tag != &tag_engine)
+			on_client(s, tag, events[i].events);
+	}
+	if (s->engine)
+	{
+		g2_engine_run(s->engine);
+		settle_clients(s);
+	}
+	if (s->has_control)
+		g2_connection_flush(&s->control);
+	return true;
+}
+
+static bool
+open_server(server *s, const g2_server_options *options, g2_error *err)
+{
+	sigset_t	term;
+
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	s->signal_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->epoll_fd < 0 || s->signal_fd < 0)
+		return g2_fail_errno(err, errno, "set up", "event descriptors");
+	if (!watch(s, s->signal_fd, EPOLLIN, &tag_signal, err))
+		return false;
+	if (s->has_control)
+		return watch(s, options->control_fd, EPOLLIN | EPOLLRDHUP, &tag_control, err);
+	return open_engine(s, options->settings, err);
+}
+
+bool
+g2_serve(const g2_server_options *options, g2_error *err)
+{
+	server		s = {
+		.epoll_fd = -1,
+		.signal_fd = -1,
+		.listen_fd = options->listen_fd,
+		.has_control = options->control_fd >= 0,
+	};
+	bool		ok;
+
+	signal(SIGPIPE, SIG_IGN);
+	g2_connection_init(&s.control, options->control_fd);
+	ok = open_server(&s, options, err);
+	while (ok && !s.stop)
+		ok = turn(&s, err);
+	if (!ok && s.has_control)
+	{
+		/* The supervisor may be slow to read, but it is not to miss the reason. */
+		log_line(&s, G2_LEVEL_WARNING, err->message);
+		g2_connection_flush(&s.control);
+	}
+	for (client *c = s.clients; c; c = c->next)
+		c->c.failed = true;
+	if (s.engine)
+		settle_clients(&s);
+	g2_engine_close(s.engine);
+	g2_connection_close(&s.control);
+	if (s.signal_fd >= 0)
+		close(s.signal_fd);
+	if (s.epoll_fd >= 0)
+		close(s.epoll_fd);
+	return ok;
+}

@@ -1,0 +1,84 @@
+/*
+ * task.c: a model's tasks by name.
+ */
+#include "task.h"
+
+#include "json.h"
+
+/* Where the model says nothing.  "TL;DR:" is what GPT-2's authors used (Radford et al. 2019). */
+static const struct
+{
+	const char *name;
+	const char *template_text;
+}			built_in[] = {
+	{"summarize", "{input}\nTL;DR:"},
+};
+
+static bool
+copy_stops(const cJSON *stops, g2_task *task)
+{
+	const cJSON *stop;
+
+	cJSON_ArrayForEach(stop, stops)
+	{
+		if (!cJSON_IsString(stop) || task->n_stops == G2_MAX_STOPS)
+			continue;
+		if (!(task->stops[task->n_stops] = g2_strdup(stop->valuestring)))
+			return false;
+		task->n_stops++;
+	}
+	return true;
+}
+
+static bool
+find_in_file(const char *tasks, const char *name, g2_task *task, g2_error *err)
+{
+	cJSON	   *json = g2_json_parse("gpt2.json", tasks, strlen(tasks), true, err);
+	const cJSON *text,
+			   *stops;
+	bool		ok = true;
+
+	if (!json)
+		return false;
+	text = cJSON_GetObjectItemCaseSensitive(json, "templates");
+	text = cJSON_GetObjectItemCaseSensitive(text, name);
+	stops = cJSON_GetObjectItemCaseSensitive(json, "stop");
+	stops = cJSON_GetObjectItemCaseSensitive(stops, name);
+	if (cJSON_IsString(text) && !(task->template_text = g2_strdup(text->valuestring)))
+		ok = g2_fail_memory(err, strlen(text->valuestring));
+	else if (!copy_stops(stops, task))
+		ok = g2_fail_memory(err, G2_MAX_STOP_BYTES);
+	cJSON_Delete(json);
+	return ok;
+}
+
+bool
+g2_task_find(const char *tasks, g2_span name, g2_task *task, g2_error *err)
+{
+	char		text[64] = "";
+
+	memset(task, 0, sizeof *task);
+	if (name.len < sizeof text)
+		memcpy(text, name.data, name.len);
+	if (tasks && !find_in_file(tasks, text, task, err))
+		return false;
+	for (size_t i = 0; i < G2_LENGTH(built_in) && !task->template_text; i++)
+		if (strcmp(built_in[i].name, text) == 0 &&
+			!(task->template_text = g2_strdup(built_in[i].template_text)))
+			return g2_fail_memory(err, strlen(built_in[i].template_text));
+	if (!task->template_text)
+	{
+		g2_fail(err, G2_E_PARAM, "the model has no task \"%s\"", text);
+		return g2_fail_hint(err, "Tasks are the templates in the model's gpt2.json.");
+	}
+	return true;
+}
+
+void
+g2_task_free(g2_task *task)
+{
+	g2_free(task->template_text);
+	for (uint32_t i = 0; i < task->n_stops; i++)
+		g2_free(task->stops[i]);
+	memset(task, 0, sizeof *task);
+}

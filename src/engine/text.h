@@ -1,0 +1,29 @@
+/*
+ * text.h: bytes that a model made, as text; templates.
+ */
+#ifndef G2_TEXT_H
+#define G2_TEXT_H
+
+#include "util.h"
+
+/*
+ * Appends bytes[0..n) as valid UTF-8 without NUL: an incomplete character at the end is left out,
+ * every other byte that belongs to no character, and NUL, becomes U+FFFD.
+ */
+extern bool g2_text_clean(const char *bytes, size_t n, g2_buf *out);
+
+/* Appends the template with every "{input}" replaced by input; other braces are literal. */
+extern bool g2_text_fill(const char *template_text, size_t template_len, const char *input,
+						 size_t input_len, g2_buf *out);
+
+/* Offset of the first of the needles in text, at or after `from`, or SIZE_MAX. */
+typedef struct g2_bytes
+{
+	const char *data;
+	size_t		len;
+} g2_bytes;
+
+extern size_t g2_text_find(const char *text, size_t n, size_t from, const g2_bytes *needles,
+						   size_t n_needles);
+
+#endif							/* G2_TEXT_H */

@@ -1,0 +1,190 @@
+/*
+ * generate.c: gpt_generate (one text, or rows), gpt_generate_array, gpt_completions.
+ *
+ * All take the same arguments in the same order, with or without n behind max_len.
+ */
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "encoding.h"
+#include "options.h"
+#include "result.h"
+
+PG_FUNCTION_INFO_V1(gpt2_generate);
+PG_FUNCTION_INFO_V1(gpt2_generate_rows);
+PG_FUNCTION_INFO_V1(gpt2_generate_array);
+PG_FUNCTION_INFO_V1(gpt2_completions);
+
+#define COMPLETION_COLUMNS 11
+
+/* Prepares the call of this row; false where the prompt is NULL. */
+static bool
+begin_call(FunctionCallInfo fcinfo, bool with_n, bool n_is_default, Gpt2Call *call)
+{
+	uint64		row = gpt2_call_row(fcinfo);
+	const NullableDatum *arg = fcinfo->args;
+	const NullableDatum null = {0, true};
+	Gpt2Arguments args;
+
+	if (PG_ARGISNULL(0))
+		return false;
+	arg++;
+	args.max_len = *arg++;
+	args.n = with_n ? *arg++ : null;
+	args.model = *arg++;
+	args.temperature = *arg++;
+	args.top_k = *arg++;
+	args.top_p = *arg++;
+	args.seed = *arg++;
+	args.stop = *arg++;
+	args.options = *arg++;
+	args.accepts = GPT2_ACCEPTS_ECHO | GPT2_ACCEPTS_SAMPLING | (with_n ? GPT2_ACCEPTS_N : 0);
+	args.n_is_default = n_is_default;
+	gpt2_call_prepare(fcinfo, row, &args, PG_GETARG_TEXT_PP(0), call);
+	return true;
+}
+
+Datum
+gpt2_generate(PG_FUNCTION_ARGS)
+{
+	Gpt2Call	call;
+	Gpt2Answer	answer;
+	g2_completion completion;
+	text	   *result;
+
+	if (!begin_call(fcinfo, false, false, &call))
+		PG_RETURN_NULL();
+	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_next(&answer, &completion);
+	result = gpt2_completion_text(&call, &completion);
+	gpt2_answer_end(&answer);
+	PG_RETURN_TEXT_P(result);
+}
+
+Datum
+gpt2_generate_rows(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
+	Gpt2Call	call;
+	Gpt2Answer	answer;
+
+	if (!begin_call(fcinfo, true, false, &call))
+		return (Datum) 0;
+	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	for (uint32 i = 0; i < answer.head.n; i++)
+	{
+		g2_completion completion;
+		Datum		value;
+		bool		isnull = false;
+
+		gpt2_answer_next(&answer, &completion);
+		value = PointerGetDatum(gpt2_completion_text(&call, &completion));
+		tuplestore_putvalues(rows, tupdesc, &value, &isnull);
+		pfree(DatumGetPointer(value));
+	}
+	gpt2_answer_end(&answer);
+	return (Datum) 0;
+}
+
+Datum
+gpt2_generate_array(PG_FUNCTION_ARGS)
+{
+	Gpt2Call	call;
+	Gpt2Answer	answer;
+	Datum	   *texts;
+
+	if (!begin_call(fcinfo, true, false, &call))
+		PG_RETURN_NULL();
+	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	texts = palloc(answer.head.n * sizeof(Datum));
+	for (uint32 i = 0; i < answer.head.n; i++)
+	{
+		g2_completion completion;
+
+		gpt2_answer_next(&answer, &completion);
+		texts[i] = PointerGetDatum(gpt2_completion_text(&call, &completion));
+	}
+	gpt2_answer_end(&answer);
+	PG_RETURN_ARRAYTYPE_P(construct_array(texts, (int) call.wire.n, TEXTOID, -1, false,
+										  TYPALIGN_INT));
+}
+
+static const char *
+finish_reason(uint32 finish)
+{
+	switch (finish)
+	{
+		case G2_FINISH_LENGTH:
+			return "length";
+		case G2_FINISH_STOP:
+			return "stop";
+		case G2_FINISH_EOS:
+			return "eos";
+		default:
+			return "error";
+	}
+}
+
+static Datum
+interval_of(uint64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = (TimeOffset) microseconds;
+	return IntervalPGetDatum(interval);
+}
+
+/* seq, completion, token_ids, logprob, finish_reason, seed, prompt_tokens, cached_tokens,
+ * completion_tokens, elapsed, error */
+static void
+completion_row(const Gpt2Call *call, const g2_completions_head *head,
+			   const g2_completion *completion, uint32 i, Datum *values, bool *nulls)
+{
+	memset(nulls, 0, COMPLETION_COLUMNS * sizeof(bool));
+	values[0] = Int32GetDatum((int32) i + 1);
+	values[1] = PointerGetDatum(gpt2_completion_text(call, completion));
+	values[2] = PointerGetDatum(gpt2_ids_to_array(completion->ids, completion->n_ids));
+	values[3] = Float8GetDatum(completion->logprob);
+	values[4] = CStringGetTextDatum(finish_reason(completion->finish));
+	values[5] = Int64GetDatum((int64) head->seed);
+	nulls[5] = !call->seeded;
+	values[6] = Int32GetDatum((int32) head->prompt_tokens);
+	values[7] = Int32GetDatum((int32) head->cached_tokens);
+	values[8] = Int32GetDatum((int32) completion->n_ids);
+	values[9] = interval_of(head->elapsed_us);
+	values[10] = (Datum) 0;
+	nulls[10] = true;
+}
+
+Datum
+gpt2_completions(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
+	Gpt2Call	call;
+	Gpt2Answer	answer;
+
+	if (!begin_call(fcinfo, true, true, &call))
+		return (Datum) 0;
+	call.wire.flags |= G2_GEN_LOGPROBS;
+	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	for (uint32 i = 0; i < answer.head.n; i++)
+	{
+		g2_completion completion;
+		Datum		values[COMPLETION_COLUMNS];
+		bool		nulls[COMPLETION_COLUMNS];
+
+		gpt2_answer_next(&answer, &completion);
+		completion_row(&call, &answer.head, &completion, i, values, nulls);
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	gpt2_answer_end(&answer);
+	return (Datum) 0;
+}

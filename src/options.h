@@ -1,0 +1,55 @@
+/*
+ * options.h: the `options jsonb` argument.
+ */
+#ifndef GPT2_OPTIONS_H
+#define GPT2_OPTIONS_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+#include "engine/protocol.h"
+
+/* What a function takes besides the keys that every function takes. */
+enum
+{
+	GPT2_ACCEPTS_ECHO = 1,		/* it has a prompt: echo */
+	GPT2_ACCEPTS_N = 2,			/* it has an argument n: num_return_sequences */
+	GPT2_ACCEPTS_TEMPLATE = 4,	/* it is a task: template */
+	GPT2_ACCEPTS_SAMPLING = 8	/* it has arguments temperature, top_k, top_p, seed */
+};
+
+typedef struct Gpt2Options
+{
+	/* The key that set the field, as the user wrote it; NULL = not given. */
+	const char *has_min_p,
+			   *has_repetition_penalty,
+			   *has_max_length,
+			   *has_max_new_tokens,
+			   *has_n,
+			   *has_stop,
+			   *has_echo,
+			   *has_template;
+
+	double		min_p;
+	double		repetition_penalty;
+	int32		max_length;
+	int32		max_new_tokens;
+	int32		n;
+	bool		echo;
+	uint32		n_stops;
+	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
+	g2_span		template_text;	/* UTF-8 */
+} Gpt2Options;
+
+/* Fills *options; NULL json = nothing given.  Raises 22023 for what is not valid. */
+extern void gpt2_options_parse(Jsonb *json, int accepts, Gpt2Options *options);
+
+/* One stop string of a list; shared with the argument `stop`.  `what` names the list. */
+extern void gpt2_add_stop(g2_span *stops, uint32 *n_stops, const char *what,
+						  const char *data, size_t len);
+
+/* Within [min, max], or above min and up to max; a NaN never is. */
+extern bool gpt2_in_range(double value, double min, double max, bool min_excluded);
+
+#endif							/* GPT2_OPTIONS_H */
