@@ -17,8 +17,9 @@ with_llvm = no
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 EXTRA_CLEAN = build
+B ?= build
 
-all: build/gpt2_engine
+all: $(B)/gpt2_engine
 
 include $(PGXS)
 override with_llvm = no
@@ -31,9 +32,9 @@ uninstall: uninstall-engine uninstall-demo-model
 
 .PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo setup
 
-install-engine: build/gpt2_engine
+install-engine: $(B)/gpt2_engine
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
-	$(INSTALL_PROGRAM) build/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	$(INSTALL_PROGRAM) $(B)/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
 
 uninstall-engine:
 	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'

@@ -4,7 +4,6 @@
  * only ever makes them worse; limits and rates are measured in turns.
  */
 #include <stdio.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "machine.h"
@@ -132,11 +131,8 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 			t.failed = true;
 		g2_free(w.data);
 	}
-	while (t.left > 0 && !t.failed)
-	{
-		g2_engine_run(b->engine);
-		usleep(50);
-	}
+	for (g2_engine_run(b->engine); t.left > 0 && !t.failed; g2_engine_run(b->engine))
+		g2_cli_wait(b->engine);
 	*new_tokens = t.new_tokens;
 	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
 }

@@ -143,6 +143,14 @@ on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t
 	g2_buf_append(c->reply, payload, len);
 }
 
+void
+g2_cli_wait(g2_engine *engine)
+{
+	struct pollfd ready = {.fd = g2_engine_fd(engine), .events = POLLIN};
+
+	poll(&ready, 1, -1);
+}
+
 bool
 g2_cli_call(g2_engine *engine, g2_message type, const g2_writer *payload, g2_buf *reply,
 			g2_error *err)
@@ -153,11 +161,7 @@ g2_cli_call(g2_engine *engine, g2_message type, const g2_writer *payload, g2_buf
 
 	g2_engine_submit(engine, &c, on_answer, 1, type, payload->data, payload->len);
 	for (g2_engine_run(engine); !c.answered; g2_engine_run(engine))
-	{
-		struct pollfd ready = {.fd = g2_engine_fd(engine), .events = POLLIN};
-
-		poll(&ready, 1, -1);
-	}
+		g2_cli_wait(engine);
 	if (reply->failed)
 		return g2_fail_memory(err, reply->len);
 	if (c.type != G2_MSG_ERROR)

@@ -27,6 +27,9 @@ extern bool g2_cli_finish(g2_cli *cli, g2_error *err);
 extern bool g2_cli_call(g2_engine *engine, g2_message type, const g2_writer *payload,
 						g2_buf *reply, g2_error *err);
 
+/* Waits until the engine has something to do. */
+extern void g2_cli_wait(g2_engine *engine);
+
 /* Log lines go to standard error. */
 extern void g2_cli_log(void *arg, g2_level level, const char *message);
 

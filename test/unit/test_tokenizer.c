@@ -15,6 +15,7 @@
 
 #include "bpe.h"
 #include "json.h"
+#include "pretokenizer.h"
 #include "tokenizer.h"
 
 /* ---------------------------------------------------------------- vocabularies made here */
@@ -807,6 +808,34 @@ test_long_piece(void **state)
 	free_model(&m);
 }
 
+/* A text of several windows, with characters and junk across their borders. */
+static void
+test_long_text(void **state)
+{
+	static const char unit[] = "the caf\xC3\xA9 \xE4\xB8\xAD\xF0\x9F\x98\x80  aaaaa\xFF\xC3 12!?\n";
+	size_t		unit_len = sizeof unit - 1,
+				n = 2 * G2_CUT_WINDOW / unit_len + 1000;
+	model		m;
+	g2_buf		text = {0};
+	g2_ids		one = {0},
+				all = {0};
+
+	(void) state;
+	make_small(&m);
+	encode(m.tok, unit, unit_len, &one);
+	for (size_t i = 0; i < n; i++)
+		g2_buf_append(&text, unit, unit_len);
+	assert_false(text.failed);
+	encode(m.tok, text.data, text.len, &all);
+	assert_int_equal(all.len, n * one.len);
+	for (size_t i = 0; i < all.len; i += one.len)
+		assert_memory_equal(all.data + i, one.data, one.len * sizeof *one.data);
+	g2_free(one.data);
+	g2_free(all.data);
+	g2_buf_free(&text);
+	free_model(&m);
+}
+
 static void *
 cancel_soon(void *arg)
 {
@@ -818,10 +847,10 @@ cancel_soon(void *arg)
 static void
 test_cancel(void **state)
 {
-	static const char *const units[] = {"a", "a ", "x", " ", "\xFF", "1."};
+	/* one piece each of the first three */
+	static const char *const units[] = {"a", "x", " ", "a ", "\xFF", "1."};
 	model		m;
-	size_t		n = 12000000;
-	char	   *text = malloc(n);
+	char	   *text = malloc(12000000);
 
 	(void) state;
 	assert_non_null(text);
@@ -834,6 +863,7 @@ test_cancel(void **state)
 		pthread_t	thread;
 		int64_t		start;
 		bool		ok;
+		size_t		n = u < 3 ? G2_BPE_MAX_PIECE : 12000000;
 
 		for (size_t i = 0; i < n; i++)
 			text[i] = units[u][i % strlen(units[u])];
@@ -1214,6 +1244,7 @@ main(void)
 		cmocka_unit_test(test_line_ends),
 		cmocka_unit_test(test_max_ids),
 		cmocka_unit_test(test_long_piece),
+		cmocka_unit_test(test_long_text),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_damaged_block),

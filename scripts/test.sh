@@ -1,0 +1,49 @@
+#!/bin/bash
+# test.sh: all tests, one part after the other; the last line is "N passed, N failed".
+# FUZZ_SECONDS (60) is the time for each fuzzer; 0 leaves fuzzing out.
+set -u
+cd "$(dirname "$0")/.."
+scripts/setup.sh test || exit 1
+. scripts/lib.sh
+
+passed=0
+failed=0
+failures=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# part NAME COMMAND...: runs it, shows its output, and counts its lines "ok ..." and "FAIL ...";
+# a part without such lines counts as one test.
+part() {
+	local name=$1 status ok bad started=$SECONDS
+	shift
+	echo "== $name"
+	"$@" 2>&1 | tee "$log"
+	status=${PIPESTATUS[0]}
+	ok=$(grep -cE '^(ok |# Subtest|test .*\.\.\. ok)' "$log")
+	bad=$(grep -cE '^(FAIL |not ok |test .*\.\.\. FAILED)' "$log")
+	[ "$ok" = 0 ] && [ "$bad" = 0 ] && { [ "$status" = 0 ] && ok=1 || bad=1; }
+	[ "$status" != 0 ] && [ "$bad" = 0 ] && bad=1
+	passed=$((passed + ok))
+	failed=$((failed + bad))
+	[ "$bad" = 0 ] || failures+=("$name")
+	echo "== $name: $ok passed, $bad failed, $((SECONDS - started)) s"
+}
+
+part "build with gcc, warnings are errors" \
+	make -j2 B=build/gcc CC=gcc WERROR=-Werror PG_CONFIG="$PG_CONFIG" build/gcc/gpt2_engine
+part "build with clang, warnings are errors" scripts/build_clang.sh
+part "build" make -s -j2 WERROR=-Werror PG_CONFIG="$PG_CONFIG" all
+part "layers" scripts/check_layers.sh
+part "unit tests" make -s -j2 unit
+part "unit tests under sanitizers" env GPT2_TEST_QUICK=1 make -s -j2 unit-sanitized
+if [ "${FUZZ_SECONDS:-60}" != 0 ]; then
+	part "fuzzing, ${FUZZ_SECONDS:-60} s each" make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
+fi
+part "SQL, faults, examples" scripts/test_server.sh
+
+for name in "${failures[@]}"; do
+	echo "failed: $name"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,50 @@
+/*
+ * cpu_plan.h: plans on the CPU: their rules, the sampler slots, and how a plan is run.
+ *
+ * Private to the CPU back end.
+ */
+#ifndef G2_CPU_PLAN_H
+#define G2_CPU_PLAN_H
+
+#include "cpu_forward.h"
+
+#define G2_SEEN_WORDS (G2_MAX_VOCAB / 64)
+
+/* Sampler state of a sequence; driver thread only. */
+typedef struct g2_slot
+{
+	g2_sampling sampling;
+	uint32_t	next_index;		/* of the next new token */
+	uint32_t	end_token;
+	uint32_t	last_token;		/* sampled last, or the end of the history */
+	bool		ended;
+	uint64_t   *seen;			/* [G2_SEEN_WORDS] bits of ids; NULL without penalty */
+} g2_slot;
+
+/* What the scheduler's thread knows of a slot when it checks a plan. */
+typedef struct g2_slot_check
+{
+	bool		set;
+	bool		has_token;		/* G2_TOKEN_PREVIOUS has a meaning once the plans so far ran */
+	uint32_t	stamp;			/* the last plan that samples with it */
+} g2_slot_check;
+
+typedef struct g2_plan_limits
+{
+	g2_slot_check *slots;
+	uint32_t	n_slots;
+	uint32_t	stamp;			/* counts plans */
+} g2_plan_limits;
+
+/* XX000 for a plan that breaks a rule of backend.h. */
+extern bool g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
+						  g2_error *err);
+
+/* After a plan was accepted: which slots will have sampled. */
+extern void g2_plan_note(const g2_plan *plan, g2_plan_limits *limits);
+
+/* Runs all steps; ws is laid out for this plan. */
+extern void g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result,
+						g2_slot *slots);
+
+#endif							/* G2_CPU_PLAN_H */

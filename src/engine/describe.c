@@ -1,0 +1,381 @@
+/*
+ * describe.c: what a model folder says about itself without its weights: config.json, the
+ * tokenizer's files, gpt2.json, and which tokens start and end a text.
+ *
+ * A special token comes from the first of: gpt2.json (end_token, start_token: a piece or an id),
+ * generation_config.json, the tokenizer's own settings, config.json (only an id that the tokenizer
+ * marks as special, as transformers writes GPT-2's ids into every config).  An id that the
+ * vocabulary has not is passed over with one warning.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "config.h"
+#include "file.h"
+#include "folder.h"
+#include "json.h"
+#include "model.h"
+
+#define DESCRIBE_MAX_TOKENIZER_FILE (16u << 20)
+
+typedef struct describe_special
+{
+	const char *config_key;		/* in generation_config.json */
+	const char *tokenizer_key;	/* in tokenizer_config.json, special_tokens_map.json */
+	const char *own_key;		/* in gpt2.json */
+} describe_special;
+
+static const describe_special describe_start = {"bos_token_id", "bos_token", "start_token"},
+			describe_end = {"eos_token_id", "eos_token", "end_token"};
+
+/* The optional JSON files that are asked for special tokens; NULL = absent. */
+typedef struct describe_files
+{
+	const char *folder;
+	cJSON	   *own;			/* gpt2.json */
+	cJSON	   *generation;
+	cJSON	   *tokenizer_config;
+	cJSON	   *special_map;
+	g2_tokenizer *tokenizer;
+	bool		warned;
+} describe_files;
+
+static void
+describe_warn(g2_description *d, const char *fmt, ...) G2_PRINTF(2, 3);
+
+static void
+describe_warn(g2_description *d, const char *fmt, ...)
+{
+	va_list		ap;
+
+	if (d->n_warnings == G2_MAX_WARNINGS)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(d->warning[d->n_warnings++], sizeof d->warning[0], fmt, ap);
+	va_end(ap);
+}
+
+/* ---------------------------------------------------------------- files */
+
+/* An optional JSON file; *json stays NULL when it is absent.  text may be NULL. */
+static bool
+describe_json(const char *folder, const char *name, cJSON **json, g2_buf *text, g2_error *err)
+{
+	g2_buf		own = {0};
+	char	   *path;
+	bool		ok;
+
+	if (!g2_file_exists(folder, name))
+		return true;
+	path = g2_file_path(folder, name);
+	if (!text)
+		text = &own;
+	ok = path ? g2_file_read(folder, name, G2_MAX_JSON_FILE, text, err)
+		: g2_fail_memory(err, strlen(folder));
+	if (ok)
+	{
+		*json = g2_json_parse(g2_file_tail(path), text->data, text->len, true, err);
+		ok = *json != NULL;
+	}
+	if (ok && !cJSON_IsObject(*json))
+		ok = g2_fail(err, G2_E_BAD_JSON, "\"%s\" must hold a JSON object", g2_file_tail(path));
+	g2_buf_free(&own);
+	g2_free(path);
+	return ok;
+}
+
+static bool
+describe_config(const char *folder, g2_config *config, g2_error *err)
+{
+	g2_buf		text = {0};
+	char	   *path = g2_file_path(folder, "config.json");
+	bool		ok;
+
+	ok = path ? g2_file_read(folder, "config.json", G2_MAX_JSON_FILE, &text, err)
+		: g2_fail_memory(err, strlen(folder));
+	ok = ok && g2_config_parse(path, text.data, text.len, config, err);
+	g2_buf_free(&text);
+	g2_free(path);
+	return ok;
+}
+
+/* ---------------------------------------------------------------- the tokenizer */
+
+static bool
+describe_compile(const char *folder, uint32_t n_vocab, g2_buf *blob, g2_error *err)
+{
+	g2_buf		vocab = {0},
+				merges = {0};
+	char	   *vocab_path = g2_file_path(folder, "vocab.json"),
+			   *merges_path = g2_file_path(folder, "merges.txt");
+	bool		ok = vocab_path && merges_path ? true : g2_fail_memory(err, strlen(folder));
+
+	ok = ok && g2_file_read(folder, "vocab.json", DESCRIBE_MAX_TOKENIZER_FILE, &vocab, err) &&
+		g2_file_read(folder, "merges.txt", DESCRIBE_MAX_TOKENIZER_FILE, &merges, err);
+	if (ok)
+	{
+		g2_tokenizer_files files = {
+			.vocab_path = g2_file_tail(vocab_path), .vocab = vocab.data, .vocab_len = vocab.len,
+			.merges_path = g2_file_tail(merges_path), .merges = merges.data,
+			.merges_len = merges.len,
+		};
+
+		ok = g2_tokenizer_compile(&files, n_vocab, blob, err);
+	}
+	g2_buf_free(&vocab);
+	g2_buf_free(&merges);
+	g2_free(vocab_path);
+	g2_free(merges_path);
+	return ok;
+}
+
+static bool
+describe_tokenizer(const char *folder, g2_description *d, g2_buf *blob, g2_tokenizer **tokenizer,
+				   g2_error *err)
+{
+	size_t		start = blob->len;
+
+	snprintf(d->tokenizer, sizeof d->tokenizer, "none");
+	if (g2_file_exists(folder, "vocab.json") || g2_file_exists(folder, "merges.txt"))
+	{
+		snprintf(d->tokenizer, sizeof d->tokenizer, "gpt2-bpe");
+		return describe_compile(folder, d->arch.n_vocab, blob, err) &&
+			g2_tokenizer_open(blob->data + start, blob->len - start, tokenizer, err);
+	}
+	for (int i = 0; i < 3; i++)
+	{
+		static const char *const other[] = {"tokenizer.json", "vocab.txt",
+			"sentencepiece.bpe.model"};
+
+		if (!g2_file_exists(folder, other[i]))
+			continue;
+		g2_fail(err, G2_E_UNSUPPORTED, "the tokenizer in \"%s\" is not supported: only \"%s\" is "
+				"there", g2_file_tail(folder), other[i]);
+		return g2_fail_hint(err, "Supported: byte-level BPE as vocab.json and merges.txt.");
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- gpt2.json */
+
+static bool
+describe_fail_own(const char *path, const char *what, const char *name, const char *must,
+				  g2_error *err)
+{
+	char		excerpt[G2_JSON_EXCERPT];
+
+	return g2_fail(err, G2_E_BAD_JSON, "%s \"%s\" in \"%s\" must be %s", what,
+				   g2_json_excerpt(excerpt, name, strlen(name)), path, must);
+}
+
+static bool
+describe_strings(const cJSON *array)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, array)
+		if (!cJSON_IsString(item) || !item->valuestring[0])
+			return false;
+	return cJSON_IsArray(array);
+}
+
+/* templates, stop, roles, end_token, start_token; nothing else. */
+static bool
+describe_check_own(const cJSON *json, const char *path, g2_error *err)
+{
+	const cJSON *member,
+			   *item;
+	char		excerpt[G2_JSON_EXCERPT];
+
+	cJSON_ArrayForEach(member, json)
+	{
+		const char *key = member->string;
+
+		if (strcmp(key, "templates") == 0 || strcmp(key, "stop") == 0)
+		{
+			bool		stop = key[0] == 's';
+
+			if (!cJSON_IsObject(member))
+				return describe_fail_own(path, "key", key, "an object", err);
+			cJSON_ArrayForEach(item, member)
+				if (stop ? !describe_strings(item) : !cJSON_IsString(item))
+					return describe_fail_own(path, stop ? "stop" : "template", item->string,
+											 stop ? "an array of strings that are not empty"
+											 : "a string", err);
+		}
+		else if (strcmp(key, "roles") == 0)
+		{
+			if (!describe_strings(member))
+				return describe_fail_own(path, "key", key,
+										 "an array of strings that are not empty", err);
+		}
+		else if (strcmp(key, "end_token") != 0 && strcmp(key, "start_token") != 0)
+		{
+			g2_fail(err, G2_E_BAD_JSON, "unknown key \"%s\" in \"%s\"",
+					g2_json_excerpt(excerpt, key, strlen(key)), path);
+			return g2_fail_hint(err, "Valid keys: templates, stop, roles, end_token, "
+								"start_token.");
+		}
+	}
+	return true;
+}
+
+static bool
+describe_own(const char *folder, g2_description *d, cJSON **json, g2_error *err)
+{
+	g2_buf		text = {0};
+	char	   *path;
+	bool		ok = describe_json(folder, "gpt2.json", json, &text, err);
+
+	if (ok && *json)
+	{
+		path = g2_file_path(folder, "gpt2.json");
+		ok = path ? describe_check_own(*json, g2_file_tail(path), err)
+			: g2_fail_memory(err, strlen(folder));
+		g2_free(path);
+		if (ok)
+		{
+			d->tasks = text.data;	/* ends in a NUL */
+			return true;
+		}
+	}
+	g2_buf_free(&text);
+	return ok;
+}
+
+/* ---------------------------------------------------------------- special tokens */
+
+/* Gives *token the id when the vocabulary has it; otherwise the warning, once per model. */
+static bool
+describe_take_id(describe_files *f, g2_description *d, const char *where, const char *key,
+				 double id, uint32_t *token)
+{
+	if (id >= 0 && id < d->arch.n_vocab && id == trunc(id))
+	{
+		*token = (uint32_t) id;
+		return true;
+	}
+	if (!f->warned)
+		describe_warn(d, "%s %.0f in %s is ignored: the vocabulary has %u tokens", key,
+					  fmax(fmin(id, 1e15), -1e15), where, d->arch.n_vocab);
+	f->warned = true;
+	return false;
+}
+
+/* The author of gpt2.json means this engine, so that a wrong token is an error there. */
+static bool
+describe_own_token(describe_files *f, g2_description *d, const char *key, uint32_t *token,
+				   g2_error *err)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(f->own, key);
+
+	if (!item || cJSON_IsNull(item))
+		return true;
+	if (cJSON_IsNumber(item))
+	{
+		if (item->valuedouble >= 0 && item->valuedouble < d->arch.n_vocab &&
+			item->valuedouble == trunc(item->valuedouble))
+		{
+			*token = (uint32_t) item->valuedouble;
+			return true;
+		}
+		return g2_fail(err, G2_E_BAD_JSON, "\"%s\" in \"gpt2.json\" of \"%s\" must be an id from "
+					   "0 to %u", key, g2_file_tail(f->folder), d->arch.n_vocab - 1);
+	}
+	if (cJSON_IsString(item) && f->tokenizer)
+		*token = g2_tokenizer_find(f->tokenizer, item->valuestring, strlen(item->valuestring));
+	if (*token == G2_NO_TOKEN)
+		return g2_fail(err, G2_E_BAD_JSON, "\"%s\" in \"gpt2.json\" of \"%s\" must be a token of "
+					   "the vocabulary or its id", key, g2_file_tail(f->folder));
+	return true;
+}
+
+/* "eos_token": "<|endoftext|>" or {"content": "<|endoftext|>", ...} */
+static uint32_t
+describe_tokenizer_token(const describe_files *f, const cJSON *json, const char *key)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, key);
+
+	if (cJSON_IsObject(item))
+		item = cJSON_GetObjectItemCaseSensitive(item, "content");
+	if (!f->tokenizer || !cJSON_IsString(item))
+		return G2_NO_TOKEN;
+	return g2_tokenizer_find(f->tokenizer, item->valuestring, strlen(item->valuestring));
+}
+
+static bool
+describe_token(describe_files *f, g2_description *d, const describe_special *which,
+			   int64_t config_id, uint32_t *token, g2_error *err)
+{
+	const cJSON *item;
+
+	*token = G2_NO_TOKEN;
+	if (!describe_own_token(f, d, which->own_key, token, err))
+		return false;
+	if (*token != G2_NO_TOKEN)
+		return true;
+	item = cJSON_GetObjectItemCaseSensitive(f->generation, which->config_key);
+	if (cJSON_IsArray(item))
+		item = item->child;
+	if (cJSON_IsNumber(item) && describe_take_id(f, d, "generation_config.json",
+												 which->config_key, item->valuedouble, token))
+		return true;
+	*token = describe_tokenizer_token(f, f->tokenizer_config, which->tokenizer_key);
+	if (*token == G2_NO_TOKEN)
+		*token = describe_tokenizer_token(f, f->special_map, which->tokenizer_key);
+	if (*token != G2_NO_TOKEN || config_id == -1)
+		return true;
+	if (describe_take_id(f, d, "config.json", which->config_key, (double) config_id, token) &&
+		!(f->tokenizer && g2_tokenizer_is_special(f->tokenizer, *token)))
+		*token = G2_NO_TOKEN;
+	return true;
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+static bool
+describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
+{
+	const char *folder = f->folder;
+	g2_config	config;
+
+	if (!g2_folder_check(folder, err) || !describe_config(folder, &config, err))
+		return false;
+	d->arch = config.arch;
+	memcpy(d->architecture, config.architecture, sizeof d->architecture);
+	d->parameters = g2_arch_parameters(&d->arch);
+	return describe_tokenizer(folder, d, blob, &f->tokenizer, err) &&
+		describe_own(folder, d, &f->own, err) &&
+		describe_json(folder, "generation_config.json", &f->generation, NULL, err) &&
+		describe_json(folder, "tokenizer_config.json", &f->tokenizer_config, NULL, err) &&
+		describe_json(folder, "special_tokens_map.json", &f->special_map, NULL, err) &&
+		describe_token(f, d, &describe_end, config.end_id, &d->end_token, err) &&
+		describe_token(f, d, &describe_start, config.start_id, &d->start_token, err);
+}
+
+bool
+g2_model_describe(const char *path, g2_description *description, g2_buf *tokenizer_blob,
+				  g2_error *err)
+{
+	describe_files f = {.folder = path};
+	bool		ok;
+
+	memset(description, 0, sizeof *description);
+	ok = describe_read(&f, description, tokenizer_blob, err);
+	g2_tokenizer_close(f.tokenizer);
+	cJSON_Delete(f.own);
+	cJSON_Delete(f.generation);
+	cJSON_Delete(f.tokenizer_config);
+	cJSON_Delete(f.special_map);
+	if (!ok)
+		g2_description_free(description);
+	return ok;
+}
+
+void
+g2_description_free(g2_description *description)
+{
+	g2_free(description->tasks);
+	description->tasks = NULL;
+}
