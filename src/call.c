@@ -31,6 +31,7 @@
 #include "options.h"
 
 #define DEMO_MODEL "demo"
+#define MAX_TEMPERATURE 100
 #define AUTOMATIC_TOP_K 50		/* for n > 1, when no temperature is set */
 
 typedef struct CallSite
@@ -188,8 +189,8 @@ resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
 	if (!args->temperature.isnull)
 	{
 		temperature = DatumGetFloat8(args->temperature.value);
-		if (!(temperature >= 0) || !isfinite(temperature))
-			bad_value("temperature", "0 or a positive finite number");
+		if (!gpt2_in_range(temperature, 0, MAX_TEMPERATURE, false))
+			bad_value("temperature", psprintf("between 0 and %d", MAX_TEMPERATURE));
 	}
 	automatic = temperature < 0;
 	if (automatic)

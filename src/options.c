@@ -43,9 +43,9 @@ typedef struct OptionKey
 static const OptionKey option_keys[] = {
 	{"min_p", OPTION_FLOAT, false, 0, FIELD(has_min_p, min_p), 0, 1, false},
 	{"repetition_penalty", OPTION_FLOAT, false, 0,
-	FIELD(has_repetition_penalty, repetition_penalty), 0, 1000, true},
+	FIELD(has_repetition_penalty, repetition_penalty), 0, 100, true},
 	{"repeat_penalty", OPTION_FLOAT, true, 0,
-	FIELD(has_repetition_penalty, repetition_penalty), 0, 1000, true},
+	FIELD(has_repetition_penalty, repetition_penalty), 0, 100, true},
 	{"max_length", OPTION_INT, false, 0,
 	FIELD(has_max_length, max_length), 1, G2_MAX_NEW_TOKENS, false},
 	{"max_new_tokens", OPTION_INT, false, 0,
@@ -63,7 +63,13 @@ static const OptionKey option_keys[] = {
 };
 
 /* What other programs call options and is an argument here. */
-static const char *const argument_names[] = {"temperature", "top_k", "top_p", "seed"};
+static const struct
+{
+	const char *name;
+	const char *example;
+}			argument_names[] = {
+	{"temperature", "0.8"}, {"top_k", "50"}, {"top_p", "0.9"}, {"seed", "1"},
+};
 
 static bool
 key_is(const JsonbValue *key, const char *name)
@@ -109,11 +115,12 @@ unknown_key(const JsonbValue *key, int accepts)
 	char	   *hint = valid_keys(accepts);
 
 	for (int i = 0; i < lengthof(argument_names); i++)
-		if ((accepts & GPT2_ACCEPTS_SAMPLING) && key_is(key, argument_names[i]))
-			hint = psprintf("%s is an argument of the function: write %s => ... %s",
-							argument_names[i], argument_names[i], hint);
+		if ((accepts & GPT2_ACCEPTS_SAMPLING) && key_is(key, argument_names[i].name))
+			hint = psprintf("%s is an argument of the function, as in %s => %s. %s",
+							argument_names[i].name, argument_names[i].name,
+							argument_names[i].example, hint);
 	if ((accepts & GPT2_ACCEPTS_SAMPLING) && key_is(key, "num_return_sequences"))
-		hint = psprintf("Where several texts are wanted, write n => ... after max_len: "
+		hint = psprintf("For several texts write n behind max_len, as in "
 						"gpt_generate(prompt, 50, n => 5). %s", hint);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -9,7 +9,7 @@
 
 #include "tokenizer.h"
 
-/* Bytes of one piece, each of which needs up to 64 bytes of scratch memory.  Over it: 53400. */
+/* Bytes of one piece, each of which takes some 50 bytes of scratch memory.  Over it: 53400. */
 #define G2_BPE_MAX_PIECE (1u << 22)
 #define G2_BPE_MAX_RANKS (1u << 20)
 

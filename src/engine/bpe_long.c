@@ -74,7 +74,13 @@ sort_keys(g2_bpe_work *work, g2_bpe_keys *keys, int first, g2_error *err)
 {
 	uint64_t   *from = keys->data,
 			   *to;
+	size_t		sorted_to = 1;
 
+	/* one rank, as in text that repeats itself, and places of groups that do not overlap */
+	while (sorted_to < keys->len && from[sorted_to - 1] <= from[sorted_to])
+		sorted_to++;
+	if (sorted_to >= keys->len)
+		return true;
 	if (keys->len <= FEW)
 	{
 		for (size_t i = 1; i < keys->len; i++)
@@ -181,29 +187,40 @@ queue_fresh(g2_bpe_work *work, g2_error *err)
 	return true;
 }
 
-/* Takes the groups of the lowest rank: batch becomes their places, ascending. */
+/* Takes the groups of the lowest rank: their places, ascending, are work->places[*first...][*n]. */
 static bool
-take_batch(g2_bpe_work *work, uint32_t *rank, g2_error *err)
+take_batch(g2_bpe_work *work, uint32_t *rank, size_t *first, size_t *n, g2_error *err)
 {
+	uint64_t	group;
 	g2_bpe_keys *batch = &work->batch;
-	size_t		n_groups = 0;
+
+	*rank = high(work->queue.data[0]);
+	group = work->groups.data[(uint32_t) queue_pop(&work->queue)];
+	*first = high(group);
+	*n = (uint32_t) group;
+	if (work->queue.len == 0 || high(work->queue.data[0]) != *rank)
+		return true;
 
 	batch->len = 0;
-	*rank = high(work->queue.data[0]);
-	for (; work->queue.len > 0 && high(work->queue.data[0]) == *rank; n_groups++)
+	for (;;)
 	{
-		uint64_t	group = work->groups.data[(uint32_t) queue_pop(&work->queue)];
-		const uint32_t *places = work->places.data + high(group);
-		uint32_t	n = (uint32_t) group;
-
-		if (!reserve_keys(batch, batch->len + n, err))
+		if (!reserve_keys(batch, batch->len + (uint32_t) group, err) ||
+			g2_bpe_canceled(work, err))
 			return false;
-		for (uint32_t i = 0; i < n; i++)
-			batch->data[batch->len++] = places[i];
-		if (g2_bpe_canceled(work, err))
-			return false;
+		for (uint32_t i = 0; i < (uint32_t) group; i++)
+			batch->data[batch->len++] = work->places.data[high(group) + i];
+		if (work->queue.len == 0 || high(work->queue.data[0]) != *rank)
+			break;
+		group = work->groups.data[(uint32_t) queue_pop(&work->queue)];
 	}
-	return n_groups == 1 || sort_keys(work, batch, 0, err);
+	if (!sort_keys(work, batch, 0, err))
+		return false;
+	*first = work->places.len;
+	*n = batch->len;
+	for (size_t i = 0; i < batch->len; i++)
+		if (!g2_ids_push(&work->places, (uint32_t) batch->data[i]))
+			return g2_fail_memory(err, work->places.cap * 2 * sizeof(uint32_t));
+	return true;
 }
 
 /* ---------------------------------------------------------------- pieces */
@@ -279,16 +296,18 @@ g2_bpe_long_piece(const g2_bpe *bpe, g2_bpe_work *work, const char *piece, uint3
 	for (;;)
 	{
 		uint32_t	rank;
+		size_t		first,
+					n_places;
 
 		if (!queue_fresh(work, err))
 			return false;
 		if (work->queue.len == 0)
 			break;
-		if (!take_batch(work, &rank, err))
+		if (!take_batch(work, &rank, &first, &n_places, err))
 			return false;
-		for (size_t i = 0; i < work->batch.len; i++)
+		for (size_t i = first; i < first + n_places; i++)
 		{
-			uint32_t	place = (uint32_t) work->batch.data[i];
+			uint32_t	place = work->places.data[i];
 
 			if (g2_bpe_canceled(work, err) ||
 				(c.rank[place] == rank && !merge_at(bpe, work, &c, place, rank, err)))

@@ -21,6 +21,7 @@
  * plans is in flight. */
 struct g2_backend_model
 {
+	g2_backend *backend;
 	const g2_weights *weights;
 	uint32_t	dv;				/* head_dim rounded up to 16: row length of V in the cache */
 	size_t		head_floats;	/* of one layer and head in a block: K, then V */

@@ -183,7 +183,12 @@ list_seen(const uint64_t *seen, uint32_t n_vocab, uint32_t *ids)
 
 	for (uint32_t i = 0; i < (n_vocab + 63) / 64; i++)
 		for (uint64_t bits = seen[i]; bits != 0; bits &= bits - 1)
-			ids[n++] = i * 64 + (uint32_t) __builtin_ctzll(bits);
+		{
+			uint32_t	id = i * 64 + (uint32_t) __builtin_ctzll(bits);
+
+			if (id < n_vocab)
+				ids[n++] = id;
+		}
 	return n;
 }
 
@@ -425,11 +430,31 @@ run_step(plan_run *run)
 			rest_output(run, i);
 }
 
-void
-g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result, g2_slot *slots)
+/* A slot may come from a model with more tokens; only now is it known what it holds. */
+static bool
+check_previous(const g2_plan *plan, const g2_slot *slots, g2_error *err)
+{
+	for (uint32_t i = 0; i < plan->n_sequences; i++)
+	{
+		const g2_plan_sequence *s = &plan->sequences[i];
+
+		for (uint32_t r = 0; r < s->n_rows; r++)
+			if (plan->token[s->first_row + r] == G2_TOKEN_PREVIOUS &&
+				slots[s->slot].last_token >= plan->model->weights->arch.n_vocab)
+				return bad_plan(err, "previous token out of range, sequence", i);
+	}
+	return true;
+}
+
+bool
+g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result, g2_slot *slots,
+			g2_error *err)
 {
 	plan_run	run = {.pass = pass, .plan = plan, .result = result, .slots = slots};
 
+	if (!check_previous(plan, slots, err))
+		return false;
 	for (; run.step < plan->n_steps; run.step++)
 		run_step(&run);
+	return true;
 }

@@ -44,7 +44,7 @@ extern bool g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_
 extern void g2_plan_note(const g2_plan *plan, g2_plan_limits *limits);
 
 /* Runs all steps; ws is laid out for this plan. */
-extern void g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result,
-						g2_slot *slots);
+extern bool g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result,
+						g2_slot *slots, g2_error *err);
 
 #endif							/* G2_CPU_PLAN_H */

@@ -212,7 +212,7 @@ g2_scan_member(g2_scan *s, uint32_t object, const char **raw)
 		if (s->n_keys == s->cap_keys)
 		{
 			size_t		cap = s->cap_keys ? s->cap_keys * 2 : 64;
-			g2_scan_key   *keys = g2_realloc_array(s->keys, cap, sizeof *keys);
+			g2_scan_key *keys = g2_realloc_array(s->keys, cap, sizeof *keys);
 
 			if (!keys)
 				return g2_fail_memory(s->err, cap * sizeof *keys);

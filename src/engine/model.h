@@ -2,8 +2,8 @@
  * model.h: models on disk.  A folder as Hugging Face lays it out is checked, converted once into
  * a packed file, and the packed file is mapped.
  *
- * Files: folder.c (names, search, errors about a folder, description), config.c (config.json ->
- * g2_arch), safetensors.c, pack_write.c, pack_open.c.  Everything here may take long and runs on a
+ * Files: folder.c (names, search, errors about a folder), describe.c, config.c (config.json ->
+ * g2_arch), safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may take long and runs on a
  * helper thread of the engine; nothing is shared between threads.
  */
 #ifndef G2_MODEL_H
@@ -94,6 +94,9 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_progress *progress, const atomic_bool *cancel, g2_pack **out,
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
+
+/* Compares the weights with the checksum that packing left; reads all of them.  22P03. */
+extern bool g2_pack_verify(const g2_pack *pack, g2_error *err);
 
 /* True when opening would have to pack first; *bytes = what packing will write. */
 extern bool g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,

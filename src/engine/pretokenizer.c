@@ -20,7 +20,8 @@
 
 #include <pcre2.h>
 
-#define SPACE "\\t-\\r \\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define SPACE \
+	"\\t-\\r \\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
 
 static const char pattern[] =
 	"'s|'t|'re|'ve|'m|'ll|'d"

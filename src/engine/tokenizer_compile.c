@@ -164,19 +164,20 @@ add_entry(void *arg, const char *key, size_t len, int64_t id, size_t offset, g2_
 				y[G2_JSON_EXCERPT];
 	entry	   *e;
 
-	g2_json_excerpt(x, key, len);
 	if (len == 0)
 		return g2_fail(err, G2_E_BAD_JSON, "piece in \"%s\" at byte %zu is empty", path, offset);
 	if ((bytes == SIZE_MAX ? len : bytes) > G2_MAX_PIECE)
 		return g2_fail(err, G2_E_BAD_JSON, "piece \"%s\" in \"%s\" at byte %zu is longer than "
-					   "%d bytes", x, path, offset, G2_MAX_PIECE);
+					   "%d bytes", g2_json_excerpt(x, key, len), path, offset, G2_MAX_PIECE);
 	if (id < 0 || id >= c->n_vocab)
 		return g2_fail(err, G2_E_BAD_JSON, "piece \"%s\" in \"%s\" at byte %zu has id %lld, but "
-					   "the model has %u", x, path, offset, (long long) id, c->n_vocab);
+					   "the model has %u", g2_json_excerpt(x, key, len), path, offset,
+					   (long long) id, c->n_vocab);
 	e = &c->entries[id];
 	if (e->len != 0)
 		return g2_fail(err, G2_E_BAD_JSON, "piece \"%s\" in \"%s\" at byte %zu has id %lld, which "
-					   "piece \"%s\" has too", x, path, offset, (long long) id,
+					   "piece \"%s\" has too", g2_json_excerpt(x, key, len), path, offset,
+					   (long long) id,
 					   g2_json_excerpt(y, name_of(c, (uint32_t) id), e->len));
 	e->name = c->names.len;
 	e->len = (uint32_t) len;
@@ -276,15 +277,15 @@ merge_side(compiler *c, const char *name, size_t len, size_t line)
 	uint32_t	id = find_name(c, name, len);
 	char		excerpt[G2_JSON_EXCERPT];
 
-	g2_json_excerpt(excerpt, name, len);
 	if (id == G2_NO_TOKEN)
 		g2_fail(c->err, G2_E_BAD_FILE, "\"%s\", line %zu: the vocabulary has no piece \"%s\"",
-				c->files->merges_path, line, excerpt);
+				c->files->merges_path, line, g2_json_excerpt(excerpt, name, len));
 	else if (alphabet_decode(name, len, NULL) == SIZE_MAX)
 	{
 		/* text becomes characters of the alphabet, so this would never be used */
 		g2_fail(c->err, G2_E_BAD_FILE, "\"%s\", line %zu: piece \"%s\" is not made of characters "
-				"of the byte alphabet", c->files->merges_path, line, excerpt);
+				"of the byte alphabet", c->files->merges_path, line,
+				g2_json_excerpt(excerpt, name, len));
 		id = G2_NO_TOKEN;
 	}
 	return id;

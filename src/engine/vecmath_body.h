@@ -89,7 +89,7 @@ VM(tanh)(VM_T x)
 	small = FMA(VM(mul)(x, z), p, x);
 	big = VM(add)(VM(exp)(VM(add)(a, a)), C(1.0f));
 	big = VM(sub)(C(1.0f), VM(div)(C(2.0f), big));
-	return VM(lt_select)(a, C(0.55f), small, VM(copysign)(big, x));
+	return VM(copysign)(VM(lt_select)(a, C(0.55f), small, big), x);
 }
 
 /* erf x, at most 2 ulp: x + x p(x^2) below 0.93, 1 - e^-q(|x|) above. */
@@ -119,7 +119,7 @@ VM(erf)(VM_T x)
 	q = FMA(q, c, C(-0x1.212626p+0f));
 	q = FMA(q, c, C(0x1.62d910p-13f));
 	big = VM(sub)(C(1.0f), VM(exp)(q));
-	return VM(lt_select)(a, C(0.93f), small, VM(copysign)(big, x));
+	return VM(copysign)(VM(lt_select)(a, C(0.93f), small, big), x);
 }
 
 /* 0.5 x (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2/pi) (x + 0.044715 x^3). */

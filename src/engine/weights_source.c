@@ -101,25 +101,33 @@ source_read_index(const char *folder, g2_source *source, g2_error *err)
 }
 
 static bool
-source_open_files(const char *folder, g2_source *source, g2_error *err)
+source_list(const char *folder, g2_source *source, g2_error *err)
 {
-	uint64_t	tensors = 0;
-
 	source->file = g2_alloc_array(G2_SOURCE_MAX_FILES, sizeof *source->file);
 	if (!source->file)
 		return g2_fail_memory(err, G2_SOURCE_MAX_FILES * sizeof *source->file);
 	if (g2_file_exists(folder, SOURCE_FILE))
-	{
-		if (!source_add(source, SOURCE_FILE, err))
-			return false;
-	}
-	else if (g2_file_exists(folder, SOURCE_INDEX))
-	{
-		if (!source_read_index(folder, source, err))
-			return false;
-	}
-	else
-		return g2_folder_fail_weights(folder, err);
+		return source_add(source, SOURCE_FILE, err);
+	if (g2_file_exists(folder, SOURCE_INDEX))
+		return source_read_index(folder, source, err);
+	return g2_folder_fail_weights(folder, err);
+}
+
+bool
+g2_source_list(const char *folder, g2_source *source, g2_error *err)
+{
+	memset(source, 0, sizeof *source);
+	if (source_list(folder, source, err))
+		return true;
+	g2_source_close(source);
+	return false;
+}
+
+static bool
+source_open_files(const char *folder, g2_source *source, g2_error *err)
+{
+	uint64_t	tensors = 0;
+
 	for (uint32_t i = 0; i < source->n; i++)
 	{
 		g2_source_file *file = &source->file[i];
@@ -237,7 +245,8 @@ g2_source_open(const char *folder, const g2_layout *layout, g2_source *source, g
 	const g2_safetensors *st;
 	bool		ok;
 
-	memset(source, 0, sizeof *source);
+	if (!g2_source_list(folder, source, err))
+		return false;
 	ok = source_open_files(folder, source, err);
 	if (ok)
 		source->prefix = source_find(source, "wte.weight", &st) ? "" : "transformer.";

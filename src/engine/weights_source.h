@@ -23,6 +23,9 @@ typedef struct g2_source
 	const char *prefix;			/* "" or "transformer." */
 } g2_source;
 
+/* Only the names of the files, from model.safetensors.index.json where it counts; st is NULL. */
+extern bool g2_source_list(const char *folder, g2_source *source, g2_error *err);
+
 /*
  * Opens model.safetensors, or the files that model.safetensors.index.json names, and checks that
  * every tensor of the layout is there once, with the layout's shape and a dtype that can be read.

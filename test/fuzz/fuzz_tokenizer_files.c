@@ -6,7 +6,7 @@
 
 #include "tokenizer.h"
 
-static const char text[] = "the  lowest newer's 12 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa "
+static const char text[] = "the  lowest newer's 12 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa "
 	"lolololololololololololololololololololololololo \xC3\xA9\xFF!";
 
 static void

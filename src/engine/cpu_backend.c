@@ -1,0 +1,540 @@
+/*
+ * cpu_backend.c: the CPU behind backend.h.
+ *
+ * Threads: the scheduler's thread calls the functions of the table; the driver thread runs plans,
+ * on the pool whose first member it is.  Signals are blocked in all of them.
+ *
+ * Life of a plan: submit checks it, gets the memory that it will need (so that running cannot
+ * fail), takes the pending operations along and queues it; the driver applies the operations, runs
+ * the plan, marks it as ended and writes the eventfd; step_result hands it out, oldest first.
+ *
+ * Order: kv_copy, kv_zero and slot_set are put on the list `pending`, and happen on the driver
+ * thread just before the next plan: after all earlier plans, before it.
+ *
+ * Locking: `lock` protects ring, n_ended, n_queued and quit.  An entry's other fields belong to the
+ * scheduler's thread until it is queued and after it has ended, to the driver in between.  slots,
+ * workspace memory and the KV cache's contents are the driver's; limits, pending and capacity the
+ * scheduler's; models change only while none of their plans is in flight.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "cpu_forward.h"
+#include "cpu_plan.h"
+
+#define MAX_THREADS 1024
+#define MAX_SLOTS (1u << 20)
+
+typedef enum op_kind
+{
+	OP_COPY,
+	OP_ZERO,
+	OP_SLOT
+} op_kind;
+
+typedef struct operation
+{
+	struct operation *next;
+	op_kind		kind;
+	g2_backend_model *model;	/* COPY, ZERO */
+	uint32_t	to;				/* COPY: block; SLOT: slot */
+	uint32_t	from;			/* COPY */
+	g2_slot		slot;			/* SLOT; owns slot.seen until applied */
+	uint32_t	n;
+	uint32_t	blocks[];		/* ZERO: [n] */
+} operation;
+
+typedef struct entry
+{
+	g2_plan		plan;			/* the struct is ours, its arrays are the caller's */
+	g2_result  *result;
+	operation  *operations;
+	void	   *memory;			/* a larger workspace to be used from here on, or NULL */
+	bool		failed;
+	g2_error	error;
+} entry;
+
+struct g2_backend
+{
+	int			event_fd;
+	const g2_kernels *kernels;
+	g2_pool    *pool;
+	uint32_t	threads;
+	pthread_t	driver;
+	bool		driver_started;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake;		/* the driver: a plan was queued, or quit */
+	entry		ring[G2_MAX_PLANS];
+	uint32_t	oldest;			/* index of the oldest entry in flight */
+	uint32_t	n_queued;		/* entries in flight, ended ones included */
+	uint32_t	n_ended;		/* of these, ended: always the oldest */
+	bool		quit;
+
+	/* the scheduler's */
+	g2_plan_limits limits;
+	operation  *pending;
+	operation **pending_tail;
+	size_t		capacity;		/* bytes of the newest workspace */
+
+	/* the driver's */
+	g2_slot    *slots;
+	void	   *memory;
+};
+
+/* ---- operations ---- */
+
+static void
+free_operation(operation *op)
+{
+	if (op->kind == OP_SLOT)
+		g2_free(op->slot.seen);
+	g2_free(op);
+}
+
+static void
+free_operations(operation *op)
+{
+	while (op)
+	{
+		operation  *next = op->next;
+
+		free_operation(op);
+		op = next;
+	}
+}
+
+static operation *
+new_operation(op_kind kind, g2_backend_model *model, uint32_t n, g2_error *err)
+{
+	size_t		bytes = sizeof(operation) + n * sizeof(uint32_t);
+	operation  *op = g2_alloc(bytes);
+
+	if (!op)
+	{
+		g2_fail_memory(err, bytes);
+		return NULL;
+	}
+	op->kind = kind;
+	op->model = model;
+	op->n = n;
+	return op;
+}
+
+static void
+append_operation(g2_backend *b, operation *op)
+{
+	*b->pending_tail = op;
+	b->pending_tail = &op->next;
+}
+
+static float *
+block_of(const g2_backend_model *m, uint32_t block)
+{
+	return m->kv + (size_t) block * m->block_floats;
+}
+
+static void
+apply(g2_backend *b, operation *op)
+{
+	size_t		bytes = op->model ? op->model->block_floats * sizeof(float) : 0;
+
+	switch (op->kind)
+	{
+		case OP_COPY:
+			if (op->to != op->from)
+				memcpy(block_of(op->model, op->to), block_of(op->model, op->from), bytes);
+			break;
+		case OP_ZERO:
+			for (uint32_t i = 0; i < op->n; i++)
+				memset(block_of(op->model, op->blocks[i]), 0, bytes);
+			break;
+		case OP_SLOT:
+			g2_free(b->slots[op->to].seen);
+			b->slots[op->to] = op->slot;
+			op->slot.seen = NULL;
+			break;
+	}
+}
+
+/* ---- the driver thread ---- */
+
+static void
+run_entry(g2_backend *b, entry *e)
+{
+	g2_workspace ws;
+	g2_pass		pass = {b->pool, b->kernels, e->plan.model, &ws};
+	int64_t		start = g2_now_us();
+	uintptr_t	base;
+
+	if (e->memory)
+	{
+		g2_free(b->memory);
+		b->memory = e->memory;
+		e->memory = NULL;
+	}
+	for (operation *op = e->operations; op; op = op->next)
+		apply(b, op);
+	free_operations(e->operations);
+	e->operations = NULL;
+	base = G2_ROUND_UP((uintptr_t) b->memory, (uintptr_t) G2_ALIGN);
+	g2_workspace_layout(&ws, e->plan.model, &e->plan, b->threads, (void *) base);
+	e->failed = !g2_plan_run(&pass, &e->plan, e->result, b->slots, &e->error);
+	e->result->busy_us = g2_now_us() - start;
+}
+
+static void
+announce_end(int event_fd)
+{
+	uint64_t	one = 1;
+
+	/* An eventfd is full only after 2^64 - 2 unread ends. */
+	while (write(event_fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+static void *
+driver_main(void *p)
+{
+	g2_backend *b = p;
+
+	pthread_mutex_lock(&b->lock);
+	for (;;)
+	{
+		entry	   *e;
+
+		while (b->n_ended == b->n_queued && !b->quit)
+			pthread_cond_wait(&b->wake, &b->lock);
+		if (b->n_ended == b->n_queued)
+			break;
+		e = &b->ring[(b->oldest + b->n_ended) % G2_MAX_PLANS];
+		pthread_mutex_unlock(&b->lock);
+		run_entry(b, e);
+		pthread_mutex_lock(&b->lock);
+		b->n_ended++;
+		announce_end(b->event_fd);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return NULL;
+}
+
+/* ---- open and close ---- */
+
+static void
+cpu_close(g2_backend *b)
+{
+	if (!b)
+		return;
+	if (b->driver_started)
+	{
+		pthread_mutex_lock(&b->lock);
+		b->quit = true;
+		pthread_cond_signal(&b->wake);
+		pthread_mutex_unlock(&b->lock);
+		pthread_join(b->driver, NULL);
+	}
+	g2_pool_close(b->pool);
+	free_operations(b->pending);
+	for (uint32_t i = 0; b->slots && i < b->limits.n_slots; i++)
+		g2_free(b->slots[i].seen);
+	g2_free(b->slots);
+	g2_free(b->limits.slots);
+	g2_free(b->memory);
+	pthread_cond_destroy(&b->wake);
+	pthread_mutex_destroy(&b->lock);
+	g2_free(b);
+}
+
+static bool
+start_driver(g2_backend *b, g2_error *err)
+{
+	sigset_t	all,
+				old;
+	int			rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&b->driver, NULL, driver_main, b);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0)
+		return g2_fail(err, G2_E_SYSTEM, "could not start the CPU back end's thread");
+	b->driver_started = true;
+	return true;
+}
+
+static bool
+cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_error *err)
+{
+	g2_backend *b;
+
+	if (options->threads < 1 || options->threads > MAX_THREADS || options->slots < 1 ||
+		options->slots > MAX_SLOTS)
+		return g2_fail(err, G2_E_INTERNAL, "invalid CPU back end options: %u threads, %u slots",
+					   options->threads, options->slots);
+	b = g2_alloc(sizeof *b);
+	if (!b)
+		return g2_fail_memory(err, sizeof *b);
+	b->event_fd = event_fd;
+	b->threads = options->threads;
+	b->pending_tail = &b->pending;
+	b->limits.n_slots = options->slots;
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_cond_init(&b->wake, NULL);
+	b->limits.slots = g2_alloc_array(options->slots, sizeof *b->limits.slots);
+	b->slots = g2_alloc_array(options->slots, sizeof *b->slots);
+	if (!b->limits.slots || !b->slots)
+	{
+		cpu_close(b);
+		return g2_fail_memory(err, options->slots * (unsigned long long) sizeof *b->slots);
+	}
+	if (!g2_kernels_choose(options->isa, &b->kernels, err) ||
+		!g2_pool_open(options->threads, &b->pool, err) || !start_driver(b, err))
+	{
+		cpu_close(b);
+		return false;
+	}
+	*out = b;
+	return true;
+}
+
+static const char *
+cpu_isa(const g2_backend *b)
+{
+	return b->kernels->name;
+}
+
+static const char *
+cpu_arithmetic(const g2_backend *b, g2_format format)
+{
+	(void) b;
+	return format == G2_FORMAT_F32 ? "f32-1" : "unknown";
+}
+
+/* ---- models and their cache ---- */
+
+static bool
+cpu_model_load(g2_backend *b, const g2_weights *weights, g2_backend_model **out, g2_error *err)
+{
+	g2_backend_model *m;
+
+	if (!g2_cpu_model_check(weights, err))
+		return false;
+	m = g2_alloc(sizeof *m);
+	if (!m)
+		return g2_fail_memory(err, sizeof *m);
+	g2_cpu_model_init(m, weights);
+	m->backend = b;
+	*out = m;
+	return true;
+}
+
+static void
+cpu_model_unload(g2_backend *b, g2_backend_model *m)
+{
+	operation **link = &b->pending;
+
+	if (!m)
+		return;
+	/* What was still to be done to its cache is done with. */
+	while (*link)
+	{
+		operation  *op = *link;
+
+		if (op->model == m)
+		{
+			*link = op->next;
+			free_operation(op);
+		}
+		else
+			link = &op->next;
+	}
+	b->pending_tail = link;
+	if (m->kv)
+		munmap(m->kv, m->kv_bytes);
+	g2_free(m);
+}
+
+static size_t
+cpu_kv_block_bytes(const g2_backend_model *m)
+{
+	return m->block_floats * sizeof(float);
+}
+
+static bool
+cpu_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
+{
+	size_t		bytes;
+	void	   *p;
+
+	if (m->kv || n_blocks == 0)
+		return g2_fail(err, G2_E_INTERNAL, "KV cache reserved twice, or for no block");
+	if (!g2_mul_size(n_blocks, cpu_kv_block_bytes(m), &bytes))
+		return g2_fail_memory(err, UINT64_MAX);
+	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+			 0);
+	if (p == MAP_FAILED)
+		return g2_fail_memory(err, bytes);
+	m->kv = p;
+	m->kv_bytes = bytes;
+	m->n_blocks = n_blocks;
+	return true;
+}
+
+static bool
+cpu_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
+{
+	operation  *op;
+
+	if (to >= m->n_blocks || from >= m->n_blocks)
+		return g2_fail(err, G2_E_INTERNAL, "KV block out of range: copy %u to %u of %u", from, to,
+					   m->n_blocks);
+	op = new_operation(OP_COPY, m, 0, err);
+	if (!op)
+		return false;
+	op->to = to;
+	op->from = from;
+	append_operation(m->backend, op);
+	return true;
+}
+
+static bool
+cpu_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
+{
+	operation  *op;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (blocks[i] >= m->n_blocks)
+			return g2_fail(err, G2_E_INTERNAL, "KV block out of range: zero %u of %u", blocks[i],
+						   m->n_blocks);
+	if (n == 0)
+		return true;
+	op = new_operation(OP_ZERO, m, n, err);
+	if (!op)
+		return false;
+	memcpy(op->blocks, blocks, n * sizeof *blocks);
+	append_operation(m->backend, op);
+	return true;
+}
+
+/* ---- slots ---- */
+
+static bool
+cpu_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
+{
+	operation  *op;
+
+	if (slot >= b->limits.n_slots || (state->n_history > 0 && !state->history))
+		return g2_fail(err, G2_E_INTERNAL, "slot %u out of range, or without its history", slot);
+	for (uint32_t i = 0; i < state->n_history; i++)
+		if (state->history[i] >= G2_MAX_VOCAB)
+			return g2_fail(err, G2_E_INTERNAL, "token id %u out of range", state->history[i]);
+	op = new_operation(OP_SLOT, NULL, 0, err);
+	if (!op)
+		return false;
+	op->to = slot;
+	op->slot = (g2_slot) {
+		.sampling = state->sampling,
+		.next_index = state->next_index,
+		.end_token = state->end_token,
+		.last_token = state->n_history > 0 ? state->history[state->n_history - 1] : G2_TOKEN_NONE,
+	};
+	if (state->sampling.repetition_penalty != 1.0f)
+	{
+		op->slot.seen = g2_alloc_array(G2_SEEN_WORDS, sizeof *op->slot.seen);
+		if (!op->slot.seen)
+		{
+			free_operation(op);
+			return g2_fail_memory(err, G2_SEEN_WORDS * sizeof(uint64_t));
+		}
+		for (uint32_t i = 0; i < state->n_history; i++)
+			op->slot.seen[state->history[i] / 64] |= (uint64_t) 1 << state->history[i] % 64;
+	}
+	append_operation(b, op);
+	b->limits.slots[slot].set = true;
+	b->limits.slots[slot].has_token = state->n_history > 0;
+	return true;
+}
+
+/* ---- plans ---- */
+
+static bool
+cpu_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err)
+{
+	g2_workspace ws;
+	entry	   *e;
+	void	   *memory = NULL;
+	size_t		bytes;
+	uint32_t	n_queued;
+
+	if (!g2_plan_check(plan, result, &b->limits, err))
+		return false;
+	pthread_mutex_lock(&b->lock);
+	n_queued = b->n_queued;
+	e = &b->ring[(b->oldest + n_queued) % G2_MAX_PLANS];
+	pthread_mutex_unlock(&b->lock);
+	if (n_queued == G2_MAX_PLANS)
+		return g2_fail(err, G2_E_INTERNAL, "invalid plan: %d plans are in flight", G2_MAX_PLANS);
+	bytes = g2_workspace_layout(&ws, plan->model, plan, b->threads, NULL) + G2_ALIGN;
+	if (bytes > b->capacity)
+	{
+		memory = g2_alloc(bytes);
+		if (!memory)
+			return g2_fail_memory(err, bytes);
+		b->capacity = bytes;
+	}
+	g2_plan_note(plan, &b->limits);
+
+	*e = (entry) {.plan = *plan, .result = result, .operations = b->pending, .memory = memory};
+	b->pending = NULL;
+	b->pending_tail = &b->pending;
+	pthread_mutex_lock(&b->lock);
+	b->n_queued++;
+	pthread_cond_signal(&b->wake);
+	pthread_mutex_unlock(&b->lock);
+	return true;
+}
+
+static g2_result *
+cpu_step_result(g2_backend *b, bool *failed, g2_error *err)
+{
+	entry	   *e = NULL;
+
+	*failed = false;
+	pthread_mutex_lock(&b->lock);
+	if (b->n_ended > 0)
+	{
+		e = &b->ring[b->oldest];
+		b->oldest = (b->oldest + 1) % G2_MAX_PLANS;
+		b->n_ended--;
+		b->n_queued--;
+	}
+	pthread_mutex_unlock(&b->lock);
+	if (!e)
+		return NULL;
+	*failed = e->failed;
+	if (e->failed && err)
+		*err = e->error;
+	return e->result;
+}
+
+const g2_backend_api g2_cpu_backend = {
+	.version = G2_BACKEND_VERSION,
+	.name = "cpu",
+	.open = cpu_open,
+	.close = cpu_close,
+	.isa = cpu_isa,
+	.arithmetic = cpu_arithmetic,
+	.model_load = cpu_model_load,
+	.model_unload = cpu_model_unload,
+	.kv_block_bytes = cpu_kv_block_bytes,
+	.kv_reserve = cpu_kv_reserve,
+	.kv_copy = cpu_kv_copy,
+	.kv_zero = cpu_kv_zero,
+	.slot_set = cpu_slot_set,
+	.step_submit = cpu_step_submit,
+	.step_result = cpu_step_result,
+};

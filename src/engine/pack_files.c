@@ -1,0 +1,305 @@
+/*
+ * pack_files.c: where packs are, what they were made from, and what may be removed.
+ *
+ * A pack is <name>-<format>-<16 hex of the SHA-256 of the folder's real path>.pack in the pack
+ * directory.  While it is written it is <that>.<pid>.<n>.tmp, locked (flock) by its writer: a
+ * temporary that can be locked belongs to a dead process, whatever became of its pid.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "pack.h"
+
+#define FILES_NAME 200			/* bytes of a model's name that go into the file's name */
+
+/* Every file of a folder that has a say in the result. */
+static const char *const files_fixed[] = {
+	"config.json", "generation_config.json", "gpt2.json", "merges.txt", "model.safetensors",
+	"model.safetensors.index.json", "special_tokens_map.json", "tokenizer.json",
+	"tokenizer_config.json", "vocab.json", "vocab.txt",
+};
+
+/* ---------------------------------------------------------------- places */
+
+static bool
+files_hash_text(const char *text, char out[17], g2_error *err)
+{
+	uint8_t		digest[G2_HASH];
+	g2_hash    *hash = g2_hash_new(err);
+	bool		ok;
+
+	if (!hash)
+		return false;
+	g2_hash_add(hash, text, strlen(text));
+	ok = g2_hash_end(hash, digest, err);
+	g2_hash_free(hash);
+	if (ok)
+		g2_hash_hex(digest, 8, out);
+	return ok;
+}
+
+static int
+files_name_length(const char *name)
+{
+	return (int) g2_utf8_valid_prefix(name, G2_MIN(strlen(name), FILES_NAME));
+}
+
+bool
+g2_pack_place_make(const g2_model_paths *paths, const char *name, const char *folder,
+				   g2_format format, g2_pack_place *place, g2_error *err)
+{
+	char		real[PATH_MAX],
+				hex[17];
+	g2_buf		path = {0};
+
+	memset(place, 0, sizeof *place);
+	if (!realpath(folder, real))
+		return g2_fail_errno(err, errno, "resolve", g2_file_tail(folder));
+	if (!files_hash_text(real, hex, err))
+		return false;
+	g2_buf_printf(&path, "%s/%.*s-%s-%s.pack", paths->pack_directory, files_name_length(name),
+				  name, g2_format_name(format), hex);
+	place->path = path.data;
+	place->folder = g2_strdup(real);
+	if (!path.failed && place->folder)
+		return true;
+	g2_pack_place_free(place);
+	return g2_fail_memory(err, PATH_MAX);
+}
+
+void
+g2_pack_place_free(g2_pack_place *place)
+{
+	g2_free(place->folder);
+	g2_free(place->path);
+	memset(place, 0, sizeof *place);
+}
+
+/* ---------------------------------------------------------------- states of source files */
+
+static int
+files_compare(const void *a, const void *b)
+{
+	return strcmp(((const g2_pack_file *) a)->name, ((const g2_pack_file *) b)->name);
+}
+
+/* Adds the file when it is there. */
+static bool
+files_add(const char *folder, const char *name, g2_pack_files *files, g2_error *err)
+{
+	char	   *path = g2_file_path(folder, name);
+	struct stat st;
+	g2_pack_file *f;
+	int			failed;
+
+	if (!path)
+		return g2_fail_memory(err, strlen(folder) + strlen(name));
+	failed = lstat(path, &st) == 0 ? 0 : errno;
+	if (failed && failed != ENOENT)
+		g2_fail_errno(err, failed, "stat", g2_file_tail(path));
+	g2_free(path);
+	if (failed)
+		return failed == ENOENT;
+	if (files->n == G2_PACK_MAX_FILES || strlen(name) >= sizeof f->name)
+		return g2_fail(err, G2_E_LIMIT, "the model \"%s\" has too many files",
+					   g2_file_tail(folder));
+	f = &files->file[files->n++];
+	memset(f, 0, sizeof *f);
+	strcpy(f->name, name);
+	f->size = (uint64_t) st.st_size;
+	f->mtime_ns = (int64_t) st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	f->inode = (uint64_t) st.st_ino;
+	return true;
+}
+
+static bool
+files_is_fixed(const char *name)
+{
+	for (size_t i = 0; i < G2_LENGTH(files_fixed); i++)
+		if (strcmp(name, files_fixed[i]) == 0)
+			return true;
+	return false;
+}
+
+bool
+g2_pack_files_read(const char *folder, const char *const *shards, uint32_t n_shards,
+				   g2_pack_files *files, g2_error *err)
+{
+	files->n = 0;
+	for (size_t i = 0; i < G2_LENGTH(files_fixed); i++)
+		if (!files_add(folder, files_fixed[i], files, err))
+			return false;
+	for (uint32_t i = 0; i < n_shards; i++)
+		if (!files_is_fixed(shards[i]) && !files_add(folder, shards[i], files, err))
+			return false;
+	if (files->n > 1)
+		qsort(files->file, files->n, sizeof files->file[0], files_compare);
+	return true;
+}
+
+bool
+g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b)
+{
+	if (n_a != b->n)
+		return false;
+	for (uint32_t i = 0; i < n_a; i++)
+		if (strcmp(a[i].name, b->file[i].name) != 0 || a[i].size != b->file[i].size ||
+			a[i].mtime_ns != b->file[i].mtime_ns || a[i].inode != b->file[i].inode)
+			return false;
+	return true;
+}
+
+bool
+g2_pack_is_stale(const g2_pack_view *view, const char *folder)
+{
+	g2_pack_files *now = g2_alloc(sizeof *now);
+	const char **shards = g2_alloc_array(view->header->n_files, sizeof *shards);
+	bool		stale = true;
+
+	if (now && shards)
+	{
+		/* the fixed names are looked for anyway; what is left of the old list are shards */
+		for (uint32_t i = 0; i < view->header->n_files; i++)
+			shards[i] = view->files[i].name;
+		stale = !g2_pack_files_read(folder, shards, view->header->n_files, now, NULL) ||
+			!g2_pack_files_equal(view->files, view->header->n_files, now);
+	}
+	g2_free(shards);
+	g2_free(now);
+	return stale;
+}
+
+/* ---------------------------------------------------------------- temporaries */
+
+int
+g2_pack_temp(const char *path, char **temp, g2_error *err)
+{
+	static atomic_uint counter;
+
+	for (int attempt = 0; attempt < 100; attempt++)
+	{
+		g2_buf		name = {0};
+		struct stat st;
+		int			fd;
+
+		if (!g2_buf_printf(&name, "%s.%ld.%u.tmp", path, (long) getpid(),
+						   atomic_fetch_add(&counter, 1)))
+		{
+			g2_buf_free(&name);
+			g2_fail_memory(err, strlen(path));
+			return -1;
+		}
+		fd = open(name.data, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (fd < 0 && errno != EEXIST)
+		{
+			g2_fail_errno(err, errno, "create", g2_file_tail(name.data));
+			g2_buf_free(&name);
+			return -1;
+		}
+		/* a sweep may have seen the file between open and flock: then it is gone */
+		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+			st.st_nlink > 0)
+		{
+			*temp = name.data;
+			return fd;
+		}
+		if (fd >= 0)
+			close(fd);
+		g2_buf_free(&name);
+	}
+	g2_fail(err, G2_E_IO, "could not create a temporary file for \"%s\"", g2_file_tail(path));
+	return -1;
+}
+
+static void
+files_sweep_temp(const char *path)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		unlink(path);
+	close(fd);
+}
+
+/* True for <name>-<format>-<16 hex>.pack. */
+static bool
+files_is_pack_of(const char *file, const char *name)
+{
+	size_t		n = (size_t) files_name_length(name),
+				len = strlen(file),
+				tail = 1 + 16 + 5;
+	char		format[16];
+	g2_format	ignored;
+
+	if (len < n + 1 + tail || len - n - 1 - tail >= sizeof format ||
+		strncmp(file, name, n) != 0 || file[n] != '-' ||
+		strcmp(file + len - 5, ".pack") != 0 || file[len - tail] != '-' ||
+		strspn(file + len - tail + 1, "0123456789abcdef") != 16)
+		return false;
+	memcpy(format, file + n + 1, len - n - 1 - tail);
+	format[len - n - 1 - tail] = '\0';
+	return g2_format_from_name(format, &ignored);
+}
+
+/* Unlinks a pack whose own record of its source no longer holds. */
+static void
+files_sweep_pack(const char *path, g2_format format)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	g2_pack_view view;
+	void	   *map = MAP_FAILED;
+
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
+		map = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	if (map == MAP_FAILED)
+		return;
+	if (g2_pack_check(map, (size_t) st.st_size, format, false, &view, NULL))
+	{
+		if (g2_pack_is_stale(&view, view.meta->folder))
+			unlink(path);
+		g2_layout_free(&view.layout);
+	}
+	munmap(map, (size_t) st.st_size);
+}
+
+void
+g2_pack_sweep(const g2_model_paths *paths, const char *name, const char *keep)
+{
+	DIR		   *dir = opendir(paths->pack_directory);
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)) != NULL)
+	{
+		size_t		len = strlen(entry->d_name);
+		bool		temp = len > 4 && strcmp(entry->d_name + len - 4, ".tmp") == 0 &&
+			strstr(entry->d_name, ".pack.") != NULL;
+		char	   *path;
+
+		if (!temp && !files_is_pack_of(entry->d_name, name))
+			continue;
+		path = g2_file_path(paths->pack_directory, entry->d_name);
+		if (path && temp)
+			files_sweep_temp(path);
+		else if (path && strcmp(path, keep) != 0)
+			files_sweep_pack(path, G2_FORMAT_F32);
+		g2_free(path);
+	}
+	closedir(dir);
+}

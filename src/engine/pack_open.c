@@ -1,0 +1,236 @@
+/*
+ * pack_open.c: maps a model's pack, packing the folder first when there is none that can be used.
+ *
+ * A g2_pack owns its mapping; weights and tokenizer point into it.  The mapping is shared and
+ * read-only, so that every process that has the model open uses the same memory.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "file.h"
+#include "pack.h"
+
+static const char *const format_names[] = {
+	[G2_FORMAT_F32] = "f32",
+};
+
+const char *
+g2_format_name(g2_format format)
+{
+	return (size_t) format < G2_LENGTH(format_names) ? format_names[format] : "unknown";
+}
+
+bool
+g2_format_from_name(const char *name, g2_format *format)
+{
+	for (size_t i = 0; i < G2_LENGTH(format_names); i++)
+		if (strcmp(name, format_names[i]) == 0)
+		{
+			*format = (g2_format) i;
+			return true;
+		}
+	return false;
+}
+
+/* Maps path; 58P01 when there is none. */
+static bool
+open_map(const char *path, void **map, size_t *size, g2_error *err)
+{
+	struct stat st;
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return g2_fail_errno(err, errno, "open", g2_file_tail(path));
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+	{
+		close(fd);
+		return g2_fail(err, G2_E_PERMISSION, "\"%s\" is not a regular file", g2_file_tail(path));
+	}
+	if (st.st_size < G2_PACK_ALIGN)
+	{
+		close(fd);
+		return g2_fail(err, G2_E_BAD_FILE, "damaged packed file: it is too short");
+	}
+	*size = (size_t) st.st_size;
+	*map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+	if (*map == MAP_FAILED)
+		g2_fail_errno(err, errno, "map", g2_file_tail(path));
+	close(fd);
+	return *map != MAP_FAILED;
+}
+
+static bool
+open_fill(g2_pack *pack, const g2_pack_view *v, const char *path, g2_error *err)
+{
+	g2_description *d = &pack->description;
+	g2_weights *w = &pack->weights;
+
+	d->arch = w->arch = v->meta->arch;
+	w->format = (g2_format) v->header->format;
+	memcpy(d->architecture, v->meta->architecture, sizeof d->architecture);
+	memcpy(d->tokenizer, v->meta->tokenizer, sizeof d->tokenizer);
+	d->parameters = g2_arch_parameters(&d->arch);
+	d->end_token = v->meta->end_token;
+	d->start_token = v->meta->start_token;
+	d->n_warnings = v->meta->n_warnings;
+	memcpy(d->warning, v->meta->warning, sizeof d->warning);
+	g2_hash_hex(v->header->content_hash, G2_HASH, pack->content_hash);
+	pack->bytes = v->header->file_size;
+	w->layers = g2_alloc_array(w->arch.n_layer, sizeof *w->layers);
+	pack->path = g2_strdup(path);
+	if (!w->layers || !pack->path || (v->tasks && !(d->tasks = g2_strdup(v->tasks))))
+		return g2_fail_memory(err, w->arch.n_layer * sizeof *w->layers);
+	g2_layout_bind(&v->layout, v->weights, w);
+	return !v->tokenizer ||
+		g2_tokenizer_open(v->tokenizer, (size_t) v->header->tokenizer_size, &pack->tokenizer, err);
+}
+
+/*
+ * The pack as it lies there.  58P01, 22P03, 55000: there is none that can be used (any of these
+ * with the source as it is now); other codes are errors of the attempt itself.
+ */
+static bool
+open_existing(const g2_pack_place *place, g2_format format, g2_pack **out, g2_error *err)
+{
+	g2_pack    *pack = g2_alloc(sizeof *pack);
+	g2_pack_view view;
+	bool		ok;
+
+	if (!pack)
+		return g2_fail_memory(err, sizeof *pack);
+	if (!open_map(place->path, &pack->map, &pack->map_size, err))
+	{
+		g2_free(pack);
+		return false;
+	}
+	ok = g2_pack_check(pack->map, pack->map_size, format, false, &view, err);
+	if (ok)
+	{
+		if (g2_pack_is_stale(&view, place->folder))
+			ok = g2_fail(err, G2_E_VERSION, "the packed file is not of these files");
+		ok = ok && open_fill(pack, &view, place->path, err);
+		g2_layout_free(&view.layout);
+	}
+	if (!ok)
+	{
+		g2_pack_close(pack);
+		return false;
+	}
+	/* advice only: read ahead, and large pages where the file system has them */
+	(void) madvise(pack->map, pack->map_size, MADV_WILLNEED);
+	(void) madvise(pack->map, pack->map_size, MADV_HUGEPAGE);
+	*out = pack;
+	return true;
+}
+
+static bool
+open_must_pack(const g2_error *err)
+{
+	return err->code == G2_E_NO_FILE || err->code == G2_E_BAD_FILE ||
+		err->code == G2_E_VERSION || err->code == G2_E_BAD_JSON;
+}
+
+static bool
+open_place(const g2_model_paths *paths, const char *name, g2_format format, g2_pack_place *place,
+		   g2_error *err)
+{
+	char	   *folder;
+	bool		ok;
+
+	if ((size_t) format >= G2_LENGTH(format_names))
+		return g2_fail(err, G2_E_UNSUPPORTED, "unknown weight format");
+	if (!g2_model_find(paths, name, &folder, err))
+		return false;
+	ok = g2_pack_place_make(paths, name, folder, format, place, err);
+	g2_free(folder);
+	return ok;
+}
+
+bool
+g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
+			 g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
+{
+	g2_pack_place place;
+	g2_error	why;
+	bool		ok;
+
+	if (!open_place(paths, name, format, &place, err))
+		return false;
+	ok = open_existing(&place, format, out, &why);
+	if (!ok && open_must_pack(&why))
+	{
+		g2_pack_sweep(paths, name, place.path);
+		ok = g2_pack_write(paths, &place, format, progress, cancel, err) &&
+			open_existing(&place, format, out, err);
+	}
+	else if (!ok && err)
+		*err = why;
+	g2_pack_place_free(&place);
+	return ok;
+}
+
+void
+g2_pack_close(g2_pack *pack)
+{
+	if (!pack)
+		return;
+	g2_tokenizer_close(pack->tokenizer);
+	g2_description_free(&pack->description);
+	g2_free(pack->weights.layers);
+	g2_free(pack->path);
+	if (pack->map)
+		munmap(pack->map, pack->map_size);
+	g2_free(pack);
+}
+
+bool
+g2_pack_verify(const g2_pack *pack, g2_error *err)
+{
+	g2_pack_view v;
+	uint64_t	sum = 0;
+
+	if (!g2_pack_check(pack->map, pack->map_size, pack->weights.format, false, &v, err))
+		return false;
+	for (uint32_t i = 0; i < v.layout.n; i++)
+	{
+		const g2_layout_tensor *t = &v.layout.tensor[i];
+
+		sum += g2_pack_sum(v.weights + t->offset, (size_t) (t->bytes / 4), t->offset / 4);
+	}
+	g2_layout_free(&v.layout);
+	if (sum != v.header->weights_sum)
+		return g2_fail(err, G2_E_BAD_FILE, "damaged packed file \"%s\": checksum of the weights",
+					   g2_file_tail(pack->path));
+	return true;
+}
+
+bool
+g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format, uint64_t *bytes)
+{
+	g2_pack_place place;
+	g2_pack_view view;
+	void	   *map;
+	size_t		size;
+	bool		missing = true;
+
+	*bytes = 0;
+	if (!open_place(paths, name, format, &place, NULL))
+		return true;
+	if (open_map(place.path, &map, &size, NULL))
+	{
+		if (g2_pack_check(map, size, format, false, &view, NULL))
+		{
+			missing = g2_pack_is_stale(&view, place.folder);
+			g2_layout_free(&view.layout);
+		}
+		munmap(map, size);
+	}
+	if (missing && !g2_pack_estimate(place.folder, bytes, NULL))
+		*bytes = 0;
+	g2_pack_place_free(&place);
+	return missing;
+}

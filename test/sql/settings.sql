@@ -1,0 +1,77 @@
+-- The session's settings as defaults of arguments, and the NOTICE about the demonstration model.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS gpt2;
+SELECT length(gpt_generate('The', 1)) >= 0 AS loaded;
+RESET client_min_messages;
+
+-- the NOTICE comes once a session, and only where the model was never set
+\c -
+SELECT gpt_count_tokens('') AS first;
+SELECT gpt_count_tokens('') AS second;
+\c -
+SELECT gpt_count_tokens('', model => 'demo') AS named;
+SET gpt2.model = 'demo';
+SELECT gpt_count_tokens('') AS set;
+RESET gpt2.model;
+SELECT gpt_count_tokens('') AS reset;
+SET client_min_messages = warning;
+
+SELECT name, setting, unit, context, vartype, min_val, max_val
+FROM pg_settings WHERE name IN ('gpt2.max_len', 'gpt2.temperature', 'gpt2.top_k', 'gpt2.top_p')
+ORDER BY name;
+
+-- max_len
+SET gpt2.max_len = 3;
+SELECT gpt_generate('The') = gpt_generate('The', 3) AS max_len,
+       gpt_generate('The', 5) = gpt_generate('The', max_len => 5) AS argument,
+       gpt_summarize('The') = gpt_summarize('The', 3) AS summarize;
+RESET gpt2.max_len;
+SELECT gpt_generate('The') = gpt_generate('The', 50) AS default_is_50;
+
+-- model
+SET gpt2.model = 'no such model';
+\set VERBOSITY sqlstate
+SELECT gpt_generate('The', 1);
+SELECT gpt_count_tokens('The');
+\set VERBOSITY default
+SELECT length(gpt_generate('The', 1, model => 'demo')) >= 0 AS argument;
+RESET gpt2.model;
+
+-- temperature, top_k, top_p; the argument wins
+SET gpt2.temperature = 1;
+SELECT seed IS NOT NULL AS sampled FROM gpt_completions('The', 1);
+SELECT seed IS NOT NULL AS sampled FROM gpt_completions('The', 1, temperature => 0);
+SELECT gpt_generate('The', 8, seed => 1) = gpt_generate('The', 8, temperature => 1, seed => 1)
+       AS temperature;
+SET gpt2.top_k = 1;
+SELECT gpt_generate('The', 8) = gpt_generate('The', 8, temperature => 0) AS top_k_1_is_greedy;
+SET gpt2.top_k = 0;
+SET gpt2.top_p = 1e-9;
+SELECT gpt_generate('The', 8) = gpt_generate('The', 8, temperature => 0) AS top_p_is_greedy;
+-- tasks stay greedy
+RESET gpt2.top_p;
+SELECT gpt_summarize('The printer', 8) = gpt_summarize('The printer', 8) AS summarize;
+SET gpt2.temperature = 0;
+\set VERBOSITY sqlstate
+SELECT gpt_generate('The', 1, n => 2);
+\set VERBOSITY default
+RESET gpt2.temperature;
+RESET gpt2.top_k;
+
+-- out of range
+\set VERBOSITY sqlstate
+SET gpt2.max_len = 0;
+SET gpt2.max_len = 2000000;
+SET gpt2.temperature = -2;
+SET gpt2.temperature = 'NaN';
+SET gpt2.top_k = -2;
+SET gpt2.top_p = 1.5;
+-- the engine's settings are the configuration file's
+SET gpt2.model_path = '/tmp';
+SET gpt2.threads = 1;
+\set VERBOSITY default
+
+-- for a role
+CREATE ROLE regress_gpt2_settings;
+ALTER ROLE regress_gpt2_settings SET gpt2.max_len = 7;
+DROP ROLE regress_gpt2_settings;
