@@ -187,12 +187,11 @@ resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
 		return;					/* greedy, whatever the session's settings are */
 
 	if (!args->temperature.isnull)
-	{
 		temperature = DatumGetFloat8(args->temperature.value);
-		if (!gpt2_in_range(temperature, 0, MAX_TEMPERATURE, false))
-			bad_value("temperature", psprintf("between 0 and %d", MAX_TEMPERATURE));
-	}
-	automatic = temperature < 0;
+	/* The setting's -1; an argument has NULL for that. */
+	automatic = args->temperature.isnull && temperature < 0;
+	if (!automatic && !gpt2_in_range(temperature, 0, MAX_TEMPERATURE, false))
+		bad_value("temperature", psprintf("between 0 and %d", MAX_TEMPERATURE));
 	if (automatic)
 		temperature = wire->n > 1 ? 1.0 : 0.0;
 	else if (temperature == 0 && wire->n > 1)

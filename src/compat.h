@@ -10,4 +10,35 @@
 #error "gpt2 needs PostgreSQL 13 or later"
 #endif
 
+/* 14 moved wait events out of pgstat.h. */
+#if PG_VERSION_NUM >= 140000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+
+/* A wait event set that lives as long as the process; 17 ties the others to resource owners. */
+#if PG_VERSION_NUM >= 170000
+#define gpt2_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
+#else
+#define gpt2_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* 17 can name an extension's wait events. */
+#if PG_VERSION_NUM >= 170000
+#define gpt2_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define gpt2_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 15 renamed it. */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* 14 can ask whether the client is still there. */
+#if PG_VERSION_NUM >= 140000
+#define GPT2_HAVE_CHECK_CONNECTION 1
+#endif
+
 #endif							/* GPT2_COMPAT_H */

@@ -6,6 +6,8 @@
 
 #include "postgres.h"
 
+#include "engine/protocol.h"
+
 /* USERSET: the session's defaults of arguments. */
 extern char *gpt2_model;			/* gpt2.model; "" = never set: the demonstration model */
 extern int	gpt2_max_len;			/* gpt2.max_len, new tokens */
@@ -23,5 +25,11 @@ extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
 extern char *gpt2_pack_directory;
 
 extern void gpt2_define_settings(void);
+
+/* The directories of gpt2.model_path as absolute paths; palloc'd, ends with NULL. */
+extern char **gpt2_model_directories(void);
+
+/* What the engine is to know (spans are palloc'd); keep_free is the supervisor's. */
+extern void gpt2_engine_settings(g2_settings *settings);
 
 #endif							/* GPT2_GUC_H */

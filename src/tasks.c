@@ -33,6 +33,22 @@ prepare_task(FunctionCallInfo fcinfo, const char *task, Gpt2Call *call)
 	call->wire.task = g2_span_of(task);
 }
 
+/* A template ends before the space that the model's first token begins with, and the last token
+ * may be a line break: neither belongs to the answer. */
+static void
+trim(g2_span *s)
+{
+	static const char white[] = " \t\n\r\f\v";
+
+	while (s->len > 0 && strchr(white, s->data[0]))
+	{
+		s->data++;
+		s->len--;
+	}
+	while (s->len > 0 && strchr(white, s->data[s->len - 1]))
+		s->len--;
+}
+
 Datum
 gpt2_summarize(PG_FUNCTION_ARGS)
 {
@@ -49,6 +65,7 @@ gpt2_summarize(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(cstring_to_text(""));
 	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
 	gpt2_answer_next(&answer, &completion);
+	trim(&completion.text);
 	result = gpt2_completion_text(&call, &completion);
 	gpt2_answer_end(&answer);
 	PG_RETURN_TEXT_P(result);

@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -104,13 +105,12 @@ folder_names_add(folder_names *names, const char *name)
 static bool
 folder_is_model(const char *directory, const char *name)
 {
-	char	   *path = g2_file_path(directory, name);
+	char		path[PATH_MAX];
 	struct stat st;
-	bool		is = path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
-	g2_file_exists(path, "config.json");
+	int			n = snprintf(path, sizeof path, "%s/%s", directory, name);
 
-	g2_free(path);
-	return is;
+	return n > 0 && (size_t) n < sizeof path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
+		g2_file_exists(path, "config.json");
 }
 
 /* Names of the models in one directory, sorted; a directory that cannot be read has none. */

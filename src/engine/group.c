@@ -32,10 +32,12 @@ g2_group_free(g2_group *group)
 		return;
 	for (uint32_t i = 0; i < group->o.n; i++)
 	{
-		g2_free(group->sequences[i].ids.data);
-		g2_buf_free(&group->sequences[i].text);
+		g2_ids	   *ids = &group->sequences[i].ids;
+
+		g2_wipe_free(ids->data, ids->cap * sizeof *ids->data);
+		g2_text_free(&group->sequences[i].text);
 	}
-	g2_free(group->prompt.data);
+	g2_wipe_free(group->prompt.data, group->prompt.cap * sizeof *group->prompt.data);
 	g2_free(group);
 }
 
@@ -114,7 +116,7 @@ g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_err
 		completion.text.data = text.data;
 		completion.text.len = (uint32_t) text.len;
 		g2_completion_encode(w, &completion);
-		g2_buf_free(&text);
+		g2_text_free(&text);
 	}
 	if (w->failed)
 		return g2_fail_memory(err, w->len);

@@ -30,6 +30,13 @@ typedef struct g2_group g2_group;
  * is not the scheduler's any more. */
 typedef void (*g2_group_fn) (g2_group *group, const g2_error *error);
 
+/* What visits of a model have cost; 0 = not measured yet. */
+typedef struct g2_costs
+{
+	double		us_per_row;		/* of a prompt */
+	double		us_per_step;	/* that only decodes */
+} g2_costs;
+
 /* What the request asks for; filled by engine.c, unchanged afterwards. */
 typedef struct g2_group_options
 {
@@ -42,6 +49,7 @@ typedef struct g2_group_options
 	uint32_t	n_stops;
 	const g2_tokenizer *tokenizer;	/* NULL: no text, ids only */
 	g2_kv	   *kv;				/* the model's */
+	g2_costs   *costs;			/* the model's */
 	g2_backend_model *model;
 	uint32_t	n_vocab;
 	g2_group_fn done;
@@ -56,6 +64,9 @@ struct g2_group
 	uint32_t	prefilled;		/* prompt positions in the KV cache */
 	uint32_t	need_blocks;	/* reserved while admitted: the most it can ever hold */
 	bool		canceled;
+	bool		failed;			/* no memory for what it got: ends when the visit has been taken */
+	uint64_t	turn;			/* last plan of its model (scheduler.c) */
+	uint64_t	visit;			/* last plan that it took part in (visit.c) */
 	uint32_t	n_live;			/* sequences that go on */
 	g2_sequence sequences[];	/* [o.n] */
 };

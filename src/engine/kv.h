@@ -17,6 +17,7 @@ typedef struct g2_kv
 	size_t		block_bytes;
 	uint32_t	n_blocks;
 	uint32_t	n_free;
+	uint32_t	n_reserved;		/* the scheduler's: what admitted groups may hold at most */
 	uint32_t   *free_blocks;	/* [n_blocks], the first n_free are free */
 	uint32_t   *references;		/* [n_blocks] */
 } g2_kv;

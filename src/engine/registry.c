@@ -157,7 +157,10 @@ static void
 load_run(g2_job *job)
 {
 	load	   *l = (load *) job;
+	uint64_t	bytes = 0;
 
+	if (g2_pack_missing(&l->paths->paths, l->model->name, l->model->format, &bytes))
+		atomic_store(&l->model->packing_bytes, bytes);
 	l->done = g2_pack_open(&l->paths->paths, l->model->name, l->model->format,
 						   &l->model->progress, &l->model->cancel, &l->pack, &l->error);
 }
@@ -256,7 +259,6 @@ start_load(g2_model *model, g2_error *err)
 {
 	g2_registry *registry = model->registry;
 	load	   *l = g2_alloc(sizeof *l);
-	uint64_t	bytes = 0;
 
 	if (!l || !(l->paths = load_paths_copy(registry)))
 	{
@@ -266,11 +268,12 @@ start_load(g2_model *model, g2_error *err)
 	l->job.run = load_run;
 	l->job.done = load_done;
 	l->model = model;
-	if (g2_pack_missing(&l->paths->paths, model->name, model->format, &bytes))
-		model->packing_bytes = bytes;
+	/* What stands when the engine closes before its turn comes. */
+	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", model->name);
 	model->state = G2_MODEL_LOADING;
 	model->load_started = g2_now_us();
 	atomic_store(&model->cancel, false);
+	atomic_store(&model->packing_bytes, 0);
 	atomic_store(&model->progress.done, 0);
 	atomic_store(&model->progress.total, 0);
 	g2_helper_submit(registry->loader, &l->job);
@@ -327,11 +330,14 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_mo
 	}
 	if (!model && !add(registry, name, format, &model, err))
 		return false;
+	if (model->state == G2_MODEL_FAILED)
+		model->format = format;	/* the setting may have changed since */
 	if (model->state != G2_MODEL_LOADED && model->state != G2_MODEL_LOADING &&
 		!start_load(model, err))
 	{
-		model->state = G2_MODEL_FAILED;
-		model->error = *err;
+		/* No memory: a name that was added for this call alone is not kept. */
+		model->detached = model->state != G2_MODEL_FAILED;
+		model_free_if_unused(model);
 		return false;
 	}
 	model->users++;

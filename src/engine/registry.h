@@ -2,12 +2,13 @@
  * registry.h: the models that the engine has loaded, is loading, or failed to load.
  *
  * A load runs on a helper thread of its own queue and belongs to the engine: the requests that
- * wait for it may come and go.  A load's thread reads name and format and shares progress and
- * cancel (atomics); everything else is the engine's thread's.
+ * wait for it may come and go.  A load's thread reads name and format and shares packing_bytes,
+ * progress and cancel (atomics); everything else is the engine's thread's.
  */
 #ifndef G2_REGISTRY_H
 #define G2_REGISTRY_H
 
+#include "group.h"
 #include "helper.h"
 #include "kv.h"
 #include "model.h"
@@ -27,13 +28,14 @@ typedef struct g2_model
 	int64_t		load_started;	/* monotonic microseconds */
 	int64_t		loaded_at;		/* wall clock, microseconds since 1970 */
 	int64_t		last_used_at;
-	uint64_t	packing_bytes;	/* > 0: this load packs the folder first */
+	_Atomic uint64_t packing_bytes; /* > 0: this load packs the folder first */
 	g2_progress progress;
 	atomic_bool cancel;
 	g2_error	error;			/* state FAILED */
 	g2_pack    *pack;
 	g2_backend_model *device_model;
 	g2_kv		kv;
+	g2_costs	costs;
 } g2_model;
 
 /* Called on the engine's thread when a load has ended, well (LOADED) or not (FAILED). */

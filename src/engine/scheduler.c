@@ -1,43 +1,22 @@
 /*
- * scheduler.c: admission, plans for the back end, results.
+ * scheduler.c: admission, whose turn it is, how much a visit holds, and how groups end.
  *
  * Phases of a run: take the result of the visit in flight; give up cancelled groups; admit from
  * the queue; plan and submit the next visit.  One visit is in flight at a time, for one model;
- * models take turns.  Tables and arrays of the visit stay untouched until its result is taken.
+ * models take turns.  Nothing waits without a visit in flight: its end is what wakes the engine.
  *
  * Lists: `queue` holds groups that wait, `running` those admitted.  A group is in exactly one.
  */
 #include "scheduler.h"
 
 #include <poll.h>
+#include <unistd.h>
 
-#define MAX_ROWS 512			/* rows of one step */
+#include "visit.h"
+
 #define MIN_CHUNK 32			/* prompt rows of a step at least, when there are any */
 #define PREFILL_TARGET_US 200000	/* a visit with prompt rows lasts about so long at most */
 #define VISIT_TARGET_US 5000	/* a visit of several steps: cancel and arrivals wait no longer */
-#define MAX_VISIT_STEPS 16
-
-/* One of the plan's outputs: whose token it is. */
-typedef struct target
-{
-	g2_group   *group;
-	uint32_t	sequence;
-} target;
-
-typedef struct visit
-{
-	bool		in_flight;
-	g2_plan		plan;
-	g2_result	result;
-	uint32_t	token[MAX_ROWS];
-	uint32_t	position[MAX_ROWS];
-	g2_plan_sequence sequences[MAX_ROWS];
-	g2_output	outputs[G2_SLOTS];
-	target		targets[G2_SLOTS];
-	uint32_t	result_token[G2_SLOTS * MAX_VISIT_STEPS];
-	double		result_logprob[G2_SLOTS * MAX_VISIT_STEPS];
-	uint8_t		result_ended[G2_SLOTS * MAX_VISIT_STEPS];
-} visit;
 
 struct g2_scheduler
 {
@@ -52,9 +31,8 @@ struct g2_scheduler
 	g2_group  **running_last;
 	uint32_t	free_slots[G2_SLOTS];
 	uint32_t	n_free_slots;
-	double		us_per_row;		/* measured cost of a prompt row, 0 = unknown */
-	double		us_per_step;	/* measured cost of a decode step, 0 = unknown */
-	visit		visit;
+	uint64_t	n_turns;		/* counts plans; group.turn is its value */
+	g2_visit	visit;
 };
 
 bool
@@ -152,6 +130,7 @@ set_slots(g2_scheduler *s, g2_group *group, g2_error *err)
 	return true;
 }
 
+/* Gives back all that admission took. */
 static void
 release(g2_scheduler *s, g2_group *group)
 {
@@ -161,21 +140,28 @@ release(g2_scheduler *s, g2_group *group)
 		s->free_slots[s->n_free_slots++] = group->sequences[i].slot;
 	}
 	s->kv_reserved -= need_bytes(group);
+	group->o.kv->n_reserved -= group->need_blocks;
+}
+
+static bool
+has_room(const g2_scheduler *s, const g2_group *group)
+{
+	return group->o.n <= s->n_free_slots &&
+		group->need_blocks <= group->o.kv->n_blocks - group->o.kv->n_reserved &&
+		s->kv_reserved + need_bytes(group) <= capacity(s, group);
 }
 
 static void
 admit(g2_scheduler *s)
 {
-	while (s->queue)
+	while (s->queue && has_room(s, s->queue))
 	{
-		g2_group   *group = s->queue;
+		g2_group   *group = list_take(&s->queue, &s->queue_last);
 		g2_error	err;
 
-		if (group->o.n > s->n_free_slots ||
-			s->kv_reserved + need_bytes(group) > capacity(s, group))
-			return;
-		list_take(&s->queue, &s->queue_last);
 		s->kv_reserved += need_bytes(group);
+		group->o.kv->n_reserved += group->need_blocks;
+		group->turn = s->n_turns;
 		for (uint32_t i = 0; i < group->o.n; i++)
 			group->sequences[i].slot = s->free_slots[--s->n_free_slots];
 		if (set_slots(s, group, &err))
@@ -191,87 +177,15 @@ admit(g2_scheduler *s)
 /* ---- planning ---- */
 
 static uint32_t
-prompt_room(const g2_scheduler *s, uint32_t n_decode)
+prompt_room(const g2_costs *costs, uint32_t n_decode)
 {
-	uint32_t	room = MAX_ROWS - n_decode,
+	uint32_t	room = G2_VISIT_ROWS - n_decode,
 				affordable;
 
-	if (s->us_per_row <= 0)
+	if (costs->us_per_row <= 0)
 		return G2_MIN(room, 128u);	/* not measured yet */
-	affordable = (uint32_t) G2_MIN(PREFILL_TARGET_US / s->us_per_row, (double) MAX_ROWS);
+	affordable = (uint32_t) G2_MIN(PREFILL_TARGET_US / costs->us_per_row, (double) G2_VISIT_ROWS);
 	return G2_MIN(room, G2_MAX(affordable, (uint32_t) MIN_CHUNK));
-}
-
-static void
-add_output(visit *v, g2_group *group, uint32_t sequence, uint32_t row)
-{
-	v->targets[v->plan.n_outputs] = (target) {group, sequence};
-	v->outputs[v->plan.n_outputs++] = (g2_output) {
-		.row = row,
-		.slot = group->sequences[sequence].slot,
-		.want = G2_WANT_TOKEN | (group->o.logprobs ? G2_WANT_LOGPROB : 0),
-	};
-}
-
-/* The next chunk of the group's prompt; sequence 0 holds the blocks until the prompt is whole. */
-static bool
-plan_prefill(visit *v, g2_group *group, uint32_t room, g2_error *err)
-{
-	g2_sequence *first = &group->sequences[0];
-	uint32_t	left = (uint32_t) group->prompt.len - group->prefilled,
-				n = G2_MIN(left, room);
-
-	if (!g2_kv_prepare(group->o.kv, &first->table, group->prefilled, group->prefilled + n - 1, err))
-		return false;
-	v->sequences[v->plan.n_sequences++] = (g2_plan_sequence) {
-		.slot = G2_TOKEN_NONE,
-		.first_row = v->plan.n_rows,
-		.n_rows = n,
-		.blocks = first->table.blocks,
-	};
-	for (uint32_t i = 0; i < n; i++)
-	{
-		v->token[v->plan.n_rows] = group->prompt.data[group->prefilled + i];
-		v->position[v->plan.n_rows++] = group->prefilled + i;
-	}
-	group->prefilled += n;
-	first->position = group->prefilled;
-	if (n == left)
-		for (uint32_t i = 0; i < group->o.n; i++)
-			add_output(v, group, i, v->plan.n_rows - 1);
-	return true;
-}
-
-/* One row for each sequence that decodes, `steps` positions ahead being writable. */
-static bool
-plan_decode(visit *v, g2_group *group, uint32_t steps, g2_error *err)
-{
-	for (uint32_t i = 0; i < group->o.n; i++)
-	{
-		g2_sequence *sequence = &group->sequences[i];
-
-		if (sequence->finish)
-			continue;
-		if (!g2_kv_prepare(group->o.kv, &sequence->table, sequence->position,
-						   sequence->position + steps - 1, err))
-			return false;
-		v->sequences[v->plan.n_sequences++] = (g2_plan_sequence) {
-			.slot = sequence->slot,
-			.first_row = v->plan.n_rows,
-			.n_rows = 1,
-			.blocks = sequence->table.blocks,
-		};
-		v->token[v->plan.n_rows] = sequence->ids.data[sequence->ids.len - 1];
-		v->position[v->plan.n_rows] = sequence->position;
-		add_output(v, group, i, v->plan.n_rows++);
-	}
-	return true;
-}
-
-static bool
-prefilling(const g2_group *group)
-{
-	return group->prefilled < group->prompt.len;
 }
 
 /* What the running groups of one model want. */
@@ -291,7 +205,7 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	{
 		if (group->o.model != model)
 			continue;
-		if (prefilling(group))
+		if (g2_group_prefilling(group))
 		{
 			d.prefill = true;
 			continue;
@@ -307,18 +221,19 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 
 /* Several steps only where nobody has to wait for their end. */
 static uint32_t
-choose_steps(const g2_scheduler *s, const demand *d, bool others)
+choose_steps(const g2_scheduler *s, const demand *d, const g2_costs *costs, bool others)
 {
 	uint32_t	steps;
 
-	if (d->prefill || others || s->queue || s->us_per_step <= 0)
+	if (d->prefill || others || s->queue || costs->us_per_step <= 0)
 		return 1;
-	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / s->us_per_step, (double) MAX_VISIT_STEPS);
+	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / costs->us_per_step, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
 }
 
+/* The group has its answer or, with err, has failed. */
 static void
-fail_group(g2_scheduler *s, g2_group **at, const g2_error *err)
+end_group(g2_scheduler *s, g2_group **at, const g2_error *err)
 {
 	g2_group   *group = list_take(at, &s->running_last);
 
@@ -328,204 +243,153 @@ fail_group(g2_scheduler *s, g2_group **at, const g2_error *err)
 
 /* Fills the visit for one model.  A group whose memory cannot be had fails alone. */
 static void
-plan_model(g2_scheduler *s, g2_backend_model *model, bool others)
+plan_model(g2_scheduler *s, const g2_group *chosen, bool others)
 {
-	visit	   *v = &s->visit;
+	g2_visit   *v = &s->visit;
+	g2_backend_model *model = chosen->o.model;
 	demand		d = measure(s, model);
-	uint32_t	room = prompt_room(s, d.n_decode);
-	g2_group  **next;
+	uint32_t	room = prompt_room(chosen->o.costs, d.n_decode);
 	g2_error	err;
 
-	v->plan = (g2_plan) {
-		.model = model,
-		.n_steps = choose_steps(s, &d, others),
-		.token = v->token,
-		.position = v->position,
-		.sequences = v->sequences,
-		.outputs = v->outputs,
-	};
-	for (g2_group **at = &s->running; *at; at = next)
+	s->n_turns++;
+	v->costs = chosen->o.costs;
+	g2_visit_begin(v, model, choose_steps(s, &d, v->costs, others));
+	for (g2_group **at = &s->running; *at;)
 	{
 		g2_group   *group = *at;
-		uint32_t	before = v->plan.n_rows,
-					sequences = v->plan.n_sequences,
-					outputs = v->plan.n_outputs;
-		bool		ok = true,
-					prompt = prefilling(group);
+		bool		prompt = g2_group_prefilling(group);
+		uint32_t	before = v->plan.n_rows;
 
-		next = &group->next;
-		if (group->o.model != model || (prompt && room == 0))
-			continue;
-		ok = prompt ? plan_prefill(v, group, room, &err) :
-			plan_decode(v, group, v->plan.n_steps, &err);
-		if (!ok)
+		if (group->o.model == model)
 		{
-			v->plan.n_rows = before;
-			v->plan.n_sequences = sequences;
-			v->plan.n_outputs = outputs;
-			next = at;
-			fail_group(s, at, &err);
+			group->turn = s->n_turns;
+			if ((!prompt || room > 0) && !g2_visit_add(v, group, room, &err))
+			{
+				end_group(s, at, &err);
+				continue;
+			}
+			if (prompt)
+				room -= v->plan.n_rows - before;
 		}
-		else if (prompt)
-			room -= v->plan.n_rows - before;
+		at = &group->next;
 	}
 }
 
-/* Models take turns: the one that follows the last visit's in the order of admission. */
-static g2_backend_model *
+/* A group of the model whose last turn is the longest ago. */
+static const g2_group *
 next_model(const g2_scheduler *s, bool *others)
 {
-	g2_backend_model *last = s->visit.plan.model,
-			   *chosen = NULL;
-	bool		after = false;
+	const g2_group *chosen = s->running;
 
 	*others = false;
 	for (const g2_group *group = s->running; group; group = group->next)
 	{
 		if (group->o.model != s->running->o.model)
 			*others = true;
-		if (group->o.model == last)
-			after = true;
-		else if (after && !chosen)
-			chosen = group->o.model;
+		if (group->turn < chosen->turn)
+			chosen = group;
 	}
-	if (chosen || !s->running)
-		return chosen;
-	return s->running->o.model;
+	return chosen;
 }
 
+/* Ends those that took part in the visit. */
 static void
+fail_visit(g2_scheduler *s, const g2_error *err)
+{
+	for (g2_group **at = &s->running; *at;)
+		if ((*at)->visit == s->visit.number)
+			end_group(s, at, err);
+		else
+			at = &(*at)->next;
+}
+
+/* True: a visit is in flight.  False: nothing runs. */
+static bool
 submit(g2_scheduler *s)
 {
-	visit	   *v = &s->visit;
+	g2_visit   *v = &s->visit;
 	g2_error	err;
 
 	while (s->running)
 	{
 		bool		others;
-		g2_backend_model *model = next_model(s, &others);
 
-		plan_model(s, model, others);
+		plan_model(s, next_model(s, &others), others);
 		if (v->plan.n_rows == 0)
 			continue;			/* its groups have failed: look at the rest */
-		v->result = (g2_result) {
-			.token = v->result_token,
-			.logprob = v->result_logprob,
-			.ended = v->result_ended,
-		};
-		if (s->api->step_submit(s->backend, &v->plan, &v->result, &err))
-		{
-			v->in_flight = true;
-			return;
-		}
-		for (g2_group **at = &s->running; *at;)
-			if ((*at)->o.model == model)
-				fail_group(s, at, &err);
-			else
-				at = &(*at)->next;
+		v->in_flight = s->api->step_submit(s->backend, &v->plan, &v->result, &err);
+		if (v->in_flight)
+			return true;
+		fail_visit(s, &err);
 	}
+	return false;
 }
 
 /* ---- results ---- */
 
-/* The prompt is in the cache: the other sequences get their share of its blocks. */
-static bool
-fork_prompt(g2_group *group, g2_error *err)
-{
-	g2_sequence *first = &group->sequences[0];
-
-	for (uint32_t i = 1; i < group->o.n; i++)
-	{
-		if (!g2_kv_share(group->o.kv, &group->sequences[i].table, &first->table, first->table.n,
-						 err))
-			return false;
-		group->sequences[i].position = first->position;
-	}
-	return true;
-}
-
-static bool
-take_output(const visit *v, uint32_t step, uint32_t output, g2_error *err)
-{
-	const target *t = &v->targets[output];
-	g2_sequence *sequence = &t->group->sequences[t->sequence];
-	size_t		at = (size_t) step * v->plan.n_outputs + output;
-
-	if (sequence->finish || v->result.token[at] == G2_TOKEN_NONE)
-		return true;			/* ended in an earlier step of this visit: overshoot */
-	if (sequence->ids.len > 0)
-		sequence->position++;	/* the token before this one is in the cache now */
-	if (!g2_group_accept(t->group, t->sequence, v->result.token[at],
-						 t->group->o.logprobs ? v->result.logprob[at] : 0.0,
-						 v->result.ended[at] != 0, err))
-		return false;
-	if (sequence->finish)
-		g2_kv_release(t->group->o.kv, &sequence->table);
-	return true;
-}
-
 static void
-learn_costs(g2_scheduler *s)
+learn_costs(const g2_visit *v)
 {
-	const visit *v = &s->visit;
 	double		us = (double) v->result.busy_us;
 	uint32_t	n_prompt = v->plan.n_rows - G2_MIN(v->plan.n_rows, v->plan.n_outputs);
+	g2_costs   *costs = v->costs;
 
 	if (n_prompt >= 16)
-		s->us_per_row = s->us_per_row > 0 ? 0.7 * s->us_per_row + 0.3 * us / v->plan.n_rows :
-			us / v->plan.n_rows;
+	{
+		us /= v->plan.n_rows;
+		costs->us_per_row = costs->us_per_row > 0 ? 0.7 * costs->us_per_row + 0.3 * us : us;
+	}
 	else if (n_prompt == 0)
-		s->us_per_step = us / v->plan.n_steps;
+		costs->us_per_step = us / v->plan.n_steps;
 }
 
 static void
 take_result(g2_scheduler *s)
 {
-	visit	   *v = &s->visit;
+	g2_visit   *v = &s->visit;
 	bool		failed = false;
 	g2_error	err;
 
 	if (!v->in_flight || !s->api->step_result(s->backend, &failed, &err))
 		return;
 	v->in_flight = false;
-	learn_costs(s);
-	for (uint32_t o = 0; o < v->plan.n_outputs && !failed; o++)
-		if (v->targets[o].sequence == 0 && v->targets[o].group->sequences[0].ids.len == 0)
-			failed = !fork_prompt(v->targets[o].group, &err);
-	for (uint32_t step = 0; step < v->plan.n_steps && !failed; step++)
-		for (uint32_t o = 0; o < v->plan.n_outputs && !failed; o++)
-			failed = !take_output(v, step, o, &err);
+	if (failed)
+	{
+		fail_visit(s, &err);
+		return;
+	}
+	learn_costs(v);
+	g2_visit_take(v);
+	g2_fail_memory(&err, sizeof(g2_group));
 	for (g2_group **at = &s->running; *at;)
 	{
-		g2_group   *group = *at;
-
-		if (failed && group->o.model == v->plan.model)
-			fail_group(s, at, &err);
-		else if (group->n_live == 0)
-			fail_group(s, at, NULL);
+		if ((*at)->failed)
+			end_group(s, at, &err);
+		else if ((*at)->n_live == 0)
+			end_group(s, at, NULL);
 		else
-			at = &group->next;
+			at = &(*at)->next;
 	}
 }
 
 static void
 drop_canceled(g2_scheduler *s, g2_group **at, g2_group ***last, bool admitted)
 {
-	g2_error	err;
-
-	g2_fail(&err, G2_E_CANCELED, "the request was cancelled");
 	while (*at)
 	{
-		if ((*at)->canceled)
-		{
-			g2_group   *group = list_take(at, last);
+		g2_group   *group = *at;
+		g2_error	err;
 
-			if (admitted)
-				release(s, group);
-			group->o.done(group, &err);
+		if (!group->canceled)
+		{
+			at = &group->next;
+			continue;
 		}
-		else
-			at = &(*at)->next;
+		list_take(at, last);
+		if (admitted)
+			release(s, group);
+		g2_fail(&err, G2_E_CANCELED, "the request was cancelled");
+		group->o.done(group, &err);
 	}
 }
 
@@ -544,8 +408,11 @@ g2_scheduler_run(g2_scheduler *s)
 	if (s->visit.in_flight)
 		return;
 	drop_canceled(s, &s->running, &s->running_last, true);
-	admit(s);
-	submit(s);
+	/* Where all that run have failed, those that waited for their room are next: nothing would
+	 * wake the engine for them otherwise. */
+	do
+		admit(s);
+	while (!submit(s) && s->queue);
 }
 
 uint32_t
@@ -566,8 +433,11 @@ g2_scheduler_close(g2_scheduler *s)
 	while (s->visit.in_flight)
 	{
 		struct pollfd ended = {.fd = s->event_fd, .events = POLLIN};
+		uint64_t	count;
 
-		poll(&ended, 1, 100);
+		/* Events of earlier ends are taken too, so that this does not spin on them. */
+		if (poll(&ended, 1, 100) > 0 && read(s->event_fd, &count, sizeof count) < 0)
+			continue;
 		take_result(s);
 	}
 	drop_canceled(s, &s->queue, &s->queue_last, false);

@@ -10,8 +10,7 @@
 #define G2_SCHEDULER_H
 
 #include "group.h"
-
-#define G2_SLOTS 256			/* sequences that run at once */
+#include "visit.h"
 
 typedef struct g2_scheduler g2_scheduler;
 

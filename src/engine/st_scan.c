@@ -109,7 +109,9 @@ g2_st_scan_token(st_scan *s)
 	int			c;
 
 	while ((c = g2_st_scan_peek(s)) == ' ' || c == '\t' || c == '\n' || c == '\r')
-		s->p++;
+		do
+			s->p++;
+		while (s->p < s->end && *s->p == ' ');
 	return c;
 }
 
@@ -242,10 +244,15 @@ g2_st_scan_string(st_scan *s, char *out, size_t cap)
 	s->p++;
 	for (;;)
 	{
-		int			c = g2_st_scan_peek(s);
+		int			c;
 		char		utf8[4];
 		size_t		n = 1;
 
+		/* metadata may be long: a run of plain characters within the window at once */
+		while (!out && s->p < s->end && *s->p >= 0x20 && *s->p < 0x80 && *s->p != '"' &&
+			   *s->p != '\\')
+			s->p++;
+		c = g2_st_scan_peek(s);
 		if (c < 0)
 			return g2_st_scan_fail(s, "the header ends inside a string");
 		if (c == '"')

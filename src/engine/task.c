@@ -5,6 +5,8 @@
 
 #include "json.h"
 
+#define MAX_TASK_NAME 255u
+
 /* Where the model says nothing.  "TL;DR:" is what GPT-2's authors used (Radford et al. 2019). */
 static const struct
 {
@@ -21,7 +23,10 @@ copy_stops(const cJSON *stops, g2_task *task)
 
 	cJSON_ArrayForEach(stop, stops)
 	{
-		if (!cJSON_IsString(stop) || task->n_stops == G2_MAX_STOPS)
+		size_t		len = cJSON_IsString(stop) ? strlen(stop->valuestring) : 0;
+
+		/* An empty one would stop everything at once. */
+		if (len == 0 || len > G2_MAX_STOP_BYTES || task->n_stops == G2_MAX_STOPS)
 			continue;
 		if (!(task->stops[task->n_stops] = g2_strdup(stop->valuestring)))
 			return false;
@@ -52,26 +57,31 @@ find_in_file(const char *tasks, const char *name, g2_task *task, g2_error *err)
 	return ok;
 }
 
+static bool
+no_task(g2_error *err, char *name)
+{
+	/* A long name is shown as far as it goes, but not half a character. */
+	name[g2_utf8_valid_prefix(name, strlen(name))] = '\0';
+	g2_fail(err, G2_E_PARAM, "the model has no task \"%s\"", name);
+	return g2_fail_hint(err, "Tasks are the templates in the model's gpt2.json.");
+}
+
 bool
 g2_task_find(const char *tasks, g2_span name, g2_task *task, g2_error *err)
 {
-	char		text[64] = "";
+	char		text[MAX_TASK_NAME + 1] = "";
 
 	memset(task, 0, sizeof *task);
-	if (name.len < sizeof text)
-		memcpy(text, name.data, name.len);
+	memcpy(text, name.data, G2_MIN(name.len, MAX_TASK_NAME));
+	if (name.len > MAX_TASK_NAME || strlen(text) != name.len)
+		return no_task(err, text);
 	if (tasks && !find_in_file(tasks, text, task, err))
 		return false;
 	for (size_t i = 0; i < G2_LENGTH(built_in) && !task->template_text; i++)
 		if (strcmp(built_in[i].name, text) == 0 &&
 			!(task->template_text = g2_strdup(built_in[i].template_text)))
 			return g2_fail_memory(err, strlen(built_in[i].template_text));
-	if (!task->template_text)
-	{
-		g2_fail(err, G2_E_PARAM, "the model has no task \"%s\"", text);
-		return g2_fail_hint(err, "Tasks are the templates in the model's gpt2.json.");
-	}
-	return true;
+	return task->template_text ? true : no_task(err, text);
 }
 
 void

@@ -26,6 +26,24 @@ incomplete_character(const char *s, size_t n)
 	return false;
 }
 
+/* Valid UTF-8, but for NULs. */
+static void
+append_valid(g2_buf *out, const char *s, size_t n)
+{
+	const char *end = s + n;
+
+	while (s < end)
+	{
+		const char *nul = memchr(s, '\0', (size_t) (end - s));
+
+		g2_buf_append(out, s, (size_t) ((nul ? nul : end) - s));
+		if (!nul)
+			break;
+		g2_buf_append(out, replacement, 3);
+		s = nul + 1;
+	}
+}
+
 bool
 g2_text_clean(const char *bytes, size_t n, g2_buf *out)
 {
@@ -34,15 +52,10 @@ g2_text_clean(const char *bytes, size_t n, g2_buf *out)
 	while (at < n)
 	{
 		size_t		valid = g2_utf8_valid_prefix(bytes + at, n - at);
-		const char *nul = memchr(bytes + at, '\0', valid);
 
-		if (nul)
-			valid = (size_t) (nul - (bytes + at));
-		g2_buf_append(out, bytes + at, valid);
+		append_valid(out, bytes + at, valid);
 		at += valid;
-		if (at == n)
-			break;
-		if (!nul && n - at <= 3 && incomplete_character(bytes + at, n - at))
+		if (at == n || (n - at <= 3 && incomplete_character(bytes + at, n - at)))
 			break;
 		g2_buf_append(out, replacement, 3);
 		at++;
@@ -50,27 +63,51 @@ g2_text_clean(const char *bytes, size_t n, g2_buf *out)
 	return !out->failed;
 }
 
+static const char input_mark[] = "{input}";
+#define INPUT_MARK_LEN (sizeof input_mark - 1)
+
+/* What comes out; SIZE_MAX when that wraps. */
+static size_t
+filled_len(const char *template_text, size_t template_len, size_t input_len)
+{
+	const char *end = template_text + template_len,
+			   *at = template_text;
+	size_t		len = template_len;
+
+	while ((at = memmem(at, (size_t) (end - at), input_mark, INPUT_MARK_LEN)))
+	{
+		at += INPUT_MARK_LEN;
+		len -= INPUT_MARK_LEN;
+		if (!g2_add_size(len, input_len, &len))
+			return SIZE_MAX;
+	}
+	return len;
+}
+
 bool
 g2_text_fill(const char *template_text, size_t template_len, const char *input, size_t input_len,
-			 g2_buf *out)
+			 size_t max, g2_buf *out, g2_error *err)
 {
-	static const char mark[] = "{input}";
-	const size_t mark_len = sizeof mark - 1;
-	size_t		at = 0;
+	const char *end = template_text + template_len,
+			   *at = template_text;
+	size_t		len = filled_len(template_text, template_len, input_len);
 
-	while (at < template_len)
+	if (len > max)
+		return g2_fail(err, G2_E_TOO_LONG, "the template with its text has more than %zu bytes",
+					   max);
+	if (!g2_buf_reserve(out, len))
+		return g2_fail_memory(err, len);
+	while (at < end)
 	{
-		const char *found = memmem(template_text + at, template_len - at, mark, mark_len);
-		size_t		until = found ? (size_t) (found - template_text) : template_len;
+		const char *mark = memmem(at, (size_t) (end - at), input_mark, INPUT_MARK_LEN);
 
-		g2_buf_append(out, template_text + at, until - at);
-		if (found)
-			g2_buf_append(out, input, input_len);
-		at = found ? until + mark_len : until;
-		if (out->failed)
-			return false;
+		g2_buf_append(out, at, (size_t) ((mark ? mark : end) - at));
+		if (!mark)
+			break;
+		g2_buf_append(out, input, input_len);
+		at = mark + INPUT_MARK_LEN;
 	}
-	return !out->failed;
+	return true;
 }
 
 size_t
@@ -87,4 +124,19 @@ g2_text_find(const char *text, size_t n, size_t from, const g2_bytes *needles, s
 			best = (size_t) (found - text);
 	}
 	return best;
+}
+
+void
+g2_wipe_free(void *p, size_t bytes)
+{
+	if (p)
+		explicit_bzero(p, bytes);
+	g2_free(p);
+}
+
+void
+g2_text_free(g2_buf *text)
+{
+	g2_wipe_free(text->data, text->cap);
+	memset(text, 0, sizeof *text);
 }

@@ -12,9 +12,10 @@
  */
 extern bool g2_text_clean(const char *bytes, size_t n, g2_buf *out);
 
-/* Appends the template with every "{input}" replaced by input; other braces are literal. */
+/* Appends the template with every "{input}" replaced by input; other braces are literal.  54000,
+ * before anything is made, when more than max bytes would come out. */
 extern bool g2_text_fill(const char *template_text, size_t template_len, const char *input,
-						 size_t input_len, g2_buf *out);
+						 size_t input_len, size_t max, g2_buf *out, g2_error *err);
 
 /* Offset of the first of the needles in text, at or after `from`, or SIZE_MAX. */
 typedef struct g2_bytes
@@ -25,5 +26,9 @@ typedef struct g2_bytes
 
 extern size_t g2_text_find(const char *text, size_t n, size_t from, const g2_bytes *needles,
 						   size_t n_needles);
+
+/* Frees memory that held what one owner wrote or was told: the next one must not find it. */
+extern void g2_wipe_free(void *p, size_t bytes);
+extern void g2_text_free(g2_buf *text);
 
 #endif							/* G2_TEXT_H */

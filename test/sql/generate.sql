@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS gpt2;
 SET gpt2.model = 'demo';
-\set prompt 'My new printer does not print any more.'
+\set prompt 'I bought a new printer in May. Since last week it'
 
 -- greedy: the same text each time, and a shorter one is its beginning
 SELECT g = gpt_generate(:'prompt', 12) AS again,
@@ -91,4 +91,5 @@ SELECT gpt_summarize(body, 8) = summary AS again FROM letters WHERE id = 1;
 SELECT gpt_summarize(:'prompt', 8, options => '{"template": "{input}\nTL;DR:"}') =
        gpt_summarize(:'prompt', 8) AS own_template,
        gpt_summarize(:'prompt', 8, options => '{"template": "{input}", "stop": []}') =
-       gpt_generate(:'prompt', 8) AS bare_template;
+       btrim(gpt_generate(:'prompt', 8), E' \t\n') AS bare_template;
+SELECT gpt_summarize(:'prompt', 20) ~ '^\S.*\S$' AS trimmed;

@@ -19,7 +19,7 @@ SELECT state, error FROM gpt_models WHERE name = 'demo';
 SELECT gpt_load_model('demo', 'f32');
 
 -- the engine
-SELECT arithmetic, version ~ '^\d+\.\d+\.\d+$' AS version, threads > 0 AS threads,
+SELECT arithmetic IS NOT NULL AS arithmetic, version ~ '^\d+\.\d+\.\d+$' AS version, threads > 0 AS threads,
        isa IS NOT NULL AS isa, supervisor_pid > 0 AS supervisor, engine_pid > 0 AS engine,
        engine_pid <> supervisor_pid AS apart, started_at <= clock_timestamp() AS started_at,
        restart_pending

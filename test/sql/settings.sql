@@ -16,9 +16,7 @@ RESET gpt2.model;
 SELECT gpt_count_tokens('') AS reset;
 SET client_min_messages = warning;
 
-SELECT name, setting, unit, context, vartype, min_val, max_val
-FROM pg_settings WHERE name IN ('gpt2.max_len', 'gpt2.temperature', 'gpt2.top_k', 'gpt2.top_p')
-ORDER BY name;
+SELECT name, setting, context, vartype FROM pg_settings WHERE name LIKE 'gpt2.%' ORDER BY name;
 
 -- max_len
 SET gpt2.max_len = 3;
@@ -66,6 +64,8 @@ SET gpt2.temperature = -2;
 SET gpt2.temperature = 'NaN';
 SET gpt2.top_k = -2;
 SET gpt2.top_p = 1.5;
+SET gpt2.model = '../demo';
+SET gpt2.nonsense = 1;
 -- the engine's settings are the configuration file's
 SET gpt2.model_path = '/tmp';
 SET gpt2.threads = 1;

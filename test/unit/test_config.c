@@ -93,7 +93,7 @@ test_good(void **state)
 	assert_int_equal(c.end_id, -1);
 	assert_true(g2_arch_check(&c.arch, "x", NULL));
 	/* 100*48 + 16*48 + 2*(4*48 + 48*144+144 + 48*48+48 + 2*48*192+192+48) + 2*48 */
-	assert_int_equal(g2_arch_parameters(&c.arch), 62016);
+	assert_int_equal(g2_arch_parameters(&c.arch), 62208);
 }
 
 static void

@@ -1,0 +1,60 @@
+/*
+ * visit.h: one visit of the device: a plan that is filled group by group, and what its result
+ * does to the groups.  The scheduler decides whose turn it is; nothing here knows of queues.
+ *
+ * The arrays stay untouched from step_submit until the result is taken.  Block tables that the
+ * plan points into are prepared once per plan and neither grow nor go before that.
+ */
+#ifndef G2_VISIT_H
+#define G2_VISIT_H
+
+#include "group.h"
+
+#define G2_SLOTS 256			/* sequences that run at once */
+#define G2_VISIT_ROWS 512		/* rows of one step */
+#define G2_VISIT_STEPS 16		/* steps of one visit at most */
+
+/* One of the plan's outputs: whose token it is. */
+typedef struct g2_target
+{
+	g2_group   *group;
+	uint32_t	sequence;
+} g2_target;
+
+typedef struct g2_visit
+{
+	bool		in_flight;
+	uint64_t	number;			/* group.visit of those that take part */
+	g2_costs   *costs;			/* of its model */
+	g2_plan		plan;
+	g2_result	result;
+	uint32_t	token[G2_VISIT_ROWS];
+	uint32_t	position[G2_VISIT_ROWS];
+	g2_plan_sequence sequences[G2_VISIT_ROWS];
+	g2_output	outputs[G2_SLOTS];
+	g2_target	targets[G2_SLOTS];
+	uint32_t	result_token[G2_SLOTS * G2_VISIT_STEPS];
+	double		result_logprob[G2_SLOTS * G2_VISIT_STEPS];
+	uint8_t		result_ended[G2_SLOTS * G2_VISIT_STEPS];
+} g2_visit;
+
+/* An empty plan. */
+extern void g2_visit_begin(g2_visit *visit, g2_backend_model *model, uint32_t n_steps);
+
+/*
+ * Adds a row for each of the group's live sequences or, while it prefills, at most max_rows of
+ * its prompt.  On failure (memory) the plan is as before.
+ */
+extern bool g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_rows, g2_error *err);
+
+/* Hands the result's tokens to the groups.  One that cannot take them is marked as failed. */
+extern void g2_visit_take(g2_visit *visit);
+
+/* The group's prompt is not yet in the KV cache as a whole. */
+static inline bool
+g2_group_prefilling(const g2_group *group)
+{
+	return group->prefilled < group->prompt.len;
+}
+
+#endif							/* G2_VISIT_H */
