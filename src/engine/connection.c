@@ -7,7 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "text.h"
+
 #define READ_SIZE 65536
+#define FILL_SIZE (1u << 20)	/* read at one go */
+#define KEEP_SIZE (1u << 20)	/* empty buffers above it are given back */
 
 static void *
 grow(void *data, size_t bytes)
@@ -21,23 +25,13 @@ g2_connection_init(g2_connection *c, int fd)
 	*c = (g2_connection) {.fd = fd, .out = {.grow = grow}};
 }
 
-/* Texts of one owner do not stay behind in freed memory. */
-static void
-wipe(void *data, size_t bytes)
-{
-	if (data)
-		explicit_bzero(data, bytes);
-}
-
 void
 g2_connection_close(g2_connection *c)
 {
 	if (c->fd >= 0)
 		close(c->fd);
-	wipe(c->in.data, c->in.cap);
-	wipe(c->out.data, c->out.cap);
-	g2_buf_free(&c->in);
-	g2_free(c->out.data);
+	g2_text_free(&c->in);
+	g2_wipe_free(c->out.data, c->out.cap);
 	c->out = (g2_writer) {0};
 	c->fd = -1;
 }
@@ -51,13 +45,15 @@ compact(g2_connection *c)
 	memmove(c->in.data, c->in.data + c->in_taken, c->in.len - c->in_taken);
 	c->in.len -= c->in_taken;
 	c->in_taken = 0;
+	if (c->in.len == 0 && c->in.cap > KEEP_SIZE)
+		g2_text_free(&c->in);
 }
 
 void
 g2_connection_fill(g2_connection *c)
 {
 	compact(c);
-	while (!c->failed && c->in.len < sizeof(g2_frame) + G2_MAX_PAYLOAD)
+	for (size_t got = 0; !c->failed && got < FILL_SIZE;)
 	{
 		ssize_t		n;
 
@@ -66,7 +62,7 @@ g2_connection_fill(g2_connection *c)
 			c->failed = true;
 			return;
 		}
-		n = recv(c->fd, c->in.data + c->in.len, READ_SIZE, 0);
+		n = recv(c->fd, c->in.data + c->in.len, READ_SIZE, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -77,6 +73,7 @@ g2_connection_fill(g2_connection *c)
 			return;
 		}
 		c->in.len += (size_t) n;
+		got += (size_t) n;
 		if (n < READ_SIZE)
 			return;
 	}
@@ -88,7 +85,10 @@ g2_connection_next(g2_connection *c, g2_frame *frame, const char **payload)
 	size_t		left = c->in.len - c->in_taken;
 
 	if (left < sizeof *frame)
+	{
+		compact(c);
 		return false;
+	}
 	memcpy(frame, c->in.data + c->in_taken, sizeof *frame);
 	if (frame->length > G2_MAX_PAYLOAD)
 	{
@@ -112,21 +112,46 @@ g2_connection_send(g2_connection *c, g2_message type, uint64_t id, const void *p
 		c->failed = true;
 }
 
+/* Bytes that have been sent make room: one who never reads all must not make it grow. */
+static void
+compact_out(g2_connection *c)
+{
+	size_t		left = c->out.len - c->out_sent;
+
+	if (left == 0 && c->out.cap > KEEP_SIZE)
+	{
+		g2_wipe_free(c->out.data, c->out.cap);
+		c->out = (g2_writer) {.grow = grow};
+	}
+	else if (left == 0)
+		c->out.len = 0;
+	else if (c->out_sent > left && c->out_sent > KEEP_SIZE)
+	{
+		memmove(c->out.data, c->out.data + c->out_sent, left);
+		c->out.len = left;
+	}
+	else
+		return;
+	c->out_sent = 0;
+}
+
 bool
 g2_connection_flush(g2_connection *c)
 {
-	while (!c->failed && c->out_sent < c->out.len)
+	bool		full = false;
+
+	while (!c->failed && !full && c->out_sent < c->out.len)
 	{
 		ssize_t		n = send(c->fd, c->out.data + c->out_sent, c->out.len - c->out_sent,
-							 MSG_NOSIGNAL);
+							 MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n >= 0)
 			c->out_sent += (size_t) n;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return false;
+			full = true;
 		else if (errno != EINTR)
 			c->failed = true;
 	}
-	c->out.len = c->out_sent = 0;
-	return true;
+	compact_out(c);
+	return !full;
 }

@@ -7,6 +7,8 @@
 #include "protocol.h"
 #include "util.h"
 
+/* The socket need not be non-blocking: nothing here waits. */
+
 typedef struct g2_connection
 {
 	int			fd;
@@ -20,7 +22,7 @@ typedef struct g2_connection
 extern void g2_connection_init(g2_connection *c, int fd);
 extern void g2_connection_close(g2_connection *c);
 
-/* Reads what is there.  Nothing is read beyond one frame of the largest size at a time. */
+/* Reads what is there, but not so much at a time that other connections would wait for it. */
 extern void g2_connection_fill(g2_connection *c);
 
 /* The next whole frame; its payload is valid until the next call.  False: none yet. */

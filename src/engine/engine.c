@@ -18,11 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "machine.h"
-#include "request.h"
 #include "scheduler.h"
 
 #define HELPER_THREADS 2
+#define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
+#define MAX_HELD ((uint64_t) 1 << 30)	/* bytes of all requests that are not answered yet */
+#define BIG_REQUEST (1u << 20)	/* such requests get only half of MAX_HELD */
 #define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
 
 struct g2_engine
@@ -31,14 +34,17 @@ struct g2_engine
 	int			device_fd;		/* eventfd of the back end */
 	int			helper_fd;		/* eventfd of helper and registry */
 	int			timer_fd;		/* for notices about loads */
+	bool		timer_on;
 	const g2_backend_api *api;
 	g2_backend *backend;
 	g2_helper  *helper;
+	g2_helper  *long_helper;	/* so that long texts hold up nobody but each other */
 	g2_registry *registry;
 	g2_scheduler *scheduler;
 	g2_request *first;
 	g2_request *last;
 	uint32_t	n_requests;
+	uint64_t	held_bytes;		/* their payloads */
 	uint32_t	threads;
 	int64_t		started_at;		/* wall clock, microseconds since 1970 */
 	g2_log_fn	log;
@@ -59,18 +65,6 @@ engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
 	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
 	engine->log(engine->log_arg, level, line);
-}
-
-static void *
-writer_grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
-static g2_writer
-new_writer(void)
-{
-	return (g2_writer) {.grow = writer_grow};
 }
 
 /* ---- the list of requests ---- */
@@ -101,48 +95,11 @@ free_request(g2_request *request)
 	else
 		engine->last = request->prev;
 	engine->n_requests--;
+	engine->held_bytes -= request->payload.len;
 	if (request->model)
 		g2_registry_release(request->model);
 	g2_request_clear(request);
 	g2_free(request);
-}
-
-/* ---- answers ---- */
-
-/* The payload in w as the answer; a payload that could not be made becomes an error. */
-static void
-answer(g2_request *request, g2_message type, g2_writer *w)
-{
-	if (w->failed || w->len > G2_MAX_PAYLOAD)
-	{
-		/* Made without memory: state and an empty message, detail and hint. */
-		static const char error[5 + 3 * sizeof(uint32_t)] = "53200";
-
-		request->answer(request->answer_arg, G2_MSG_ERROR, request->id, error, sizeof error);
-	}
-	else
-		request->answer(request->answer_arg, type, request->id, w->data, w->len);
-	g2_free(w->data);
-}
-
-static void
-answer_error(g2_request *request, const g2_error *err)
-{
-	g2_writer	w = new_writer();
-
-	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
-	answer(request, G2_MSG_ERROR, &w);
-}
-
-static void
-notice(g2_request *request, g2_level level, const char *message, const char *hint)
-{
-	g2_writer	w = new_writer();
-
-	g2_notice_encode(&w, level, message, hint);
-	if (!w.failed)
-		request->answer(request->answer_arg, G2_MSG_NOTICE, request->id, w.data, w.len);
-	g2_free(w.data);
 }
 
 /* ---- models ---- */
@@ -155,6 +112,10 @@ arm_timer(g2_engine *engine, bool on)
 		.it_value.tv_sec = on,
 	};
 
+	/* Set again by every arrival it would never expire. */
+	if (engine->timer_on == on)
+		return;
+	engine->timer_on = on;
 	timerfd_settime(engine->timer_fd, 0, &t, NULL);
 }
 
@@ -173,13 +134,13 @@ tell_loading(g2_engine *engine)
 		waiting = true;
 		if (now - r->arrived_us < TELL_LOADING_US)
 			continue;
-		if (r->model->packing_bytes > 0)
+		if (atomic_load(&r->model->packing_bytes) > 0)
 			snprintf(message, sizeof message,
 					 "loading model \"%s\" (first use, packing %.1f MB)", r->model->name,
-					 (double) r->model->packing_bytes / 1e6);
+					 (double) atomic_load(&r->model->packing_bytes) / 1e6);
 		else
 			snprintf(message, sizeof message, "loading model \"%s\"", r->model->name);
-		notice(r, G2_LEVEL_NOTICE, message, "");
+		g2_answer_notice(r, G2_LEVEL_NOTICE, message);
 		r->told_loading = true;
 	}
 	if (!waiting)
@@ -222,12 +183,12 @@ model_loaded(void *arg, g2_model *model)
 		if (model->state == G2_MODEL_LOADED)
 		{
 			for (uint32_t i = 0; i < model->pack->description.n_warnings; i++)
-				notice(r, G2_LEVEL_WARNING, model->pack->description.warning[i], "");
+				g2_answer_notice(r, G2_LEVEL_WARNING, model->pack->description.warning[i]);
 			request_ready(r);
 		}
 		else
 		{
-			answer_error(r, &model->error);
+			g2_answer_error(r, &model->error);
 			free_request(r);
 		}
 	}
@@ -244,17 +205,17 @@ group_done(g2_group *group, const g2_error *error)
 	if (atomic_load(&request->canceled))
 		;						/* nobody listens */
 	else if (error)
-		answer_error(request, error);
+		g2_answer_error(request, error);
 	else
 	{
-		g2_writer	w = new_writer();
+		g2_writer	w = g2_answer_writer();
 
 		if (g2_group_answer(group, (uint64_t) (g2_now_us() - request->arrived_us), &w, &err))
-			answer(request, G2_MSG_COMPLETIONS, &w);
+			g2_answer(request, G2_MSG_COMPLETIONS, &w);
 		else
 		{
-			g2_free(w.data);
-			answer_error(request, &err);
+			g2_answer_free(&w);
+			g2_answer_error(request, &err);
 		}
 	}
 	g2_group_free(group);
@@ -283,14 +244,17 @@ start_group(g2_request *request, g2_error *err)
 static void
 work_run(g2_job *job)
 {
-	g2_request_work((g2_request *) job);
+	g2_request *request = (g2_request *) job;
+
+	if (!atomic_load(&request->canceled))
+		g2_request_work(request);
 }
 
 static void
 work_done(g2_job *job)
 {
 	g2_request *request = (g2_request *) job;
-	g2_writer	w = new_writer();
+	g2_writer	w = g2_answer_writer();
 
 	if (atomic_load(&request->canceled))
 	{
@@ -298,23 +262,26 @@ work_done(g2_job *job)
 		return;
 	}
 	if (!request->ok)
-		answer_error(request, &request->error);
+		g2_answer_error(request, &request->error);
 	else if (request->type == G2_MSG_GENERATE)
 	{
 		if (start_group(request, &request->error))
 			return;
-		answer_error(request, &request->error);
+		g2_answer_error(request, &request->error);
 	}
 	else if (request->type == G2_MSG_TOKENIZE)
 	{
-		g2_tokens_encode(&w, (uint32_t) request->ids.len,
-						 request->m.tokenize.count_only ? NULL : request->ids.data);
-		answer(request, G2_MSG_TOKENS, &w);
+		static const uint32_t none = 0;
+
+		/* No ids are an empty array; NULL is for those who only count. */
+		g2_tokens_encode(&w, (uint32_t) request->ids.len, request->m.tokenize.count_only ? NULL :
+						 request->ids.len > 0 ? request->ids.data : &none);
+		g2_answer(request, G2_MSG_TOKENS, &w);
 	}
 	else
 	{
 		g2_put_span(&w, (g2_span) {request->text.data, (uint32_t) request->text.len});
-		answer(request, G2_MSG_TEXT, &w);
+		g2_answer(request, G2_MSG_TEXT, &w);
 	}
 	free_request(request);
 }
@@ -323,60 +290,22 @@ work_done(g2_job *job)
 static void
 request_ready(g2_request *request)
 {
-	g2_writer	w = new_writer();
+	g2_writer	w = g2_answer_writer();
 
 	if (request->type == G2_MSG_LOAD)
 	{
-		answer(request, G2_MSG_DONE, &w);
+		g2_answer(request, G2_MSG_DONE, &w);
 		free_request(request);
 		return;
 	}
 	request->phase = G2_PHASE_WORK;
 	request->job.run = work_run;
 	request->job.done = work_done;
-	g2_helper_submit(request->engine->helper, &request->job);
+	g2_helper_submit(request->payload.len > LONG_TEXT ? request->engine->long_helper :
+					 request->engine->helper, &request->job);
 }
 
 /* ---- requests that are answered at once ---- */
-
-static void
-encode_models(const g2_engine *engine, g2_writer *w)
-{
-	uint32_t	n = 0;
-
-	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
-		n += !m->detached;
-	g2_put_u32(w, n);
-	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
-	{
-		const g2_description *d = m->state == G2_MODEL_LOADED ? &m->pack->description : NULL;
-		uint64_t	total = atomic_load(&m->progress.total);
-		g2_model_row row = {
-			.name = g2_span_of(m->name),
-			.state = m->state,
-			.percent = total ? (uint32_t) (atomic_load(&m->progress.done) * 100 / total) : 0,
-			.format = g2_span_of(g2_format_name(m->format)),
-			.device = g2_span_of(engine->api->name),
-			.error = g2_span_of(m->state == G2_MODEL_FAILED ? m->error.message : ""),
-			.loaded_at = m->loaded_at,
-			.last_used_at = m->last_used_at,
-		};
-
-		if (m->detached)
-			continue;
-		if (d)
-		{
-			row.architecture = g2_span_of(d->architecture);
-			row.parameters = d->parameters;
-			row.context_length = d->arch.n_ctx;
-			row.vocab_size = d->arch.n_vocab;
-			row.tokenizer = g2_span_of(d->tokenizer);
-			row.bytes = m->pack->bytes;
-			row.content_hash = g2_span_of(m->pack->content_hash);
-		}
-		g2_model_row_encode(w, &row);
-	}
-}
 
 static void
 encode_info(const g2_engine *engine, g2_writer *w)
@@ -406,7 +335,7 @@ static void
 answer_at_once(g2_request *request)
 {
 	g2_engine  *engine = request->engine;
-	g2_writer	w = new_writer();
+	g2_writer	w = g2_answer_writer();
 	g2_reader	r = g2_read(request->payload.data, request->payload.len);
 	g2_span		name;
 	g2_error	err;
@@ -415,22 +344,27 @@ answer_at_once(g2_request *request)
 	{
 		case G2_MSG_INFO:
 			encode_info(engine, &w);
-			answer(request, G2_MSG_INFO_ROW, &w);
+			g2_answer(request, G2_MSG_INFO_ROW, &w);
 			break;
 		case G2_MSG_MODELS:
-			encode_models(engine, &w);
-			answer(request, G2_MSG_MODEL_LIST, &w);
+			g2_answer_models(engine->registry, engine->api->name, &w);
+			g2_answer(request, G2_MSG_MODEL_LIST, &w);
 			break;
 		default:
 			name = g2_get_span(&r);
-			if (g2_registry_unload(engine->registry, name, &err))
+			if (r.failed)
+			{
+				g2_fail(&err, G2_E_INTERNAL, "malformed request of type %d", (int) request->type);
+				g2_answer_error(request, &err);
+			}
+			else if (g2_registry_unload(engine->registry, name, &err))
 			{
 				engine_log(engine, G2_LEVEL_LOG, "unloaded model \"%.*s\"", (int) name.len,
 						   name.data);
-				answer(request, G2_MSG_DONE, &w);
+				g2_answer(request, G2_MSG_DONE, &w);
 			}
 			else
-				answer_error(request, &err);
+				g2_answer_error(request, &err);
 			break;
 	}
 	free_request(request);
@@ -459,6 +393,25 @@ start_request(g2_request *request, g2_error *err)
 	return true;
 }
 
+/* Keeps the payload, if there is room for it. */
+static bool
+keep_payload(g2_request *request, const void *payload, size_t len, g2_error *err)
+{
+	g2_engine  *engine = request->engine;
+	uint64_t	limit = len > BIG_REQUEST ? MAX_HELD / 2 : MAX_HELD;
+
+	if (engine->held_bytes + len > limit)
+	{
+		g2_fail(err, G2_E_LIMIT, "the requests in flight hold more than %llu MB",
+				(unsigned long long) (limit >> 20));
+		return g2_fail_hint(err, "Retry when others are done, or send shorter texts.");
+	}
+	if (!g2_buf_append(&request->payload, payload, len))
+		return g2_fail_memory(err, len);
+	engine->held_bytes += len;
+	return true;
+}
+
 void
 g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_t id,
 				 g2_message type, const void *payload, size_t len)
@@ -471,7 +424,7 @@ g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_
 		g2_request	fallback = {.answer = answer_fn, .answer_arg = owner, .id = id};
 
 		g2_fail_memory(&err, sizeof *request);
-		answer_error(&fallback, &err);
+		g2_answer_error(&fallback, &err);
 		return;
 	}
 	request->engine = engine;
@@ -481,16 +434,17 @@ g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_
 	request->type = type;
 	request->arrived_us = g2_now_us();
 	link_request(engine, request);
-	if (!g2_buf_append(&request->payload, payload, len))
-		g2_fail_memory(&err, len);
-	else if (type == G2_MSG_INFO || type == G2_MSG_MODELS || type == G2_MSG_UNLOAD)
+	if (keep_payload(request, payload, len, &err))
 	{
-		answer_at_once(request);
-		return;
+		if (type == G2_MSG_INFO || type == G2_MSG_MODELS || type == G2_MSG_UNLOAD)
+		{
+			answer_at_once(request);
+			return;
+		}
+		if (start_request(request, &err))
+			return;
 	}
-	else if (start_request(request, &err))
-		return;
-	answer_error(request, &err);
+	g2_answer_error(request, &err);
 	free_request(request);
 }
 
@@ -555,6 +509,7 @@ g2_engine_run(g2_engine *engine)
 	drain(engine->device_fd);
 	drain(engine->helper_fd);
 	g2_helper_collect(engine->helper);
+	g2_helper_collect(engine->long_helper);
 	g2_registry_collect(engine->registry);
 	if (read(engine->timer_fd, &expired, sizeof expired) > 0)
 		tell_loading(engine);
@@ -621,6 +576,7 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	return g2_registry_open(&registry_options, &engine->registry, err) &&
 		g2_registry_configure(engine->registry, settings, err) &&
 		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&
+		g2_helper_open(1, engine->helper_fd, &engine->long_helper, err) &&
 		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, kv_budget,
 						  &engine->scheduler, err);
 }
@@ -659,6 +615,7 @@ g2_engine_close(g2_engine *engine)
 		cancel_request(r);
 	}
 	g2_helper_close(engine->helper);	/* frees the requests that it has */
+	g2_helper_close(engine->long_helper);
 	g2_scheduler_close(engine->scheduler);	/* likewise */
 	g2_registry_close(engine->registry);
 	if (engine->backend)

@@ -11,7 +11,9 @@
  *
  * Layers, each calling downwards only:
  *     engine.c     requests: arrival, waiting for a model, answers, cancel
- *     scheduler.c  sequence groups: admission, plans for the back end, results
+ *     answer.c     payloads of answers
+ *     scheduler.c  sequence groups: admission, whose turn it is
+ *     visit.c      one visit of the device: its plan, what its result does
  *     group.c      one group: prompt, sequences, stop strings, text
  *     registry.c   models: loading, waiting, unloading
  *     kv.c         blocks of the KV cache: reference counts, copy on write
@@ -25,7 +27,8 @@
 
 typedef struct g2_engine g2_engine;
 
-/* An answer (or notice) to request `id` of `owner`; payload is valid during the call only. */
+/* An answer (or notice) to request `id` of `owner`; payload is valid during the call only.  It may
+ * come from within g2_engine_submit, and must not call the engine. */
 typedef void (*g2_answer_fn) (void *owner, g2_message type, uint64_t id, const void *payload,
 							  size_t len);
 

@@ -77,7 +77,7 @@ cgroup_file(const char *name, char *path, size_t size)
 	return (size_t) snprintf(path, size, "/sys/fs/cgroup%s/%s", line + 3, name) < size;
 }
 
-/* Reads a limit from the process's own cgroup or, in a container, from the visible root. */
+/* Reads a v2 limit from the process's own cgroup or, in a container, from the visible root. */
 static bool
 read_cgroup(const char *name, char *line, size_t size)
 {
@@ -89,17 +89,29 @@ read_cgroup(const char *name, char *line, size_t size)
 	return read_line(path, line, size);
 }
 
+/* Processor time per period, in microseconds; -1 = no limit. */
+static bool
+cpu_quota(long long *quota, long long *period)
+{
+	char		line[128];
+
+	if (read_cgroup("cpu.max", line, sizeof line))
+		return sscanf(line, "%lld %lld", quota, period) == 2;
+	return read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line) &&
+		sscanf(line, "%lld", quota) == 1 &&
+		read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line) &&
+		sscanf(line, "%lld", period) == 1;
+}
+
 uint32_t
 g2_machine_cores(void)
 {
 	uint32_t	cores = allowed_cores();
-	char		line[128];
 	long long	quota,
 				period;
 
-	if (read_cgroup("cpu.max", line, sizeof line) &&
-		sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0)
-		cores = (uint32_t) G2_MIN((long long) cores, (quota + period - 1) / period);
+	if (cpu_quota(&quota, &period) && quota > 0 && period > 0)
+		cores = (uint32_t) G2_MIN((long long) cores, (quota - 1) / period + 1);
 	return cores;
 }
 
@@ -112,7 +124,9 @@ g2_machine_memory(void)
 	char		line[128];
 	unsigned long long limit;
 
-	if (read_cgroup("memory.max", line, sizeof line) && sscanf(line, "%llu", &limit) == 1)
+	if ((read_cgroup("memory.max", line, sizeof line) ||
+		 read_line("/sys/fs/cgroup/memory/memory.limit_in_bytes", line, sizeof line)) &&
+		sscanf(line, "%llu", &limit) == 1)
 		bytes = G2_MIN(bytes, (uint64_t) limit);
 	return bytes;
 }

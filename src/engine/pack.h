@@ -113,8 +113,9 @@ extern bool g2_pack_files_read(const char *folder, const char *const *shards, ui
 							   g2_pack_files *files, g2_error *err);
 extern bool g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b);
 
-/* True when the folder's files are not what they were when the pack was made. */
-extern bool g2_pack_is_stale(const g2_pack_view *view, const char *folder);
+/* *stale: the folder's files are not what they were when the pack was made. */
+extern bool g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale,
+							 g2_error *err);
 
 /* Opens and locks a temporary file beside path; *temp is its name.  -1 on failure. */
 extern int	g2_pack_temp(const char *path, char **temp, g2_error *err);

@@ -159,23 +159,20 @@ g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b)
 }
 
 bool
-g2_pack_is_stale(const g2_pack_view *view, const char *folder)
+g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_error *err)
 {
 	g2_pack_files *now = g2_alloc(sizeof *now);
 	const char **shards = g2_alloc_array(view->header->n_files, sizeof *shards);
-	bool		stale = true;
+	bool		ok = now && shards ? true : g2_fail_memory(err, sizeof *now);
 
-	if (now && shards)
-	{
-		/* the fixed names are looked for anyway; what is left of the old list are shards */
-		for (uint32_t i = 0; i < view->header->n_files; i++)
-			shards[i] = view->files[i].name;
-		stale = !g2_pack_files_read(folder, shards, view->header->n_files, now, NULL) ||
-			!g2_pack_files_equal(view->files, view->header->n_files, now);
-	}
+	/* the fixed names are looked for anyway; what is left of the old list are shards */
+	for (uint32_t i = 0; ok && i < view->header->n_files; i++)
+		shards[i] = view->files[i].name;
+	ok = ok && g2_pack_files_read(folder, shards, view->header->n_files, now, err);
+	*stale = ok && !g2_pack_files_equal(view->files, view->header->n_files, now);
 	g2_free(shards);
 	g2_free(now);
-	return stale;
+	return ok;
 }
 
 /* ---------------------------------------------------------------- temporaries */
@@ -270,7 +267,9 @@ files_sweep_pack(const char *path, g2_format format)
 		return;
 	if (g2_pack_check(map, (size_t) st.st_size, format, false, &view, NULL))
 	{
-		if (g2_pack_is_stale(&view, view.meta->folder))
+		bool		stale;
+
+		if (g2_pack_is_stale(&view, view.meta->folder, &stale, NULL) && stale)
 			unlink(path);
 		g2_layout_free(&view.layout);
 	}

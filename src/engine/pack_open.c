@@ -14,6 +14,8 @@
 #include "file.h"
 #include "pack.h"
 
+#define OPEN_ATTEMPTS 3
+
 static const char *const format_names[] = {
 	[G2_FORMAT_F32] = "f32",
 };
@@ -110,7 +112,10 @@ open_existing(const g2_pack_place *place, g2_format format, g2_pack **out, g2_er
 	ok = g2_pack_check(pack->map, pack->map_size, format, false, &view, err);
 	if (ok)
 	{
-		if (g2_pack_is_stale(&view, place->folder))
+		bool		stale;
+
+		ok = g2_pack_is_stale(&view, place->folder, &stale, err);
+		if (stale)
 			ok = g2_fail(err, G2_E_VERSION, "the packed file is not of these files");
 		ok = ok && open_fill(pack, &view, place->path, err);
 		g2_layout_free(&view.layout);
@@ -155,19 +160,22 @@ g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
 			 g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
 {
 	g2_pack_place place;
-	g2_error	why;
-	bool		ok;
+	g2_error	why = {0};
+	bool		ok,
+				go_on = true;
 
 	if (!open_place(paths, name, format, &place, err))
 		return false;
 	ok = open_existing(&place, format, out, &why);
-	if (!ok && open_must_pack(&why))
+	/* once, and again when the source or the pack was changed behind our back */
+	for (int attempt = 0; !ok && go_on && open_must_pack(&why) && attempt < OPEN_ATTEMPTS;
+		 attempt++)
 	{
 		g2_pack_sweep(paths, name, place.path);
-		ok = g2_pack_write(paths, &place, format, progress, cancel, err) &&
-			open_existing(&place, format, out, err);
+		go_on = g2_pack_write(paths, &place, format, progress, cancel, &why);
+		ok = go_on && open_existing(&place, format, out, &why);
 	}
-	else if (!ok && err)
+	if (!ok && err)
 		*err = why;
 	g2_pack_place_free(&place);
 	return ok;
@@ -224,7 +232,8 @@ g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 	{
 		if (g2_pack_check(map, size, format, false, &view, NULL))
 		{
-			missing = g2_pack_is_stale(&view, place.folder);
+			if (!g2_pack_is_stale(&view, place.folder, &missing, NULL))
+				missing = true;
 			g2_layout_free(&view.layout);
 		}
 		munmap(map, size);

@@ -173,6 +173,15 @@ g2_get_span(g2_reader *r)
 	return s;
 }
 
+/* An element of an array: its count has announced it, so it must be there. */
+static g2_span
+get_element(g2_reader *r)
+{
+	if (r->at == r->end)
+		r->failed = true;
+	return g2_get_span(r);
+}
+
 /* count u32 values, as bytes (payloads are not aligned). */
 static const char *
 get_ids(g2_reader *r, uint32_t count)
@@ -362,7 +371,7 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 	if (m->n_stops > G2_MAX_STOPS)
 		return false;
 	for (uint32_t i = 0; i < m->n_stops; i++)
-		m->stops[i] = g2_get_span(&r);
+		m->stops[i] = get_element(&r);
 	m->task = g2_get_span(&r);
 	m->template_text = g2_get_span(&r);
 	return !r.failed;
@@ -403,6 +412,8 @@ g2_completion_encode(g2_writer *w, const g2_completion *m)
 void
 g2_completion_get(g2_reader *r, g2_completion *m)
 {
+	if (r->at == r->end)
+		r->failed = true;		/* announced by the head */
 	m->finish = g2_get_u32(r);
 	m->logprob = g2_get_f64(r);
 	m->n_ids = g2_get_u32(r);
@@ -522,7 +533,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 void
 g2_model_row_get(g2_reader *r, g2_model_row *m)
 {
-	g2_span		row = g2_get_span(r);
+	g2_span		row = get_element(r);
 	g2_reader	in = g2_read(row.data, row.len);
 
 	m->name = g2_get_span(&in);
@@ -612,7 +623,7 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	if (m->n_directories > G2_MAX_DIRECTORIES)
 		return false;
 	for (uint32_t i = 0; i < m->n_directories; i++)
-		m->directories[i] = g2_get_span(&r);
+		m->directories[i] = get_element(&r);
 	m->pack_directory = g2_get_span(&r);
 	m->weight_format = g2_get_span(&r);
 	m->device = g2_get_span(&r);

@@ -10,7 +10,7 @@
  *
  * Versions: another major is refused in the handshake.  Within a major, a payload is extended at
  * its end only: a reader ignores what follows the fields it knows, and fields that an older writer
- * did not send read as zero.
+ * did not send read as zero.  Elements that a count announces must be there.
  *
  * Conversation: the backend sends HELLO, the engine answers WELCOME or ERROR.  Then requests in
  * any number, each with an id that the backend chooses and does not use twice; each is answered

@@ -3,7 +3,10 @@
  */
 #include "request.h"
 
-#include <math.h>
+#include <float.h>
+#include <stdio.h>
+
+#define MAX_ANSWER_IDS (G2_MAX_PAYLOAD / sizeof(uint32_t) - 2)	/* TOKENS */
 
 /* ---- checks before anything is spent ---- */
 
@@ -23,16 +26,8 @@ check_stops(const g2_generate *m, g2_error *err)
 
 /* Comparisons are written so that NaN fails them. */
 static bool
-check_generate(const g2_generate *m, g2_error *err)
+check_sampling(const g2_generate *m, g2_error *err)
 {
-	if (m->prompt.len > G2_MAX_TEXT)
-		return g2_fail(err, G2_E_TOO_LONG, "the prompt must have at most %u bytes", G2_MAX_TEXT);
-	if (m->max_new == 0)
-		return g2_fail(err, G2_E_PARAM, "max_len must be at least 1");
-	if (m->n == 0)
-		return g2_fail(err, G2_E_PARAM, "n must be between 1 and %d", G2_MAX_SEQUENCES);
-	if (m->n > G2_MAX_SEQUENCES)
-		return g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
 	if (!(m->temperature >= 0 && m->temperature <= 100))
 		return g2_fail(err, G2_E_PARAM, "temperature must be between 0 and 100");
 	if (m->n > 1 && m->temperature == 0)
@@ -46,9 +41,40 @@ check_generate(const g2_generate *m, g2_error *err)
 		return g2_fail(err, G2_E_PARAM, "min_p must be between 0 and 1");
 	if (!(m->repetition_penalty > 0 && m->repetition_penalty <= 100))
 		return g2_fail(err, G2_E_PARAM, "repetition_penalty must be above 0 and at most 100");
+	return true;
+}
+
+static bool
+check_generate(const g2_generate *m, g2_error *err)
+{
+	if (m->prompt.len > G2_MAX_TEXT)
+		return g2_fail(err, G2_E_TOO_LONG, "the prompt must have at most %u bytes", G2_MAX_TEXT);
+	if (m->template_text.len > G2_MAX_TEXT)
+		return g2_fail(err, G2_E_TOO_LONG, "the template must have at most %u bytes", G2_MAX_TEXT);
 	if ((m->flags & G2_GEN_PROMPT_IDS) && m->prompt.len % sizeof(uint32_t) != 0)
 		return g2_fail(err, G2_E_INTERNAL, "malformed prompt ids");
-	return check_stops(m, err);
+	if (m->max_new == 0)
+		return g2_fail(err, G2_E_PARAM, "max_len must be at least 1");
+	if (m->n == 0)
+		return g2_fail(err, G2_E_PARAM, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	if (m->n > G2_MAX_SEQUENCES)
+		return g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	return check_sampling(m, err) && check_stops(m, err);
+}
+
+static bool
+check_device(g2_span device, g2_error *err)
+{
+	static const char *const known[] = {"", "auto", "cpu"};
+	char		name[32];
+
+	for (size_t i = 0; i < G2_LENGTH(known); i++)
+		if (device.len == strlen(known[i]) && memcmp(device.data, known[i], device.len) == 0)
+			return true;
+	snprintf(name, sizeof name, "%.*s", (int) G2_MIN(device.len, sizeof name - 1), device.data);
+	name[g2_utf8_valid_prefix(name, strlen(name))] = '\0';
+	g2_fail(err, G2_E_UNSUPPORTED, "device \"%s\" is not supported", name);
+	return g2_fail_hint(err, "This version has the devices \"auto\" and \"cpu\".");
 }
 
 bool
@@ -75,8 +101,9 @@ g2_request_decode(g2_request *request, g2_error *err)
 			ok = g2_detokenize_decode(p, n, &request->m.detokenize);
 			break;
 		case G2_MSG_LOAD:
-			ok = g2_load_decode(p, n, &request->m.load);
-			break;
+			if (!(ok = g2_load_decode(p, n, &request->m.load)))
+				break;
+			return check_device(request->m.load.device, err);
 		default:
 			break;
 	}
@@ -154,25 +181,20 @@ encode_prompt(g2_request *request)
 	g2_buf		filled = {0};
 	bool		ok;
 
+	/* A task's stops hold for a prompt of ids too. */
+	if (m->task.len > 0 && !g2_task_find(request->model->pack->description.tasks, m->task,
+										 &request->task, &request->error))
+		return false;
 	if (m->flags & G2_GEN_PROMPT_IDS)
 		return copy_ids(request, m->prompt);
-	if (m->task.len > 0)
-	{
-		if (!g2_task_find(request->model->pack->description.tasks, m->task, &request->task,
-						  &request->error))
-			return false;
-		if (template_text.len == 0)
-			template_text = g2_span_of(request->task.template_text);
-	}
+	if (template_text.len == 0 && request->task.template_text)
+		template_text = g2_span_of(request->task.template_text);
 	if (template_text.len == 0)
 		return encode(request, m->prompt.data, m->prompt.len, max_ids);
 	ok = g2_text_fill(template_text.data, template_text.len, m->prompt.data, m->prompt.len,
-					  &filled);
-	if (!ok)
-		g2_fail_memory(&request->error, filled.len);
-	else
-		ok = encode(request, filled.data, filled.len, max_ids);
-	g2_buf_free(&filled);
+					  G2_MAX_TEXT, &filled, &request->error) &&
+		encode(request, filled.data, filled.len, max_ids);
+	g2_text_free(&filled);
 	return ok;
 }
 
@@ -199,13 +221,18 @@ set_budget(g2_request *request)
 				n_prompt = (uint32_t) request->ids.len;
 
 	request->max_new = G2_MIN(m->max_new, n_ctx - n_prompt);
-	if (!(m->flags & G2_GEN_MAX_LENGTH))
-		return true;
-	if (n_prompt >= m->max_new)
-		return g2_fail(&request->error, G2_E_PARAM,
-					   "max_length (%u) must be above the prompt's length (%u tokens)", m->max_new,
-					   n_prompt);
-	request->max_new = G2_MIN(m->max_new, n_ctx) - n_prompt;
+	if (m->flags & G2_GEN_MAX_LENGTH)
+	{
+		if (n_prompt >= m->max_new)
+			return g2_fail(&request->error, G2_E_PARAM,
+						   "max_length (%u) must be above the prompt's length (%u tokens)",
+						   m->max_new, n_prompt);
+		request->max_new = G2_MIN(m->max_new, n_ctx) - n_prompt;
+	}
+	/* The answer has to fit into one message. */
+	if ((uint64_t) m->n * request->max_new > G2_MAX_NEW_TOKENS)
+		return g2_fail(&request->error, G2_E_TOO_LONG,
+					   "n times max_len must be at most %u new tokens", G2_MAX_NEW_TOKENS);
 	return true;
 }
 
@@ -231,28 +258,42 @@ work_generate(g2_request *request)
 	return set_budget(request);
 }
 
+/* A piece may have 64 kB: the ids of one message can stand for more than any memory holds. */
+static bool
+join_pieces(g2_request *request, g2_buf *bytes)
+{
+	for (size_t i = 0; i < request->ids.len; i++)
+	{
+		size_t		len = 0;
+		const char *piece = g2_tokenizer_piece(request->model->pack->tokenizer,
+											   request->ids.data[i], &len);
+
+		if (!piece)
+			continue;
+		if (len > G2_MAX_TEXT - bytes->len)
+			return g2_fail(&request->error, G2_E_TOO_LONG,
+						   "the text of the tokens has more than %u bytes", G2_MAX_TEXT);
+		if (!g2_buf_append(bytes, piece, len))
+			return g2_fail_memory(&request->error, bytes->len);
+	}
+	return true;
+}
+
 static bool
 work_detokenize(g2_request *request)
 {
 	const g2_detokenize *m = &request->m.detokenize;
-	const g2_tokenizer *tokenizer = request->model->pack->tokenizer;
 	g2_buf		bytes = {0};
 	bool		ok;
 
 	if (!need_tokenizer(request, &request->error) ||
 		!copy_ids(request, (g2_span) {m->ids, m->count * (uint32_t) sizeof(uint32_t)}))
 		return false;
-	for (size_t i = 0; i < request->ids.len; i++)
-	{
-		size_t		len = 0;
-		const char *piece = g2_tokenizer_piece(tokenizer, request->ids.data[i], &len);
-
-		if (piece)
-			g2_buf_append(&bytes, piece, len);
-	}
-	ok = !bytes.failed && g2_text_clean(bytes.data, bytes.len, &request->text);
-	g2_buf_free(&bytes);
-	return ok ? true : g2_fail_memory(&request->error, request->ids.len);
+	ok = join_pieces(request, &bytes);
+	if (ok && !g2_text_clean(bytes.data, bytes.len, &request->text))
+		ok = g2_fail_memory(&request->error, bytes.len);
+	g2_text_free(&bytes);
+	return ok;
 }
 
 void
@@ -264,8 +305,10 @@ g2_request_work(g2_request *request)
 			request->ok = work_generate(request);
 			break;
 		case G2_MSG_TOKENIZE:
+			/* More ids than an answer can carry are not wanted either. */
 			request->ok = encode(request, request->m.tokenize.text.data,
-								 request->m.tokenize.text.len, 0);
+								 request->m.tokenize.text.len,
+								 request->m.tokenize.count_only ? 0 : MAX_ANSWER_IDS);
 			break;
 		default:
 			request->ok = work_detokenize(request);
@@ -283,9 +326,10 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 		.sampling = {
 			.temperature = (float) m->temperature,
 			.top_k = m->top_k,
-			.top_p = (float) m->top_p,
+			/* What is above 0 stays so as a float. */
+			.top_p = G2_MAX((float) m->top_p, FLT_MIN),
 			.min_p = (float) m->min_p,
-			.repetition_penalty = (float) m->repetition_penalty,
+			.repetition_penalty = G2_MAX((float) m->repetition_penalty, FLT_MIN),
 			.seed = m->seed,
 		},
 		.n = m->n,
@@ -294,6 +338,7 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 		.logprobs = (m->flags & G2_GEN_LOGPROBS) != 0,
 		.tokenizer = pack->tokenizer,
 		.kv = &request->model->kv,
+		.costs = &request->model->costs,
 		.model = request->model->device_model,
 		.n_vocab = pack->weights.arch.n_vocab,
 	};
@@ -308,8 +353,8 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 void
 g2_request_clear(g2_request *request)
 {
-	g2_buf_free(&request->payload);
-	g2_free(request->ids.data);
-	g2_buf_free(&request->text);
+	g2_text_free(&request->payload);
+	g2_wipe_free(request->ids.data, request->ids.cap * sizeof *request->ids.data);
+	g2_text_free(&request->text);
 	g2_task_free(&request->task);
 }

@@ -313,8 +313,9 @@ submit(g2_scheduler *s)
 	while (s->running)
 	{
 		bool		others;
+		const g2_group *chosen = next_model(s, &others);
 
-		plan_model(s, next_model(s, &others), others);
+		plan_model(s, chosen, others);
 		if (v->plan.n_rows == 0)
 			continue;			/* its groups have failed: look at the rest */
 		v->in_flight = s->api->step_submit(s->backend, &v->plan, &v->result, &err);

@@ -22,6 +22,7 @@
 
 #define EVENTS 128
 #define MAX_OUT (256u << 20)	/* unsent answers of one connection; beyond it is dropped */
+#define MAX_LOG (1u << 20)		/* unsent log lines; more are lost */
 
 typedef struct client
 {
@@ -64,6 +65,8 @@ log_line(void *arg, g2_level level, const char *message)
 		fprintf(stderr, "gpt2_engine: %s\n", message);
 		return;
 	}
+	if (s->control.out.len - s->control.out_sent > MAX_LOG)
+		return;
 	w.grow = s->control.out.grow;
 	g2_notice_encode(&w, level, message, "");
 	if (!w.failed)

@@ -16,7 +16,8 @@ RESET gpt2.model;
 SELECT gpt_count_tokens('') AS reset;
 SET client_min_messages = warning;
 
-SELECT name, setting, context, vartype FROM pg_settings WHERE name LIKE 'gpt2.%' ORDER BY name;
+SELECT name, setting, vartype FROM pg_settings
+WHERE name LIKE 'gpt2.%' AND context = 'user' ORDER BY name;
 
 -- max_len
 SET gpt2.max_len = 3;
@@ -65,7 +66,6 @@ SET gpt2.temperature = 'NaN';
 SET gpt2.top_k = -2;
 SET gpt2.top_p = 1.5;
 SET gpt2.model = '../demo';
-SET gpt2.nonsense = 1;
 -- the engine's settings are the configuration file's
 SET gpt2.model_path = '/tmp';
 SET gpt2.threads = 1;

@@ -63,9 +63,11 @@ tb_path(const char *folder, const char *name)
 {
 	static char path[8][4200];
 	static int	next;
+	int			n;
 
 	next = (next + 1) % 8;
-	snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
+	n = snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
+	assert_true(n > 0 && (size_t) n < sizeof path[next]);
 	return path[next];
 }
 

@@ -641,7 +641,7 @@ test_two_processes(void **state)
 					unlink(pack->path);
 					g2_pack_close(pack);
 				}
-				/* another may unlink it between its writing and its opening */
+				/* the others may unlink it each time between its writing and its opening */
 				ok = ok || err.code == G2_E_NO_FILE;
 			}
 			_exit(ok ? 0 : 1);

@@ -661,14 +661,16 @@ forward(device *d, const uint32_t *ids, uint32_t n_ids, const uint32_t *position
 
 /*
  * n_new greedy tokens for each of n prompts of the same length (ids[n][n_ids]) at once, in visits
- * of at most `steps` steps.  out is [n][n_new].
+ * of at most `steps` steps.  The cache holds the first `cached` < n_ids positions already.  out is
+ * [n][n_new].
  */
 static void
-greedy(device *d, const uint32_t *ids, uint32_t n, uint32_t n_ids, uint32_t n_new,
-	   uint32_t steps, uint32_t *out)
+greedy(device *d, const uint32_t *ids, uint32_t n, uint32_t n_ids, uint32_t cached,
+	   uint32_t n_new, uint32_t steps, uint32_t *out)
 {
-	uint32_t	n_rows = n * n_ids;
-	uint32_t   *token = need_memory(n, sizeof *token),
+	uint32_t	own = n_ids - cached,	/* rows of a prompt */
+				n_rows = n * own;
+	uint32_t   *token = need_memory(n_rows, sizeof *token),
 			   *position = need_memory(n_rows, sizeof *position),
 			   *chosen = need_memory((size_t) n * G2_MAX_STEPS, sizeof *chosen);
 	uint8_t    *ended = need_memory((size_t) n * G2_MAX_STEPS, 1);
@@ -676,24 +678,28 @@ greedy(device *d, const uint32_t *ids, uint32_t n, uint32_t n_ids, uint32_t n_ne
 	g2_output  *outputs = need_memory(n, sizeof *outputs);
 	g2_result	result = {.token = chosen, .ended = ended};
 	g2_plan		plan = {
-		.model = d->model, .n_steps = 1, .n_rows = n_rows, .token = ids, .position = position,
-		.n_sequences = n, .sequences = sequences, .n_outputs = n, .outputs = outputs,
+		.model = d->model, .n_steps = 1, .n_rows = n_rows, .token = token,
+		.position = position, .n_sequences = n, .sequences = sequences, .n_outputs = n,
+		.outputs = outputs,
 	};
 
 	assert_true(n <= N_SLOTS && n <= d->n_sequences && n_ids + n_new <= d->n_ctx + 1);
 	for (uint32_t i = 0; i < n_rows; i++)
-		position[i] = i % n_ids;
+	{
+		position[i] = cached + i % own;
+		token[i] = ids[(size_t) (i / own) * n_ids + position[i]];
+	}
 	for (uint32_t s = 0; s < n; s++)
 	{
 		uint32_t	slot = N_SLOTS - 1 - s;
 
 		slot_greedy(d, slot, ids + (size_t) s * n_ids, n_ids);
 		sequences[s] = (g2_plan_sequence) {
-			.slot = slot, .first_row = s * n_ids, .n_rows = n_ids,
+			.slot = slot, .first_row = s * own, .n_rows = own,
 			.blocks = d->blocks + (size_t) s * d->n_blocks,
 		};
 		outputs[s] = (g2_output) {
-			.row = (s + 1) * n_ids - 1, .slot = slot, .want = G2_WANT_TOKEN,
+			.row = (s + 1) * own - 1, .slot = slot, .want = G2_WANT_TOKEN,
 		};
 	}
 	device_run(d, &plan, &result);
@@ -701,7 +707,6 @@ greedy(device *d, const uint32_t *ids, uint32_t n, uint32_t n_ids, uint32_t n_ne
 		out[(size_t) s * n_new] = chosen[s];
 
 	plan.n_rows = n;
-	plan.token = token;
 	for (uint32_t s = 0; s < n; s++)
 	{
 		sequences[s].first_row = s;
@@ -771,8 +776,8 @@ check_row(const vec_model *m, const vec_case *c, const vec_row *want, const floa
 
 typedef struct errors
 {
-	double		logits,
-				loss;
+	double		logits;
+	double		loss;			/* NAN: not looked at */
 } errors;
 
 static void
@@ -793,28 +798,29 @@ check_answer(const vec_model *m, const vec_case *c, const answer *a, errors *e)
 	}
 }
 
-/* One case: the prompt in chunks (0 = whole), at most `max_rows` of the stored positions and
- * `max_new` greedy tokens in visits of `steps` steps. */
+/* How a case is run. */
 typedef struct how
 {
-	uint32_t	chunk;
-	uint32_t	max_rows;
-	uint32_t	max_new;
-	uint32_t	steps;
+	uint32_t	chunk;			/* rows of a plan at most, 0 = the whole prompt */
+	uint32_t	max_ids;		/* no more of the prompt than this, 0 = all of it */
 	bool		loss;
+	bool		again;			/* greedy tokens: read the prompt again, or go on from the cache? */
+	uint32_t	max_new;		/* greedy tokens at most */
+	uint32_t	steps;			/* of a visit, for these */
 } how;
 
 static void
 run_case(device *d, const vec_model *m, const vec_case *c, const how *h, answer *first, errors *e)
 {
-	uint32_t	n = G2_MIN(c->n_rows, h->max_rows),
-				n_new = G2_MIN(c->n_greedy, h->max_new);
-	uint32_t   *positions = need_memory(n, sizeof *positions);
+	uint32_t	n_ids = h->max_ids ? G2_MIN(c->n_ids, h->max_ids) : c->n_ids,
+				n_new = G2_MIN(c->n_greedy, h->max_new),
+				n = 0;
+	uint32_t   *positions = need_memory(c->n_rows, sizeof *positions);
 	answer		a;
 
-	for (uint32_t i = 0; i < n; i++)
-		positions[i] = c->rows[i].position;
-	forward(d, c->ids, c->n_ids, positions, n, h->chunk ? h->chunk : c->n_ids, h->loss, &a);
+	for (; n < c->n_rows && c->rows[n].position < n_ids; n++)
+		positions[n] = c->rows[n].position;
+	forward(d, c->ids, n_ids, positions, n, h->chunk ? h->chunk : n_ids, h->loss, &a);
 	free(positions);
 	check_answer(m, c, &a, e);
 
@@ -837,7 +843,8 @@ run_case(device *d, const vec_model *m, const vec_case *c, const how *h, answer 
 	{
 		uint32_t   *out = need_memory(n_new, sizeof *out);
 
-		greedy(d, c->ids, 1, c->n_ids, n_new, h->steps, out);
+		assert_int_equal(n_ids, c->n_ids);
+		greedy(d, c->ids, 1, n_ids, h->again ? 0 : n_ids - 1, n_new, h->steps, out);
 		for (uint32_t i = 0; i < n_new && c->greedy_gap >= SAFE_GAP; i++)
 			if (out[i] != c->greedy[i])
 				fail_msg("%s %s: greedy token %u is %u, not %u", m->name, c->name, i, out[i],
@@ -850,15 +857,17 @@ static void
 run_all(device *d, const char *isa, const vec_model *m, const how *hows, uint32_t n_hows,
 		const vec_case *only, answer *first)
 {
-	errors		e = {0};
+	errors		e = {0, NAN};
 	int64_t		start = g2_now_us();
 
 	for (uint32_t k = 0; k < n_hows; k++)
 		for (uint32_t i = 0; i < m->n_cases; i++)
 			if (!only || only == &m->cases[i])
 				run_case(d, m, &m->cases[i], &hows[k], &first[i], &e);
-	print_message("             %s, %s: logits within %.1e, loss within %.1e, %.2f s\n", m->name,
-				  isa, e.logits, e.loss, (double) (g2_now_us() - start) / 1e6);
+	print_message("             %s, %s: logits within %.1e, ", m->name, isa, e.logits);
+	if (!isnan(e.loss))
+		print_message("loss within %.1e, ", e.loss);
+	print_message("%.2f s\n", (double) (g2_now_us() - start) / 1e6);
 }
 
 static g2_pack *
@@ -904,12 +913,12 @@ check_arch(const vec_model *m, const g2_arch *arch)
 static void
 test_model(void **state)
 {
-	/* Chunks of 1 (matrix-vector), of 7 (across block borders), of a block, and whole. */
+	/* Whole, in chunks of 7 (across block borders), of 1 (matrix-vector) and of a block. */
 	static const how hows[] = {
-		{0, UINT32_MAX, UINT32_MAX, 1, true},
-		{1, UINT32_MAX, UINT32_MAX, G2_MAX_STEPS, true},
-		{7, UINT32_MAX, UINT32_MAX, 13, true},
-		{G2_BLOCK, UINT32_MAX, 1, 1, false},
+		{0, 0, true, true, UINT32_MAX, 1},
+		{7, 0, true, false, UINT32_MAX, 13},
+		{1, 0, true, true, UINT32_MAX, G2_MAX_STEPS},
+		{G2_BLOCK, 0, false, false, UINT32_MAX, G2_MAX_STEPS},
 	};
 	vec_model	m;
 	answer		first[MAX_CASES] = {0};
@@ -926,7 +935,8 @@ test_model(void **state)
 		if (!device_open(&d, isas[i], 1 + i % 2))
 			continue;
 		device_load(&d, pack, 1);
-		run_all(&d, isas[i], &m, hows, G2_LENGTH(hows), NULL, first);
+		/* Portable code calls fmaf() for each product: the first two will do. */
+		run_all(&d, isas[i], &m, hows, i == 0 ? 2 : G2_LENGTH(hows), NULL, first);
 		device_unload(&d);
 		device_close(&d);
 	}
@@ -937,15 +947,15 @@ test_model(void **state)
 }
 
 /* GPT-2 small's shape: everything in the machine's best instruction set; in portable code, which
- * takes long, the short prompt and a few tokens. */
+ * takes long, the beginning of the short prompt, one row beyond the first block. */
 static void
 test_large_model(void **state)
 {
 	static const how best[] = {
-		{0, UINT32_MAX, UINT32_MAX, G2_MAX_STEPS, true},
-		{300, UINT32_MAX, 1, 1, false},
+		{0, 0, true, false, UINT32_MAX, G2_MAX_STEPS},
+		{300, 0, false, false, 1, 1},
 	};
-	static const how portable[] = {{0, UINT32_MAX, 4, 1, false}};
+	static const how portable[] = {{0, G2_BLOCK + 1, false, false, 0, 1}};
 	vec_model	m;
 	answer		first[MAX_CASES] = {0};
 	g2_pack    *pack;
@@ -1155,7 +1165,7 @@ test_nano_sort(void **state)
 		device_load(&d, pack, SORT_TOGETHER);
 		worst = check_sort_logits(&d, partials);
 		for (uint32_t p = 0; p < SORT_PROMPTS * SORT_DIGITS; p += SORT_TOGETHER * SORT_DIGITS)
-			greedy(&d, prompts + p, SORT_TOGETHER, SORT_DIGITS, SORT_DIGITS, 4, out + p);
+			greedy(&d, prompts + p, SORT_TOGETHER, SORT_DIGITS, 0, SORT_DIGITS, 4, out + p);
 		assert_memory_equal(out, want, SORT_PROMPTS * SORT_DIGITS * sizeof *want);
 		print_message("             nano-sort, %s: logits within %.1e, all 729 sorted\n", isas[i],
 					  worst);
@@ -1200,7 +1210,7 @@ check_byte_prompt(device *d, const cJSON *item, double *worst)
 	*worst = fmax(*worst, off);
 	/* The file has four decimals: half a unit of the last on top. */
 	assert_true(off <= TOLERANCE * absmax + 0.5e-4);
-	greedy(d, ids, 1, n_ids, n_new, 16, out);
+	greedy(d, ids, 1, n_ids, n_ids - 1, n_new, 16, out);
 	same = memcmp(out, want, n_new * sizeof *want) == 0;
 	if (!same && margin > SAFE_GAP * absmax)
 		fail_msg("greedy tokens differ though the smallest margin is %g", margin);

@@ -1,0 +1,388 @@
+/*
+ * connection.c: the backend's one connection to the engine.
+ *
+ * States: closed, greeting (HELLO is on its way), open.  An error or an interrupt may leave any
+ * of these behind by longjmp; what is not open is closed by the next attempt.
+ *
+ * Opening starts supervisor and engine where necessary.  The supervisor listens, so a connect
+ * succeeds while the engine is being replaced, and its welcome comes when it is up; when it does
+ * not come up, the supervisor itself answers with an error.
+ *
+ * Waiting is one wait event set that lives as long as the connection.  No lock is held.
+ */
+#include "compat.h"
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "libpq/libpq.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "client.h"
+#include "connection.h"
+#include "encoding.h"
+#include "supervisor.h"
+
+#define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
+#define LOOK_MS 2000			/* the same for somebody who only wants to know */
+#define RESTART_MS 200			/* between two attempts to start a supervisor */
+#define CHECK_CLIENT_MS 1000
+
+typedef enum Greeting
+{
+	GREETING_WELCOME,
+	GREETING_LOST,				/* the other end went away */
+	GREETING_TIMEOUT,
+	GREETING_REFUSED			/* an error message was sent */
+} Greeting;
+
+Gpt2Wire	gpt2_connection = GPT2_WIRE_CLOSED;
+
+static bool welcome;
+static WaitEventSet *wait_set;
+static int	wait_socket;		/* position of the socket in wait_set */
+static uint32 wait_for;			/* what wait_set waits for at the socket */
+static TimestampTz client_checked;
+
+bool
+gpt2_connection_is_open(void)
+{
+	return welcome;
+}
+
+void
+gpt2_connection_close(void)
+{
+	welcome = false;
+	if (wait_set)
+	{
+		FreeWaitEventSet(wait_set);
+		wait_set = NULL;
+	}
+	if (gpt2_connection.fd >= 0)
+	{
+		gpt2_wire_close(&gpt2_connection);
+		ReleaseExternalFD();
+	}
+}
+
+/* ---- errors of the other end ---- */
+
+char *
+gpt2_message_text(g2_span s)
+{
+	return s.len ? gpt2_from_utf8(s.data, s.len, NULL) : NULL;
+}
+
+void
+gpt2_raise_error(const char *payload, size_t len)
+{
+	g2_error_message m;
+	char	   *message,
+			   *detail,
+			   *hint;
+	int			sqlstate;
+
+	if (!g2_error_decode(payload, len, &m))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("malformed answer of the gpt2 engine")));
+	sqlstate = MAKE_SQLSTATE(m.sqlstate[0], m.sqlstate[1], m.sqlstate[2], m.sqlstate[3],
+							 m.sqlstate[4]);
+	/* Classes 00 to 02 are no errors. */
+	if (m.sqlstate[0] == '0' && m.sqlstate[1] <= '2')
+		sqlstate = ERRCODE_INTERNAL_ERROR;
+	/* Where the engine has no memory for a message, it sends none. */
+	message = m.message.len ? gpt2_message_text(m.message) : pstrdup("out of memory");
+	detail = gpt2_message_text(m.detail);
+	hint = gpt2_message_text(m.hint);
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg_internal("%s", message),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* ---- waiting ---- */
+
+static uint32
+wait_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = gpt2_wait_event("Gpt2Engine");
+	return event;
+}
+
+/* Ends the session when its client has gone: nobody waits for the answer. */
+static void
+check_client(void)
+{
+#ifdef GPT2_HAVE_CHECK_CONNECTION
+	TimestampTz now;
+
+	if (!MyProcPort)
+		return;					/* a background worker */
+	now = GetCurrentTimestamp();
+	if (!TimestampDifferenceExceeds(client_checked, now, CHECK_CLIENT_MS))
+		return;
+	client_checked = now;
+	if (!pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+		CHECK_FOR_INTERRUPTS();
+	}
+#endif
+}
+
+void
+gpt2_connection_wait(long milliseconds)
+{
+	WaitEvent	events[3];
+	uint32		want = WL_SOCKET_READABLE;
+	int			n;
+
+	if (!gpt2_wire_flush(&gpt2_connection))
+		want |= WL_SOCKET_WRITEABLE;
+	if (gpt2_wire_lost(&gpt2_connection))
+		return;
+	if (want != wait_for)
+		ModifyWaitEvent(wait_set, wait_socket, want, NULL);
+	wait_for = want;
+	n = WaitEventSetWait(wait_set, milliseconds, events, lengthof(events), wait_event());
+	for (int i = 0; i < n; i++)
+	{
+		if (events[i].events & WL_SOCKET_READABLE)
+			gpt2_wire_fill(&gpt2_connection);
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+	}
+	CHECK_FOR_INTERRUPTS();
+	check_client();
+}
+
+/* Interruptible sleep, for the time when there is no connection to wait for. */
+static void
+pause_for(long milliseconds)
+{
+	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							   milliseconds, wait_event());
+
+	if (rc & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	check_client();
+}
+
+/* ---- opening ---- */
+
+/* Whoever can bind the socket in the data directory is the server's user, or root: both are
+ * trusted, nobody else is. */
+static void
+check_peer(void)
+{
+	struct ucred peer;
+	socklen_t	len = sizeof peer;
+
+	if (getsockopt(gpt2_connection.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+		peer.uid == geteuid())
+		return;
+	gpt2_connection_close();
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR),
+			 errmsg("socket \"%s\" belongs to another user", G2_SOCKET_PATH)));
+}
+
+static void
+send_hello(void)
+{
+	g2_writer	w = gpt2_writer();
+	g2_hello	hello = {
+		.magic = G2_PROTOCOL_MAGIC,
+		.major = G2_PROTOCOL_MAJOR,
+		.minor = G2_PROTOCOL_MINOR,
+		.pid = (uint32) MyProcPid,
+		.database = MyDatabaseId,
+		.session_user = GetSessionUserId(),
+		.library_version = g2_span_of(G2_VERSION),
+	};
+
+	g2_hello_encode(&w, &hello);
+	if (!gpt2_wire_send(&gpt2_connection, G2_MSG_HELLO, 0, w.data, w.len))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	pfree(w.data);
+}
+
+static void
+make_wait_set(void)
+{
+	wait_set = gpt2_create_wait_event_set(3);
+	wait_for = WL_SOCKET_READABLE;
+	wait_socket = AddWaitEventToSet(wait_set, wait_for, gpt2_connection.fd, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+}
+
+/* Connects and sends HELLO.  False: nobody listens, or too many wait (*busy). */
+static bool
+connect_once(bool *busy)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = G2_SOCKET_PATH};
+	int			fd;
+
+	*busy = false;
+	gpt2_connection_close();
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not open a connection to the gpt2 engine: %m")));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+	{
+		ReleaseExternalFD();
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not create a socket for the gpt2 engine: %m")));
+	}
+	gpt2_wire_open(&gpt2_connection, fd);
+	if (connect(fd, (struct sockaddr *) &address, sizeof address) != 0)
+	{
+		int			save_errno = errno;
+
+		gpt2_connection_close();
+		*busy = save_errno == EAGAIN || save_errno == EINTR;
+		if (*busy || save_errno == ENOENT || save_errno == ECONNREFUSED)
+			return false;
+		errno = save_errno;
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not connect to socket \"%s\": %m", G2_SOCKET_PATH)));
+	}
+	check_peer();
+	make_wait_set();
+	send_hello();
+	return true;
+}
+
+/* The answer to HELLO; an error message comes as a palloc'd copy. */
+static Greeting
+greet(TimestampTz deadline, char **error, size_t *error_len)
+{
+	for (;;)
+	{
+		g2_frame	frame;
+		const char *payload;
+		g2_welcome	m;
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+		if (gpt2_wire_next(&gpt2_connection, &frame, &payload))
+		{
+			if (frame.type == G2_MSG_ERROR)
+			{
+				*error = palloc(frame.length + 1);
+				memcpy(*error, payload, frame.length);
+				*error_len = frame.length;
+				return GREETING_REFUSED;
+			}
+			if (frame.type != G2_MSG_WELCOME ||
+				!g2_welcome_decode(payload, frame.length, &m))
+				return GREETING_LOST;
+			if (m.major != G2_PROTOCOL_MAJOR)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("the gpt2 engine speaks protocol %u, the library protocol %d",
+								m.major, G2_PROTOCOL_MAJOR),
+						 errhint("Reconnect, so that the installed library is loaded.")));
+			welcome = true;
+			return GREETING_WELCOME;
+		}
+		if (gpt2_wire_lost(&gpt2_connection))
+			return GREETING_LOST;
+		if (left <= 0)
+			return GREETING_TIMEOUT;
+		gpt2_connection_wait(Min(left, CHECK_CLIENT_MS));
+	}
+}
+
+/* Where no supervisor can run, there is no use in waiting for one. */
+static void
+check_server(void)
+{
+	if (!IsUnderPostmaster || IsBinaryUpgrade)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the gpt2 engine cannot run in single-user mode or during an upgrade")));
+}
+
+static bool
+past(TimestampTz deadline)
+{
+	return GetCurrentTimestamp() >= deadline;
+}
+
+void
+gpt2_connection_open(void)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   START_SECONDS * 1000);
+	TimestampTz next_start = 0;
+
+	if (welcome)
+		return;
+	check_server();
+	for (int tries = 0; !past(deadline); tries++)
+	{
+		bool		busy;
+		char	   *error;
+		size_t		len;
+
+		if (connect_once(&busy))
+		{
+			Greeting	greeting = greet(deadline, &error, &len);
+
+			if (greeting == GREETING_WELCOME)
+				return;
+			gpt2_connection_close();
+			if (greeting == GREETING_REFUSED)
+				gpt2_raise_error(error, len);
+		}
+		else if (!busy && past(next_start) && gpt2_supervisor_pid() == 0)
+		{
+			gpt2_supervisor_start();
+			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
+		}
+		pause_for(Min(1 + tries / 5, 20));
+	}
+	gpt2_connection_close();
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR),
+			 errmsg("gpt2 engine did not start within %d seconds", START_SECONDS),
+			 errhint("See the server log, and try again.")));
+}
+
+bool
+gpt2_connection_try(void)
+{
+	bool		busy;
+	char	   *error;
+	size_t		len;
+
+	if (welcome)
+		return true;
+	if (!IsUnderPostmaster || !connect_once(&busy))
+		return false;
+	if (greet(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS),
+			  &error, &len) == GREETING_WELCOME)
+		return true;
+	gpt2_connection_close();
+	return false;
+}
