@@ -10,11 +10,10 @@ SELECT clock_timestamp() AS started \gset
 UPDATE tickets SET summary = gpt_summarize(body);
 SELECT extract(epoch FROM clock_timestamp() - :'started') AS seconds \gset
 \echo
-\pset border 2
-\pset format wrapped
-\pset columns 110
-SELECT id, left(body, 140) || ' ...' AS ticket, summary FROM tickets ORDER BY id LIMIT 8;
-\pset format aligned
+SELECT id,
+       regexp_replace(left(replace(body, E'\n', ' '), 50), '\s+\S*$', ' ...') AS ticket,
+       summary
+FROM tickets ORDER BY id LIMIT 12;
 SELECT count(*) AS rows,
        round(count(*) / :seconds::numeric, 1) AS "rows/s",
        sum(gpt_count_tokens(body)) AS "tokens read",

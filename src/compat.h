@@ -39,6 +39,8 @@
 /* 14 can ask whether the client is still there. */
 #if PG_VERSION_NUM >= 140000
 #define GPT2_HAVE_CHECK_CONNECTION 1
+/* Declared here: libpq/libpq.h pulls in gssapi.h, which Debian's server headers do not bring. */
+extern bool pq_check_connection(void);
 #endif
 
 #endif							/* GPT2_COMPAT_H */

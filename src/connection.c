@@ -16,7 +16,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/latch.h"

@@ -14,8 +14,8 @@
 
 PG_MODULE_MAGIC;
 
-#if PG_VERSION_NUM < 150000
-void		_PG_init(void);
+#if PG_VERSION_NUM < 160000
+extern void _PG_init(void);
 #endif
 
 void

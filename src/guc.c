@@ -11,6 +11,7 @@
 #include "compat.h"
 
 #include <float.h>
+#include <limits.h>
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -182,16 +183,16 @@ check_model_path(char **value, void **extra, GucSource source)
 static bool
 check_choice(const char *value, const char *const *choices)
 {
-	char		text[256] = "";
+	char		list[256] = "";
 
 	for (int i = 0; choices[i]; i++)
 	{
 		if (strcmp(value, choices[i]) == 0)
 			return true;
-		snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? ", " : "",
+		snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "",
 				 choices[i]);
 	}
-	GUC_check_errdetail("Valid values are: %s.", text);
+	GUC_check_errdetail("Valid values are: %s.", list);
 	return false;
 }
 

@@ -54,7 +54,7 @@ gpt2_supervisor_pid(void)
 {
 	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
 	int			fd = BasicOpenFile(G2_LOCK_PATH, O_RDONLY | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
-	char		text[16];
+	char		digits[16];
 	ssize_t		n;
 	long		pid = 0;
 
@@ -63,9 +63,9 @@ gpt2_supervisor_pid(void)
 	/* An OFD lock has no owner that the kernel could name: the pid stands in the file. */
 	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
 	{
-		n = read(fd, text, sizeof text - 1);
-		text[Max(n, 0)] = '\0';
-		pid = strtol(text, NULL, 10);
+		n = read(fd, digits, sizeof digits - 1);
+		digits[Max(n, 0)] = '\0';
+		pid = strtol(digits, NULL, 10);
 		/* Locked, but not yet written. */
 		if (pid <= 0)
 			pid = PostmasterPid;

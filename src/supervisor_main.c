@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "common/file_perm.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"

@@ -19,10 +19,11 @@ typedef struct v16
 	__m256		b;				/* lanes 8 .. 15 */
 } v16;
 
-#define LANES_INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 #define BOTH(op, x, y) ((v16) {op((x).a, (y).a), op((x).b, (y).b)})
 
-LANES_INLINE v16
+INLINE v16
 v16_set1(float x)
 {
 	__m256		v = _mm256_set1_ps(x);
@@ -30,68 +31,68 @@ v16_set1(float x)
 	return (v16) {v, v};
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_zero(void)
 {
 	return (v16) {_mm256_setzero_ps(), _mm256_setzero_ps()};
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_load(const float *p)
 {
 	return (v16) {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }
 
-LANES_INLINE void
+INLINE void
 v16_store(float *p, v16 x)
 {
 	_mm256_storeu_ps(p, x.a);
 	_mm256_storeu_ps(p + 8, x.b);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_add(v16 x, v16 y)
 {
 	return BOTH(_mm256_add_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_sub(v16 x, v16 y)
 {
 	return BOTH(_mm256_sub_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_mul(v16 x, v16 y)
 {
 	return BOTH(_mm256_mul_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_div(v16 x, v16 y)
 {
 	return BOTH(_mm256_div_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_fma(v16 x, v16 y, v16 z)
 {
 	return (v16) {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_min(v16 x, v16 y)
 {
 	return BOTH(_mm256_min_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_max(v16 x, v16 y)
 {
 	return BOTH(_mm256_max_ps, x, y);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_abs(v16 x)
 {
 	__m256		sign = _mm256_set1_ps(-0.0f);
@@ -99,7 +100,7 @@ v16_abs(v16 x)
 	return (v16) {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_copysign(v16 x, v16 y)
 {
 	v16			sign = v16_set1(-0.0f),
@@ -109,27 +110,27 @@ v16_copysign(v16 x, v16 y)
 	return BOTH(_mm256_or_ps, magnitude, s);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_lt_select(v16 x, v16 y, v16 yes, v16 no)
 {
 	return (v16) {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
 		_mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
 
-LANES_INLINE __m256
+INLINE __m256
 exponent_add(__m256 p, __m256 t)
 {
 	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p),
 												_mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_exponent_add(v16 p, v16 t)
 {
 	return BOTH(exponent_add, p, t);
 }
 
-LANES_INLINE __m256
+INLINE __m256
 log_split(__m256 x, __m256 *e)
 {
 	__m256i		bits = _mm256_castps_si256(x),
@@ -140,7 +141,7 @@ log_split(__m256 x, __m256 *e)
 	return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(k, 23)));
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_log_split(v16 x, v16 *e)
 {
 	return (v16) {log_split(x.a, &e->a), log_split(x.b, &e->b)};

@@ -16,7 +16,8 @@
 
 typedef __m512 v16;
 
-#define LANES_INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 
 #define v16_set1 _mm512_set1_ps
 #define v16_zero _mm512_setzero_ps
@@ -30,25 +31,25 @@ typedef __m512 v16;
 #define v16_min _mm512_min_ps
 #define v16_max _mm512_max_ps
 
-LANES_INLINE v16
+INLINE v16
 v16_abs(v16 x)
 {
 	return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_copysign(v16 x, v16 y)
 {
 	return _mm512_or_ps(v16_abs(x), _mm512_and_ps(_mm512_set1_ps(-0.0f), y));
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_lt_select(v16 x, v16 y, v16 yes, v16 no)
 {
 	return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), no, yes);
 }
 
-LANES_INLINE v16
+INLINE v16
 v16_exponent_add(v16 p, v16 t)
 {
 	__m512i		n = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
@@ -56,7 +57,7 @@ v16_exponent_add(v16 p, v16 t)
 	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n));
 }
 
-LANES_INLINE __m256
+INLINE __m256
 log_split(__m256 x, float *e)
 {
 	__m256i		bits = _mm256_castps_si256(x),
@@ -68,7 +69,7 @@ log_split(__m256 x, float *e)
 }
 
 /* By halves: not in a hot loop. */
-LANES_INLINE v16
+INLINE v16
 v16_log_split(v16 x, v16 *e)
 {
 	float		f[G2_LANES],

@@ -9,13 +9,11 @@
  *		between two writes of the accumulators (so that a strip of the panel stays in L1)
  *   TAILS: tiles for 1 .. TILE_M - 1 rows, TAIL(rows, vectors) each
  *   ATTEND_Q: queries that share a load of K and V
+ *   INLINE, UNROLL: how a function is forced inline and a loop over registers unrolled
  *   SET(name): the name of a public table
  * and gets the table SET(g2_kernels).
  */
 #include <float.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 #define VM_T v16
 #define VM_FN INLINE

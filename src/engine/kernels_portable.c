@@ -10,6 +10,9 @@ typedef struct v16
 	float		f[G2_LANES];
 } v16;
 
+#define INLINE static inline
+#define UNROLL
+
 #define EACH(expr) \
 	v16			r; \
 	for (int i = 0; i < G2_LANES; i++) \

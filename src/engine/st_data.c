@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "file.h"
+#include "json.h"
 
 #define DATA_BLOCK 4096			/* elements converted at a time on the way from a 16-bit file */
 
@@ -33,10 +34,17 @@ data_from_f16(uint16_t h)
 	return f;
 }
 
+static const char *
+data_name(const g2_tensor *t, char excerpt[G2_JSON_EXCERPT])
+{
+	return g2_json_excerpt(excerpt, t->name, strlen(t->name));
+}
+
 static bool
 data_check_finite(const g2_safetensors *st, const g2_tensor *t, uint64_t first, const float *x,
 				  size_t n, g2_error *err)
 {
+	char		excerpt[G2_JSON_EXCERPT];
 	uint32_t	bad = 0,
 				bits;
 
@@ -50,10 +58,10 @@ data_check_finite(const g2_safetensors *st, const g2_tensor *t, uint64_t first, 
 	for (size_t i = 0; i < n; i++)
 		if (!isfinite(x[i]))
 			return g2_fail(err, G2_E_BAD_FILE,
-						   "invalid safetensors file \"%s\" at byte %llu: tensor \"%.80s\": "
+						   "invalid safetensors file \"%s\" at byte %llu: tensor \"%s\": "
 						   "element %llu is %s", g2_file_tail(g2_safetensors_path(st)),
 						   (unsigned long long) (t->begin + (first + i) * g2_dtype_size(t->dtype)),
-						   t->name, (unsigned long long) (first + i),
+						   data_name(t, excerpt), (unsigned long long) (first + i),
 						   isnan(x[i]) ? "NaN" : "infinite");
 	return true;
 }
@@ -63,6 +71,7 @@ g2_safetensors_convert(const g2_safetensors *st, const g2_tensor *tensor, uint64
 					   const void *raw, size_t n, float *out, g2_error *err)
 {
 	const uint16_t *half = raw;
+	char		excerpt[G2_JSON_EXCERPT];
 
 	switch (tensor->dtype)
 	{
@@ -83,8 +92,8 @@ g2_safetensors_convert(const g2_safetensors *st, const g2_tensor *tensor, uint64
 			}
 			break;
 		default:
-			return g2_fail(err, G2_E_UNSUPPORTED, "dtype %s of tensor \"%.80s\" in \"%s\" is not "
-						   "supported", tensor->dtype_name, tensor->name,
+			return g2_fail(err, G2_E_UNSUPPORTED, "dtype %s of tensor \"%s\" in \"%s\" is not "
+						   "supported", tensor->dtype_name, data_name(tensor, excerpt),
 						   g2_file_tail(g2_safetensors_path(st)));
 	}
 	return data_check_finite(st, tensor, first, out, n, err);
@@ -95,12 +104,13 @@ g2_safetensors_read(const g2_safetensors *st, const g2_tensor *tensor, uint64_t 
 					float *out, g2_error *err)
 {
 	uint16_t	half[DATA_BLOCK];
+	char		excerpt[G2_JSON_EXCERPT];
 	size_t		size = g2_dtype_size(tensor->dtype);
 	uint64_t	elements = size ? (tensor->end - tensor->begin) / size : 0;
 
 	if (size && (first > elements || n > elements - first))
-		return g2_fail(err, G2_E_INTERNAL, "read behind the end of tensor \"%.80s\"",
-					   tensor->name);
+		return g2_fail(err, G2_E_INTERNAL, "read behind the end of tensor \"%s\"",
+					   data_name(tensor, excerpt));
 	while (n > 0)
 	{
 		size_t		m = (size_t) G2_MIN(n, DATA_BLOCK);
