@@ -311,7 +311,7 @@ static const char *
 cpu_arithmetic(const g2_backend *b, g2_format format)
 {
 	(void) b;
-	return format == G2_FORMAT_F32 ? "f32-1" : "unknown";
+	return format == G2_FORMAT_F32 ? "exact-1" : "unknown";
 }
 
 /* ---- models and their cache ---- */

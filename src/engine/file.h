@@ -18,7 +18,7 @@ extern int	g2_file_open(const char *folder, const char *name, uint64_t *size, g2
 extern bool g2_file_read(const char *folder, const char *name, size_t max_bytes, g2_buf *buf,
 						 g2_error *err);
 
-/* True when there is an entry of that name, of whatever kind: opening says what is wrong with it. */
+/* True when there is an entry of that name, of any kind: opening says what is wrong with it. */
 extern bool g2_file_exists(const char *folder, const char *name);
 
 /* pread until n bytes are there; 58030 at an early end. */

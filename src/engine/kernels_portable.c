@@ -5,114 +5,143 @@
 #include "kernels.h"
 #include "vecmath.h"
 
-typedef struct v16
-{
-	float		f[G2_LANES];
-} v16;
+/* Vectors of the compiler's; it makes of them what the target has.  All functions that take them
+ * are inlined or static, so how they would be passed between files does not matter. */
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t i16 __attribute__((vector_size(64)));
 
 #define INLINE static inline
 #define UNROLL
 
-#define EACH(expr) \
-	v16			r; \
-	for (int i = 0; i < G2_LANES; i++) \
-		r.f[i] = (expr); \
-	return r
-
-static inline v16
+INLINE v16
 v16_set1(float x)
 {
-	EACH(x);
+	return (v16) {x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 }
 
-static inline v16
+INLINE v16
 v16_zero(void)
 {
-	EACH(0.0f);
+	return (v16) {0.0f};
 }
 
-static inline v16
+INLINE v16
 v16_load(const float *p)
 {
-	EACH(p[i]);
+	v16			r;
+
+	memcpy(&r, p, sizeof r);
+	return r;
 }
 
-static inline void
+INLINE void
 v16_store(float *p, v16 a)
 {
-	memcpy(p, a.f, sizeof a.f);
+	memcpy(p, &a, sizeof a);
 }
 
-static inline v16
+INLINE v16
 v16_add(v16 a, v16 b)
 {
-	EACH(a.f[i] + b.f[i]);
+	return a + b;
 }
 
-static inline v16
+INLINE v16
 v16_sub(v16 a, v16 b)
 {
-	EACH(a.f[i] - b.f[i]);
+	return a - b;
 }
 
-static inline v16
+INLINE v16
 v16_mul(v16 a, v16 b)
 {
-	EACH(a.f[i] * b.f[i]);
+	return a * b;
 }
 
-static inline v16
+INLINE v16
 v16_div(v16 a, v16 b)
 {
-	EACH(a.f[i] / b.f[i]);
+	return a / b;
 }
 
-static inline v16
+/* Without an instruction each lane is a call, and inlining only makes the program larger. */
+#ifdef FP_FAST_FMAF
+INLINE v16
+#else
+static __attribute__((noinline)) v16
+#endif
 v16_fma(v16 a, v16 b, v16 c)
 {
-	EACH(fmaf(a.f[i], b.f[i], c.f[i]));
+	float		x[G2_LANES],
+				y[G2_LANES],
+				z[G2_LANES];
+
+	v16_store(x, a);
+	v16_store(y, b);
+	v16_store(z, c);
+	for (int i = 0; i < G2_LANES; i++)
+		z[i] = fmaf(x[i], y[i], z[i]);
+	return v16_load(z);
 }
 
-static inline v16
-v16_min(v16 a, v16 b)
+INLINE v16
+choose(i16 mask, v16 yes, v16 no)
 {
-	EACH(g2s_min(a.f[i], b.f[i]));
+	return (v16) ((mask & (i16) yes) | (~mask & (i16) no));
 }
 
-static inline v16
-v16_max(v16 a, v16 b)
-{
-	EACH(g2s_max(a.f[i], b.f[i]));
-}
-
-static inline v16
-v16_abs(v16 a)
-{
-	EACH(g2s_abs(a.f[i]));
-}
-
-static inline v16
-v16_copysign(v16 a, v16 b)
-{
-	EACH(g2s_copysign(a.f[i], b.f[i]));
-}
-
-static inline v16
+INLINE v16
 v16_lt_select(v16 a, v16 b, v16 x, v16 y)
 {
-	EACH(a.f[i] < b.f[i] ? x.f[i] : y.f[i]);
+	return choose(a < b, x, y);
 }
 
-static inline v16
+INLINE v16
+v16_min(v16 a, v16 b)
+{
+	return choose(a < b, a, b);
+}
+
+INLINE v16
+v16_max(v16 a, v16 b)
+{
+	return choose(a > b, a, b);
+}
+
+INLINE v16
+v16_abs(v16 a)
+{
+	return (v16) ((i16) a & INT32_MAX);
+}
+
+INLINE v16
+v16_copysign(v16 a, v16 b)
+{
+	return (v16) (((i16) a & INT32_MAX) | ((i16) b & INT32_MIN));
+}
+
+/* By lane: the sums wrap, as those of vector registers do. */
+INLINE v16
 v16_exponent_add(v16 p, v16 t)
 {
-	EACH(g2s_exponent_add(p.f[i], t.f[i]));
+	for (int i = 0; i < G2_LANES; i++)
+		p[i] = g2s_exponent_add(p[i], t[i]);
+	return p;
 }
 
-static inline v16
+INLINE v16
 v16_log_split(v16 x, v16 *e)
 {
-	EACH(g2s_log_split(x.f[i], &e->f[i]));
+	for (int i = 0; i < G2_LANES; i++)
+	{
+		float		exponent;
+
+		x[i] = g2s_log_split(x[i], &exponent);
+		(*e)[i] = exponent;
+	}
+	return x;
 }
 
 typedef v16 vr;

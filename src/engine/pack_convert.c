@@ -14,6 +14,7 @@
 #include "file.h"
 
 #define CONVERT_GROUP (1u << 20)	/* elements of a group */
+#define CONVERT_SKIP (1u << 16)	/* elements read at a time where only the hash wants them */
 #define CONVERT_WRITE_BACK (32u << 20)	/* bytes after which the disk is set to work */
 
 /* Rows of a tensor that are converted at a time. */
@@ -30,7 +31,7 @@ convert_rows(const g2_layout_tensor *t)
 bool
 g2_convert_start(g2_converter *c, g2_error *err)
 {
-	size_t		in = CONVERT_GROUP,
+	size_t		in = CONVERT_SKIP,
 				out = 1;
 
 	for (uint32_t i = 0; i < c->layout->n; i++)

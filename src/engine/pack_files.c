@@ -20,6 +20,7 @@
 #include "pack.h"
 
 #define FILES_NAME 200			/* bytes of a model's name that go into the file's name */
+#define FILES_ATTEMPTS 100		/* at a name for a temporary file */
 
 /* Every file of a folder that has a say in the result. */
 static const char *const files_fixed[] = {
@@ -177,15 +178,39 @@ g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_e
 
 /* ---------------------------------------------------------------- temporaries */
 
+/* One attempt; *taken: somebody else had the name, or swept the file away before it was locked. */
+static int
+files_create_temp(const char *name, bool *taken, g2_error *err)
+{
+	struct stat st;
+	int			fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	*taken = fd < 0 && errno == EEXIST;
+	if (fd < 0)
+	{
+		if (!*taken)
+			g2_fail_errno(err, errno, "create", g2_file_tail(name));
+		return -1;
+	}
+	/* a file system without locks: then a sweep cannot lock the file either */
+	*taken = (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+		(fstat(fd, &st) == 0 && st.st_nlink == 0);
+	if (!*taken)
+		return fd;
+	unlink(name);
+	close(fd);
+	return -1;
+}
+
 int
 g2_pack_temp(const char *path, char **temp, g2_error *err)
 {
 	static atomic_uint counter;
+	bool		taken = true;
 
-	for (int attempt = 0; attempt < 100; attempt++)
+	for (int attempt = 0; taken && attempt < FILES_ATTEMPTS; attempt++)
 	{
 		g2_buf		name = {0};
-		struct stat st;
 		int			fd;
 
 		if (!g2_buf_printf(&name, "%s.%ld.%u.tmp", path, (long) getpid(),
@@ -195,25 +220,17 @@ g2_pack_temp(const char *path, char **temp, g2_error *err)
 			g2_fail_memory(err, strlen(path));
 			return -1;
 		}
-		fd = open(name.data, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-		if (fd < 0 && errno != EEXIST)
-		{
-			g2_fail_errno(err, errno, "create", g2_file_tail(name.data));
-			g2_buf_free(&name);
-			return -1;
-		}
-		/* a sweep may have seen the file between open and flock: then it is gone */
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
-			st.st_nlink > 0)
+		fd = files_create_temp(name.data, &taken, err);
+		if (fd >= 0)
 		{
 			*temp = name.data;
 			return fd;
 		}
-		if (fd >= 0)
-			close(fd);
 		g2_buf_free(&name);
 	}
-	g2_fail(err, G2_E_IO, "could not create a temporary file for \"%s\"", g2_file_tail(path));
+	if (taken)
+		g2_fail(err, G2_E_IO, "could not create a temporary file for \"%s\"",
+				g2_file_tail(path));
 	return -1;
 }
 

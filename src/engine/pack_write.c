@@ -123,11 +123,15 @@ static bool
 write_create(write_state *w, g2_error *err)
 {
 	uint64_t	size = w->header.file_size;
+	int			failed;
 
 	w->fd = g2_pack_temp(w->place->path, &w->temp, err);
 	if (w->fd < 0)
 		return false;
-	if (fallocate(w->fd, 0, 0, (off_t) size) == 0)
+	do
+		failed = fallocate(w->fd, 0, 0, (off_t) size);
+	while (failed && errno == EINTR);
+	if (!failed)
 		return true;
 	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
 		return write_fail_space(w->paths, size, 0, err);

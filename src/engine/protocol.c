@@ -94,9 +94,9 @@ g2_span_of(const char *s)
 g2_reader
 g2_read(const void *payload, size_t len)
 {
-	g2_reader	r = {payload, len ? (const char *) payload + len : payload, false};
+	const char *at = len > 0 ? payload : "";
 
-	return r;
+	return (g2_reader) {at, at + len, false};
 }
 
 /* A number that is cut short is a malformed payload; one that is absent reads as zero. */

@@ -391,7 +391,7 @@ test_reference(void **state)
 
 	(void) state;
 	assert_string_equal(api->isa(d.backend), "portable");
-	assert_string_equal(api->arithmetic(d.backend, G2_FORMAT_F32), "f32-1");
+	assert_string_equal(api->arithmetic(d.backend, G2_FORMAT_F32), "exact-1");
 	expected = all_logits(&d, CTX, CTX, 0);
 	naive_forward(N, naive);
 	for (int t = 0; t < N; t++)

@@ -285,7 +285,8 @@ test_special_tokens(void **state)
 	tb_text(folder, "special_tokens_map.json", "{\"eos_token\":{\"content\":\"A\"}}");
 	d = describe(folder, NULL);
 	assert_int_equal(d.end_token, 'A');
-	tb_text(folder, "tokenizer_config.json", "{\"eos_token\":\"B\",\"bos_token\":\"<|endoftext|>\"}");
+	tb_text(folder, "tokenizer_config.json",
+			"{\"eos_token\":\"B\",\"bos_token\":\"<|endoftext|>\"}");
 	d = describe(folder, NULL);
 	assert_int_equal(d.end_token, 'B');
 	assert_int_equal(d.start_token, 256);

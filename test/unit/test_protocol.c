@@ -341,7 +341,7 @@ static void
 info_encode(g2_writer *w)
 {
 	g2_info		info = {
-		.version = S("1"), .arithmetic = S("f32-1"), .isa = S("avx2"), .blas = S("b"),
+		.version = S("1"), .arithmetic = S("exact-1"), .isa = S("avx2"), .blas = S("b"),
 		.cuda_device = S("c"), .cuda_driver = S("d"), .threads = 8, .supervisor_pid = 1,
 		.engine_pid = 2, .started_at = -3, .live_requests = 4, .live_sequences = 5,
 		.kv_blocks_used = 6, .kv_blocks_total = 7, .restart_pending = 1,

@@ -1,0 +1,105 @@
+# How supervisor and engine start: with and without shared_preload_libraries, by many sessions at
+# once, after the supervisor's end, after a crash, and without a worker slot.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Gpt2Test;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $sessions = 25;				# in each of two databases
+my $call = "SELECT gpt_count_tokens('The printer', 'demo') > 0";
+my $supervisors = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'gpt2 supervisor'";
+
+my $node = new_server('main');
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION gpt2');
+
+# So many first calls at once, in two databases: all succeed, there is one engine.
+sub storm
+{
+	my ($what) = @_;
+	my @queries = map { start_query($node, { db => $_ % 2 ? 'other' : 'postgres' }, $call) }
+	  (1 .. 2 * $sessions);
+	my @answers = map { join '|', (finish_query($_))[ 1, 2 ] } @queries;
+
+	is(scalar(grep { $_ eq 't|' } @answers), 2 * $sessions, "$what: all calls succeed")
+	  or diag(join "\n", grep { $_ ne 't|' } @answers);
+	is(scalar(engines_of($node)), 1, "$what: one engine");
+	ok(poll_sql($node, $supervisors, 1), "$what: one supervisor in pg_stat_activity");
+	return;
+}
+
+# Looking starts nothing.
+is($node->safe_psql('postgres', 'SELECT engine_pid IS NULL FROM gpt_info()'), 't',
+	'gpt_info without an engine');
+is($node->safe_psql('postgres', "SELECT state FROM gpt_models WHERE name = 'demo'"), 'on disk',
+	'gpt_models without an engine');
+is($node->safe_psql('postgres', 'SELECT live_sequences IS NULL FROM gpt_engine_counters()'), 't',
+	'counters without an engine');
+is($node->safe_psql('postgres', $supervisors), 0, 'looking starts no supervisor');
+
+storm('first calls');
+
+my $engine = engine_pid($node);
+my $supervisor = supervisor_pid($node);
+is($node->safe_psql('postgres', 'SELECT supervisor_pid FROM gpt_info()'), $supervisor,
+	'gpt_info names the supervisor');
+
+# A cancel does not end it, nor the engine in its process group.
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($supervisor)");
+is($node->safe_psql('postgres', $call), 't', 'a call after pg_cancel_backend(supervisor)');
+is(engine_pid($node), $engine, 'the same engine after pg_cancel_backend(supervisor)');
+
+# The end of the supervisor is that of the engine; the next call starts both again.  A session
+# that was connected does not notice.
+my $session = open_session($node);
+is(ask($session, "$call;"), 't', 'a session with a connection');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($supervisor)");
+ok(poll_until(sub { !process_exists($supervisor) }), 'the supervisor ends');
+ok(poll_until(sub { !process_exists($engine) }), 'the engine ends with it');
+is($node->safe_psql('postgres', 'SELECT supervisor_pid IS NULL FROM gpt_info()'), 't',
+	'gpt_info without a supervisor');
+is(ask($session, "$call;"), 't', 'the next call in the connected session starts them again');
+isnt(supervisor_pid($node), $supervisor, 'another supervisor');
+ok(process_exists(engine_pid($node)), 'another engine');
+
+# kill -9 of a backend: the postmaster restarts everything, the supervisor too.
+$engine = engine_pid($node);
+my $victim = ask($session, 'SELECT pg_backend_pid();');
+kill 'KILL', $victim;
+ok(poll_until(sub { !process_exists($engine) }), 'a crash restart ends the engine');
+ok(poll_sql($node, 'SELECT true'), 'the server is back');
+storm('after a crash restart');
+
+# With preload it is up with the server, without a call.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'gpt2'");
+$node->restart;
+ok(poll_sql($node, 'SELECT engine_pid IS NOT NULL FROM gpt_info()'),
+	'with preload the engine starts with the server');
+is(scalar(engines_of($node)), 1, 'with preload: one engine');
+$supervisor = supervisor_pid($node);
+is($node->safe_psql('postgres', $call), 't', 'with preload: a call');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($supervisor)");
+ok(poll_until(sub { !process_exists($supervisor) }), 'with preload: the supervisor ends');
+storm('preloaded, after the end of the supervisor');
+is($node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_settings WHERE name LIKE 'gpt2.%' AND context = 'postmaster'"),
+	0, 'no setting needs a restart of the server');
+$node->stop;
+
+# No worker slot.
+my $full = new_server('full', conf => "max_worker_processes = 0\n");
+my $started = time;
+my ($rc, $out, $err) = finish_query(start_query($full, $call, 'SELECT 1'));
+like($err, qr/ERROR:  53400: .*no background worker slot is free/, 'no worker slot: 53400');
+like($err, qr/HINT:  Raise max_worker_processes/, 'no worker slot: a hint');
+is($out, '1', 'no worker slot: the session is good');
+elapsed_ok($started, 6, 'no worker slot: an answer');
+$full->stop;
+
+done_testing();

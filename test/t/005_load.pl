@@ -1,0 +1,120 @@
+# Loading by several sessions at once, and a change of the engine's settings while it works.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Gpt2Test;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_server('main', slow_model => 1);
+my $sql = slow_sql(1000);
+
+sub log_count
+{
+	my ($pattern) = @_;
+	my @hits = slurp_file($node->logfile) =~ /$pattern/g;
+	return scalar @hits;
+}
+
+# Changes postgresql.conf and has the server read it.
+sub reload
+{
+	my ($line) = @_;
+	$node->append_conf('postgresql.conf', $line);
+	$node->reload;
+	return;
+}
+
+# One load for all.
+{
+	my @queries = map { start_query($node, $_ % 2 ? "SELECT gpt_load_model('slow')"
+			: "SELECT gpt_count_tokens('abc', 'slow')") } (1 .. 8);
+	my @errors = map { (finish_query($_))[2] } @queries;
+
+	is(join('', @errors), '', 'loads at once: all succeed');
+	is(log_count(qr/gpt2 engine: loaded model "slow"/), 1, 'loads at once: one load');
+	is($node->safe_psql('postgres', "SELECT state FROM gpt_models WHERE name = 'slow'"), 'loaded',
+		'loads at once: loaded');
+}
+
+my $right = $node->safe_psql('postgres', $sql);
+
+# Directories are taken over by the running engine.
+{
+	my $engine = engine_pid($node);
+
+	mkdir $node->data_dir . '/more_models';
+	rename $node->data_dir . '/gpt2_models/slow', $node->data_dir . '/more_models/moved'
+	  or die "could not rename: $!";
+	my ($rc, $out, $err) =
+	  finish_query(start_query($node, "SELECT gpt_count_tokens('abc', 'moved')"));
+	like($err, qr/ERROR:  42704/, 'model_path: not found before');
+	reload(q(gpt2.model_path = 'gpt2_models, "more_models", $sharedir/gpt2/models'));
+	ok(poll_sql($node, "SELECT gpt_count_tokens('abc', 'moved')", 3), 'model_path: found after');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM gpt_models WHERE name = 'demo'"), 1,
+		'model_path: $sharedir is still searched');
+	is(engine_pid($node), $engine, 'model_path: the same engine');
+	rename $node->data_dir . '/more_models/moved', $node->data_dir . '/gpt2_models/slow'
+	  or die "could not rename: $!";
+}
+
+# Threads and kernels need another process; running queries go on.
+{
+	my $engine = engine_pid($node);
+	my $query = start_query($node, $sql);
+
+	ok(wait_generating($node), 'threads: generating');
+	reload('gpt2.threads = 1');
+	ok(poll_sql($node, "SELECT engine_pid <> $engine AND threads = 1 FROM gpt_info()"),
+		'threads: another engine with the new number');
+	my ($rc, $out, $err) = finish_query($query);
+	is("$out$err", $right, 'threads: the running query ends with the same text');
+	ok(!process_exists($engine), 'threads: the old engine is gone');
+
+	$engine = engine_pid($node);
+	reload("gpt2.cpu = 'portable'");
+	ok(poll_sql($node, "SELECT engine_pid <> $engine AND isa ~ 'portable' FROM gpt_info()"),
+		'cpu: another engine with other kernels');
+	is($node->safe_psql('postgres', slow_sql(20)), $node->safe_psql('postgres', slow_sql(20)),
+		'cpu: it generates');
+	is(log_count(qr/restarting the gpt2 engine with other settings/), 2, 'one line for each');
+}
+
+# What has not changed or is wrong does nothing.
+{
+	my $engine = engine_pid($node);
+
+	reload("work_mem = '8MB'");
+	ok(poll_sql($node, 'SHOW work_mem', '8MB'), 'reload: read');
+	reload("gpt2.device = 'abacus'\ngpt2.weight_format = 'q9'\n"
+		  . "gpt2.model_path = '\$nowhere/x'\nwork_mem = '9MB'");
+	ok(poll_until(sub { log_count(qr/Valid values are: auto, cpu/) }), 'wrong device: logged');
+	ok(poll_until(sub { log_count(qr/The macro in .* is unknown/) }), 'wrong path: logged');
+	is($node->safe_psql('postgres', slow_sql(20)) ne '', 1, 'wrong values: it still works');
+	is(engine_pid($node), $engine, 'wrong values: the same engine');
+}
+
+# Settings of a session.
+{
+	my ($rc, $out, $err) = finish_query(start_query($node, "LOAD 'gpt2'",
+			"SET gpt2.model = '../x'", "SET gpt2.temperature = -0.5", 'SET gpt2.top_p = 0',
+			"SET gpt2.threads = 4", "SET gpt2.no_such_setting = 1"));
+
+	like($err, qr/42602: invalid value for parameter "gpt2.model"/, 'gpt2.model: 42602');
+	like($err, qr/22023: invalid value for parameter "gpt2.temperature"/, 'gpt2.temperature');
+	like($err, qr/22023: invalid value for parameter "gpt2.top_p"/, 'gpt2.top_p');
+	like($err, qr/55P02: parameter "gpt2.threads" cannot be changed now/, 'gpt2.threads');
+  SKIP:
+	{
+		skip 'prefixes are reserved from 15 on', 1 if $node->pg_version < 15;
+		like($err, qr/invalid configuration parameter name "gpt2.no_such_setting"/,
+			'names are reserved');
+	}
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,250 @@
+# Gpt2Test.pm: what the TAP tests share: a server with the extension, a model that is slow enough
+# to be interrupted, queries in the background, and polling with limits.
+#
+# Bounds of time are those of the documentation times SLACK: these tests run on busy machines.
+package Gpt2Test;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql engine_pid supervisor_pid
+  engines_of process_exists start_query finish_query kill_query open_session ask idle_engine
+  wait_generating slow_sql engine_program elapsed_ok);
+
+use constant SLACK => 20;
+use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
+
+my $running = 'SELECT live_sequences > 0 FROM gpt_engine_counters()';
+
+sub engine_program
+{
+	my $dir = `"@{[ $ENV{PG_CONFIG} || 'pg_config' ]}" --pkglibdir`;
+	chomp $dir;
+	return "$dir/gpt2_engine";
+}
+
+# A running server with the extension in database postgres; conf => text of postgresql.conf.
+sub new_server
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init;
+	# Cluster.pm switches off the restart after a crash.
+	$node->append_conf('postgresql.conf',
+		"restart_after_crash = on\ngpt2.threads = 2\n" . ($options{conf} || ''));
+	add_slow_model($node) if $options{slow_model};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');
+	return $node;
+}
+
+# ---- the slow model: random weights over byte tokens, milliseconds a token ----
+
+sub byte_vocabulary
+{
+	my %printable = map { $_ => 1 } (33 .. 126, 161 .. 172, 174 .. 255);
+	my $next = 256;
+	my @entries = map {
+		sprintf '"\u%04x": %d', $printable{$_} ? $_ : $next++, $_
+	} (0 .. 255);
+
+	return '{' . join(', ', @entries, '"<|endoftext|>": 256') . '}';
+}
+
+sub add_slow_model
+{
+	my ($node, $name) = @_;
+	my $models = $node->data_dir . '/gpt2_models';
+	my $folder = "$models/" . ($name || 'slow');
+
+	mkdir $models;
+	system_or_bail(engine_program(), 'synth', $folder, '--layer', 4, '--embd', 256,
+		'--head', 4, '--ctx', 8192, '--vocab', 257, '--seed', 7);
+	append_to_file("$folder/vocab.json", byte_vocabulary());
+	append_to_file("$folder/merges.txt", "#version: 0.2\n");
+	return;
+}
+
+# About so many tokens' time; the answer is a short text that depends on all of them.
+sub slow_sql
+{
+	my ($tokens) = @_;
+	return "SELECT md5(gpt_generate('Once', $tokens, model => 'slow'))";
+}
+
+# ---- polling ----
+
+# Calls code until it returns true; false after so many seconds.
+sub poll_until
+{
+	my ($code, $seconds) = @_;
+	my $deadline = time + ($seconds || LIMIT);
+
+	while (1)
+	{
+		my $value = $code->();
+		return $value if $value;
+		return 0 if time > $deadline;
+		select(undef, undef, undef, 0.02);
+	}
+}
+
+# Polls a query until it gives `expected` (default t).
+sub poll_sql
+{
+	my ($node, $sql, $expected, $seconds) = @_;
+	$expected = 't' unless defined $expected;
+	return poll_until(
+		sub {
+			my ($rc, $out) = $node->psql('postgres', $sql);
+			return $rc == 0 && $out eq $expected;
+		}, $seconds);
+}
+
+sub elapsed_ok
+{
+	my ($started, $seconds, $what) = @_;
+	my $took = time - $started;
+
+	ok($took < $seconds * SLACK, sprintf '%s in %.2f s (bound %g s)', $what, $took, $seconds);
+	return;
+}
+
+# ---- processes ----
+
+sub engine_pid
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', 'SELECT engine_pid FROM gpt_info()');
+}
+
+sub supervisor_pid
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'gpt2 supervisor'");
+}
+
+# [name, parent] of a process, or nothing.
+sub process_stat
+{
+	my ($pid) = @_;
+	open my $file, '<', "/proc/$pid/stat" or return;
+	my $line = <$file>;
+	close $file;
+	return unless defined $line && $line =~ /^\d+ \((.*)\) (\S) (\d+)/s;
+	return if $2 eq 'Z' || $2 eq 'X';
+	return ($1, $3);
+}
+
+sub process_exists
+{
+	my ($pid) = @_;
+	my @stat = process_stat($pid);
+	return scalar @stat;
+}
+
+# The engines below this server's postmaster.  (Who is not root cannot see more of an engine than
+# its name and parent.)
+sub engines_of
+{
+	my ($node) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my @engines;
+
+	for my $pid (map { m{(\d+)$} } glob '/proc/[0-9]*')
+	{
+		my ($name, $parent) = process_stat($pid);
+		next unless defined $name && $name eq 'gpt2_engine';
+		my (undef, $grandparent) = process_stat($parent);
+		push @engines, $pid if defined $grandparent && $grandparent == $postmaster;
+	}
+	return @engines;
+}
+
+# ---- queries in the background ----
+
+# Runs statements in one session; finish_query gives (exit status, output, errors).
+sub start_query
+{
+	my ($node, @statements) = @_;
+	my %options = ref $statements[0] ? %{ shift @statements } : ();
+	my $query = { out => '', err => '' };
+	my @command = ('psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d',
+		$node->connstr($options{db} || 'postgres'));
+
+	push @command, '-c', $_ for @statements;
+	$query->{run} = IPC::Run::start(\@command, '<', \undef, '>', \$query->{out}, '2>',
+		\$query->{err}, IPC::Run::timeout(LIMIT));
+	return $query;
+}
+
+sub finish_query
+{
+	my ($query) = @_;
+	$query->{run}->finish;
+	chomp(my $out = $query->{out});
+	return ($query->{run}->result(0), $out, $query->{err});
+}
+
+# The client vanishes: kill -9.
+sub kill_query
+{
+	my ($query) = @_;
+	$query->{run}->signal('KILL');
+	$query->{run}->finish;
+	return;
+}
+
+# A session that stays open; `ask` runs statements in it and gives what they print.
+sub open_session
+{
+	my ($node, $database) = @_;
+	my $session = { in => '', out => '', asked => 0 };
+
+	$session->{run} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d',
+			$node->connstr($database || 'postgres') ],
+		'<', \$session->{in}, '>', \$session->{out}, '2>&1', IPC::Run::timeout(LIMIT));
+	return $session;
+}
+
+sub ask
+{
+	my ($session, $sql) = @_;
+	my $marker = 'done-' . ++$session->{asked};
+
+	$session->{out} = '';
+	$session->{in} .= "$sql\n\\echo $marker\n";
+	$session->{run}->pump until $session->{out} =~ /^$marker$/m;
+	(my $answer = $session->{out}) =~ s/^$marker\n//m;
+	chomp $answer;
+	return $answer;
+}
+
+# ---- what the engine is doing ----
+
+sub wait_generating
+{
+	my ($node) = @_;
+	return poll_sql($node, $running);
+}
+
+# Sequences and KV blocks are given back (and no request but this one is alive).
+sub idle_engine
+{
+	my ($node, $seconds) = @_;
+	return poll_sql($node,
+		'SELECT live_requests <= 1 AND live_sequences = 0 AND kv_blocks_used = 0'
+		  . ' FROM gpt_engine_counters()', 't', $seconds);
+}
+
+1;

@@ -1,0 +1,327 @@
+/*
+ * fake_device.h: a back end whose "token" is a hash of the slot's seed, the sequence's index, the
+ * number of the token and every token of the sequence as it is read through the block table of a
+ * fake cache.  A wrong block, a missing copy, a wrong position or order gives another token than a
+ * simulation without blocks and batches does.
+ *
+ * A plan is run when its result is fetched, so that arrays which change in flight are noticed.
+ * Its rules (backend.h) are asserted.  It uses none of the engine's memory.
+ */
+#ifndef FAKE_DEVICE_H
+#define FAKE_DEVICE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "backend.h"
+
+#define FAKE_SLOTS 256
+
+struct g2_backend_model
+{
+	uint32_t	n_blocks;
+	size_t		block_bytes;
+	uint32_t   *cache;			/* [n_blocks][32] token + 1, 0 = never written */
+	uint32_t	in_use;			/* blocks that hold something */
+};
+
+typedef struct fake_slot
+{
+	bool		set;
+	bool		ended;
+	g2_sampling sampling;
+	uint32_t	end_token;
+	uint32_t	next_index;
+	uint32_t	last_token;
+} fake_slot;
+
+struct g2_backend
+{
+	int			event_fd;
+	fake_slot	slots[FAKE_SLOTS];
+	const uint32_t *alphabet;	/* tokens that come out */
+	uint32_t	n_alphabet;
+	bool		in_flight;
+	g2_plan		plan;
+	g2_result  *result;
+	uint32_t	delay;			/* fetches until the result is there */
+	/* what the test wants */
+	uint32_t	max_delay;
+	uint32_t	busy_us;
+	long		fail_submit;	/* the n-th from now fails; 0 = none */
+	long		fail_result;
+	long		fail_slot;
+	/* what the test wants to know */
+	uint64_t	plans;
+	uint64_t	rows;
+	uint64_t	steps;
+	uint64_t	most_steps;
+	uint64_t	seeds[4096];	/* of slot_set, in order */
+	uint32_t	n_seeds;
+	g2_backend_model *visited[4096];
+};
+
+static uint64_t fake_random_state = 1;
+
+static inline uint32_t
+fake_random(uint32_t n)
+{
+	fake_random_state = fake_random_state * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t) (fake_random_state >> 33) % n;
+}
+
+static inline uint64_t
+fake_mix(uint64_t h, uint64_t v)
+{
+	h ^= v + 0x9E3779B97F4A7C15u + (h << 6) + (h >> 2);
+	h *= 0xFF51AFD7ED558CCDu;
+	return h ^ h >> 33;
+}
+
+/* The end token comes for one in 100. */
+static inline uint32_t
+fake_token(const uint32_t *alphabet, uint32_t n_alphabet, uint64_t h, uint32_t end_token)
+{
+	if (end_token != G2_TOKEN_NONE && (h >> 32) % 100 == 0)
+		return end_token;
+	return alphabet[h % n_alphabet];
+}
+
+static inline double
+fake_logprob(uint64_t h)
+{
+	return -(double) (h % 1000) / 7;
+}
+
+static inline bool
+fake_due(long *counter)
+{
+	return *counter > 0 && --*counter == 0;
+}
+
+/* ---- the table's functions ---- */
+
+static size_t
+fake_block_bytes(const g2_backend_model *m)
+{
+	return m->block_bytes;
+}
+
+static bool
+fake_reserve(g2_backend_model *m, uint32_t n, g2_error *err)
+{
+	(void) err;
+	m->n_blocks = n;
+	m->cache = calloc((size_t) n * G2_BLOCK, sizeof *m->cache);
+	assert_non_null(m->cache);
+	return true;
+}
+
+static g2_backend *fake;		/* kv functions get no back end */
+
+static bool
+fake_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
+{
+	(void) err;
+	assert_false(fake->in_flight);
+	assert_true(to < m->n_blocks && from < m->n_blocks && to != from);
+	memcpy(m->cache + to * G2_BLOCK, m->cache + from * G2_BLOCK, G2_BLOCK * sizeof *m->cache);
+	return true;
+}
+
+static bool
+fake_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
+{
+	(void) err;
+	assert_false(fake->in_flight);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		assert_true(blocks[i] < m->n_blocks);
+		memset(m->cache + blocks[i] * G2_BLOCK, 0, G2_BLOCK * sizeof *m->cache);
+	}
+	return true;
+}
+
+static bool
+fake_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
+{
+	assert_true(slot < FAKE_SLOTS);
+	if (fake_due(&b->fail_slot))
+		return g2_fail(err, G2_E_SYSTEM, "the slot is lost");
+	b->slots[slot] = (fake_slot) {
+		.set = true,
+		.sampling = state->sampling,
+		.end_token = state->end_token,
+		.next_index = state->next_index,
+		.last_token = state->history[state->n_history - 1],
+	};
+	b->seeds[b->n_seeds++ % G2_LENGTH(b->seeds)] = state->sampling.seed;
+	return true;
+}
+
+static void
+fake_check(const g2_plan *plan)
+{
+	uint32_t	row = 0;
+	bool		sampled[FAKE_SLOTS] = {false};
+
+	assert_true(plan->n_rows > 0 && plan->n_steps >= 1 && plan->n_steps <= G2_MAX_STEPS);
+	for (uint32_t i = 0; i < plan->n_sequences; i++)
+	{
+		const g2_plan_sequence *s = &plan->sequences[i];
+
+		assert_int_equal(s->first_row, row);
+		assert_true(s->n_rows > 0);
+		for (uint32_t r = 0; r < s->n_rows; r++)
+			assert_int_equal(plan->position[row + r], plan->position[row] + r);
+		row += s->n_rows;
+		if (plan->n_steps > 1)
+		{
+			assert_int_equal(s->n_rows, 1);
+			assert_int_equal(plan->outputs[i].row, s->first_row);
+			assert_int_equal(plan->outputs[i].slot, s->slot);
+		}
+	}
+	assert_int_equal(row, plan->n_rows);
+	assert_true(plan->n_steps == 1 || plan->n_outputs == plan->n_sequences);
+	for (uint32_t i = 0; i < plan->n_outputs; i++)
+	{
+		const g2_output *o = &plan->outputs[i];
+
+		assert_true(o->row < plan->n_rows && o->slot < FAKE_SLOTS && (o->want & G2_WANT_TOKEN));
+		assert_true(fake->slots[o->slot].set && !sampled[o->slot]);
+		sampled[o->slot] = true;
+	}
+}
+
+static bool
+fake_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err)
+{
+	assert_false(b->in_flight);
+	fake_check(plan);
+	if (fake_due(&b->fail_submit))
+		return g2_fail(err, G2_E_SYSTEM, "the device is lost");
+	b->visited[b->plans++ % G2_LENGTH(b->visited)] = plan->model;
+	b->rows += plan->n_rows;
+	b->steps += plan->n_steps;
+	b->most_steps = G2_MAX(b->most_steps, (uint64_t) plan->n_steps);
+	b->in_flight = true;
+	b->plan = *plan;
+	b->result = result;
+	b->delay = b->max_delay ? fake_random(b->max_delay) : 0;
+	assert_int_equal(write(b->event_fd, &(uint64_t) {1}, 8), 8);
+	return true;
+}
+
+static void
+fake_write(const g2_plan_sequence *s, uint32_t position, uint32_t token)
+{
+	g2_backend_model *m = fake->plan.model;
+	uint32_t	block = s->blocks[position / G2_BLOCK];
+
+	assert_true(block < m->n_blocks);
+	m->cache[block * G2_BLOCK + position % G2_BLOCK] = token + 1;
+}
+
+/* The hash of all that the row at this position sees. */
+static uint64_t
+fake_read(const g2_plan_sequence *s, uint32_t position, const fake_slot *slot)
+{
+	const g2_backend_model *m = fake->plan.model;
+	uint64_t	h = fake_mix(fake_mix(slot->sampling.seed, slot->sampling.sequence),
+							 slot->next_index);
+
+	for (uint32_t p = 0; p <= position; p++)
+	{
+		uint32_t	v = m->cache[s->blocks[p / G2_BLOCK] * G2_BLOCK + p % G2_BLOCK];
+
+		if (v == 0)
+			fail_msg("position %u was never written", p);
+		h = fake_mix(h, v - 1);
+	}
+	return h;
+}
+
+static void
+fake_step(g2_backend *b, uint32_t step)
+{
+	const g2_plan *plan = &b->plan;
+
+	for (uint32_t i = 0; i < plan->n_sequences; i++)
+	{
+		const g2_plan_sequence *s = &plan->sequences[i];
+
+		if (step > 0 && b->slots[s->slot].ended)
+			continue;
+		for (uint32_t r = s->first_row; r < s->first_row + s->n_rows; r++)
+			fake_write(s, plan->position[r] + step, step > 0 ? b->slots[s->slot].last_token :
+					   plan->token[r]);
+	}
+	for (uint32_t o = 0; o < plan->n_outputs; o++)
+	{
+		fake_slot  *slot = &b->slots[plan->outputs[o].slot];
+		size_t		at = (size_t) step * plan->n_outputs + o;
+		uint32_t	row = plan->outputs[o].row,
+					i = 0;
+		uint64_t	h;
+
+		b->result->token[at] = G2_TOKEN_NONE;
+		if (slot->ended)
+			continue;
+		while (row >= plan->sequences[i].first_row + plan->sequences[i].n_rows)
+			i++;
+		h = fake_read(&plan->sequences[i], plan->position[row] + step, slot);
+		slot->last_token = fake_token(b->alphabet, b->n_alphabet, h, slot->end_token);
+		slot->ended = slot->last_token == slot->end_token;
+		slot->next_index++;
+		b->result->token[at] = slot->last_token;
+		b->result->ended[at] = slot->ended;
+		if (plan->outputs[o].want & G2_WANT_LOGPROB)
+			b->result->logprob[at] = fake_logprob(h);
+	}
+}
+
+static g2_result *
+fake_result(g2_backend *b, bool *failed, g2_error *err)
+{
+	*failed = false;
+	if (!b->in_flight)
+		return NULL;
+	if (b->delay > 0)
+	{
+		b->delay--;
+		assert_int_equal(write(b->event_fd, &(uint64_t) {1}, 8), 8);
+		return NULL;
+	}
+	b->in_flight = false;
+	b->result->busy_us = b->busy_us;
+	if (fake_due(&b->fail_result))
+	{
+		g2_fail(err, G2_E_SYSTEM, "the device is lost");
+		*failed = true;
+	}
+	for (uint32_t step = 0; step < b->plan.n_steps && !*failed; step++)
+		fake_step(b, step);
+	return b->result;
+}
+
+static const g2_backend_api fake_api = {
+	.version = G2_BACKEND_VERSION,
+	.name = "fake",
+	.kv_block_bytes = fake_block_bytes,
+	.kv_reserve = fake_reserve,
+	.kv_copy = fake_copy,
+	.kv_zero = fake_zero,
+	.slot_set = fake_slot_set,
+	.step_submit = fake_submit,
+	.step_result = fake_result,
+};
+
+#endif							/* FAKE_DEVICE_H */
