@@ -9,7 +9,7 @@ CLANG ?= clang
 FUZZ_SECONDS ?= 60
 MODELS ?= ../shared/models
 
-.PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench vectors
+.PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -42,3 +42,9 @@ $(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -fsanitize=fuzzer $< $(B)/libgpt2_engine.a \
 	  $(ENGINE_LIBS) -o $@
+
+bench-kernels: $(B)/bench/bench_kernels	## the CPU products against OpenBLAS
+
+$(B)/bench/%: test/bench/%.c $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) $< $(B)/libgpt2_engine.a -lopenblas $(ENGINE_LIBS) -o $@

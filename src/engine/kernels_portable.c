@@ -5,26 +5,114 @@
 #include "kernels.h"
 #include "vecmath.h"
 
-/* Vectors of the compiler's; it makes of them what the target has.  All functions that take them
- * are inlined or static, so how they would be passed between files does not matter. */
-#pragma GCC diagnostic ignored "-Wpsabi"
+/* Vectors of the compiler's, 4 lanes each: it makes of them what the target has. */
+typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t i4 __attribute__((vector_size(16)));
 
-typedef float v16 __attribute__((vector_size(64)));
-typedef int32_t i16 __attribute__((vector_size(64)));
+typedef struct v16
+{
+	v4			a;
+	v4			b;
+	v4			c;
+	v4			d;
+} v16;
 
 #define INLINE static inline
 #define UNROLL
 
+#define EACH1(fn, x) ((v16) {fn((x).a), fn((x).b), fn((x).c), fn((x).d)})
+#define EACH2(fn, x, y) \
+	((v16) {fn((x).a, (y).a), fn((x).b, (y).b), fn((x).c, (y).c), fn((x).d, (y).d)})
+
+/* ---- 4 lanes ---- */
+
+INLINE v4
+v4_add(v4 x, v4 y)
+{
+	return x + y;
+}
+
+INLINE v4
+v4_sub(v4 x, v4 y)
+{
+	return x - y;
+}
+
+INLINE v4
+v4_mul(v4 x, v4 y)
+{
+	return x * y;
+}
+
+INLINE v4
+v4_div(v4 x, v4 y)
+{
+	return x / y;
+}
+
+/* Without an instruction each lane is a call, and inlining only makes the program larger. */
+#ifdef FP_FAST_FMAF
+INLINE v4
+#else
+static __attribute__((noinline)) v4
+#endif
+v4_fma(v4 x, v4 y, v4 z)
+{
+	return (v4) {fmaf(x[0], y[0], z[0]), fmaf(x[1], y[1], z[1]), fmaf(x[2], y[2], z[2]),
+		fmaf(x[3], y[3], z[3])};
+}
+
+INLINE v4
+v4_choose(i4 mask, v4 yes, v4 no)
+{
+	return (v4) ((mask & (i4) yes) | (~mask & (i4) no));
+}
+
+INLINE v4
+v4_min(v4 x, v4 y)
+{
+	return v4_choose(x < y, x, y);
+}
+
+INLINE v4
+v4_max(v4 x, v4 y)
+{
+	return v4_choose(x > y, x, y);
+}
+
+INLINE v4
+v4_abs(v4 x)
+{
+	return (v4) ((i4) x & INT32_MAX);
+}
+
+INLINE v4
+v4_copysign(v4 x, v4 y)
+{
+	return (v4) (((i4) x & INT32_MAX) | ((i4) y & INT32_MIN));
+}
+
+INLINE v4
+v4_exponent_add(v4 p, v4 t)
+{
+	return (v4) {g2s_exponent_add(p[0], t[0]), g2s_exponent_add(p[1], t[1]),
+		g2s_exponent_add(p[2], t[2]), g2s_exponent_add(p[3], t[3])};
+}
+
+/* ---- 16 lanes ---- */
+
 INLINE v16
 v16_set1(float x)
 {
-	return (v16) {x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+	v4			v = {x, x, x, x};
+
+	return (v16) {v, v, v, v};
 }
 
 INLINE v16
 v16_zero(void)
 {
-	return (v16) {0.0f};
+	return v16_set1(0.0f);
 }
 
 INLINE v16
@@ -37,111 +125,91 @@ v16_load(const float *p)
 }
 
 INLINE void
-v16_store(float *p, v16 a)
+v16_store(float *p, v16 x)
 {
-	memcpy(p, &a, sizeof a);
+	memcpy(p, &x, sizeof x);
 }
 
 INLINE v16
-v16_add(v16 a, v16 b)
+v16_add(v16 x, v16 y)
 {
-	return a + b;
+	return EACH2(v4_add, x, y);
 }
 
 INLINE v16
-v16_sub(v16 a, v16 b)
+v16_sub(v16 x, v16 y)
 {
-	return a - b;
+	return EACH2(v4_sub, x, y);
 }
 
 INLINE v16
-v16_mul(v16 a, v16 b)
+v16_mul(v16 x, v16 y)
 {
-	return a * b;
+	return EACH2(v4_mul, x, y);
 }
 
 INLINE v16
-v16_div(v16 a, v16 b)
+v16_div(v16 x, v16 y)
 {
-	return a / b;
-}
-
-/* Without an instruction each lane is a call, and inlining only makes the program larger. */
-#ifdef FP_FAST_FMAF
-INLINE v16
-#else
-static __attribute__((noinline)) v16
-#endif
-v16_fma(v16 a, v16 b, v16 c)
-{
-	float		x[G2_LANES],
-				y[G2_LANES],
-				z[G2_LANES];
-
-	v16_store(x, a);
-	v16_store(y, b);
-	v16_store(z, c);
-	for (int i = 0; i < G2_LANES; i++)
-		z[i] = fmaf(x[i], y[i], z[i]);
-	return v16_load(z);
+	return EACH2(v4_div, x, y);
 }
 
 INLINE v16
-choose(i16 mask, v16 yes, v16 no)
+v16_fma(v16 x, v16 y, v16 z)
 {
-	return (v16) ((mask & (i16) yes) | (~mask & (i16) no));
+	return (v16) {v4_fma(x.a, y.a, z.a), v4_fma(x.b, y.b, z.b), v4_fma(x.c, y.c, z.c),
+		v4_fma(x.d, y.d, z.d)};
 }
 
 INLINE v16
-v16_lt_select(v16 a, v16 b, v16 x, v16 y)
+v16_min(v16 x, v16 y)
 {
-	return choose(a < b, x, y);
+	return EACH2(v4_min, x, y);
 }
 
 INLINE v16
-v16_min(v16 a, v16 b)
+v16_max(v16 x, v16 y)
 {
-	return choose(a < b, a, b);
+	return EACH2(v4_max, x, y);
 }
 
 INLINE v16
-v16_max(v16 a, v16 b)
+v16_abs(v16 x)
 {
-	return choose(a > b, a, b);
+	return EACH1(v4_abs, x);
 }
 
 INLINE v16
-v16_abs(v16 a)
+v16_copysign(v16 x, v16 y)
 {
-	return (v16) ((i16) a & INT32_MAX);
+	return EACH2(v4_copysign, x, y);
 }
 
 INLINE v16
-v16_copysign(v16 a, v16 b)
+v16_lt_select(v16 x, v16 y, v16 yes, v16 no)
 {
-	return (v16) (((i16) a & INT32_MAX) | ((i16) b & INT32_MIN));
+	return (v16) {v4_choose(x.a < y.a, yes.a, no.a), v4_choose(x.b < y.b, yes.b, no.b),
+		v4_choose(x.c < y.c, yes.c, no.c), v4_choose(x.d < y.d, yes.d, no.d)};
 }
 
-/* By lane: the sums wrap, as those of vector registers do. */
 INLINE v16
 v16_exponent_add(v16 p, v16 t)
 {
-	for (int i = 0; i < G2_LANES; i++)
-		p[i] = g2s_exponent_add(p[i], t[i]);
-	return p;
+	return EACH2(v4_exponent_add, p, t);
 }
 
+/* By lane: not in a hot loop. */
 INLINE v16
 v16_log_split(v16 x, v16 *e)
 {
-	for (int i = 0; i < G2_LANES; i++)
-	{
-		float		exponent;
+	float		f[G2_LANES],
+				exponent[G2_LANES];
 
-		x[i] = g2s_log_split(x[i], &exponent);
-		(*e)[i] = exponent;
-	}
-	return x;
+	v16_store(f, x);
+	for (int i = 0; i < G2_LANES; i++)
+		f[i] = g2s_log_split(f[i], &exponent[i]);
+	*e = v16_load(exponent);
+	return v16_load(f);
 }
 
 typedef v16 vr;

@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql engine_pid supervisor_pid
-  engines_of process_exists start_query finish_query kill_query open_session ask idle_engine
+  engines_of server_processes process_exists start_query finish_query kill_query open_session ask idle_engine
   wait_generating slow_sql engine_program elapsed_ok);
 
 use constant SLACK => 20;
@@ -152,15 +152,36 @@ sub process_exists
 	return scalar @stat;
 }
 
+sub postmaster_of
+{
+	my ($node) = @_;
+	return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+}
+
+sub all_processes
+{
+	return map { m{(\d+)$} } glob '/proc/[0-9]*';
+}
+
+# The postmaster and its children.
+sub server_processes
+{
+	my ($node) = @_;
+	my $postmaster = postmaster_of($node);
+
+	return ($postmaster,
+		grep { my @stat = process_stat($_); @stat && $stat[1] == $postmaster } all_processes());
+}
+
 # The engines below this server's postmaster.  (Who is not root cannot see more of an engine than
 # its name and parent.)
 sub engines_of
 {
 	my ($node) = @_;
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my $postmaster = postmaster_of($node);
 	my @engines;
 
-	for my $pid (map { m{(\d+)$} } glob '/proc/[0-9]*')
+	for my $pid (all_processes())
 	{
 		my ($name, $parent) = process_stat($pid);
 		next unless defined $name && $name eq 'gpt2_engine';
