@@ -26,7 +26,7 @@ extern void gpt2_connection_wait(long milliseconds);
 extern void gpt2_connection_close(void);
 
 /* Raises the error in the payload of a G2_MSG_ERROR. */
-extern void gpt2_raise_error(const char *payload, size_t len) pg_attribute_noreturn();
+extern void gpt2_raise_error(const char *payload, size_t len);
 
 /* An UTF-8 text of the engine in the database encoding; NULL for an empty one. */
 extern char *gpt2_message_text(g2_span s);

@@ -13,7 +13,6 @@
  */
 #include "compat.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -33,7 +32,6 @@
 #define LAST_KEPT_FD G2_CONTROL_FD
 #define OOM_SCORE_ADJ "500"
 #define MAX_ENVIRONMENT 16
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 #define JIT_CACHE "base/pgsql_tmp_gpt2/jit"
 
 const char *
@@ -69,7 +67,7 @@ make_environment(void)
 	int			n = 0;
 
 	environment[n++] = pstrdup("LANG=C");
-	add_variable(environment, &n, "PATH", DEFAULT_PATH);
+	environment[n++] = pstrdup("PATH=/usr/local/bin:/usr/bin:/bin");
 	add_variable(environment, &n, "TZ", NULL);
 	add_variable(environment, &n, "LD_LIBRARY_PATH", NULL);
 	add_variable(environment, &n, "CUDA_VISIBLE_DEVICES", NULL);

@@ -14,9 +14,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql engine_pid supervisor_pid
-  engines_of server_processes process_exists start_query finish_query kill_query open_session ask idle_engine
-  wait_generating slow_sql engine_program elapsed_ok);
+our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
+  engine_pid supervisor_pid engines_of server_processes process_exists engine_program
+  start_query finish_query kill_query open_session ask
+  idle_engine wait_generating slow_sql);
 
 use constant SLACK => 20;
 use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
