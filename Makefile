@@ -11,8 +11,13 @@ PG_CPPFLAGS = -I$(CURDIR)/src
 PG_CFLAGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
 	-Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type $(WERROR)
+ifneq ($(findstring clang,$(CC)),)
+# Debian's PostgreSQL was built with gcc: flags in pg_config that clang does not know.
+PG_CFLAGS += -Wno-ignored-optimization-argument -Wno-unknown-warning-option \
+	-Wno-ignored-attributes -Wno-compound-token-split-by-macro
+endif
 # LLVM bitcode is of no use for functions that wait for another process.
-with_llvm = no
+override with_llvm := no
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -22,7 +27,6 @@ B ?= build
 all: $(B)/gpt2_engine
 
 include $(PGXS)
-override with_llvm = no
 
 include engine.mk
 include test.mk

@@ -31,6 +31,12 @@ for t in test/t/*.pl; do
 	fi
 done
 
-# Every SQL example of README and docs.
-perl scripts/run_examples.pl README.md docs/*.md || status=1
+# Every SQL example of README and docs, in a server of its own.
+bin=$(dirname "$PG_CONFIG")
+mkdir -p "$out/run"
+"$bin/initdb" -D "$out/examples" -A trust -E UTF8 --no-locale >"$out/initdb.log" &&
+	"$bin/pg_ctl" -D "$out/examples" -l "$out/examples.log" -w -s \
+		-o "-c listen_addresses='' -c unix_socket_directories='$out/run'" start || status=1
+PGHOST=$out/run PGDATABASE=postgres perl scripts/run_examples.pl README.md docs/*.md || status=1
+"$bin/pg_ctl" -D "$out/examples" -m fast -s stop || status=1
 exit $status

@@ -21,7 +21,8 @@
 #include "engine/protocol.h"
 #include "supervisor.h"
 
-#define SLOT_MS 5000			/* for a worker slot to become free, and for the lock to be taken */
+#define SLOT_MS 5000			/* for a worker slot to become free */
+#define START_MS 5000			/* for a worker to take the lock file */
 #define RESTART_SECONDS 5		/* after a failure of the supervisor itself */
 #define LOCK_KEY 0x67707432		/* "gpt2" */
 
@@ -87,37 +88,21 @@ pause_for(long milliseconds)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Parallel queries take all slots for moments, so one try is not enough. */
-static BackgroundWorkerHandle *
-register_worker(TimestampTz deadline)
+/* Returns when the worker has the lock file, or has ended.  False: no slot is free. */
+static bool
+start_worker(void)
 {
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_MS);
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
+	BgwHandleStatus status;
+	pid_t		pid;
 
 	fill_worker(&worker);
 	worker.bgw_notify_pid = MyProcPid;
-	while (!RegisterDynamicBackgroundWorker(&worker, &handle))
-	{
-		if (GetCurrentTimestamp() >= deadline)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("could not start the gpt2 engine: no background worker slot is free"),
-					 errhint("Raise max_worker_processes (it is %d) and restart the server, or "
-							 "try again later.", max_worker_processes)));
-		pause_for(20);
-	}
-	return handle;
-}
-
-/* Returns when the worker has the lock file, or has ended. */
-static void
-start_worker(void)
-{
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOT_MS);
-	BackgroundWorkerHandle *handle = register_worker(deadline);
-	pid_t		pid;
-	BgwHandleStatus status = WaitForBackgroundWorkerStartup(handle, &pid);
-
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		return false;
+	status = WaitForBackgroundWorkerStartup(handle, &pid);
 	if (status == BGWH_POSTMASTER_DIED)
 		ereport(FATAL,
 				(errcode(ERRCODE_ADMIN_SHUTDOWN),
@@ -129,24 +114,41 @@ start_worker(void)
 		status = GetBackgroundWorkerPid(handle, &pid);
 	}
 	pfree(handle);
+	return true;
 }
 
 bool
 gpt2_supervisor_start(void)
 {
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOT_MS);
 	LOCKTAG		tag;
-	bool		start;
 
 	memset(&tag, 0, sizeof tag);
 	tag.locktag_field2 = LOCK_KEY;	/* no database: one per cluster */
 	tag.locktag_type = LOCKTAG_USERLOCK;
 	tag.locktag_lockmethodid = USER_LOCKMETHOD;
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		return false;
-	/* Who had the lock before may have started it. */
-	start = gpt2_supervisor_pid() == 0;
-	if (start)
-		start_worker();
-	LockRelease(&tag, ExclusiveLock, false);
-	return start;
+	/* Parallel queries take all slots for moments, so one try is not enough; the lock is given up
+	 * in between, so that nobody waits for the failures of others. */
+	for (bool tried = false;; pause_for(20))
+	{
+		if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		{
+			/* Who had the lock before may have started it. */
+			bool		absent = gpt2_supervisor_pid() == 0;
+			bool		started = absent && start_worker();
+
+			LockRelease(&tag, ExclusiveLock, false);
+			if (started || !absent)
+				return started;
+			tried = true;
+		}
+		else if (!tried)
+			return false;
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("could not start the gpt2 engine: no background worker slot is free"),
+					 errhint("Raise max_worker_processes (it is %d) and restart the server, or "
+							 "try again later.", max_worker_processes)));
+	}
 }

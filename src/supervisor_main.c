@@ -49,7 +49,8 @@
 #define FIRST_DELAY_MS 10
 #define MAX_DELAY_MS 5000
 #define TERM_MS 1000			/* between SIGTERM and SIGKILL */
-#define FAILED_STARTS 3			/* from here on clients are answered */
+#define FAILED_STARTS 3			/* from here on clients are answered ... */
+#define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
 #define TEMP_SOCKET_PATH G2_SOCKET_PATH ".new"
 
 typedef struct Engine
@@ -331,6 +332,14 @@ end_engine(int code, Datum arg)
 
 /* ---- clients of an engine that does not start ---- */
 
+/* Waiting has little prospect of success. */
+static bool
+clients_are_refused(void)
+{
+	return engine.pid == 0 &&
+		(failed_starts >= FAILED_STARTS || (failed_starts > 0 && delay_ms >= ANSWER_MS));
+}
+
 static void
 refuse(int fd)
 {
@@ -394,7 +403,7 @@ wait_for_work(void)
 	if (engine.pid == 0)
 	{
 		timeout = milliseconds_until(next_start);
-		if (failed_starts >= FAILED_STARTS)
+		if (clients_are_refused())
 			fd = listen_fd;
 	}
 	else
@@ -436,7 +445,7 @@ supervise(void)
 		(void) kill(engine.pid, SIGKILL);
 		engine.kill_at = TimestampTzPlusMilliseconds(now, TERM_MS);
 	}
-	if (engine.pid == 0 && failed_starts >= FAILED_STARTS)
+	if (clients_are_refused())
 		refuse_clients();
 	if (engine.pid == 0 && now >= next_start)
 		start_engine();

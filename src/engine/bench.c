@@ -128,10 +128,14 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 		if (encode_request(b, &w, n_prompt, max_new, i))
 			g2_engine_submit(b->engine, &t, on_answer, i + 1, G2_MSG_GENERATE, w.data, w.len);
 		else
+		{
 			t.failed = true;
+			t.left--;
+		}
 		g2_free(w.data);
 	}
-	for (g2_engine_run(b->engine); t.left > 0 && !t.failed; g2_engine_run(b->engine))
+	/* All are waited for, also where one has failed: answers go to t. */
+	for (g2_engine_run(b->engine); t.left > 0; g2_engine_run(b->engine))
 		g2_cli_wait(b->engine);
 	*new_tokens = t.new_tokens;
 	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
@@ -244,6 +248,8 @@ bench_run(bench *b, g2_error *err)
 		   g2_pool_threads(b->pool));
 	printf("bytes per token           %9.1f MB\n", (double) b->weight_bytes / 1e6);
 	first = run_batch(b, 1, 1, 1, &tokens);
+	if (first < 0)
+		return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
 	printf("first request             %9.1f ms   (loading included)\n", first * 1e3);
 	for (size_t i = 0; i < G2_LENGTH(batches); i++)
 		if (!bench_decode(b, batches[i], bandwidth))

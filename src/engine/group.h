@@ -78,7 +78,7 @@ extern bool g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_gro
 /* Blocks must have been released. */
 extern void g2_group_free(g2_group *group);
 
-/* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it has ended. */
+/* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it ended. */
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,
 							bool is_end, g2_error *err);
 

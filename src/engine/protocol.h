@@ -78,9 +78,9 @@ typedef enum g2_message
 	G2_MSG_INFO,				/* no payload -> INFO_ROW */
 	G2_MSG_INFO_ROW,			/* g2_info */
 	/* control channel */
-	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first message, and on reload */
+	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first, and on reload */
 	G2_MSG_READY,				/* engine -> supervisor: it accepts connections */
-	G2_MSG_LOG					/* engine -> supervisor: g2_notice with a level, for the server log */
+	G2_MSG_LOG					/* engine -> supervisor: g2_notice, for the server log */
 } g2_message;
 
 /* A string or array inside a payload; data is not NUL-terminated and belongs to the payload. */
@@ -317,7 +317,7 @@ typedef struct g2_settings
 	uint64_t	keep_free;		/* bytes that packing leaves free on the file system */
 } g2_settings;
 
-/* encode: appends the payload.  decode: false when the payload is malformed; spans point into it. */
+/* encode: appends the payload.  decode: false when it is malformed; spans point into it. */
 extern void g2_hello_encode(g2_writer *w, const g2_hello *m);
 extern bool g2_hello_decode(const void *p, size_t n, g2_hello *m);
 extern void g2_welcome_encode(g2_writer *w, const g2_welcome *m);

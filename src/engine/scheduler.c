@@ -104,7 +104,8 @@ g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 		g2_fail_detail(err, "They need %llu MB; the cache holds %llu MB.",
 					   (unsigned long long) (need_bytes(group) >> 20) + 1,
 					   (unsigned long long) (capacity(s, group) >> 20));
-		return g2_fail_hint(err, "Raise gpt2.kv_cache_size, or ask for fewer or shorter sequences.");
+		return g2_fail_hint(err,
+							"Raise gpt2.kv_cache_size, or ask for fewer or shorter sequences.");
 	}
 	list_append(&s->queue_last, group);
 	return true;

@@ -89,7 +89,10 @@ watch(server *s, int fd, uint32_t events, void *tag, g2_error *err)
 static void
 watch_out(server *s, client *c, bool on)
 {
-	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | (on ? EPOLLOUT : 0), .data.ptr = c};
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLRDHUP | (on ? EPOLLOUT : 0),
+		.data.ptr = c,
+	};
 
 	if (c->wants_out == on)
 		return;

@@ -92,13 +92,14 @@ is($node->safe_psql('postgres',
 	0, 'no setting needs a restart of the server');
 $node->stop;
 
-# No worker slot.
+# No worker slot: everybody is told so at the same time.
 my $full = new_server('full', conf => "max_worker_processes = 0\n");
 my $started = time;
-my ($rc, $out, $err) = finish_query(start_query($full, $call, 'SELECT 1'));
-like($err, qr/ERROR:  53400: .*no background worker slot is free/, 'no worker slot: 53400');
-like($err, qr/HINT:  Raise max_worker_processes/, 'no worker slot: a hint');
-is($out, '1', 'no worker slot: the session is good');
+my @results = map { [ finish_query($_) ] } map { start_query($full, $call, 'SELECT 1') } (1 .. 4);
+is(scalar(grep { $_->[2] =~ /ERROR:  53400: .*no background worker slot is free/ } @results), 4,
+	'no worker slot: 53400');
+like($results[0][2], qr/HINT:  Raise max_worker_processes/, 'no worker slot: a hint');
+is(join(',', map { $_->[1] } @results), '1,1,1,1', 'no worker slot: the sessions are good');
 elapsed_ok($started, 6, 'no worker slot: an answer');
 $full->stop;
 

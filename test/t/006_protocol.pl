@@ -268,5 +268,6 @@ for my $break (
 
 close $listener;
 unlink 'pg_stat_tmp/gpt2_engine.sock';
+chdir '/';
 $node->stop;
 done_testing();

@@ -13,7 +13,8 @@
 #include "task.h"
 
 static const char tasks[] =
-	"{\"templates\": {\"summarize\": \"S: {input}\", \"translate\": \"T: {input}\", \"\": \"empty\"},"
+	"{\"templates\": {\"summarize\": \"S: {input}\", \"translate\": \"T: {input}\","
+	" \"\": \"empty\"},"
 	" \"stop\": {\"summarize\": [\"\\n\", \"\", 7, \"END\"], \"lonely\": [\"x\"]}}";
 
 static bool

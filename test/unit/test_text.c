@@ -122,11 +122,13 @@ test_clean_bad(void **state)
 	}			cases[] = {
 #define CASE(bytes, want) {bytes, sizeof(bytes) - 1, want}
 #define R "\xEF\xBF\xBD"
-		CASE("", ""), CASE("\0", R), CASE("a\0b", "a" R "b"), CASE("\x80", R), CASE("\xBF" "a", R "a"),
+		CASE("", ""), CASE("\0", R), CASE("a\0b", "a" R "b"), CASE("\x80", R),
+		CASE("\xBF" "a", R "a"),
 		CASE("\xC0\x80", R R), CASE("\xC1\xBF", R R), CASE("\xE0\x80\x80", R R R),
 		CASE("\xED\xA0\x80", R R R), CASE("\xF0\x80\x80\x80", R R R R),
 		CASE("\xF4\x90\x80\x80", R R R R), CASE("\xF5\x80", R R), CASE("\xFF\xFE", R R),
-		CASE("\xE4\xB8", ""), CASE("\xE4", ""), CASE("x\xF0\x9F\x98", "x"), CASE("\xE4\xB8" "a", R R "a"),
+		CASE("\xE4\xB8", ""), CASE("\xE4", ""), CASE("x\xF0\x9F\x98", "x"),
+		CASE("\xE4\xB8" "a", R R "a"),
 		CASE("\xE0\x9F", R R), CASE("\xED\xA0", R R), CASE("\xC2\0", R R), CASE("\xE4\0", R R),
 		CASE("\xC3\xE4\xB8", R),
 #undef R

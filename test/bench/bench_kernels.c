@@ -1,0 +1,240 @@
+/*
+ * bench_kernels.c: how fast the products are, against the machine's limits and OpenBLAS.
+ *
+ *     bench_kernels [threads [isa [K N]]]
+ *
+ * Prints the read bandwidth (1 thread and all), what the matrix-vector product reaches of it, and
+ * GFLOP/s per number of rows beside cblas_sgemm's for the same product, measured in turns, so that
+ * a machine busy with other things disturbs both alike: read the ratios.  Weights are a chain of
+ * matrices larger than the last cache.  OpenBLAS: only when built with G2_BENCH_OPENBLAS.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "kernels.h"
+#include "pool.h"
+
+#ifdef G2_BENCH_OPENBLAS
+#include <cblas.h>
+extern void openblas_set_num_threads(int n);
+#endif
+
+#define WEIGHT_BYTES ((size_t) 512 << 20)
+#define MAX_ROWS 512
+
+static g2_pool *pool;
+static const g2_kernels *kernels;
+static uint32_t K = 768;
+static uint32_t N = 3072;
+static uint32_t n_weights;
+static float *weights;			/* [n_weights][N / 48][K][48] */
+static float *x;				/* [MAX_ROWS][K + 16] */
+static float *y;				/* [MAX_ROWS][N + 16] */
+static float *scratch;
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double) t.tv_sec + 1e-9 * (double) t.tv_nsec;
+}
+
+static void *
+pages(size_t bytes)
+{
+	size_t		huge = (size_t) 2 << 20;
+	void	   *p = aligned_alloc(huge, G2_ROUND_UP(bytes, huge));
+
+	if (!p)
+	{
+		perror("aligned_alloc");
+		exit(1);
+	}
+	madvise(p, bytes, MADV_HUGEPAGE);
+	memset(p, 0, bytes);
+	return p;
+}
+
+/* ---- read bandwidth: sums of 1 MB pieces ---- */
+
+#define PIECE ((size_t) 1 << 20)
+
+static double *sums;
+
+static void
+read_task(void *arg, uint32_t task, uint32_t thread)
+{
+	const uint64_t *p = (const uint64_t *) ((const char *) arg + task * PIECE);
+	uint64_t	s[8] = {0};
+
+	(void) thread;
+	for (size_t i = 0; i < PIECE / sizeof *p; i += 8)
+	{
+		__builtin_prefetch(p + i + 256);
+		for (int j = 0; j < 8; j++)
+			s[j] ^= p[i + j];
+	}
+	sums[task] = (double) (s[0] ^ s[1] ^ s[2] ^ s[3] ^ s[4] ^ s[5] ^ s[6] ^ s[7]);
+}
+
+static double
+read_bandwidth(g2_pool *p, size_t bytes)
+{
+	double		t = now();
+
+	g2_pool_run(p, (uint32_t) (bytes / PIECE), read_task, weights);
+	return (double) bytes / (now() - t) * 1e-9;
+}
+
+/* ---- products ---- */
+
+typedef struct job
+{
+	g2_product	p;
+	uint32_t	rows;
+	uint32_t	group;
+	uint32_t	groups;
+} job;
+
+static void
+product_task(void *arg, uint32_t task, uint32_t thread)
+{
+	job		   *j = arg;
+	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
+				panel = task % j->groups * j->group;
+
+	kernels->product(&j->p, panel, G2_MIN(panel + j->group, N / G2_PANEL), row,
+					 G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+					 scratch + thread * G2_PRODUCT_SCRATCH);
+}
+
+/* Seconds of one product of `rows` rows, over n matrices. */
+static double
+time_own(uint32_t rows, uint32_t n)
+{
+	uint32_t	chunks = (rows + G2_PRODUCT_ROWS - 1) / G2_PRODUCT_ROWS;
+	double		t = now();
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		job			j = {.p = {.x = x, .ldx = K + 16, .w = weights + (size_t) i * K * N, .k = K,
+				.activation = G2_NO_ACTIVATION, .y = y, .ldy = N + 16}, .rows = rows};
+
+		j.group = G2_MAX(1, N / G2_PANEL * chunks / (g2_pool_threads(pool) * 16));
+		j.groups = (N / G2_PANEL + j.group - 1) / j.group;
+		g2_pool_run(pool, chunks * j.groups, product_task, &j);
+	}
+	return (now() - t) / n;
+}
+
+static double
+time_openblas(uint32_t rows, uint32_t n)
+{
+#ifdef G2_BENCH_OPENBLAS
+	double		t = now();
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		const float *w = weights + (size_t) i * K * N;
+
+		if (rows == 1)
+			cblas_sgemv(CblasRowMajor, CblasNoTrans, (int) N, (int) K, 1.0f, w, (int) K, x, 1,
+						0.0f, y, 1);
+		else
+			cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int) rows, (int) N, (int) K,
+						1.0f, x, (int) K + 16, w, (int) K, 0.0f, y, (int) N + 16);
+	}
+	return (now() - t) / n;
+#else
+	(void) rows;
+	(void) n;
+	return 0.0;
+#endif
+}
+
+static double
+best(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+static void
+bench_rows(uint32_t rows, double bandwidth)
+{
+	uint32_t	n = rows >= 128 ? G2_MIN(n_weights, 4u) : n_weights,
+				rounds = rows >= 64 ? 9 : 5;
+	double		own = 1e9,
+				blas = 1e9,
+				flop = 2.0 * rows * K * N;
+
+	for (uint32_t i = 0; i < rounds; i++)
+	{
+		own = best(own, time_own(rows, n));
+		blas = best(blas, time_openblas(rows, n));
+	}
+	printf("%6u %9.1f", rows, flop / own * 1e-9);
+	if (rows <= 4)
+		printf("  %5.1f GB/s, %3.0f %%", 4e-9 * K * N / own, 400e-9 * K * N / own / bandwidth);
+	else
+		printf("                   ");
+#ifdef G2_BENCH_OPENBLAS
+	printf("  OpenBLAS %8.1f  ratio %.2f", flop / blas * 1e-9, blas / own);
+#endif
+	printf("\n");
+	fflush(stdout);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const uint32_t rows[] = {1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256, 512};
+	uint32_t	threads = argc > 1 ? (uint32_t) atoi(argv[1]) : 1;
+	g2_pool    *one;
+	g2_error	err;
+	double		bandwidth[2] = {0.0, 0.0};
+
+	if (argc > 4)
+	{
+		K = (uint32_t) atoi(argv[3]);
+		N = (uint32_t) atoi(argv[4]) / G2_PANEL * G2_PANEL;
+	}
+	if (!g2_kernels_choose(argc > 2 ? argv[2] : "auto", &kernels, &err) ||
+		!g2_pool_open(1, &one, &err) || !g2_pool_open(G2_MAX(threads, 1), &pool, &err) ||
+		K == 0 || N == 0)
+	{
+		fprintf(stderr, "%s\n", err.message);
+		return 1;
+	}
+	n_weights = (uint32_t) (WEIGHT_BYTES / ((size_t) K * N * sizeof(float))) + 1;
+	weights = pages((size_t) n_weights * K * N * sizeof(float));
+	x = pages((size_t) MAX_ROWS * (K + 16) * sizeof(float));
+	y = pages((size_t) MAX_ROWS * (N + 16) * sizeof(float));
+	scratch = pages((size_t) g2_pool_threads(pool) * G2_PRODUCT_SCRATCH * sizeof(float));
+	sums = pages(WEIGHT_BYTES / PIECE * sizeof *sums);
+	for (size_t i = 0; i < (size_t) n_weights * K * N; i++)
+		weights[i] = (float) (int32_t) ((uint32_t) i * 2654435761u) * 0x1p-31f;
+	for (size_t i = 0; i < (size_t) MAX_ROWS * (K + 16); i++)
+		x[i] = (float) (int32_t) ((uint32_t) i * 2246822519u) * 0x1p-31f;
+#ifdef G2_BENCH_OPENBLAS
+	openblas_set_num_threads((int) threads);
+#endif
+	for (int i = 0; i < 7; i++)
+	{
+		bandwidth[0] = -best(-bandwidth[0], -read_bandwidth(one, WEIGHT_BYTES));
+		bandwidth[1] = -best(-bandwidth[1], -read_bandwidth(pool, WEIGHT_BYTES));
+	}
+	printf("%s, %u threads, K %u, N %u, weights %zu MB\n", kernels->name,
+		   g2_pool_threads(pool), K, N, (size_t) n_weights * K * N / (1 << 18));
+	printf("read bandwidth: 1 thread %.1f GB/s, %u threads %.1f GB/s\n", bandwidth[0],
+		   g2_pool_threads(pool), bandwidth[1]);
+	printf("  rows   GFLOP/s\n");
+	for (size_t i = 0; i < G2_LENGTH(rows); i++)
+		bench_rows(rows[i], bandwidth[1]);
+	g2_pool_close(one);
+	g2_pool_close(pool);
+	return 0;
+}

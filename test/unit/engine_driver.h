@@ -1,0 +1,222 @@
+/*
+ * engine_driver.h: an engine in the test's own thread: requests sent, answers kept, turns taken.
+ */
+#ifndef ENGINE_DRIVER_H
+#define ENGINE_DRIVER_H
+
+#include "engine_fixture.h"
+
+#include "engine.h"
+
+/* An answer that has come, or will. */
+typedef struct reply
+{
+	g2_message	type;			/* 0: not yet */
+	uint32_t	answers;		/* final messages */
+	uint32_t	notices;
+	uint32_t	order;			/* 1 = the first of all that came */
+	char	   *data;
+	size_t		len;
+} reply;
+
+static g2_engine *engine;
+static uint32_t n_replies,
+			n_loads;
+
+static UNUSED void
+on_log(void *arg, g2_level level, const char *message)
+{
+	(void) arg;
+	(void) level;
+	n_loads += strstr(message, "loaded model \"") == message;
+}
+
+static UNUSED void
+on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
+{
+	reply	   *r = (reply *) owner + id;
+
+	if (type == G2_MSG_NOTICE)
+	{
+		r->notices++;
+		return;
+	}
+	r->type = type;
+	r->answers++;
+	r->order = ++n_replies;
+	free(r->data);
+	r->data = malloc(len + 1);
+	assert_non_null(r->data);
+	if (len > 0)
+		memcpy(r->data, payload, len);
+	r->len = len;
+}
+
+static UNUSED void
+free_replies(reply *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(r[i].data);
+	memset(r, 0, n * sizeof *r);
+}
+
+static UNUSED void
+open_with(const g2_settings *s)
+{
+	g2_error	err;
+
+	n_loads = 0;
+	EXPECT_OK(g2_engine_open(s, on_log, NULL, &engine, &err), err);
+}
+
+static UNUSED void
+open_engine(void)
+{
+	g2_settings s = settings();
+
+	open_with(&s);
+}
+
+/* One turn: waits until there is something to do, and does it. */
+static UNUSED void
+turn(int64_t since)
+{
+	struct pollfd ready = {.fd = g2_engine_fd(engine), .events = POLLIN};
+
+	poll(&ready, 1, 1000);
+	g2_engine_run(engine);
+	if (g2_now_us() - since > HANG_US)
+		fail_msg("it hangs");
+}
+
+static UNUSED void
+run_until(const reply *r)
+{
+	int64_t		start = g2_now_us();
+
+	g2_engine_run(engine);
+	while (!r->type)
+		turn(start);
+}
+
+static UNUSED void
+run_idle(void)
+{
+	int64_t		start = g2_now_us();
+
+	g2_engine_run(engine);
+	while (g2_engine_live(engine) > 0)
+		turn(start);
+}
+
+static UNUSED void
+send_generate(reply *r, uint64_t id, const g2_generate *m)
+{
+	g2_writer	w = {.grow = grow};
+
+	g2_generate_encode(&w, m);
+	g2_engine_submit(engine, r, on_answer, id, G2_MSG_GENERATE, w.data, w.len);
+	free(w.data);
+}
+
+static UNUSED void
+send_load(reply *r, uint64_t id, const char *name, const char *format, const char *device)
+{
+	g2_writer	w = {.grow = grow};
+
+	g2_load_encode(&w, &(g2_load) {g2_span_of(name), g2_span_of(format), g2_span_of(device)});
+	g2_engine_submit(engine, r, on_answer, id, G2_MSG_LOAD, w.data, w.len);
+	free(w.data);
+}
+
+static UNUSED void
+send_unload(reply *r, uint64_t id, const char *name)
+{
+	g2_writer	w = {.grow = grow};
+
+	g2_put_string(&w, name);
+	g2_engine_submit(engine, r, on_answer, id, G2_MSG_UNLOAD, w.data, w.len);
+	free(w.data);
+}
+
+static UNUSED void
+send_tokenize(reply *r, uint64_t id, const char *model, const char *text, size_t len, bool count)
+{
+	g2_writer	w = {.grow = grow};
+
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of(model), {text, (uint32_t) len}, count});
+	g2_engine_submit(engine, r, on_answer, id, G2_MSG_TOKENIZE, w.data, w.len);
+	free(w.data);
+}
+
+static UNUSED void
+expect_error(const reply *r, const char *sqlstate, const char *part)
+{
+	g2_error_message m;
+
+	if (r->type != G2_MSG_ERROR)
+		fail_msg("no error for %s %s", sqlstate, part);
+	assert_int_equal(r->answers, 1);
+	assert_true(g2_error_decode(r->data, r->len, &m));
+	if (strcmp(m.sqlstate, sqlstate) != 0 || !memmem(m.message.data, m.message.len, part,
+													 strlen(part)))
+		fail_msg("%s %.*s, wanted %s %s", m.sqlstate, (int) m.message.len, m.message.data,
+				 sqlstate, part);
+}
+
+/* All counters are back at zero. */
+static UNUSED void
+check_idle(void)
+{
+	reply		r = {0};
+	g2_info		info;
+
+	run_idle();
+	g2_engine_submit(engine, &r, on_answer, 0, G2_MSG_INFO, NULL, 0);
+	assert_int_equal(r.type, G2_MSG_INFO_ROW);
+	assert_true(g2_info_decode(r.data, r.len, &info));
+	assert_int_equal(info.live_requests, 1);	/* itself */
+	assert_int_equal(info.live_sequences, 0);
+	assert_int_equal(info.kv_blocks_used, 0);
+	assert_int_equal(g2_engine_live(engine), 0);
+	free_replies(&r, 1);
+}
+
+static UNUSED void
+close_engine(void)
+{
+	check_idle();
+	g2_engine_close(engine);
+}
+
+/* What must be the same: everything but the time that it took. */
+static UNUSED void
+same_answer(const reply *a, const reply *b)
+{
+	const size_t head = 3 * sizeof(uint32_t) + sizeof(uint64_t),
+				tail = head + sizeof(uint64_t);
+
+	assert_int_equal(a->type, G2_MSG_COMPLETIONS);
+	assert_int_equal(b->type, G2_MSG_COMPLETIONS);
+	assert_int_equal(a->len, b->len);
+	assert_memory_equal(a->data, b->data, head);
+	assert_memory_equal(a->data + tail, b->data + tail, a->len - tail);
+}
+
+static UNUSED int
+set_up(void **state)
+{
+	(void) state;
+	make_models();
+	return 0;
+}
+
+static UNUSED int
+tear_down(void **state)
+{
+	(void) state;
+	fixture_close(&places);
+	return 0;
+}
+
+#endif							/* ENGINE_DRIVER_H */
