@@ -160,17 +160,36 @@ static const struct
 }			tails[TILE_M] = {TAILS};
 #undef TAIL
 
-/* k rows of one panel for all rows: strip by strip, so that a strip is read from L1. */
+/* Asks for n floats at p, one request per cache line. */
+INLINE void
+prefetch(const float *p, size_t n)
+{
+	for (size_t i = 0; i < n; i += 16)
+		__builtin_prefetch(p + i);
+}
+
+/*
+ * k rows of one panel for all rows, strip by strip, so that a strip is read from L1.  While a tile
+ * computes, the rows of the next tile and a share of what follows the k rows are fetched.
+ */
 static void
 sweep(float *c, const float *x, size_t ldx, uint32_t rows, const float *w, uint32_t k, bool first)
 {
 	uint32_t	whole = rows / TILE_M * TILE_M,
 				rest = rows - whole;
+	size_t		share = whole > 0 ? (size_t) k * TILE_M * TILE_V * VR_LANES / whole : 0;
+	const float *next = w + (size_t) k * G2_PANEL;
 
 	for (int j = 0; whole > 0 && j < PANEL_V; j += TILE_V)
 		for (uint32_t r = 0; r < whole; r += TILE_M)
+		{
+			for (uint32_t i = r + TILE_M; i < r + 2 * TILE_M && i < rows; i++)
+				prefetch(x + i * ldx, k);
+			prefetch(next, share);
+			next += share;
 			tile_large(c + r * G2_PANEL + j * VR_LANES, x + r * ldx, ldx, w + j * VR_LANES, k,
 					   first);
+		}
 	for (int j = 0; rest > 0 && j < PANEL_V; j += tails[rest].vectors)
 		tails[rest].fn(c + whole * G2_PANEL + j * VR_LANES, x + whole * ldx, ldx,
 					   w + j * VR_LANES, k, first);

@@ -104,7 +104,7 @@ SKIP:
 		is(scalar(grep { $_->[2] =~ /ERROR:  58000: gpt2 engine does not start: could not execute/ }
 				@results), 5, 'no program: 58000 for everybody');
 		is(scalar(grep { $_->[1] eq '1' } @results), 5, 'no program: the sessions are good');
-		elapsed_ok($started, 2, 'no program: an answer');
+		elapsed_ok($started, 6, 'no program: an answer');
 		like(ask($other, "$call;"), qr/ERROR:  58000: gpt2 engine does not start/,
 			'no program: a session that was connected');
 		is($node->safe_psql('postgres', 'SELECT engine_pid IS NULL FROM gpt_info()'), 't',
