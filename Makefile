@@ -6,7 +6,7 @@ DATA = $(wildcard sql/gpt2--*.sql)
 
 PG_SOURCES = $(wildcard src/*.c)
 # The wire format is the one part of the engine that the library shares.
-OBJS = $(PG_SOURCES:.c=.o) src/engine/protocol.o
+OBJS = $(PG_SOURCES:.c=.o) src/engine/protocol.o src/engine/protocol_io.o
 PG_CPPFLAGS = -I$(CURDIR)/src
 PG_CFLAGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
 	-Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare \

@@ -4,7 +4,7 @@
  * Phases of a pass, each one job of the pool (a barrier between two of them):
  *   embed; for each layer: norm, qkv, attention, attn_out (+ residual), norm, ff_up (activation),
  *   ff_down (+ residual); then for the rows that need outputs: final norm, head.
- * Tasks of a product are (64 rows, some panels); of attention (32 queries of a sequence, head).
+ * Tasks of a product are (96 rows, some panels); of attention (32 queries of a sequence, head).
  * No task's result depends on how many tasks or threads there are.
  *
  * The cache: an attention task whose sequence has no other tile writes K and V of its rows itself

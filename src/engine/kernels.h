@@ -15,7 +15,8 @@
 #define G2_NO_ACTIVATION UINT32_MAX
 #define G2_ALIGN 64				/* of scratch memory */
 
-#define G2_PRODUCT_ROWS 64		/* rows of x that one call of product works on */
+#define G2_PRODUCT_ROWS 96		/* rows of x that a panel's strips are used for; a multiple of the
+								 * large tiles' rows (4, 6, 8) */
 #define G2_PRODUCT_SCRATCH (G2_PRODUCT_ROWS * G2_PANEL)	/* floats */
 
 #define G2_ATTEND_ROWS 32		/* queries of one call of attend */

@@ -2,8 +2,9 @@
  * kernels_avx2.c: the kernels for AVX2 with FMA (x86-64-v3).  Compiled with -mavx2 -mfma -mf16c;
  * called only after kernels.c has seen that processor and system support them.
  *
- * 16 registers of 8 lanes: the large tile is 4 rows x 24 columns (12 accumulators, 3 of the
- * panel, 1 of x); one or two rows take the whole panel, so that it is one stream of memory.
+ * 16 registers of 8 lanes: the large tile is 6 rows x 16 columns (12 accumulators, 2 of the
+ * panel, 1 of x; a row of its strip is one cache line); one or two rows take the whole panel, so
+ * that it is one stream of memory.
  */
 #include "kernels.h"
 
@@ -20,7 +21,6 @@ typedef struct v16
 } v16;
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 #define BOTH(op, x, y) ((v16) {op((x).a, (y).a), op((x).b, (y).b)})
 
 INLINE v16
@@ -157,11 +157,11 @@ typedef __m256 vr;
 #define vr_store _mm256_storeu_ps
 #define vr_fma _mm256_fmadd_ps
 
-#define TILE_M 4
-#define TILE_V 3
+#define TILE_M 6
+#define TILE_V 2
 #define TILE_K 256
 #define PREFETCH (8 * G2_PANEL)
-#define TAILS TAIL(1, 6) TAIL(2, 6) TAIL(3, 3)
+#define TAILS TAIL(1, 6) TAIL(2, 6) TAIL(3, 3) TAIL(4, 3) TAIL(5, 2)
 #define ATTEND_Q 2
 #define SET(name) name##_avx2
 #define SET_NAME "avx2"

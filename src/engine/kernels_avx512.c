@@ -17,7 +17,6 @@
 typedef __m512 v16;
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 #define v16_set1 _mm512_set1_ps
 #define v16_zero _mm512_setzero_ps

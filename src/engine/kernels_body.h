@@ -9,11 +9,20 @@
  *		between two writes of the accumulators (so that a strip of the panel stays in L1)
  *   TAILS: tiles for 1 .. TILE_M - 1 rows, TAIL(rows, vectors) each
  *   ATTEND_Q: queries that share a load of K and V
- *   INLINE, UNROLL: how a function is forced inline and a loop over registers unrolled
+ *   INLINE: how a function is declared; NO_UNROLL: registers are not worth unrolling for
  *   SET(name): the name of a public table
  * and gets the table SET(g2_kernels).
  */
 #include <float.h>
+
+/* Loops over registers: an array stays in registers only when these are unrolled completely. */
+#if defined(NO_UNROLL)
+#define UNROLL
+#elif defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 #define VM_T v16
 #define VM_FN INLINE

@@ -18,7 +18,6 @@ typedef struct v16
 } v16;
 
 #define INLINE static inline
-#define UNROLL
 
 #define EACH1(fn, x) ((v16) {fn((x).a), fn((x).b), fn((x).c), fn((x).d)})
 #define EACH2(fn, x, y) \
@@ -222,6 +221,7 @@ typedef v16 vr;
 #define vr_store v16_store
 #define vr_fma v16_fma
 
+#define NO_UNROLL
 #define TILE_M 4
 #define TILE_V 3
 #define TILE_K 256

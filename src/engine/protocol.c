@@ -1,231 +1,10 @@
 /*
- * protocol.c: writing and reading the payloads of protocol.h.  Plain C, compiled into both the
- * engine and the PostgreSQL library; allocates through the writer's grow function only.
+ * protocol.c: the messages of protocol.h, field by field.  Plain C, compiled into both the engine
+ * and the PostgreSQL library.
  */
 #include "protocol.h"
 
 #include <string.h>
-
-/* ---- primitives ---- */
-
-static bool
-reserve(g2_writer *w, size_t more)
-{
-	size_t		need,
-				cap = w->cap ? w->cap : 512;
-	void	   *data;
-
-	if (w->failed || __builtin_add_overflow(w->len, more, &need))
-	{
-		w->failed = true;
-		return false;
-	}
-	if (need <= w->cap)
-		return true;
-	while (cap < need)
-		if (__builtin_mul_overflow(cap, (size_t) 2, &cap))
-			cap = need;
-	data = w->grow(w->data, cap);
-	if (!data)
-	{
-		w->failed = true;
-		return false;
-	}
-	w->data = data;
-	w->cap = cap;
-	return true;
-}
-
-void
-g2_put(g2_writer *w, const void *p, size_t n)
-{
-	if (!reserve(w, n))
-		return;
-	if (n > 0)
-		memcpy(w->data + w->len, p, n);
-	w->len += n;
-}
-
-void
-g2_put_u8(g2_writer *w, uint8_t v)
-{
-	g2_put(w, &v, sizeof v);
-}
-
-void
-g2_put_u32(g2_writer *w, uint32_t v)
-{
-	g2_put(w, &v, sizeof v);
-}
-
-void
-g2_put_u64(g2_writer *w, uint64_t v)
-{
-	g2_put(w, &v, sizeof v);
-}
-
-void
-g2_put_f64(g2_writer *w, double v)
-{
-	g2_put(w, &v, sizeof v);
-}
-
-void
-g2_put_span(g2_writer *w, g2_span s)
-{
-	g2_put_u32(w, s.len);
-	g2_put(w, s.data, s.len);
-}
-
-void
-g2_put_string(g2_writer *w, const char *s)
-{
-	g2_put_span(w, g2_span_of(s));
-}
-
-g2_span
-g2_span_of(const char *s)
-{
-	g2_span		span = {s ? s : "", s ? (uint32_t) strlen(s) : 0};
-
-	return span;
-}
-
-g2_reader
-g2_read(const void *payload, size_t len)
-{
-	const char *at = len > 0 ? payload : "";
-
-	return (g2_reader) {at, at + len, false};
-}
-
-/* A number that is cut short is a malformed payload; one that is absent reads as zero. */
-static void
-get(g2_reader *r, void *to, size_t n)
-{
-	size_t		left = (size_t) (r->end - r->at);
-
-	memset(to, 0, n);
-	if (left == 0)
-		return;
-	if (left < n)
-	{
-		r->failed = true;
-		r->at = r->end;
-		return;
-	}
-	memcpy(to, r->at, n);
-	r->at += n;
-}
-
-uint8_t
-g2_get_u8(g2_reader *r)
-{
-	uint8_t		v;
-
-	get(r, &v, sizeof v);
-	return v;
-}
-
-uint32_t
-g2_get_u32(g2_reader *r)
-{
-	uint32_t	v;
-
-	get(r, &v, sizeof v);
-	return v;
-}
-
-uint64_t
-g2_get_u64(g2_reader *r)
-{
-	uint64_t	v;
-
-	get(r, &v, sizeof v);
-	return v;
-}
-
-double
-g2_get_f64(g2_reader *r)
-{
-	double		v;
-
-	get(r, &v, sizeof v);
-	return v;
-}
-
-g2_span
-g2_get_span(g2_reader *r)
-{
-	g2_span		s = {"", g2_get_u32(r)};
-
-	if (s.len > (size_t) (r->end - r->at))
-	{
-		r->failed = true;
-		r->at = r->end;
-		s.len = 0;
-	}
-	if (s.len > 0)
-	{
-		s.data = r->at;
-		r->at += s.len;
-	}
-	return s;
-}
-
-/* An element of an array: its count has announced it, so it must be there. */
-static g2_span
-get_element(g2_reader *r)
-{
-	if (r->at == r->end)
-		r->failed = true;
-	return g2_get_span(r);
-}
-
-/* count u32 values, as bytes (payloads are not aligned). */
-static const char *
-get_ids(g2_reader *r, uint32_t count)
-{
-	const char *ids = r->at;
-
-	if (count > (size_t) (r->end - r->at) / sizeof(uint32_t))
-	{
-		r->failed = true;
-		r->at = r->end;
-		return NULL;
-	}
-	r->at += (size_t) count * sizeof(uint32_t);
-	return ids;
-}
-
-size_t
-g2_frame_begin(g2_writer *w, g2_message type, uint64_t id)
-{
-	g2_frame	frame = {0, (uint16_t) type, 0, id};
-	size_t		begin = w->len;
-
-	g2_put(w, &frame, sizeof frame);
-	return begin;
-}
-
-bool
-g2_frame_end(g2_writer *w, size_t begin)
-{
-	size_t		payload;
-	uint32_t	length;
-
-	if (w->failed)
-		return false;
-	payload = w->len - begin - sizeof(g2_frame);
-	if (payload > G2_MAX_PAYLOAD)
-	{
-		w->len = begin;
-		return false;
-	}
-	length = (uint32_t) payload;
-	memcpy(w->data + begin + offsetof(g2_frame, length), &length, sizeof length);
-	return true;
-}
 
 /* ---- handshake ---- */
 
@@ -294,7 +73,7 @@ g2_error_decode(const void *p, size_t n, g2_error_message *m)
 {
 	g2_reader	r = g2_read(p, n);
 
-	get(&r, m->sqlstate, 5);
+	g2_get(&r, m->sqlstate, 5);
 	m->sqlstate[5] = '\0';
 	for (int i = 0; i < 5; i++)
 	{
@@ -371,7 +150,7 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 	if (m->n_stops > G2_MAX_STOPS)
 		return false;
 	for (uint32_t i = 0; i < m->n_stops; i++)
-		m->stops[i] = get_element(&r);
+		m->stops[i] = g2_get_element(&r);
 	m->task = g2_get_span(&r);
 	m->template_text = g2_get_span(&r);
 	return !r.failed;
@@ -417,7 +196,7 @@ g2_completion_get(g2_reader *r, g2_completion *m)
 	m->finish = g2_get_u32(r);
 	m->logprob = g2_get_f64(r);
 	m->n_ids = g2_get_u32(r);
-	m->ids = get_ids(r, m->n_ids);
+	m->ids = g2_get_ids(r, m->n_ids);
 	m->text = g2_get_span(r);
 }
 
@@ -457,7 +236,7 @@ g2_tokens_decode(const void *p, size_t n, g2_tokens *m)
 	g2_reader	r = g2_read(p, n);
 
 	m->count = g2_get_u32(&r);
-	m->ids = g2_get_u32(&r) ? get_ids(&r, m->count) : NULL;
+	m->ids = g2_get_u32(&r) ? g2_get_ids(&r, m->count) : NULL;
 	return !r.failed;
 }
 
@@ -476,7 +255,7 @@ g2_detokenize_decode(const void *p, size_t n, g2_detokenize *m)
 
 	m->model = g2_get_span(&r);
 	m->count = g2_get_u32(&r);
-	m->ids = get_ids(&r, m->count);
+	m->ids = g2_get_ids(&r, m->count);
 	return !r.failed;
 }
 
@@ -533,7 +312,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 void
 g2_model_row_get(g2_reader *r, g2_model_row *m)
 {
-	g2_span		row = get_element(r);
+	g2_span		row = g2_get_element(r);
 	g2_reader	in = g2_read(row.data, row.len);
 
 	m->name = g2_get_span(&in);
@@ -623,7 +402,7 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	if (m->n_directories > G2_MAX_DIRECTORIES)
 		return false;
 	for (uint32_t i = 0; i < m->n_directories; i++)
-		m->directories[i] = get_element(&r);
+		m->directories[i] = g2_get_element(&r);
 	m->pack_directory = g2_get_span(&r);
 	m->weight_format = g2_get_span(&r);
 	m->device = g2_get_span(&r);

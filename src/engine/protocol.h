@@ -1,6 +1,7 @@
 /*
  * protocol.h: what backends, supervisor and engine say to each other.  The only header of the
- * engine that the PostgreSQL side includes; protocol.c is compiled into both.
+ * engine that the PostgreSQL side includes; protocol.c and protocol_io.c are
+ * compiled into both.
  *
  * Transport: a Unix stream socket at G2_SOCKET_PATH (relative to the data directory, which is
  * everybody's working directory), and a socket pair between supervisor and engine (descriptor
@@ -119,11 +120,17 @@ extern void g2_put_span(g2_writer *w, g2_span s);
 extern void g2_put_string(g2_writer *w, const char *s);	/* NUL-terminated; NULL = empty */
 
 extern g2_reader g2_read(const void *payload, size_t len);
+/* n bytes; cut short they are a failure, absent they read as zero. */
+extern void g2_get(g2_reader *r, void *to, size_t n);
 extern uint8_t g2_get_u8(g2_reader *r);
 extern uint32_t g2_get_u32(g2_reader *r);
 extern uint64_t g2_get_u64(g2_reader *r);
 extern double g2_get_f64(g2_reader *r);
 extern g2_span g2_get_span(g2_reader *r);
+/* An element of an array: its count has announced it, so it must be there. */
+extern g2_span g2_get_element(g2_reader *r);
+/* count u32 values, as bytes (payloads are not aligned). */
+extern const char *g2_get_ids(g2_reader *r, uint32_t count);
 
 /* A frame is begun, its payload written, and ended; begin returns what end wants.  False from end:
  * no memory, or the payload is over G2_MAX_PAYLOAD; the frame is taken off again. */

@@ -118,10 +118,13 @@ for my $interval ('100ms', '0')
 	my ($rc, $out, $err) = finish_query(
 		start_query($node, @statements, 'SET statement_timeout = 0', $short));
 	my @answers = split /\n/, $out;
-	my @errors = $err =~ /^ERROR:  (\w{5}): canceling statement due to statement timeout/mg;
+	my @errors = $err =~ /^.*ERROR:  .*$/mg;
 
 	is(scalar(grep { $_ ne $right } @answers), 0, 'random timeouts: every answer is right');
-	is(@answers + @errors, 101, 'random timeouts: an answer or 57014 for each')
+	is(scalar(grep { !/57014: canceling statement due to statement timeout/ } @errors), 0,
+		'random timeouts: no other error') or diag($err);
+	# On a busy machine even a SET may be interrupted.
+	cmp_ok(@answers + @errors, '>=', 101, 'random timeouts: an answer or 57014 for each')
 	  or diag($err);
 	is($answers[-1], $right, 'random timeouts: the session is good');
 	note(scalar(@errors) . ' of 100 statements were interrupted');
