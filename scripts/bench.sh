@@ -38,3 +38,5 @@ as_user "$bin/initdb" -D "$root/data" -U bench -A trust -E UTF8 --no-locale >/de
 as_user "$bin/pg_ctl" -D "$root/data" -l "$root/server.log" -w -s \
 	-o "-c listen_addresses='' -c unix_socket_directories='$root/run'" start
 as_user "$bin/psql" -X -q -h "$root/run" -U bench -d postgres -v ON_ERROR_STOP=1 -f bench.sql
+engine=$(as_user "$bin/psql" -XAt -h "$root/run" -U bench -d postgres -c 'SELECT engine_pid FROM gpt_info()')
+sed -n 's/^VmRSS:[[:space:]]*/engine, resident (demo model loaded): /p' "/proc/$engine/status"

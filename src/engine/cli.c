@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -447,7 +448,12 @@ g2_cmd_serve(int argc, char **argv, g2_error *err)
 	bool		ok;
 
 	if (argc == 1)
+	{
+		/* exec has undone the supervisor's own call: no core dumps, no debugger of this user's:
+		 * prompts of all sessions are in this memory. */
+		prctl(PR_SET_DUMPABLE, 0);
 		return g2_serve(&options, err);
+	}
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)
