@@ -19,11 +19,9 @@ trap stop EXIT
 echo "== machine"
 lscpu | sed -n 's/^Model name: */cpu      /p; s/^CPU(s): */cpus     /p'
 uptime | sed 's/.*load/load    /'
-if [ -f /usr/include/x86_64-linux-gnu/cblas.h ]; then
-	echo "== products against OpenBLAS (interleaved, best of several)"
-	make -s bench-kernels
-	build/bench/bench_kernels
-fi
+echo "== products (against OpenBLAS where libopenblas-dev is installed)"
+make -s bench-kernels
+build/bench/bench_kernels "$(nproc)"
 echo "== engine, 124M shape, f32"
 build/gpt2_engine synth "$root/m124" --sigma 0.05 --seed 1
 build/gpt2_engine bench --model "$root/m124" --packs "$root/packs" 2>/dev/null

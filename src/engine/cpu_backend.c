@@ -16,13 +16,14 @@
  * workspace memory and the KV cache's contents are the driver's; limits, pending and capacity the
  * scheduler's; models change only while none of their plans is in flight.
  */
+#include "backend.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "backend.h"
 #include "cpu_forward.h"
 #include "cpu_plan.h"
 
@@ -378,6 +379,7 @@ cpu_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 			 0);
 	if (p == MAP_FAILED)
 		return g2_fail_memory(err, bytes);
+	madvise(p, bytes, MADV_HUGEPAGE);	/* attention reads 16 KB pieces all over it */
 	m->kv = p;
 	m->kv_bytes = bytes;
 	m->n_blocks = n_blocks;

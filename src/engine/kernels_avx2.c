@@ -158,10 +158,9 @@ typedef __m256 vr;
 #define vr_fma _mm256_fmadd_ps
 
 #define TILE_M 6
-#define TILE_V 2
-#define TILE_K 256
-#define PREFETCH (8 * G2_PANEL)
-#define TAILS TAIL(1, 6) TAIL(2, 6) TAIL(3, 3) TAIL(4, 3) TAIL(5, 2)
+#define TILE_K 128
+#define PREFETCH (16 * G2_PANEL)
+#define TILES TILE(1, 6) TILE(2, 6) TILE(3, 3) TILE(4, 3) TILE(5, 2) TILE(6, 2)
 #define ATTEND_Q 2
 #define SET(name) name##_avx2
 #define SET_NAME "avx2"

@@ -92,10 +92,9 @@ typedef __m512 vr;
 #define vr_fma _mm512_fmadd_ps
 
 #define TILE_M 8
-#define TILE_V 3
 #define TILE_K 128
-#define PREFETCH (8 * G2_PANEL)
-#define TAILS TAIL(1, 3) TAIL(2, 3) TAIL(3, 3) TAIL(4, 3) TAIL(5, 3) TAIL(6, 3) TAIL(7, 3)
+#define PREFETCH (16 * G2_PANEL)
+#define TILES TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3) TILE(5, 3) TILE(6, 3) TILE(7, 3) TILE(8, 3)
 #define ATTEND_Q 4
 #define SET(name) name##_avx512
 #define SET_NAME "avx512"

@@ -5,9 +5,10 @@
  *   v16 and v16_<op>: 16 lanes; zero set1 load store add sub mul div fma min max abs copysign
  *		lt_select exponent_add log_split (semantics: vecmath_body.h)
  *   vr and vr_<op>: its native vector; zero set1 load store fma; VR_LANES, PANEL_V = 48 / VR_LANES
- *   TILE_M x TILE_V (rows x vectors) of the large product tile, and TILE_K, the rows of a panel
- *		between two writes of the accumulators (so that a strip of the panel stays in L1)
- *   TAILS: tiles for 1 .. TILE_M - 1 rows, TAIL(rows, vectors) each
+ *   TILE_M, rows of the largest product tile; TILES, TILE(rows, vectors) for 1 .. TILE_M rows;
+ *		TILE_K, the rows of a panel between two writes of the accumulators (so that a strip of
+ *		the panel stays in L1)
+ *   PREFETCH: how far ahead of itself, in floats, a tile of the panel's whole width fetches
  *   ATTEND_Q: queries that share a load of K and V
  *   INLINE: how a function is declared; NO_UNROLL: registers are not worth unrolling for
  *   SET(name): the name of a public table
@@ -34,16 +35,22 @@
 
 /* ---- lanes ---- */
 
-/* The tree of every sum over lanes: i + (i + 8), then + 4, + 2, + 1. */
+/* The tree of every reduction over lanes: i with i + 8, then + 4, + 2, + 1. */
+#define TREE(f, combine) \
+	do { \
+		UNROLL for (int i = 0; i < 8; i++) f[i] = combine(f[i], f[i + 8]); \
+		UNROLL for (int i = 0; i < 4; i++) f[i] = combine(f[i], f[i + 4]); \
+		UNROLL for (int i = 0; i < 2; i++) f[i] = combine(f[i], f[i + 2]); \
+		f[0] = combine(f[0], f[1]); \
+	} while (0)
+
 INLINE float
 v16_sum(v16 v)
 {
 	float		f[G2_LANES];
 
 	v16_store(f, v);
-	for (int w = 8; w >= 1; w /= 2)
-		for (int i = 0; i < w; i++)
-			f[i] = f[i] + f[i + w];
+	TREE(f, g2s_add);
 	return f[0];
 }
 
@@ -53,9 +60,7 @@ v16_largest(v16 v)
 	float		f[G2_LANES];
 
 	v16_store(f, v);
-	for (int w = 8; w >= 1; w /= 2)
-		for (int i = 0; i < w; i++)
-			f[i] = f[i] > f[i + w] ? f[i] : f[i + w];
+	TREE(f, g2s_max);
 	return f[0];
 }
 
@@ -92,16 +97,31 @@ v16_keep(v16 v, uint32_t n, float fill)
 
 /* ---- products ---- */
 
+/* What a tile asks the memory for while it computes: at each k one line of each of its streams,
+ * which start at `at`, at + gap ...; they move on by `step` floats.  Spread
+ * evenly, because bursts of requests wait for each other. */
+typedef struct ahead
+{
+	const float *at;
+	size_t		gap;
+	size_t		step;
+} ahead;
+
+#define STREAMS(v) (((v) * VR_LANES + 15) / 16)
+
 /*
  * c[m][48 columns: v vectors of them] (+)= x[m][k] w[k][48].  m and v are constants of the
  * caller, so the accumulators are registers.  `first`: they start from 0, else from c.
  */
 INLINE void
 tile(const int m, const int v, float *c, const float *x, size_t ldx, const float *w, uint32_t k,
-	 bool first)
+	 bool first, const ahead *a)
 {
 	vr			acc[8][6];
-	const float *row[8];
+	const float *row[8],
+			   *next = a->at;
+	size_t		gap = a->gap,
+				step = a->step;
 
 	UNROLL
 	for (int i = 0; i < m; i++)
@@ -111,27 +131,24 @@ tile(const int m, const int v, float *c, const float *x, size_t ldx, const float
 		for (int j = 0; j < v; j++)
 			acc[i][j] = first ? vr_zero() : vr_load(c + i * G2_PANEL + j * VR_LANES);
 	}
-	for (uint32_t n = 0; n < k; n++, w += G2_PANEL)
+	for (uint32_t n = 0; n < k; n++, w += G2_PANEL, next += step)
 	{
 		vr			b[6];
 
-		if (v == PANEL_V)
-		{
-			__builtin_prefetch(w + PREFETCH);
-			__builtin_prefetch(w + PREFETCH + 16);
-			__builtin_prefetch(w + PREFETCH + 32);
-		}
+		UNROLL
+		for (int i = 0; i < STREAMS(v); i++)
+			__builtin_prefetch(next + (size_t) i * gap, 0, 2);
 		UNROLL
 		for (int j = 0; j < v; j++)
 			b[j] = vr_load(w + j * VR_LANES);
 		UNROLL
 		for (int i = 0; i < m; i++)
 		{
-			vr			a = vr_set1(row[i][n]);
+			vr			e = vr_set1(row[i][n]);
 
 			UNROLL
 			for (int j = 0; j < v; j++)
-				acc[i][j] = vr_fma(a, b[j], acc[i][j]);
+				acc[i][j] = vr_fma(e, b[j], acc[i][j]);
 		}
 	}
 	UNROLL
@@ -144,64 +161,65 @@ tile(const int m, const int v, float *c, const float *x, size_t ldx, const float
 }
 
 typedef void (*tile_fn) (float *c, const float *x, size_t ldx, const float *w, uint32_t k,
-						 bool first);
+						 bool first, const ahead *a);
 
-#define TAIL(m, v) \
+#define TILE(m, v) \
 	static __attribute__((noinline)) void \
-	tile_##m(float *c, const float *x, size_t ldx, const float *w, uint32_t k, bool first) \
+	tile_##m(float *c, const float *x, size_t ldx, const float *w, uint32_t k, bool first, \
+			 const ahead *a) \
 	{ \
-		tile(m, v, c, x, ldx, w, k, first); \
+		tile(m, v, c, x, ldx, w, k, first, a); \
 	}
-TAILS
-#undef TAIL
+TILES
+#undef TILE
 
-static __attribute__((noinline)) void
-tile_large(float *c, const float *x, size_t ldx, const float *w, uint32_t k, bool first)
-{
-	tile(TILE_M, TILE_V, c, x, ldx, w, k, first);
-}
-
-#define TAIL(m, v) [m] = {tile_##m, v},
+#define TILE(m, v) [m] = {tile_##m, v},
 static const struct
 {
 	tile_fn		fn;
-	int			vectors;
-}			tails[TILE_M] = {TAILS};
-#undef TAIL
-
-/* Asks for n floats at p, one request per cache line. */
-INLINE void
-prefetch(const float *p, size_t n)
-{
-	for (size_t i = 0; i < n; i += 16)
-		__builtin_prefetch(p + i);
-}
+	uint32_t	vectors;
+}			tiles[TILE_M + 1] = {TILES};
+#undef TILE
 
 /*
- * k rows of one panel for all rows, strip by strip, so that a strip is read from L1.  While a tile
- * computes, the rows of the next tile and a share of what follows the k rows are fetched.
+ * k rows of one panel for `rows` rows of x, a multiple of m, by tiles of m rows, strip by strip, so
+ * that a strip is read from L1.  Meanwhile, if wanted, what follows the k rows comes to L2; where
+ * one tile takes the whole width it is rather what comes soon.
  */
+static void
+strips(uint32_t m, float *c, const float *x, size_t ldx, uint32_t rows, const float *w,
+	   uint32_t k, bool first, bool fetch)
+{
+	uint32_t	v = tiles[m].vectors,
+				n = rows / m,
+				parts = STREAMS(v) * n;
+	size_t		step = (v * VR_LANES + parts - 1) / parts;
+	ahead		a = {w + (size_t) k * G2_PANEL, k * step, step};
+
+	if (!fetch)
+		a = (ahead) {w, 0, 0};
+	else if (n == 1 && v == PANEL_V)
+		a = (ahead) {w + PREFETCH, 16, G2_PANEL};
+	for (uint32_t j = 0; j < PANEL_V; j += v)
+		for (uint32_t r = 0; r < rows; r += m)
+		{
+			tiles[m].fn(c + r * G2_PANEL + j * VR_LANES, x + r * ldx, ldx, w + j * VR_LANES, k,
+						first, &a);
+			if (a.step < G2_PANEL)
+				a.at += k * step * STREAMS(v);
+		}
+}
+
 static void
 sweep(float *c, const float *x, size_t ldx, uint32_t rows, const float *w, uint32_t k, bool first)
 {
 	uint32_t	whole = rows / TILE_M * TILE_M,
 				rest = rows - whole;
-	size_t		share = whole > 0 ? (size_t) k * TILE_M * TILE_V * VR_LANES / whole : 0;
-	const float *next = w + (size_t) k * G2_PANEL;
 
-	for (int j = 0; whole > 0 && j < PANEL_V; j += TILE_V)
-		for (uint32_t r = 0; r < whole; r += TILE_M)
-		{
-			for (uint32_t i = r + TILE_M; i < r + 2 * TILE_M && i < rows; i++)
-				prefetch(x + i * ldx, k);
-			prefetch(next, share);
-			next += share;
-			tile_large(c + r * G2_PANEL + j * VR_LANES, x + r * ldx, ldx, w + j * VR_LANES, k,
-					   first);
-		}
-	for (int j = 0; rest > 0 && j < PANEL_V; j += tails[rest].vectors)
-		tails[rest].fn(c + whole * G2_PANEL + j * VR_LANES, x + whole * ldx, ldx,
-					   w + j * VR_LANES, k, first);
+	if (whole > 0)
+		strips(TILE_M, c, x, ldx, whole, w, k, first, true);
+	if (rest > 0)
+		strips(rest, c + whole * G2_PANEL, x + whole * ldx, ldx, rest, w, k, first, whole == 0);
 }
 
 /* Bias, activation, residual; c [rows][48] to y [rows][48 of ldy]. */
@@ -249,6 +267,16 @@ finish(const g2_product *p, const float *c, uint32_t panel, uint32_t row, uint32
 	}
 }
 
+/* Rows of the panel per strip: all for a tile that takes the panel's whole width, half as many
+ * where few tiles share a strip (it is then still in L1 for the tail). */
+static uint32_t
+strip_rows(uint32_t rows, uint32_t k)
+{
+	if (rows < TILE_M && tiles[rows].vectors == PANEL_V)
+		return k;
+	return rows < 4 * TILE_M ? TILE_K / 2 : TILE_K;
+}
+
 static void
 product(const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row, uint32_t row_end,
 		float *scratch)
@@ -256,7 +284,7 @@ product(const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row, u
 	for (; row < row_end; row += G2_PRODUCT_ROWS)
 	{
 		uint32_t	rows = G2_MIN(row_end - row, (uint32_t) G2_PRODUCT_ROWS),
-					step = rows < TILE_M && tails[rows].vectors == PANEL_V ? p->k : TILE_K;
+					step = strip_rows(rows, p->k);
 
 		for (uint32_t n = panel; n < panel_end; n++)
 		{
@@ -335,22 +363,23 @@ state_of_row(float *state, uint32_t dv, uint32_t row)
 }
 
 /*
- * One query's scores of one block (32 lanes, the first n_keys of them visible) to weights p
+ * One query's scores of one block, p[32], of which the first n_keys are visible, to weights
  * relative to the new maximum; masked keys weigh exactly 0.  Returns the factor by which what was
  * summed before shrinks.
  */
-static __attribute__((noinline)) float
-soften(v16 s0, v16 s1, uint32_t n_keys, attend_row row, float *p)
+static float
+soften(float *p, uint32_t n_keys, attend_row row)
 {
+	v16			s0,
+				s1;
 	float		max,
 				shrink;
 
-	if (n_keys < G2_LANES)
-		s0 = v16_keep(s0, n_keys, -__builtin_inff());
-	if (n_keys < G2_BLOCK)
-		s1 = v16_keep(s1, n_keys > G2_LANES ? n_keys - G2_LANES : 0, -__builtin_inff());
-	max = v16_largest(v16_max(s0, s1));
-	max = *row.max > max ? *row.max : max;
+	for (uint32_t i = n_keys; i < G2_BLOCK; i++)
+		p[i] = -__builtin_inff();
+	s0 = v16_load(p);
+	s1 = v16_load(p + G2_LANES);
+	max = g2s_max(*row.max, v16_largest(v16_max(s0, s1)));
 	shrink = g2_expf(*row.max - max);
 	s0 = v16_exp(v16_sub(s0, v16_set1(max)));
 	s1 = v16_exp(v16_sub(s1, v16_set1(max)));
@@ -434,8 +463,9 @@ attend_block(const int nq, const g2_attention *a, uint32_t row, const float *key
 		v16			scale = v16_set1(a->scale);
 
 		value[i] = r.value;
-		shrink[i] = soften(v16_mul(s[i][0], scale), v16_mul(s[i][1], scale), n_keys, r,
-						   p + i * G2_BLOCK);
+		v16_store(p + i * G2_BLOCK, v16_mul(s[i][0], scale));
+		v16_store(p + i * G2_BLOCK + G2_LANES, v16_mul(s[i][1], scale));
+		shrink[i] = soften(p + i * G2_BLOCK, n_keys, r);
 	}
 	for (uint32_t c = 0; c < a->dv; c += 2 * G2_LANES)
 	{
@@ -510,6 +540,8 @@ largest(const float *x, uint32_t n, bool *clean)
 	return v16_largest(max);
 }
 
+#define ADD(a, b) ((a) + (b))
+
 static double
 sum_exp(const float *x, uint32_t n, float max)
 {
@@ -531,9 +563,7 @@ sum_exp(const float *x, uint32_t n, float max)
 			for (int j = 0; j < G2_LANES; j++)
 				lane[j] += (double) e[j];
 		}
-		for (int w = 8; w >= 1; w /= 2)
-			for (int j = 0; j < w; j++)
-				lane[j] += lane[j + w];
+		TREE(lane, ADD);
 		sum += lane[0];
 	}
 	return sum;

@@ -223,10 +223,9 @@ typedef v16 vr;
 
 #define NO_UNROLL
 #define TILE_M 4
-#define TILE_V 3
 #define TILE_K 256
 #define PREFETCH (8 * G2_PANEL)
-#define TAILS TAIL(1, 3) TAIL(2, 3) TAIL(3, 3)
+#define TILES TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
 #define ATTEND_Q 2
 #define SET(name) name##_portable
 #define SET_NAME "portable"
