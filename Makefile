@@ -31,6 +31,9 @@ include $(PGXS)
 include engine.mk
 include test.mk
 
+# PGXS knows no header dependencies of its own.
+$(OBJS): $(wildcard src/*.h) src/engine/protocol.h
+
 install: install-engine install-demo-model
 uninstall: uninstall-engine uninstall-demo-model
 

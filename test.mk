@@ -33,7 +33,7 @@ check-layers:           ## the engine includes nothing of PostgreSQL, the librar
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh
 
-$(B)/unit/%: test/unit/%.c $(B)/libgpt2_engine.a
+$(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@

@@ -146,3 +146,4 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100;
 COMMENT ON FUNCTION gpt_engine_counters()
 IS 'what is alive in the engine now, for monitoring and tests; never starts it';
 REVOKE EXECUTE ON FUNCTION gpt_engine_counters() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION gpt_engine_counters() TO pg_monitor;

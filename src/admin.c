@@ -77,26 +77,16 @@ gpt2_unload_model(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Asks the running engine; NULL without one.  info's spans stand in the request. */
-static Gpt2Request *
+/* Asks the running engine; false without one.  info's spans are palloc'd. */
+static bool
 ask_info(g2_info *info)
 {
-	g2_writer	w;
-	Gpt2Request *request;
-	const char *payload;
 	size_t		len;
+	char	   *payload = gpt2_ask_running(G2_MSG_INFO, G2_MSG_INFO_ROW, &len);
 
-	if (!gpt2_engine_running())
-		return NULL;
-	w = gpt2_writer();
-	request = gpt2_request(G2_MSG_INFO, &w);
-	gpt2_request_wait(request);
-	payload = gpt2_request_result(request, G2_MSG_INFO_ROW, &len);
-	if (!g2_info_decode(payload, len, info))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("malformed answer of the gpt2 engine")));
-	return request;
+	if (payload && !g2_info_decode(payload, len, info))
+		gpt2_malformed_answer();
+	return payload != NULL;
 }
 
 static Datum
@@ -135,7 +125,6 @@ Datum
 gpt2_info(PG_FUNCTION_ARGS)
 {
 	g2_info		info;
-	Gpt2Request *request;
 	Datum		values[INFO_COLUMNS];
 	bool		nulls[INFO_COLUMNS];
 
@@ -144,12 +133,8 @@ gpt2_info(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(G2_VERSION);
 	nulls[0] = false;
 	gpt2_set_int4((uint32) gpt2_supervisor_pid(), &values[7], &nulls[7]);
-	request = ask_info(&info);
-	if (request)
-	{
+	if (ask_info(&info))
 		engine_columns(&info, values, nulls);
-		gpt2_request_release(request);
-	}
 	return one_row(fcinfo, values, nulls);
 }
 
@@ -157,19 +142,18 @@ Datum
 gpt2_engine_counters(PG_FUNCTION_ARGS)
 {
 	g2_info		info;
-	Gpt2Request *request = ask_info(&info);
+	bool		running = ask_info(&info);
 	Datum		values[COUNTER_COLUMNS];
 	bool		nulls[COUNTER_COLUMNS];
 
 	memset(values, 0, sizeof values);
-	memset(nulls, request == NULL, sizeof nulls);
-	if (request)
+	memset(nulls, !running, sizeof nulls);
+	if (running)
 	{
 		values[0] = Int32GetDatum((int32) info.live_requests);
 		values[1] = Int32GetDatum((int32) info.live_sequences);
 		values[2] = Int64GetDatum((int64) info.kv_blocks_used);
 		values[3] = Int64GetDatum((int64) info.kv_blocks_total);
-		gpt2_request_release(request);
 	}
 	return one_row(fcinfo, values, nulls);
 }

@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/tuplestore.h"
 
 #include "call.h"
 #include "encoding.h"
@@ -31,7 +30,6 @@
 #include "options.h"
 
 #define DEMO_MODEL "demo"
-#define MAX_TEMPERATURE 100
 #define AUTOMATIC_TOP_K 50		/* for n > 1, when no temperature is set */
 
 typedef struct CallSite
@@ -51,7 +49,7 @@ gpt2_model_name(NullableDatum model)
 	if (!model.isnull)
 		return gpt2_text_to_utf8(DatumGetTextPP(model.value), "model name");
 	if (gpt2_model && *gpt2_model)
-		return gpt2_to_utf8(gpt2_model, strlen(gpt2_model), "model name");
+		return gpt2_to_utf8(pstrdup(gpt2_model), strlen(gpt2_model), "model name");
 	if (!noticed && !IsParallelWorker())
 	{
 		noticed = true;
@@ -190,8 +188,8 @@ resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
 		temperature = DatumGetFloat8(args->temperature.value);
 	/* The setting's -1; an argument has NULL for that. */
 	automatic = args->temperature.isnull && temperature < 0;
-	if (!automatic && !gpt2_in_range(temperature, 0, MAX_TEMPERATURE, false))
-		bad_value("temperature", psprintf("between 0 and %d", MAX_TEMPERATURE));
+	if (!automatic && !gpt2_in_range(temperature, 0, GPT2_MAX_TEMPERATURE, false))
+		bad_value("temperature", psprintf("between 0 and %d", GPT2_MAX_TEMPERATURE));
 	if (automatic)
 		temperature = wire->n > 1 ? 1.0 : 0.0;
 	else if (temperature == 0 && wire->n > 1)
@@ -300,14 +298,6 @@ gpt2_call_send(const Gpt2Call *call)
 	return request;
 }
 
-static void
-malformed(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("malformed answer of the gpt2 engine")));
-}
-
 void
 gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer)
 {
@@ -320,7 +310,7 @@ gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer
 	answer->reader = g2_read(payload, len);
 	g2_completions_head_get(&answer->reader, &answer->head);
 	if (answer->reader.failed || answer->head.n != call->wire.n)
-		malformed();
+		gpt2_malformed_answer();
 }
 
 void
@@ -328,7 +318,7 @@ gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion)
 {
 	g2_completion_get(&answer->reader, completion);
 	if (answer->reader.failed)
-		malformed();
+		gpt2_malformed_answer();
 }
 
 void

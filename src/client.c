@@ -14,7 +14,9 @@
  * error may leave any call by longjmp; list and connection are consistent at each such point.
  *
  * When the engine dies, what was sent counts one death and is sent again over the next connection.
- * A request that has seen MAX_DEATHS fails: it may well be what kills the engine.
+ * A request that has seen MAX_DEATHS fails: it may well be what kills the engine.  An engine that
+ * says GOODBYE (new settings, an upgrade) is no death; only a bound keeps that from going on for
+ * ever.
  */
 #include "compat.h"
 
@@ -28,7 +30,9 @@
 #include "connection.h"
 
 #define MAX_DEATHS 2
+#define MAX_GOODBYES 50
 #define MAX_NOTICES 16			/* of one request that nobody waits for */
+#define MAX_NOTICE_BYTES 8192
 #define MAX_QUEUED (16 * 1024 * 1024)	/* bytes that are put behind each other for sending */
 #define WAKE_MS 1000			/* to look after the client */
 
@@ -37,6 +41,7 @@ typedef enum RequestState
 	REQUEST_WAITING,
 	REQUEST_ANSWERED,
 	REQUEST_ENGINE_DIED,
+	REQUEST_NO_ENGINE,			/* one that starts none, and there is none */
 	REQUEST_NO_MEMORY
 } RequestState;
 
@@ -48,7 +53,9 @@ struct Gpt2Request
 	ResourceOwner owner;
 	RequestState state;
 	bool		sent;			/* over the open connection */
+	bool		starts_none;	/* asks a running engine only */
 	int			deaths;
+	int			goodbyes;
 	char	   *payload;		/* NULL when answered */
 	size_t		payload_len;
 	g2_message	answer_type;
@@ -65,26 +72,9 @@ static int	n_unsent;			/* waiting, not sent */
 static int	n_in_flight;		/* waiting, sent */
 static uint64 next_id = 1;
 static MemoryContext request_context;
+static bool said_goodbye;		/* the engine of the open connection */
 
 /* ---- memory ---- */
-
-/* A payload is limited, so its writer is. */
-static void *
-writer_grow(void *data, size_t bytes)
-{
-	if (bytes > G2_MAX_PAYLOAD)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("request to the gpt2 engine is too large"),
-				 errdetail("The limit is %u MB.", G2_MAX_PAYLOAD >> 20)));
-	return data ? repalloc(data, bytes) : palloc(bytes);
-}
-
-g2_writer
-gpt2_writer(void)
-{
-	return (g2_writer) {.grow = writer_grow};
-}
 
 /* A copy that outlives transactions; NULL when there is no memory. */
 static char *
@@ -119,13 +109,22 @@ finish_request(Gpt2Request *request, RequestState state)
 	free_bytes(&request->payload);
 }
 
+/* Who ends a connection: this backend, or the engine (which has gone, or broke the rules). */
+typedef enum Ending
+{
+	ENDING_OURS,
+	ENDING_ENGINE
+} Ending;
+
 /* The connection is closed; what was in flight on it will be sent again.  Never raises. */
 static void
-reset_connection(bool engine_died)
+reset_connection(Ending ending)
 {
+	bool		orderly = ending == ENDING_OURS || said_goodbye;
 	dlist_iter	iter;
 
 	gpt2_connection_close();
+	said_goodbye = false;
 	dlist_foreach(iter, &requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
@@ -135,7 +134,11 @@ reset_connection(bool engine_died)
 		request->sent = false;
 		n_in_flight--;
 		n_unsent++;
-		if (engine_died && ++request->deaths >= MAX_DEATHS)
+		request->goodbyes += orderly && ending == ENDING_ENGINE;
+		request->deaths += !orderly;
+		if (request->starts_none)
+			finish_request(request, REQUEST_NO_ENGINE);
+		else if (request->deaths >= MAX_DEATHS || request->goodbyes >= MAX_GOODBYES)
 			finish_request(request, REQUEST_ENGINE_DIED);
 	}
 }
@@ -161,8 +164,11 @@ find_request(uint64 id)
 static void
 keep_notice(Gpt2Request *request, const char *payload, uint32 len)
 {
-	char	   *copy = request->n_notices < MAX_NOTICES ? keep_bytes(payload, len) : NULL;
+	char	   *copy;
 
+	if (request->n_notices >= MAX_NOTICES || len > MAX_NOTICE_BYTES)
+		return;
+	copy = keep_bytes(payload, len);
 	if (!copy)
 		return;
 	request->notices[request->n_notices] = copy;
@@ -207,12 +213,17 @@ take_frames(void)
 	{
 		Gpt2Request *request;
 
+		if (frame.type == G2_MSG_GOODBYE)
+		{
+			said_goodbye = true;
+			continue;
+		}
 		if (frame.type != G2_MSG_NOTICE && !is_answer(frame.type))
 		{
 			ereport(LOG,
 					(errcode(ERRCODE_PROTOCOL_VIOLATION),
 					 errmsg("unexpected message of type %u from the gpt2 engine", frame.type)));
-			gpt2_connection.in_ended = true;
+			reset_connection(ENDING_ENGINE);
 			return;
 		}
 		request = find_request(frame.id);
@@ -221,6 +232,9 @@ take_frames(void)
 		else if (request)
 			keep_answer(request, &frame, payload);
 	}
+	gpt2_wire_taken(&gpt2_connection);
+	if (said_goodbye && gpt2_connection_is_open())
+		reset_connection(ENDING_ENGINE);
 }
 
 /* Reads what has arrived, never waits; finds out about an engine that has gone meanwhile before
@@ -234,7 +248,7 @@ catch_up(void)
 	gpt2_wire_fill(&gpt2_connection);
 	take_frames();
 	if (gpt2_wire_lost(&gpt2_connection))
-		reset_connection(true);
+		reset_connection(ENDING_ENGINE);
 }
 
 /* ---- what is sent ---- */
@@ -267,15 +281,21 @@ send_requests(void)
 	(void) gpt2_wire_flush(&gpt2_connection);
 }
 
-/* Connects where necessary, sends what is not sent, takes what is there. */
+/* Connects where necessary (and where `request` may start an engine), sends what is not sent,
+ * takes what is there. */
 static void
-make_progress(void)
+make_progress(Gpt2Request *request)
 {
+	if (request->starts_none && !gpt2_connection_is_open())
+	{
+		finish_request(request, REQUEST_NO_ENGINE);
+		return;
+	}
 	gpt2_connection_open();
 	send_requests();
 	take_frames();
 	if (gpt2_wire_lost(&gpt2_connection))
-		reset_connection(true);
+		reset_connection(ENDING_ENGINE);
 }
 
 /* Tells the engine that nobody wants the answer; leaves with the next flush.  Never raises. */
@@ -288,7 +308,7 @@ send_cancel(Gpt2Request *request)
 		finish_request(request, REQUEST_ANSWERED);
 	/* Closing cancels everything; what others still wait for is sent again. */
 	if (sent && !gpt2_wire_send(&gpt2_connection, G2_MSG_CANCEL, request->id, NULL, 0))
-		reset_connection(false);
+		reset_connection(ENDING_OURS);
 }
 
 /* Cancels leave at once, because nobody may call again for hours.  Never raises. */
@@ -299,7 +319,7 @@ flush_cancels(void)
 		return;
 	/* An engine that does not read has other worries; a closed socket tells it the same. */
 	if (n_in_flight == 0)
-		reset_connection(false);
+		reset_connection(ENDING_OURS);
 }
 
 /* ---- the end of requests ---- */
@@ -354,18 +374,22 @@ on_resource_release(ResourceReleasePhase phase, bool is_commit, bool is_top_leve
 static void
 before_exit(int code, Datum arg)
 {
-	reset_connection(false);
+	reset_connection(ENDING_OURS);
 }
 
 static void
 initialize(void)
 {
-	if (request_context)
+	static bool registered = false;
+
+	if (!request_context)
+		request_context = AllocSetContextCreate(TopMemoryContext, "gpt2 requests",
+												ALLOCSET_DEFAULT_SIZES);
+	if (registered)
 		return;
-	request_context = AllocSetContextCreate(TopMemoryContext, "gpt2 requests",
-											ALLOCSET_DEFAULT_SIZES);
-	RegisterResourceReleaseCallback(on_resource_release, NULL);
 	before_shmem_exit(before_exit, (Datum) 0);
+	RegisterResourceReleaseCallback(on_resource_release, NULL);
+	registered = true;
 }
 
 /* ---- requests ---- */
@@ -405,14 +429,6 @@ gpt2_request(g2_message type, const g2_writer *payload)
 	n_requests++;
 	n_unsent++;
 	return request;
-}
-
-void
-gpt2_requests_flush(void)
-{
-	catch_up();
-	if (n_unsent > 0)
-		make_progress();
 }
 
 static void
@@ -465,6 +481,8 @@ check_state(const Gpt2Request *request)
 				 errdetail("The engine is started again by itself; the server log has the "
 						   "cause."),
 				 errhint("Try again.")));
+	if (request->state == REQUEST_NO_ENGINE)
+		elog(ERROR, "no gpt2 engine is running");
 	if (request->state == REQUEST_NO_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -472,8 +490,9 @@ check_state(const Gpt2Request *request)
 				 errdetail("Failed on an answer of %zu bytes.", request->answer_len)));
 }
 
-void
-gpt2_request_wait(Gpt2Request *request)
+/* Waits until the request is answered or cannot be. */
+static void
+wait_for_end(Gpt2Request *request)
 {
 	if (request->state == REQUEST_WAITING)
 		catch_up();
@@ -482,22 +501,20 @@ gpt2_request_wait(Gpt2Request *request)
 		raise_notices(request);
 		if (request->state != REQUEST_WAITING)
 			break;
-		make_progress();
+		make_progress(request);
 		if (request->state == REQUEST_WAITING && gpt2_connection_is_open())
 		{
 			gpt2_connection_wait(WAKE_MS);
 			take_frames();
 		}
 	}
-	check_state(request);
 }
 
-bool
-gpt2_request_ready(Gpt2Request *request)
+void
+gpt2_request_wait(Gpt2Request *request)
 {
-	if (request->state == REQUEST_WAITING)
-		catch_up();
-	return request->state != REQUEST_WAITING;
+	wait_for_end(request);
+	check_state(request);
 }
 
 const char *
@@ -517,10 +534,27 @@ gpt2_request_result(Gpt2Request *request, g2_message expected, size_t *len)
 	return request->answer;
 }
 
-bool
-gpt2_engine_running(void)
+char *
+gpt2_ask_running(g2_message type, g2_message expected, size_t *len)
 {
+	g2_writer	nothing = {.data = NULL};
+	Gpt2Request *request;
+	const char *payload;
+	char	   *copy = NULL;
+
 	initialize();
 	catch_up();
-	return gpt2_connection_try();
+	if (!gpt2_connection_try())
+		return NULL;
+	request = gpt2_request(type, &nothing);
+	request->starts_none = true;
+	wait_for_end(request);
+	if (request->state != REQUEST_NO_ENGINE)
+	{
+		payload = gpt2_request_result(request, expected, len);
+		copy = palloc(*len + 1);
+		memcpy(copy, payload, *len);
+	}
+	gpt2_request_release(request);
+	return copy;
 }

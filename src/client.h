@@ -12,24 +12,17 @@
 #ifndef GPT2_CLIENT_H
 #define GPT2_CLIENT_H
 
-#include "engine/protocol.h"
+#include "wire.h"
 
 typedef struct Gpt2Request Gpt2Request;
 
-/* A writer that grows in the current memory context; free w.data with pfree. */
-extern g2_writer gpt2_writer(void);
-
 /* Queues a request with this payload (copied) and returns at once; what is queued leaves with the
- * next wait or flush, so that requests made together travel in one send. */
+ * next wait, so that requests made together travel in one send. */
 extern Gpt2Request *gpt2_request(g2_message type, const g2_writer *payload);
-extern void gpt2_requests_flush(void);
 
 /* Waits until the request is answered.  Interruptible; raises 58000 when the engine died twice
  * under it or does not come back.  Notices of the engine are raised as they come. */
 extern void gpt2_request_wait(Gpt2Request *request);
-
-/* True when it is answered already (reads what has arrived; never waits). */
-extern bool gpt2_request_ready(Gpt2Request *request);
 
 /* After wait: the payload of its answer, valid until release.  An ERROR answer is raised here
  * with its SQLSTATE, message, detail and hint; another type than expected is an internal error. */
@@ -37,7 +30,8 @@ extern const char *gpt2_request_result(Gpt2Request *request, g2_message expected
 
 extern void gpt2_request_release(Gpt2Request *request);
 
-/* Is an engine there?  Never starts one: true and (connected) or false. */
-extern bool gpt2_engine_running(void);
+/* Asks a running engine (a request without payload) and never starts one: a palloc'd copy of the
+ * answer's payload, or NULL when there is no engine or it ends meanwhile. */
+extern char *gpt2_ask_running(g2_message type, g2_message expected, size_t *len);
 
 #endif							/* GPT2_CLIENT_H */

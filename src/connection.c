@@ -22,7 +22,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "client.h"
 #include "connection.h"
 #include "encoding.h"
 #include "supervisor.h"
@@ -88,9 +87,7 @@ gpt2_raise_error(const char *payload, size_t len)
 	int			sqlstate;
 
 	if (!g2_error_decode(payload, len, &m))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("malformed answer of the gpt2 engine")));
+		gpt2_malformed_answer();
 	sqlstate = MAKE_SQLSTATE(m.sqlstate[0], m.sqlstate[1], m.sqlstate[2], m.sqlstate[3],
 							 m.sqlstate[4]);
 	/* Classes 00 to 02 are no errors. */
@@ -119,7 +116,8 @@ wait_event(void)
 	return event;
 }
 
-/* Ends the session when its client has gone: nobody waits for the answer. */
+/* Ends the session when its client has gone: nobody waits for the answer.  Interrupts are looked
+ * at after it, since pq_check_connection may reset the latch that announced one. */
 static void
 check_client(void)
 {
@@ -136,7 +134,6 @@ check_client(void)
 	{
 		ClientConnectionLost = true;
 		InterruptPending = true;
-		CHECK_FOR_INTERRUPTS();
 	}
 #endif
 }
@@ -163,8 +160,8 @@ gpt2_connection_wait(long milliseconds)
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 	}
-	CHECK_FOR_INTERRUPTS();
 	check_client();
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* Interruptible sleep, for the time when there is no connection to wait for. */
@@ -176,14 +173,13 @@ pause_for(long milliseconds)
 
 	if (rc & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 	check_client();
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* ---- opening ---- */
 
-/* Whoever can bind the socket in the data directory is the server's user, or root: both are
- * trusted, nobody else is. */
+/* The engine runs as the server's user, so whoever else listens there is not it. */
 static void
 check_peer(void)
 {

@@ -10,7 +10,6 @@
  */
 #include "compat.h"
 
-#include <float.h>
 #include <limits.h>
 
 #include "mb/pg_wchar.h"
@@ -240,7 +239,7 @@ define_session_settings(void)
 							 "Sampling temperature, where a call gives none.",
 							 "0 always takes the most likely token. -1 means 0 for one sequence "
 							 "and 1 for several.",
-							 &gpt2_temperature, -1, -1, DBL_MAX, PGC_USERSET, 0,
+							 &gpt2_temperature, -1, -1, GPT2_MAX_TEMPERATURE, PGC_USERSET, 0,
 							 check_temperature, NULL, NULL);
 	DefineCustomIntVariable("gpt2.top_k",
 							"Samples from this many most likely tokens, where a call gives none.",

@@ -12,6 +12,7 @@
 extern char *gpt2_model;			/* gpt2.model; "" = never set: the demonstration model */
 extern int	gpt2_max_len;			/* gpt2.max_len, new tokens */
 extern double gpt2_temperature;		/* -1 = automatic */
+#define GPT2_MAX_TEMPERATURE 100
 extern int	gpt2_top_k;				/* -1 = automatic */
 extern double gpt2_top_p;			/* -1 = automatic */
 

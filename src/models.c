@@ -132,8 +132,8 @@ read_config(const char *path, char **error)
 }
 
 /*
- * jsonb_in reports a malformed text by an error, caught here in a subtransaction.  Only errors
- * about the text are caught: a cancel or lack of memory goes on.
+ * jsonb_in reports a malformed text by an error, caught here in a subtransaction, as is a text that
+ * the database's encoding cannot hold.  A cancel, lack of memory and the like go on.
  */
 static Jsonb *
 parse_json(const char *text_utf8, char **error)
@@ -166,7 +166,8 @@ parse_json(const char *text_utf8, char **error)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			category != ERRCODE_FEATURE_NOT_SUPPORTED)
 			ReThrowError(edata);
 		*error = psprintf("config.json: %s", edata->message);
 		json = NULL;
@@ -346,28 +347,27 @@ overlay(ModelRow *row, const g2_model_row *m)
 	}
 }
 
+/* What a running engine knows goes over the folders' rows. */
 static void
 add_engine_rows(List **rows)
 {
-	g2_writer	w = gpt2_writer();
-	Gpt2Request *request = gpt2_request(G2_MSG_MODELS, &w);
-	const char *payload;
 	size_t		len;
+	char	   *payload = gpt2_ask_running(G2_MSG_MODELS, G2_MSG_MODEL_LIST, &len);
 	g2_reader	reader;
 	uint32		count;
 
-	gpt2_request_wait(request);
-	payload = gpt2_request_result(request, G2_MSG_MODEL_LIST, &len);
+	if (!payload)
+		return;
 	reader = g2_read(payload, len);
 	count = g2_get_u32(&reader);
-	for (uint32 i = 0; i < count && !reader.failed; i++)
+	for (uint32 i = 0; i < count; i++)
 	{
 		g2_model_row m;
 		ModelRow   *row;
 
 		g2_model_row_get(&reader, &m);
 		if (reader.failed || m.name.len == 0)
-			break;
+			gpt2_malformed_answer();
 		row = find_row(*rows, m.name.data, m.name.len);
 		if (!row)
 		{
@@ -376,7 +376,6 @@ add_engine_rows(List **rows)
 		}
 		overlay(row, &m);
 	}
-	gpt2_request_release(request);
 }
 
 static int
@@ -396,8 +395,7 @@ gpt2_models(PG_FUNCTION_ARGS)
 
 	for (int i = 0; directories[i]; i++)
 		add_directory(&rows, directories[i]);
-	if (gpt2_engine_running())
-		add_engine_rows(&rows);
+	add_engine_rows(&rows);
 	list_sort(rows, by_name);
 	foreach(cell, rows)
 	{

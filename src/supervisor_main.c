@@ -38,7 +38,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "client.h"
 #include "engine_process.h"
 #include "guc.h"
 #include "supervisor.h"

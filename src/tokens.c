@@ -38,9 +38,7 @@ tokenize(FunctionCallInfo fcinfo, bool count_only, g2_tokens *tokens)
 	payload = gpt2_request_result(request, G2_MSG_TOKENS, &len);
 	if (!g2_tokens_decode(payload, len, tokens) || tokens->count > PG_INT32_MAX ||
 		(!count_only && tokens->count > 0 && !tokens->ids))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("malformed answer of the gpt2 engine")));
+		gpt2_malformed_answer();
 	return request;
 }
 
@@ -124,6 +122,8 @@ gpt2_detokenize(PG_FUNCTION_ARGS)
 	payload = gpt2_request_result(request, G2_MSG_TEXT, &len);
 	reader = g2_read(payload, len);
 	answer = g2_get_span(&reader);
+	if (reader.failed)
+		gpt2_malformed_answer();
 	result = gpt2_utf8_to_text(answer);
 	gpt2_request_release(request);
 	PG_RETURN_TEXT_P(result);

@@ -73,6 +73,34 @@ append(Gpt2Buffer *b, const void *data, size_t len)
 	b->end += len;
 }
 
+/* ---- payloads ---- */
+
+/* A payload is limited, so its writer is. */
+static void *
+writer_grow(void *data, size_t bytes)
+{
+	if (bytes > G2_MAX_PAYLOAD)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("request to the gpt2 engine is too large"),
+				 errdetail("The limit is %u MB.", G2_MAX_PAYLOAD >> 20)));
+	return data ? repalloc(data, bytes) : palloc(bytes);
+}
+
+g2_writer
+gpt2_writer(void)
+{
+	return (g2_writer) {.grow = writer_grow};
+}
+
+void
+gpt2_malformed_answer(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("malformed answer of the gpt2 engine")));
+}
+
 /* ---- the wire ---- */
 
 void
@@ -187,6 +215,12 @@ gpt2_wire_next(Gpt2Wire *wire, g2_frame *frame, const char **payload)
 	*payload = in->data + in->begin + sizeof *frame;
 	in->begin += sizeof *frame + frame->length;
 	return true;
+}
+
+void
+gpt2_wire_taken(Gpt2Wire *wire)
+{
+	release_if_empty(&wire->in);
 }
 
 bool

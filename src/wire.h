@@ -3,7 +3,7 @@
  *
  * A wire owns its descriptor and its buffers, which live in TopMemoryContext.  None of these
  * functions raises an error or waits, so they can be called while a transaction is being aborted;
- * lack of memory shows as false or as a lost wire.
+ * lack of memory shows as false or as a lost wire.  (The writer of payloads is no wire.)
  */
 #ifndef GPT2_WIRE_H
 #define GPT2_WIRE_H
@@ -31,6 +31,13 @@ typedef struct Gpt2Wire
 
 #define GPT2_WIRE_CLOSED {.fd = -1}
 
+/* A writer that grows in the current memory context (and raises beyond G2_MAX_PAYLOAD); free
+ * w.data with pfree. */
+extern g2_writer gpt2_writer(void);
+
+/* A payload that cannot be read: an internal error. */
+extern void gpt2_malformed_answer(void) pg_attribute_noreturn();
+
 extern void gpt2_wire_open(Gpt2Wire *wire, int fd);
 extern void gpt2_wire_close(Gpt2Wire *wire);
 
@@ -52,6 +59,9 @@ extern void gpt2_wire_fill(Gpt2Wire *wire);
 extern bool gpt2_wire_next(Gpt2Wire *wire, g2_frame *frame, const char **payload);
 
 /* The other end is gone.  Frames that arrived before may still be taken. */
+/* All frames that were there have been taken and used: a large buffer is given back. */
+extern void gpt2_wire_taken(Gpt2Wire *wire);
+
 extern bool gpt2_wire_lost(const Gpt2Wire *wire);
 
 #endif							/* GPT2_WIRE_H */

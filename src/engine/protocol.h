@@ -63,6 +63,8 @@ typedef enum g2_message
 	G2_MSG_ERROR,				/* g2_error_message */
 	G2_MSG_NOTICE,				/* g2_notice; not final */
 	G2_MSG_DONE,				/* no payload */
+	G2_MSG_GOODBYE,				/* the engine ends in good order; id 0, no payload: what is not
+								 * answered is to be sent to the next one */
 	/* requests, each with its answer */
 	G2_MSG_CANCEL = 16,			/* no payload; id of the request to end; no answer */
 	G2_MSG_GENERATE,			/* g2_generate -> COMPLETIONS */

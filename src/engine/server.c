@@ -412,7 +412,12 @@ g2_serve(const g2_server_options *options, g2_error *err)
 		g2_connection_flush(&s.control);
 	}
 	for (client *c = s.clients; c; c = c->next)
+	{
+		/* So that this is not taken for a crash. */
+		g2_connection_send(&c->c, G2_MSG_GOODBYE, 0, NULL, 0);
+		g2_connection_flush(&c->c);
 		c->c.failed = true;
+	}
 	if (s.engine)
 		settle_clients(&s);
 	g2_engine_close(s.engine);

@@ -68,9 +68,17 @@ my $right = $node->safe_psql('postgres', $sql);
 	my $query = start_query($node, $sql);
 
 	ok(wait_generating($node), 'threads: generating');
-	reload('gpt2.threads = 1');
-	ok(poll_sql($node, "SELECT engine_pid <> $engine AND threads = 1 FROM gpt_info()"),
-		'threads: another engine with the new number');
+	# More often than a request may see its engine die: these are no deaths.
+	foreach my $threads (1, 3, 1)
+	{
+		my $before = engine_pid($node);
+
+		reload("gpt2.threads = $threads");
+		ok( poll_sql(
+				$node, "SELECT engine_pid <> $before AND threads = $threads FROM gpt_info()"),
+			"threads: another engine with $threads");
+		ok(wait_generating($node), 'threads: generating again');
+	}
 	my ($rc, $out, $err) = finish_query($query);
 	is("$out$err", $right, 'threads: the running query ends with the same text');
 	ok(!process_exists($engine), 'threads: the old engine is gone');
@@ -81,7 +89,7 @@ my $right = $node->safe_psql('postgres', $sql);
 		'cpu: another engine with other kernels');
 	is($node->safe_psql('postgres', slow_sql(20)), $node->safe_psql('postgres', slow_sql(20)),
 		'cpu: it generates');
-	is(log_count(qr/restarting the gpt2 engine with other settings/), 2, 'one line for each');
+	is(log_count(qr/restarting the gpt2 engine with other settings/), 4, 'one line for each');
 }
 
 # What has not changed or is wrong does nothing.

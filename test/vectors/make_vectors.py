@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes test/vectors/data: what Hugging Face transformers in float32 answers for seeded models
-and for seeded logits.  README.md describes the files; test/unit/test_vectors.c reads them.
+and for seeded logits.  README.md describes the files; test/unit/test_vectors*.c reads them.
 
     python test/vectors/make_vectors.py [--only NAME ...] [--out DIRECTORY]
 
