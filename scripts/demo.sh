@@ -19,15 +19,18 @@ own "$root"
 cd "$root"
 echo "Starting a private server in $root ..."
 as_user "$bin/initdb" -D "$root/data" -U demo -A trust -E UTF8 --no-locale >/dev/null
-as_user "$bin/pg_ctl" -D "$root/data" -l "$root/server.log" -w -s \
-	-o "-c listen_addresses='' -c unix_socket_directories='$root/run'" start
+as_user sh -c "cat >>'$root/data/postgresql.conf'" <<END
+listen_addresses = ''
+unix_socket_directories = '$root/run'
+END
+as_user "$bin/pg_ctl" -D "$root/data" -l "$root/server.log" -w -s start
 as_user "$bin/psql" -X -q -h "$root/run" -U demo -d postgres -v ON_ERROR_STOP=1 -f demo.sql
 
 as=
-[ "$(id -u)" = 0 ] && as="runuser -u $server_user -- "
+[ "$(id -u)" = 0 ] && as="runuser -u $server_user -- env -C $root "
 cat <<END
 
-Try it yourself:
+Try it yourself (README's examples from the second on: extension and table are there):
     $as$bin/psql -h $root/run -U demo postgres
 Stop and remove it:
     $as$bin/pg_ctl -D $root/data -m fast stop && rm -rf $root

@@ -368,6 +368,7 @@ def tickets_sql(count, seed):
         f"-- {count} support tickets for trying the demo model.  Generated, nobody's real data:\n"
         f"--     python generator.py --tickets {count} --seed {seed}\n"
         "-- Product names and combinations of sentences are held out from the model's training.\n\n"
+        "BEGIN;\n"
         "CREATE TABLE tickets (\n"
         "    id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY,\n"
         "    received date,\n    customer text,\n    body text NOT NULL,\n    summary text\n);\n\n")
@@ -375,7 +376,7 @@ def tickets_sql(count, seed):
     for start in range(0, count, 50):
         inserts.append("INSERT INTO tickets (received, customer, body) VALUES\n"
                        + ",\n".join(rows[start:start + 50]) + ";\n")
-    return head + "\n".join(inserts)
+    return head + "\n".join(inserts) + "COMMIT;\n"
 
 
 def main():

@@ -2,6 +2,7 @@
 --     python generator.py --tickets 200 --seed 2024
 -- Product names and combinations of sentences are held out from the model's training.
 
+BEGIN;
 CREATE TABLE tickets (
     id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     received date,
@@ -487,3 +488,4 @@ Carla'),
  'Hi, On 15 August I got the Kriatyais mouse. I expect a refund. You have always helped me quickly. A friend of mine, Julia, has the same one and is happy. Sadly it becomes so hot that I am afraid of a fire. Rosa'),
 ('2024-06-10', 'Grace Unger',
  'Dear all, My daughter has used an IB Force 307 since 6 May. Thank you for your kind support. Since yesterday it leaks. Grace');
+COMMIT;

@@ -3,8 +3,8 @@
  * called only after kernels.c has seen that processor and system support them.
  *
  * 16 registers of 8 lanes: the large tile is 6 rows x 16 columns (12 accumulators, 2 of the
- * panel, 1 of x; a row of its strip is one cache line); one or two rows take the whole panel, so
- * that it is one stream of memory.
+ * panel, 1 of x; a row of its strip is one cache line).  Few rows are worked off by tiles of two
+ * and the panel's whole width, so that memory is read as one stream.
  */
 #include "kernels.h"
 
@@ -158,6 +158,7 @@ typedef __m256 vr;
 #define vr_fma _mm256_fmadd_ps
 
 #define TILE_M 6
+#define TILE_ROWS(n) ((n) >= 12 ? 6 : (n) >= 2 ? 2 : 1)
 #define TILE_K 128
 #define PREFETCH (16 * G2_PANEL)
 #define TILES TILE(1, 6) TILE(2, 6) TILE(3, 3) TILE(4, 3) TILE(5, 2) TILE(6, 2)

@@ -6,8 +6,8 @@
  *		lt_select exponent_add log_split (semantics: vecmath_body.h)
  *   vr and vr_<op>: its native vector; zero set1 load store fma; VR_LANES, PANEL_V = 48 / VR_LANES
  *   TILE_M, rows of the largest product tile; TILES, TILE(rows, vectors) for 1 .. TILE_M rows;
- *		TILE_K, the rows of a panel between two writes of the accumulators (so that a strip of
- *		the panel stays in L1)
+ *		TILE_ROWS(n), the tile for n rows; TILE_K, the rows of a panel between two writes of the
+ *		accumulators (so that a strip of the panel stays in L1)
  *   PREFETCH: how far ahead of itself, in floats, a tile of the panel's whole width fetches
  *   ATTEND_Q: queries that share a load of K and V
  *   INLINE: how a function is declared; NO_UNROLL: registers are not worth unrolling for
@@ -213,13 +213,13 @@ strips(uint32_t m, float *c, const float *x, size_t ldx, uint32_t rows, const fl
 static void
 sweep(float *c, const float *x, size_t ldx, uint32_t rows, const float *w, uint32_t k, bool first)
 {
-	uint32_t	whole = rows / TILE_M * TILE_M,
+	uint32_t	m = TILE_ROWS(rows),
+				whole = rows / m * m,
 				rest = rows - whole;
 
-	if (whole > 0)
-		strips(TILE_M, c, x, ldx, whole, w, k, first, true);
+	strips(m, c, x, ldx, whole, w, k, first, true);
 	if (rest > 0)
-		strips(rest, c + whole * G2_PANEL, x + whole * ldx, ldx, rest, w, k, first, whole == 0);
+		strips(rest, c + whole * G2_PANEL, x + whole * ldx, ldx, rest, w, k, first, false);
 }
 
 /* Bias, activation, residual; c [rows][48] to y [rows][48 of ldy]. */
@@ -267,14 +267,14 @@ finish(const g2_product *p, const float *c, uint32_t panel, uint32_t row, uint32
 	}
 }
 
-/* Rows of the panel per strip: all for a tile that takes the panel's whole width, half as many
- * where few tiles share a strip (it is then still in L1 for the tail). */
+/* Rows of the panel per strip: all where one tile takes everything; half as many where few tiles
+ * share a strip, so that it is still in L1 for the rest. */
 static uint32_t
 strip_rows(uint32_t rows, uint32_t k)
 {
-	if (rows < TILE_M && tiles[rows].vectors == PANEL_V)
+	if (rows <= TILE_M && TILE_ROWS(rows) == rows && tiles[rows].vectors == PANEL_V)
 		return k;
-	return rows < 4 * TILE_M ? TILE_K / 2 : TILE_K;
+	return rows >= 2 * TILE_M && rows < 4 * TILE_M ? TILE_K / 2 : TILE_K;
 }
 
 static void

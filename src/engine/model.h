@@ -85,7 +85,7 @@ typedef struct g2_pack
 
 /*
  * Opens the model's pack in the given format; packs the folder first when there is none, when its
- * format version, arithmetic version or layout is unknown, or when a source file's size, mtime or
+ * format version, arithmetic version or layout is unknown, or when a source file's size, ctime or
  * inode has changed.  The pack is written to a temporary name, fsynced, renamed; packs of the same
  * model whose source has changed are removed.  *cancel ends packing soon with 57014.
  * A pack with a damaged header is packed again, never trusted (header checksum, sizes, offsets).

@@ -52,7 +52,7 @@ typedef struct g2_pack_file
 {
 	char		name[256];
 	uint64_t	size;
-	int64_t		mtime_ns;
+	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
 	uint64_t	inode;
 } g2_pack_file;
 

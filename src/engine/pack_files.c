@@ -117,7 +117,7 @@ files_add(const char *folder, const char *name, g2_pack_files *files, g2_error *
 	memset(f, 0, sizeof *f);
 	strcpy(f->name, name);
 	f->size = (uint64_t) st.st_size;
-	f->mtime_ns = (int64_t) st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+	f->ctime_ns = (int64_t) st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
 	f->inode = (uint64_t) st.st_ino;
 	return true;
 }
@@ -154,7 +154,7 @@ g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b)
 		return false;
 	for (uint32_t i = 0; i < n_a; i++)
 		if (strcmp(a[i].name, b->file[i].name) != 0 || a[i].size != b->file[i].size ||
-			a[i].mtime_ns != b->file[i].mtime_ns || a[i].inode != b->file[i].inode)
+			a[i].ctime_ns != b->file[i].ctime_ns || a[i].inode != b->file[i].inode)
 			return false;
 	return true;
 }
