@@ -113,6 +113,8 @@ describe_compile(const char *folder, uint32_t n_vocab, g2_buf *blob, g2_error *e
 
 	ok = ok && g2_file_read(folder, "vocab.json", DESCRIBE_MAX_TOKENIZER_FILE, &vocab, err) &&
 		g2_file_read(folder, "merges.txt", DESCRIBE_MAX_TOKENIZER_FILE, &merges, err);
+	if (!ok && err->code == G2_E_NO_FILE)
+		g2_fail_hint(err, "vocab.json and merges.txt belong together.");
 	if (ok)
 	{
 		g2_tokenizer_files files = {

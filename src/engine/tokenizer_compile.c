@@ -171,7 +171,7 @@ add_entry(void *arg, const char *key, size_t len, int64_t id, size_t offset, g2_
 					   "%d bytes", g2_json_excerpt(x, key, len), path, offset, G2_MAX_PIECE);
 	if (id < 0 || id >= c->n_vocab)
 		return g2_fail(err, G2_E_BAD_JSON, "piece \"%s\" in \"%s\" at byte %zu has id %lld, but "
-					   "the model has %u", g2_json_excerpt(x, key, len), path, offset,
+					   "vocab_size is %u in config.json", g2_json_excerpt(x, key, len), path, offset,
 					   (long long) id, c->n_vocab);
 	e = &c->entries[id];
 	if (e->len != 0)

@@ -42,7 +42,7 @@ test_bad_vocabulary(void **state)
 		const char *member;
 		const char *part;
 	}			cases[] = {
-		{"\"ab\":300", "has id 300, but the model has 300"},
+		{"\"ab\":300", "has id 300, but vocab_size is 300"},
 		{"\"ab\":99999999999999999999", "has id 9223372036854775807"},
 		{"\"ab\":4294967296", "has id 4294967296"},
 		{"\"ab\":-1", "has id -1"},
@@ -81,7 +81,7 @@ test_bad_vocabulary(void **state)
 	refuse_vocab("[]", 2, 300, G2_E_BAD_JSON, "at byte 0: object expected");
 	refuse_vocab("{}", 2, 300, G2_E_BAD_JSON, "has no pieces");
 	refuse_vocab("{\"a\":0}", 7, 300, G2_E_BAD_JSON, "no piece for byte 0x00");
-	refuse_vocab("{\"a\":0}", 7, 0, G2_E_BAD_JSON, "has id 0, but the model has 0");
+	refuse_vocab("{\"a\":0}", 7, 0, G2_E_BAD_JSON, "has id 0, but vocab_size is 0");
 	refuse_vocab("{\"\0\":0}", 7, 300, G2_E_BAD_JSON, "at byte 2: NUL character");
 	refuse_vocab("{}", 2, G2_MAX_VOCAB + 1, G2_E_LIMIT, "vocabulary size 262145");
 
