@@ -330,6 +330,7 @@ gpt2_connection_open(void)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
 	TimestampTz next_start = 0;
+	int			failures = 0;
 
 	if (welcome)
 		return;
@@ -350,9 +351,9 @@ gpt2_connection_open(void)
 			if (greeting == GREETING_REFUSED)
 				gpt2_raise_error(error, len);
 		}
-		else if (!busy && past(next_start) && gpt2_supervisor_pid() == 0)
+		else if (!busy && past(next_start) && !gpt2_supervisor_running())
 		{
-			gpt2_supervisor_start();
+			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
 		}
 		pause_for(Min(1 + tries / 5, 20));

@@ -175,7 +175,7 @@ child_main(const char *path, char **environment, pid_t parent, int listen_fd, in
 /* ---- the supervisor's side ---- */
 
 pid_t
-gpt2_engine_spawn(int listen_fd, int *control_fd)
+gpt2_engine_spawn(int listen_fd, int *control_fd, char **problem)
 {
 	const char *path = gpt2_engine_path();
 	char	  **environment;
@@ -186,9 +186,16 @@ gpt2_engine_spawn(int listen_fd, int *control_fd)
 				pid;
 	int			save_errno;
 
-	if (access(path, X_OK) != 0 ||
-		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+	if (access(path, X_OK) != 0)
+	{
+		*problem = psprintf("could not execute \"%s\": %m", path);
 		return 0;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+	{
+		*problem = psprintf("could not create its control channel: %m");
+		return 0;
+	}
 	environment = make_environment();
 	fflush(stdout);
 	fflush(stderr);
@@ -205,6 +212,7 @@ gpt2_engine_spawn(int listen_fd, int *control_fd)
 	{
 		close(pair[0]);
 		errno = save_errno;
+		*problem = psprintf("could not fork a process for it: %m");
 		return 0;
 	}
 	*control_fd = pair[0];

@@ -8,10 +8,10 @@
 
 /*
  * Starts `gpt2_engine serve` with listen_fd as its descriptor 3 and one end of a socket pair as
- * descriptor 4; the other end comes in *control_fd.  0 with errno set when it cannot be started;
- * an engine that cannot be executed ends with GPT2_EXIT_NO_EXEC.
+ * descriptor 4; the other end comes in *control_fd.  0 when it cannot be started, with the cause
+ * in *problem (palloc'd); an engine that cannot be executed ends with GPT2_EXIT_NO_EXEC.
  */
-extern pid_t gpt2_engine_spawn(int listen_fd, int *control_fd);
+extern pid_t gpt2_engine_spawn(int listen_fd, int *control_fd, char **problem);
 
 #define GPT2_EXIT_NO_EXEC 127
 

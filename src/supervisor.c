@@ -5,6 +5,9 @@
  * One supervisor runs per cluster.  Of many backends that find none, one gets the heavyweight lock
  * and registers the worker; the others poll the socket.  The last word is an OFD lock on the lock
  * file, which the supervisor holds as long as it lives; its pid stands in the file.
+ *
+ * A dynamic worker is never restarted: one that cannot start would keep its slot, and every request
+ * brings another.  Whoever waits for an answer when the supervisor ends asks for the next one.
  */
 #include "compat.h"
 
@@ -14,7 +17,6 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/fd.h"
-#include "storage/latch.h"
 #include "storage/lock.h"
 #include "utils/timestamp.h"
 
@@ -22,18 +24,19 @@
 #include "supervisor.h"
 
 #define SLOT_MS 5000			/* for a worker slot to become free */
-#define START_MS 5000			/* for a worker to take the lock file */
-#define RESTART_SECONDS 5		/* after a failure of the supervisor itself */
+#define START_MS 5000			/* for a worker to serve, or to end */
+#define RESTART_SECONDS 5		/* of the static worker, after its failure */
+#define MAX_FAILURES 2
 #define LOCK_KEY 0x67707432		/* "gpt2" */
 
 static void
-fill_worker(BackgroundWorker *worker)
+fill_worker(BackgroundWorker *worker, int restart_seconds)
 {
 	memset(worker, 0, sizeof *worker);
 	/* The flag for databases makes it visible in pg_stat_activity, and so can be terminated. */
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_ConsistentState;
-	worker->bgw_restart_time = RESTART_SECONDS;
+	worker->bgw_restart_time = restart_seconds;
 	strlcpy(worker->bgw_library_name, "$libdir/gpt2", sizeof worker->bgw_library_name);
 	strlcpy(worker->bgw_function_name, "gpt2_supervisor_main",
 			sizeof worker->bgw_function_name);
@@ -46,51 +49,66 @@ gpt2_supervisor_register_static(void)
 {
 	BackgroundWorker worker;
 
-	fill_worker(&worker);
+	fill_worker(&worker, RESTART_SECONDS);
 	RegisterBackgroundWorker(&worker);
 }
 
+/* ---- looking for it ---- */
+
+static int
+open_lock_file(void)
+{
+	return BasicOpenFile(G2_LOCK_PATH, O_RDONLY | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+static bool
+is_locked(int fd, off_t byte)
+{
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool
+gpt2_supervisor_running(void)
+{
+	int			fd = open_lock_file();
+	bool		running = fd >= 0 && is_locked(fd, GPT2_LOCK_RUNS);
+
+	if (fd >= 0)
+		close(fd);
+	return running;
+}
+
+/* An OFD lock has no owner that the kernel could name: the pid stands in the file. */
 pid_t
 gpt2_supervisor_pid(void)
 {
-	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
-	int			fd = BasicOpenFile(G2_LOCK_PATH, O_RDONLY | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+	int			fd = open_lock_file();
 	char		digits[16];
-	ssize_t		n;
-	long		pid = 0;
+	ssize_t		n = 0;
 
 	if (fd < 0)
 		return 0;
-	/* An OFD lock has no owner that the kernel could name: the pid stands in the file. */
-	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-	{
+	if (is_locked(fd, GPT2_LOCK_SERVES))
 		n = read(fd, digits, sizeof digits - 1);
-		digits[Max(n, 0)] = '\0';
-		pid = strtol(digits, NULL, 10);
-		/* Locked, but not yet written. */
-		if (pid <= 0)
-			pid = PostmasterPid;
-	}
 	close(fd);
-	return (pid_t) pid;
+	digits[Max(n, 0)] = '\0';
+	return (pid_t) strtol(digits, NULL, 10);
 }
 
 /* ---- starting it ---- */
 
-static void
-pause_for(long milliseconds)
+typedef enum WorkerStart
 {
-	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, PG_WAIT_EXTENSION);
+	WORKER_NO_SLOT,
+	WORKER_ENDED,				/* and no supervisor runs */
+	WORKER_RUNS					/* or another one does, or it is slow */
+} WorkerStart;
 
-	if (rc & WL_LATCH_SET)
-		ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
-/* Returns when the worker has the lock file, or has ended.  False: no slot is free. */
-static bool
-start_worker(void)
+/* Returns when the worker serves, or has ended. */
+static WorkerStart
+start_worker(Gpt2Pause pause_for)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_MS);
 	BackgroundWorker worker;
@@ -98,10 +116,10 @@ start_worker(void)
 	BgwHandleStatus status;
 	pid_t		pid;
 
-	fill_worker(&worker);
+	fill_worker(&worker, BGW_NEVER_RESTART);
 	worker.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
-		return false;
+		return WORKER_NO_SLOT;
 	status = WaitForBackgroundWorkerStartup(handle, &pid);
 	if (status == BGWH_POSTMASTER_DIED)
 		ereport(FATAL,
@@ -114,11 +132,21 @@ start_worker(void)
 		status = GetBackgroundWorkerPid(handle, &pid);
 	}
 	pfree(handle);
-	return true;
+	return status == BGWH_STOPPED && !gpt2_supervisor_running() ? WORKER_ENDED : WORKER_RUNS;
 }
 
-bool
-gpt2_supervisor_start(void)
+static void
+count_failure(int *failures)
+{
+	if (++*failures >= MAX_FAILURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("gpt2 supervisor failed to start"),
+				 errhint("See the server log for the cause.")));
+}
+
+void
+gpt2_supervisor_start(int *failures, Gpt2Pause pause_for)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOT_MS);
 	LOCKTAG		tag;
@@ -134,16 +162,18 @@ gpt2_supervisor_start(void)
 		if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 		{
 			/* Who had the lock before may have started it. */
-			bool		absent = gpt2_supervisor_pid() == 0;
-			bool		started = absent && start_worker();
+			WorkerStart start = gpt2_supervisor_running() ? WORKER_RUNS :
+				start_worker(pause_for);
 
 			LockRelease(&tag, ExclusiveLock, false);
-			if (started || !absent)
-				return started;
+			if (start == WORKER_ENDED)
+				count_failure(failures);
+			if (start != WORKER_NO_SLOT)
+				return;
 			tried = true;
 		}
 		else if (!tried)
-			return false;
+			return;
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -9,14 +9,26 @@
 /* Registers the static worker; called by _PG_init under shared_preload_libraries only. */
 extern void gpt2_supervisor_register_static(void);
 
+/* Bytes of the lock file that the supervisor holds locked while it lives; the second, as soon as
+ * it serves and the file has its pid. */
+#define GPT2_LOCK_RUNS 0
+#define GPT2_LOCK_SERVES 1
+
+/* An interruptible sleep. */
+typedef void (*Gpt2Pause) (long milliseconds);
+
 /*
  * Starts the supervisor as a dynamic worker when none runs.  Of many callers at once one does it;
- * the others return false and should poll the socket.  Raises 53400 with a hint about
- * max_worker_processes when no worker slot becomes free within 5 s.
+ * the others return at once, and all should poll the socket.  *failures, 0 at first, counts the
+ * workers that ended at once; the second one raises 58000.  When no worker slot becomes free
+ * within 5 s, 53400 with a hint about max_worker_processes.
  */
-extern bool gpt2_supervisor_start(void);
+extern void gpt2_supervisor_start(int *failures, Gpt2Pause pause_for);
 
-/* Pid of the supervisor (holder of the lock file), 0 when none runs. */
+/* A supervisor runs, though perhaps it does not listen yet. */
+extern bool gpt2_supervisor_running(void);
+
+/* Its pid; 0 when none runs, or it has not started wholly. */
 extern pid_t gpt2_supervisor_pid(void);
 
 extern PGDLLEXPORT void gpt2_supervisor_main(Datum arg);

@@ -5,19 +5,22 @@
  * engine: backends that connect while none runs wait in its queue for the next one.
  *
  * Life of an engine: spawned; told the settings; says READY; ends.  After an end the next one is
- * spawned, at once if this one lived for long, else after a delay that doubles.  When several in
- * a row ended without READY, the supervisor answers waiting connections with an error, so that
- * nobody waits for what does not come; it goes on trying.
+ * spawned, at once if this one lived for long, else after a delay that doubles, up to a few seconds
+ * where somebody waits for it and a minute where nobody does.  When several in a row ended without
+ * READY, the supervisor answers waiting connections with an error, so that nobody waits for what
+ * does not come; it goes on trying.
  *
  * The control channel is a socket pair with the engine: settings one way, READY and log lines the
  * other; its end tells either side that the other is gone.
  *
  * End: SIGTERM (shutdown, pg_terminate_backend) ends with status 0, so that the postmaster forgets
- * this worker, and the next request starts another.  Any error ends with 1: it is restarted.
+ * this worker, and the next request starts another.  Any error ends with 1: the static worker is
+ * restarted, a dynamic one is not.
  */
 #include "compat.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -46,8 +49,11 @@
 #define BACKLOG 4096			/* the kernel's somaxconn limits it further */
 #define LONG_LIFE_MS 10000		/* an engine that lived so long is replaced without delay */
 #define FIRST_DELAY_MS 10
-#define MAX_DELAY_MS 5000
-#define TERM_MS 1000			/* between SIGTERM and SIGKILL */
+#define MAX_DELAY_MS 60000
+#define CLIENT_DELAY_MS 5000	/* the longest delay when somebody waits */
+#define TERM_MS 2000			/* between SIGTERM and SIGKILL */
+#define KILL_MS 2000			/* for the end after SIGKILL */
+#define DESCRIPTORS 3			/* that are held: lock file, socket, control channel */
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
 #define TEMP_SOCKET_PATH G2_SOCKET_PATH ".new"
@@ -67,21 +73,27 @@ static Engine engine = {.control = GPT2_WIRE_CLOSED};
 static int	lock_fd = -1;
 static int	listen_fd = -1;
 static TimestampTz next_start;
+static TimestampTz client_start;	/* the same if somebody waits */
 static long delay_ms;
 static int	failed_starts;		/* in a row */
 static char problem[512];		/* of the last failed start */
 static StringInfoData settings_sent;	/* payload that the engine has */
+static uint32 wait_event;
 
 /* ---- lock file and socket ---- */
+
+static bool
+lock_byte(off_t byte)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	return fcntl(lock_fd, F_OFD_SETLK, &lock) == 0;
+}
 
 /* False: another supervisor runs. */
 static bool
 take_lock(void)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	char		pid[16];
-	int			len;
-
 	if (mkdir("pg_stat_tmp", pg_dir_create_mode) != 0 && errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -91,7 +103,7 @@ take_lock(void)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not open file \"%s\": %m", G2_LOCK_PATH)));
-	if (fcntl(lock_fd, F_OFD_SETLK, &lock) != 0)
+	if (!lock_byte(GPT2_LOCK_RUNS))
 	{
 		if (errno == EAGAIN || errno == EACCES)
 			return false;
@@ -99,12 +111,30 @@ take_lock(void)
 				(errcode_for_file_access(),
 				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
 	}
-	len = snprintf(pid, sizeof pid, "%d\n", MyProcPid);
+	return true;
+}
+
+/* Now this supervisor serves: whoever started it waits for that. */
+static void
+publish_pid(void)
+{
+	char		pid[16];
+	int			len = snprintf(pid, sizeof pid, "%d\n", MyProcPid);
+
+	errno = 0;
 	if (ftruncate(lock_fd, 0) != 0 || pwrite(lock_fd, pid, len, 0) != len)
+	{
+		/* A short write tells no cause. */
+		if (errno == 0)
+			errno = ENOSPC;
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not write file \"%s\": %m", G2_LOCK_PATH)));
-	return true;
+	}
+	if (!lock_byte(GPT2_LOCK_SERVES))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
 }
 
 /* Whoever finds the socket can connect: it gets its name when it listens. */
@@ -240,6 +270,15 @@ read_control(void)
 
 /* ---- life and death ---- */
 
+static void
+start_after(long milliseconds)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	next_start = TimestampTzPlusMilliseconds(now, milliseconds);
+	client_start = TimestampTzPlusMilliseconds(now, Min(milliseconds, CLIENT_DELAY_MS));
+}
+
 /* What happens after an engine that did not start or did not live for long. */
 static void
 note_end(bool was_ready, long lived_ms, const char *cause)
@@ -255,22 +294,21 @@ note_end(bool was_ready, long lived_ms, const char *cause)
 		failed_starts++;
 		strlcpy(problem, cause, sizeof problem);
 	}
-	next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
+	start_after(delay_ms);
 }
 
 static void
 start_engine(void)
 {
 	int			control_fd;
+	char	   *cause;
 
 	memset(&engine, 0, sizeof engine);
 	engine.control.fd = -1;
 	engine.started = GetCurrentTimestamp();
-	engine.pid = gpt2_engine_spawn(listen_fd, &control_fd);
+	engine.pid = gpt2_engine_spawn(listen_fd, &control_fd, &cause);
 	if (engine.pid == 0)
 	{
-		char	   *cause = psprintf("could not execute \"%s\": %m", gpt2_engine_path());
-
 		ereport(WARNING,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("gpt2 engine does not start: %s", cause)));
@@ -303,33 +341,50 @@ reap_engine(void)
 				(errmsg("gpt2 engine (PID %d) ended: %s", (int) engine.pid, cause)));
 	engine.pid = 0;
 	if (engine.replace)
-		next_start = GetCurrentTimestamp();
+		start_after(0);
 	else
 		note_end(engine.ready, lived_ms, engine.problem[0] ? engine.problem : cause);
+}
+
+static bool
+engine_ends_within(long milliseconds)
+{
+	for (long ms = 0; ms < milliseconds; ms += 5)
+	{
+		if (waitpid(engine.pid, NULL, WNOHANG) != 0)
+			return true;
+		pg_usleep(5000);
+	}
+	return false;
 }
 
 /* At the supervisor's own end, wherever that comes from. */
 static void
 end_engine(int code, Datum arg)
 {
-	int			status;
-
 	if (listen_fd >= 0)
 		(void) unlink(G2_SOCKET_PATH);
 	if (engine.pid == 0)
 		return;
 	(void) kill(engine.pid, SIGTERM);
-	for (int ms = 0; ms < TERM_MS; ms += 5)
-	{
-		if (waitpid(engine.pid, &status, WNOHANG) != 0)
-			return;
-		pg_usleep(5000);
-	}
+	if (engine_ends_within(TERM_MS))
+		return;
 	(void) kill(engine.pid, SIGKILL);
-	(void) waitpid(engine.pid, &status, 0);
+	/* The kernel may not be able to end it, on a broken disk or device. */
+	if (!engine_ends_within(KILL_MS))
+		ereport(LOG,
+				(errmsg("gpt2 engine (PID %d) does not end after SIGKILL", (int) engine.pid)));
 }
 
 /* ---- clients of an engine that does not start ---- */
+
+static bool
+somebody_waits(void)
+{
+	struct pollfd p = {.fd = listen_fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
 
 /* Waiting has little prospect of success. */
 static bool
@@ -401,8 +456,10 @@ wait_for_work(void)
 
 	if (engine.pid == 0)
 	{
-		timeout = milliseconds_until(next_start);
-		if (clients_are_refused())
+		bool		waited_for = somebody_waits();
+
+		timeout = milliseconds_until(waited_for ? client_start : next_start);
+		if (!waited_for || clients_are_refused())
 			fd = listen_fd;
 	}
 	else
@@ -418,7 +475,7 @@ wait_for_work(void)
 		wake |= WL_SOCKET_READABLE;
 	if (engine.pid != 0 && fd != PGINVALID_SOCKET && gpt2_wire_queued(&engine.control) > 0)
 		wake |= WL_SOCKET_WRITEABLE;
-	rc = WaitLatchOrSocket(MyLatch, wake, fd, timeout, PG_WAIT_EXTENSION);
+	rc = WaitLatchOrSocket(MyLatch, wake, fd, timeout, wait_event);
 	if (rc & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 }
@@ -444,10 +501,11 @@ supervise(void)
 		(void) kill(engine.pid, SIGKILL);
 		engine.kill_at = TimestampTzPlusMilliseconds(now, TERM_MS);
 	}
+	/* Who waits gets a try, where one is due, before an answer. */
+	if (engine.pid == 0 && now >= (somebody_waits() ? client_start : next_start))
+		start_engine();
 	if (clients_are_refused())
 		refuse_clients();
-	if (engine.pid == 0 && now >= next_start)
-		start_engine();
 }
 
 static void
@@ -466,7 +524,11 @@ gpt2_supervisor_main(Datum arg)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "gpt2 supervisor",
 												  ALLOCSET_DEFAULT_SIZES);
 
+	MemoryContextSwitchTo(TopMemoryContext);
 	initStringInfo(&settings_sent);
+	wait_event = gpt2_wait_event("Gpt2Supervisor");
+	for (int i = 0; i < DESCRIPTORS; i++)
+		ReserveExternalFD();
 	set_signals();
 	if (!take_lock())
 	{
@@ -479,6 +541,7 @@ gpt2_supervisor_main(Datum arg)
 	start_engine();
 	/* For pg_stat_activity.  After the start of the engine, which does not have to wait for it. */
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	publish_pid();
 	while (!ShutdownRequestPending)
 	{
 		MemoryContextSwitchTo(context);

@@ -218,6 +218,8 @@ run_product(const g2_pass *pass, const g2_product *p, uint32_t n_padded, uint32_
 				tasks = g2_pool_threads(pass->pool) * TASKS_PER_THREAD;
 
 	j.group = G2_MAX(1, (uint32_t) ((uint64_t) j.panels * chunks / tasks));
+	if (rows <= G2_PAIR_ROWS && j.panels >= 2 * g2_pool_threads(pass->pool))
+		j.group = G2_ROUND_UP(j.group, 2u);
 	j.groups = (j.panels + j.group - 1) / j.group;
 	g2_pool_run(pass->pool, chunks * j.groups, product_task, &j);
 }

@@ -17,6 +17,7 @@
 
 #define G2_PRODUCT_ROWS 96		/* rows of x that a panel's strips are used for; a multiple of the
 								 * large tiles' rows (4, 6, 8) */
+#define G2_PAIR_ROWS 3			/* up to so many rows, panels are best given in pairs */
 #define G2_PRODUCT_SCRATCH (G2_PRODUCT_ROWS * G2_PANEL)	/* floats */
 
 #define G2_ATTEND_ROWS 32		/* queries of one call of attend */

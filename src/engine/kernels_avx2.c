@@ -160,7 +160,6 @@ typedef __m256 vr;
 #define TILE_M 6
 #define TILE_ROWS(n) ((n) >= 12 ? 6 : (n) >= 2 ? 2 : 1)
 #define TILE_K 128
-#define PREFETCH (16 * G2_PANEL)
 #define TILES TILE(1, 6) TILE(2, 6) TILE(3, 3) TILE(4, 3) TILE(5, 2) TILE(6, 2)
 #define ATTEND_Q 2
 #define SET(name) name##_avx2

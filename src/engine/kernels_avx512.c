@@ -94,7 +94,6 @@ typedef __m512 vr;
 #define TILE_M 8
 #define TILE_ROWS(n) ((n) >= 8 ? 8 : (n))
 #define TILE_K 128
-#define PREFETCH (16 * G2_PANEL)
 #define TILES TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3) TILE(5, 3) TILE(6, 3) TILE(7, 3) TILE(8, 3)
 #define ATTEND_Q 4
 #define SET(name) name##_avx512

@@ -8,7 +8,6 @@
  *   TILE_M, rows of the largest product tile; TILES, TILE(rows, vectors) for 1 .. TILE_M rows;
  *		TILE_ROWS(n), the tile for n rows; TILE_K, the rows of a panel between two writes of the
  *		accumulators (so that a strip of the panel stays in L1)
- *   PREFETCH: how far ahead of itself, in floats, a tile of the panel's whole width fetches
  *   ATTEND_Q: queries that share a load of K and V
  *   INLINE: how a function is declared; NO_UNROLL: registers are not worth unrolling for
  *   SET(name): the name of a public table
@@ -138,17 +137,36 @@ tile(const int m, const int v, float *c, const float *x, size_t ldx, const float
 		UNROLL
 		for (int i = 0; i < STREAMS(v); i++)
 			__builtin_prefetch(next + (size_t) i * gap, 0, 2);
-		UNROLL
-		for (int j = 0; j < v; j++)
-			b[j] = vr_load(w + j * VR_LANES);
-		UNROLL
-		for (int i = 0; i < m; i++)
+		/* Whichever is shorter, the column of x or the row of w, is held in registers. */
+		if (m < v)
 		{
-			vr			e = vr_set1(row[i][n]);
-
+			UNROLL
+			for (int i = 0; i < m; i++)
+				b[i] = vr_set1(row[i][n]);
 			UNROLL
 			for (int j = 0; j < v; j++)
-				acc[i][j] = vr_fma(e, b[j], acc[i][j]);
+			{
+				vr			e = vr_load(w + j * VR_LANES);
+
+				UNROLL
+				for (int i = 0; i < m; i++)
+					acc[i][j] = vr_fma(b[i], e, acc[i][j]);
+			}
+		}
+		else
+		{
+			UNROLL
+			for (int j = 0; j < v; j++)
+				b[j] = vr_load(w + j * VR_LANES);
+			UNROLL
+			for (int i = 0; i < m; i++)
+			{
+				vr			e = vr_set1(row[i][n]);
+
+				UNROLL
+				for (int j = 0; j < v; j++)
+					acc[i][j] = vr_fma(e, b[j], acc[i][j]);
+			}
 		}
 	}
 	UNROLL
@@ -183,8 +201,8 @@ static const struct
 
 /*
  * k rows of one panel for `rows` rows of x, a multiple of m, by tiles of m rows, strip by strip, so
- * that a strip is read from L1.  Meanwhile, if wanted, what follows the k rows comes to L2; where
- * one tile takes the whole width it is rather what comes soon.
+ * that a strip is read from L1.  Meanwhile, if wanted, what follows the k rows comes to L2; a
+ * single tile, whose loads already come from memory, does better without.
  */
 static void
 strips(uint32_t m, float *c, const float *x, size_t ldx, uint32_t rows, const float *w,
@@ -196,17 +214,14 @@ strips(uint32_t m, float *c, const float *x, size_t ldx, uint32_t rows, const fl
 	size_t		step = (v * VR_LANES + parts - 1) / parts;
 	ahead		a = {w + (size_t) k * G2_PANEL, k * step, step};
 
-	if (!fetch)
+	if (!fetch || n == 1)
 		a = (ahead) {w, 0, 0};
-	else if (n == 1 && v == PANEL_V)
-		a = (ahead) {w + PREFETCH, 16, G2_PANEL};
 	for (uint32_t j = 0; j < PANEL_V; j += v)
 		for (uint32_t r = 0; r < rows; r += m)
 		{
 			tiles[m].fn(c + r * G2_PANEL + j * VR_LANES, x + r * ldx, ldx, w + j * VR_LANES, k,
 						first, &a);
-			if (a.step < G2_PANEL)
-				a.at += k * step * STREAMS(v);
+			a.at += k * a.step * STREAMS(v);
 		}
 }
 
@@ -267,6 +282,51 @@ finish(const g2_product *p, const float *c, uint32_t panel, uint32_t row, uint32
 	}
 }
 
+/*
+ * One row of x and two panels, w and w + stride: c[2][48] (+)= x[k] w[k][48].  Two streams keep
+ * more requests to memory in flight than one, and the processor's own prefetchers do it best.
+ */
+static __attribute__((noinline)) void
+row_pair(float *c, const float *x, const float *w, size_t stride, uint32_t k, bool first)
+{
+	vr			acc[2 * PANEL_V];
+
+	UNROLL
+	for (int j = 0; j < 2 * PANEL_V; j++)
+		acc[j] = first ? vr_zero() : vr_load(c + j * VR_LANES);
+	for (uint32_t n = 0; n < k; n++, w += G2_PANEL)
+	{
+		vr			e = vr_set1(x[n]);
+
+		UNROLL
+		for (int j = 0; j < PANEL_V; j++)
+		{
+			acc[j] = vr_fma(e, vr_load(w + j * VR_LANES), acc[j]);
+			acc[PANEL_V + j] = vr_fma(e, vr_load(w + stride + j * VR_LANES), acc[PANEL_V + j]);
+		}
+	}
+	UNROLL
+	for (int j = 0; j < 2 * PANEL_V; j++)
+		vr_store(c + j * VR_LANES, acc[j]);
+}
+
+/* Panels n and n + 1 for a few rows, each strip of both read from memory by the first row. */
+static void
+sweep_pair(const g2_product *p, float *c, uint32_t n, uint32_t row, uint32_t rows)
+{
+	size_t		stride = (size_t) p->k * G2_PANEL;
+	uint32_t	step = rows == 1 ? p->k : TILE_K / 2;
+
+	for (uint32_t k = 0; k < p->k; k += step)
+		for (uint32_t r = 0; r < rows; r++)
+			row_pair(c + r * 2 * G2_PANEL, p->x + (row + r) * p->ldx + k,
+					 p->w + n * stride + (size_t) k * G2_PANEL, stride, G2_MIN(step, p->k - k),
+					 k == 0);
+	for (uint32_t r = 0; r < rows; r++)
+		for (uint32_t i = 0; i < 2; i++)
+			finish(p, c + (2 * r + i) * G2_PANEL, n + i, row + r, 1);
+}
+
 /* Rows of the panel per strip: all where one tile takes everything; half as many where few tiles
  * share a strip, so that it is still in L1 for the rest. */
 static uint32_t
@@ -290,6 +350,11 @@ product(const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row, u
 		{
 			const float *w = p->w + (size_t) n * p->k * G2_PANEL;
 
+			if (rows <= G2_PAIR_ROWS && n + 1 < panel_end)
+			{
+				sweep_pair(p, scratch, n++, row, rows);
+				continue;
+			}
 			for (uint32_t k = 0; k < p->k; k += step)
 				sweep(scratch, p->x + row * p->ldx + k, p->ldx, rows, w + (size_t) k * G2_PANEL,
 					  G2_MIN(step, p->k - k), k == 0);

@@ -225,7 +225,6 @@ typedef v16 vr;
 #define TILE_M 4
 #define TILE_ROWS(n) ((n) >= 4 ? 4 : (n))
 #define TILE_K 256
-#define PREFETCH (8 * G2_PANEL)
 #define TILES TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
 #define ATTEND_Q 2
 #define SET(name) name##_portable

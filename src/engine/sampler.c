@@ -3,8 +3,10 @@
  *
  * Nothing is sorted.  Rank order (logit descending, id ascending) is that of 32-bit keys made of
  * the logits' bits; top_k and top_p both keep a prefix of that order, and such a prefix is named by
- * its last member.  It is found by three histograms over the key's bits (11 + 11 + 10), each of
- * which adds up integers per digit value: ones for top_k, weights for top_p.
+ * its last member.  It is found by histograms over the key's digits (11 + 11 + 10 bits), each of
+ * which adds up integers per digit value: ones for top_k, weights for top_p; from the second on
+ * they look only at the members of the digit that the last member has.  Candidates stay in
+ * ascending id; each filter closes the gaps, so that the next one and the draw have less to do.
  *
  * Every sum is one of integers, so neither order nor width of the loops can change a result.  No
  * state, no allocation; any thread, with scratch memory of its own.
@@ -19,19 +21,40 @@
 
 #define DIGITS 2048				/* values of a digit of at most 11 bits */
 
-/* The last kept member in rank order: keys above, and of equal keys the ids up to id. */
+/* Tokens that may still be chosen, in ascending id: arrays in scratch memory. */
+typedef struct candidates
+{
+	uint32_t	n;
+	uint64_t   *w;				/* weights */
+	uint32_t   *key;			/* ranks: a larger key is better */
+	uint32_t   *id;
+	uint32_t   *some;			/* indexes of those that a search still looks at */
+	uint64_t   *histogram;		/* [2][DIGITS] */
+} candidates;
+
+/* The last kept member in rank order: keys above, and of equal keys those up to its index. */
 typedef struct prefix
 {
 	uint32_t	key;
-	uint32_t	id;
+	uint32_t	index;
 } prefix;
-
-#define EVERYTHING ((prefix) {0, UINT32_MAX})
 
 size_t
 g2_sampler_scratch_bytes(uint32_t n_vocab)
 {
-	return (DIGITS + (size_t) n_vocab) * sizeof(uint64_t);
+	return 2 * DIGITS * sizeof(uint64_t) + (size_t) n_vocab * (sizeof(uint64_t) +
+															  3 * sizeof(uint32_t));
+}
+
+static void
+lay_out(candidates *c, uint32_t n_vocab, void *scratch)
+{
+	c->n = n_vocab;
+	c->histogram = scratch;
+	c->w = c->histogram + 2 * DIGITS;
+	c->key = (uint32_t *) (c->w + n_vocab);
+	c->id = c->key + n_vocab;
+	c->some = c->id + n_vocab;
 }
 
 /* Order of the key = order of the logit; -0 is 0, a NaN is -inf. */
@@ -40,58 +63,106 @@ rank_key(float logit)
 {
 	uint32_t	bits = g2_float_bits(logit + 0.0f);
 
-	if (logit != logit)
-		bits = 0xff800000u;
-	return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+	bits = logit != logit ? 0xff800000u : bits;
+	return bits ^ ((uint32_t) ((int32_t) bits >> 31) | 0x80000000u);
 }
 
-static inline bool
-within(prefix last, uint32_t key, uint32_t id)
+static void
+fill_keys(candidates *c, const float *logits)
 {
-	return key > last.key || (key == last.key && id <= last.id);
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		c->key[i] = rank_key(logits[i]);
+		c->id[i] = i;
+	}
+}
+
+/* Sums per digit; two histograms in turns, so that equal digits in a row do not wait. */
+static inline void
+count_digits(const candidates *c, uint32_t n, bool first, bool ones, int shift, uint32_t mask)
+{
+	uint64_t   *h[2] = {c->histogram, c->histogram + DIGITS};
+
+	memset(h[0], 0, 2 * DIGITS * sizeof(uint64_t));
+	for (uint32_t j = 0; j < n; j++)
+	{
+		uint32_t	i = first ? j : c->some[j];
+
+		h[j & 1][(c->key[i] >> shift) & mask] += ones ? 1 : c->w[i];
+	}
+	for (uint32_t d = 0; d <= mask; d++)
+		h[0][d] += h[1][d];
+}
+
+/* Keeps those of the searched that have this digit; returns their number. */
+static inline uint32_t
+narrow(const candidates *c, uint32_t n, bool first, int shift, uint32_t mask, uint32_t digit)
+{
+	uint32_t	kept = 0;
+
+	for (uint32_t j = 0; j < n; j++)
+	{
+		uint32_t	i = first ? j : c->some[j];
+
+		c->some[kept] = i;
+		kept += ((c->key[i] >> shift) & mask) == digit;
+	}
+	return kept;
 }
 
 /*
- * The shortest rank prefix whose members' weights (1 each where w is NULL) add up to >= target;
- * 1 <= target <= sum of all.
+ * The shortest rank prefix whose members' weights (or, with `ones`, whose number) add up to
+ * >= target; 1 <= target <= sum of all.
  */
-static prefix
-find_prefix(const float *logits, uint32_t n, const uint64_t *w, uint64_t target,
-			uint64_t *histogram)
+static inline prefix
+find_prefix(const candidates *c, bool ones, uint64_t target)
 {
 	static const int shifts[] = {21, 10, 0};
-	static const int bits[] = {11, 11, 10};
-	uint32_t	key = 0,
-				mask = 0;
-	uint64_t	above = 0;		/* weight of the keys known to lie above the one searched for */
+	static const uint32_t masks[] = {2047, 2047, 1023};
+	uint32_t	n = c->n;
+	uint64_t	above = 0;		/* sum of the keys known to lie above the one searched for */
 
 	for (int level = 0; level < 3; level++)
 	{
-		int			shift = shifts[level];
-		uint32_t	digits = 1u << bits[level],
-					digit = digits - 1;
+		uint32_t	digit = masks[level];
 
-		memset(histogram, 0, digits * sizeof *histogram);
-		for (uint32_t i = 0; i < n; i++)
-		{
-			uint32_t	k = rank_key(logits[i]);
-
-			if ((k & mask) == key)
-				histogram[(k >> shift) & (digits - 1)] += w ? w[i] : 1;
-		}
-		while (digit > 0 && above + histogram[digit] < target)
-			above += histogram[digit--];
-		key |= digit << shift;
-		mask |= (digits - 1) << shift;
+		count_digits(c, n, level == 0, ones, shifts[level], masks[level]);
+		while (digit > 0 && above + c->histogram[digit] < target)
+			above += c->histogram[digit--];
+		n = narrow(c, n, level == 0, shifts[level], masks[level], digit);
 	}
-	for (uint32_t i = 0; i < n; i++)
-		if (rank_key(logits[i]) == key)
-		{
-			above += w ? w[i] : 1;
-			if (above >= target)
-				return (prefix) {key, i};
-		}
-	return EVERYTHING;			/* not reached while target <= sum */
+	/* What is left are equal keys: ids ascending. */
+	for (uint32_t j = 0; j < n; j++)
+	{
+		above += ones ? 1 : c->w[c->some[j]];
+		if (above >= target)
+			return (prefix) {c->key[c->some[j]], c->some[j]};
+	}
+	return (prefix) {0, UINT32_MAX};	/* not reached while target <= sum */
+}
+
+/* Drops what ranks behind `last` or weighs less than `least`; returns the sum of the rest. */
+static uint64_t
+keep(candidates *c, prefix last, uint64_t least)
+{
+	uint32_t	kept = 0;
+	uint64_t	sum = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		uint32_t	key = c->key[i];
+		uint64_t	w = c->w[i];
+		bool		stays = ((key > last.key) | ((key == last.key) & (i <= last.index))) &
+			(w >= least);
+
+		c->key[kept] = key;
+		c->w[kept] = w;
+		c->id[kept] = c->id[i];
+		kept += stays;
+		sum += stays ? w : 0;
+	}
+	c->n = kept;
+	return sum;
 }
 
 /* The first id that holds the largest logit; 0 if all are NaN. */
@@ -127,35 +198,20 @@ top_p_target(float p, uint64_t sum)
 	return G2_MAX(target, 1);
 }
 
-/* Zeroes the weights of what top_k, top_p and min_p drop; returns the sum of the rest. */
+/* top_k, top_p and min_p; returns the sum of what they keep. */
 static uint64_t
-filter(const g2_sampling *s, const float *logits, uint32_t n, uint64_t *w, uint64_t sum,
-	   uint64_t *histogram)
+filter(const g2_sampling *s, const float *logits, candidates *c, uint64_t sum)
 {
-	prefix		last = EVERYTHING;
-	uint64_t	least = 0,
-				kept = 0;
+	const prefix everything = {0, UINT32_MAX};
 
-	if (s->top_k > 0 && s->top_k < n)
-	{
-		last = find_prefix(logits, n, NULL, s->top_k, histogram);
-		sum = 0;
-		for (uint32_t i = 0; i < n; i++)
-			sum += within(last, rank_key(logits[i]), i) ? w[i] : 0;
-	}
-	/* A prefix that holds p of top_k's sum lies within top_k's prefix: look among all. */
+	fill_keys(c, logits);
+	if (s->top_k > 0 && s->top_k < c->n)
+		sum = keep(c, find_prefix(c, true, s->top_k), 0);
 	if (s->top_p < 1.0f)
-		last = find_prefix(logits, n, w, top_p_target(s->top_p, sum), histogram);
+		sum = keep(c, find_prefix(c, false, top_p_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		least = (uint64_t) ceil((double) s->min_p * 0x1p45);
-	for (uint32_t i = 0; i < n; i++)
-	{
-		bool		keep = within(last, rank_key(logits[i]), i) && w[i] >= least;
-
-		w[i] = keep ? w[i] : 0;
-		kept += w[i];
-	}
-	return kept;
+		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * 0x1p45));
+	return sum;
 }
 
 uint32_t
@@ -163,13 +219,13 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 		  uint32_t n_seen, uint32_t index, void *scratch)
 {
 	const g2_kernels *kernels = g2_kernels_best();
-	uint64_t   *histogram = scratch,
-			   *w = histogram + DIGITS,
-				sum,
+	candidates	c;
+	uint64_t	sum,
 				r;
 	g2_philox	random;
 	float		max;
-	bool		clean;
+	bool		clean,
+				filtered;
 
 	if (s->repetition_penalty != 1.0f)
 		penalize(logits, n_vocab, s->repetition_penalty, seen, n_seen);
@@ -177,17 +233,19 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 	if (!(s->temperature > 0.0f) || !clean || max == -INFINITY)
 		return greedy(logits, n_vocab, max);
 
-	sum = kernels->weights(logits, n_vocab, max, s->temperature, w);
-	if ((s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1.0f || s->min_p > 0.0f)
-		sum = filter(s, logits, n_vocab, w, sum, histogram);
+	lay_out(&c, n_vocab, scratch);
+	sum = kernels->weights(logits, n_vocab, max, s->temperature, c.w);
+	filtered = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1.0f || s->min_p > 0.0f;
+	if (filtered)
+		sum = filter(s, logits, &c, sum);
 	random = g2_philox4x32(s->seed, index, s->sequence, G2_PHILOX_SAMPLE, 0);
 	r = (uint64_t) (((unsigned __int128) ((uint64_t) random.word[1] << 32 | random.word[0]) *
 					 sum) >> 64);
-	for (uint32_t i = 0; i < n_vocab; i++)
+	for (uint32_t i = 0; i < c.n; i++)
 	{
-		if (r < w[i])
-			return i;
-		r -= w[i];
+		if (r < c.w[i])
+			return filtered ? c.id[i] : i;
+		r -= c.w[i];
 	}
 	return greedy(logits, n_vocab, max);	/* sum 0: min_p > 1 */
 }
@@ -249,23 +307,17 @@ heap_sort(uint64_t *a, uint32_t n)
 void
 g2_top(const float *logits, uint32_t n_vocab, uint32_t n_top, uint32_t *ids, void *scratch)
 {
-	uint64_t   *histogram = scratch,
-			   *found = histogram + DIGITS;
-	prefix		last;
-	uint32_t	n = 0;
+	candidates	c;
 
 	n_top = G2_MIN(n_top, n_vocab);
 	if (n_top == 0)
 		return;
-	last = find_prefix(logits, n_vocab, NULL, n_top, histogram);
-	for (uint32_t i = 0; i < n_vocab && n < n_top; i++)
-	{
-		uint32_t	key = rank_key(logits[i]);
-
-		if (within(last, key, i))
-			found[n++] = (uint64_t) ~key << 32 | i;
-	}
-	heap_sort(found, n);
-	for (uint32_t i = 0; i < n; i++)
-		ids[i] = (uint32_t) found[i];
+	lay_out(&c, n_vocab, scratch);
+	fill_keys(&c, logits);
+	keep(&c, find_prefix(&c, true, n_top), 0);
+	for (uint32_t i = 0; i < c.n; i++)
+		c.w[i] = (uint64_t) ~c.key[i] << 32 | c.id[i];
+	heap_sort(c.w, c.n);
+	for (uint32_t i = 0; i < c.n; i++)
+		ids[i] = (uint32_t) c.w[i];
 }

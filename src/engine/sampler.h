@@ -7,8 +7,9 @@
  * top_k:  keeps the k best (logit descending, id ascending).
  * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
  * min_p:  keeps w >= ceil(min_p 2^45).
- * draw:   r = floor(u S / 2^64), u = words 0 and 1 of Philox(seed; token index, sequence, SAMPLE);
- *         the answer is the first kept token in ascending id whose cumulative weight exceeds r.
+ * draw:   r = floor(u S / 2^64), u = word 0 + 2^32 word 1 of Philox(seed; token index, sequence,
+ *         SAMPLE); the answer is the first kept token in ascending id whose cumulative weight
+ *         exceeds r.
  * Temperature 0, or one so small that (l - max) / T is not finite for the second best, is greedy.
  * Logits with a NaN or +inf: the greedy choice, NaN ignored (id 0 when all are NaN); every logprob
  * of such a row is NaN.  -inf is a logit of probability 0.  Greedy is the lowest id among the best.

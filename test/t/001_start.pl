@@ -1,5 +1,5 @@
 # How supervisor and engine start: with and without shared_preload_libraries, by many sessions at
-# once, after the supervisor's end, after a crash, and without a worker slot.
+# once, after the supervisor's end, after a crash, without a worker slot, and where it cannot start.
 use strict;
 use warnings;
 
@@ -68,7 +68,7 @@ is(ask($session, "$call;"), 't', 'the next call in the connected session starts 
 isnt(supervisor_pid($node), $supervisor, 'another supervisor');
 ok(process_exists(engine_pid($node)), 'another engine');
 
-# kill -9 of a backend: the postmaster restarts everything, the supervisor too.
+# kill -9 of a backend: the postmaster ends everything; the next call starts the supervisor.
 $engine = engine_pid($node);
 my $victim = ask($session, 'SELECT pg_backend_pid();');
 kill 'KILL', $victim;
@@ -102,5 +102,38 @@ like($results[0][2], qr/HINT:  Raise max_worker_processes/, 'no worker slot: a h
 is(join(',', map { $_->[1] } @results), '1,1,1,1', 'no worker slot: the sessions are good');
 elapsed_ok($started, 6, 'no worker slot: an answer');
 $full->stop;
+
+# A supervisor that cannot start, be it before or after it has the lock: everybody is told so soon,
+# and it keeps no worker slot (of three, one is the logical replication launcher's).
+my $broken = new_server('broken', conf => "max_worker_processes = 3\n");
+my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;'
+  . ' SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;'
+  . ' EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT sum(a) FROM rows';
+$broken->safe_psql('postgres', 'CREATE TABLE rows AS SELECT generate_series(1, 10000) a; ANALYZE');
+like($broken->safe_psql('postgres', $parallel), qr/Workers Launched: 2/, 'two slots are free');
+for my $file ('gpt2_engine.lock', 'gpt2_engine.sock.new')
+{
+	my $obstacle = $broken->data_dir . "/pg_stat_tmp/$file";
+
+	unlink $obstacle;
+	mkdir $obstacle or die "could not create directory $obstacle: $!";
+	$started = time;
+	my ($rc, $out, $err) = finish_query(start_query($broken, $call, 'SELECT 1'));
+	like($err, qr/ERROR:  58000: gpt2 supervisor failed to start/, "$file: 58000");
+	like($err, qr/HINT:  See the server log/, "$file: a hint");
+	is($out, '1', "$file: the session is good");
+	elapsed_ok($started, 1, "$file: an answer");
+	@results = map { [ finish_query($_) ] } map { start_query($broken, $call) } (1 .. 8);
+	is(scalar(grep { $_->[2] =~ /ERROR:  58000: gpt2 supervisor failed to start/ } @results), 8,
+		"$file: 58000 for everybody");
+	is($broken->safe_psql('postgres', $supervisors), 0, "$file: no supervisor is left");
+	like($broken->safe_psql('postgres', $parallel), qr/Workers Launched: 2/,
+		"$file: no slot stays taken");
+	is($broken->safe_psql('postgres', 'SELECT supervisor_pid IS NULL FROM gpt_info()'), 't',
+		"$file: gpt_info");
+	rmdir $obstacle or die "could not remove directory $obstacle: $!";
+}
+is($broken->safe_psql('postgres', $call), 't', 'nothing is in its way: a call');
+$broken->stop;
 
 done_testing();

@@ -38,6 +38,17 @@ for my $signal ('KILL', 'SEGV', 'TERM', 'ABRT')
 }
 is(ask($other, 'SELECT pg_backend_pid();'), $other_pid, 'no session was restarted');
 
+# The supervisor ends, and its engine with it: the waiting query starts both again.
+{
+	my ($supervisor, $query) = (supervisor_pid($node), start_query($node, $sql));
+
+	ok(wait_generating($node), 'supervisor: generating');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($supervisor)");
+	my ($rc, $out, $err) = finish_query($query);
+	is("$out$err", $right, 'supervisor: the query ends with the same text');
+	isnt(supervisor_pid($node), $supervisor, 'supervisor: another one');
+}
+
 # Several rows, of which one is interrupted.
 {
 	my $rows = "SELECT g, md5(gpt_generate('Row ' || g, 200, model => 'slow'))"
