@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -89,11 +90,24 @@ struct g2_backend
 
 /* ---- operations ---- */
 
+/* A model goes with its last holder: the caller, until it unloads it, and each operation on its
+ * cache, which may stand in an entry of another model's plan. */
+static void
+release_model(g2_backend_model *m)
+{
+	if (!m || atomic_fetch_sub(&m->holders, 1) > 1)
+		return;
+	if (m->kv)
+		munmap(m->kv, m->kv_bytes);
+	g2_free(m);
+}
+
 static void
 free_operation(operation *op)
 {
 	if (op->kind == OP_SLOT)
 		g2_free(op->slot.seen);
+	release_model(op->model);
 	g2_free(op);
 }
 
@@ -122,6 +136,8 @@ new_operation(op_kind kind, g2_backend_model *model, uint32_t n, g2_error *err)
 	}
 	op->kind = kind;
 	op->model = model;
+	if (model)
+		atomic_fetch_add(&model->holders, 1);
 	op->n = n;
 	return op;
 }
@@ -139,6 +155,25 @@ block_of(const g2_backend_model *m, uint32_t block)
 	return m->kv + (size_t) block * m->block_floats;
 }
 
+/* Zeroes a block and gives its memory back: whole pages read as zeros when they are used again. */
+static void
+zero_block(float *block, size_t bytes)
+{
+	const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE),
+				begin = (uintptr_t) block,
+				end = begin + bytes,
+				first = G2_ROUND_UP(begin, page),
+				last = end / page * page;
+
+	if (first >= last || madvise((void *) first, last - first, MADV_DONTNEED) != 0)
+	{
+		memset(block, 0, bytes);
+		return;
+	}
+	memset(block, 0, first - begin);
+	memset((void *) last, 0, end - last);
+}
+
 static void
 apply(g2_backend *b, operation *op)
 {
@@ -152,7 +187,7 @@ apply(g2_backend *b, operation *op)
 			break;
 		case OP_ZERO:
 			for (uint32_t i = 0; i < op->n; i++)
-				memset(block_of(op->model, op->blocks[i]), 0, bytes);
+				zero_block(block_of(op->model, op->blocks[i]), bytes);
 			break;
 		case OP_SLOT:
 			g2_free(b->slots[op->to].seen);
@@ -169,7 +204,7 @@ run_entry(g2_backend *b, entry *e)
 {
 	g2_workspace ws;
 	g2_pass		pass = {b->pool, b->kernels, e->plan.model, &ws};
-	int64_t		start = g2_now_us();
+	int64_t		start;
 	uintptr_t	base;
 
 	if (e->memory)
@@ -182,6 +217,7 @@ run_entry(g2_backend *b, entry *e)
 		apply(b, op);
 	free_operations(e->operations);
 	e->operations = NULL;
+	start = g2_now_us();		/* what the plan costs, not what was to be done before it */
 	base = G2_ROUND_UP((uintptr_t) b->memory, (uintptr_t) G2_ALIGN);
 	g2_workspace_layout(&ws, e->plan.model, &e->plan, b->threads, (void *) base);
 	e->failed = !g2_plan_run(&pass, &e->plan, e->result, b->slots, &e->error);
@@ -329,6 +365,7 @@ cpu_model_load(g2_backend *b, const g2_weights *weights, g2_backend_model **out,
 		return g2_fail_memory(err, sizeof *m);
 	g2_cpu_model_init(m, weights);
 	m->backend = b;
+	atomic_init(&m->holders, 1);
 	*out = m;
 	return true;
 }
@@ -354,9 +391,7 @@ cpu_model_unload(g2_backend *b, g2_backend_model *m)
 			link = &op->next;
 	}
 	b->pending_tail = link;
-	if (m->kv)
-		munmap(m->kv, m->kv_bytes);
-	g2_free(m);
+	release_model(m);
 }
 
 static size_t

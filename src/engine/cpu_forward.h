@@ -8,6 +8,8 @@
 #ifndef G2_CPU_FORWARD_H
 #define G2_CPU_FORWARD_H
 
+#include <stdatomic.h>
+
 #include "backend.h"
 #include "kernels.h"
 #include "pool.h"
@@ -29,6 +31,7 @@ struct g2_backend_model
 	float	   *kv;				/* [n_blocks] blocks; NULL until kv_reserve */
 	size_t		kv_bytes;
 	uint32_t	n_blocks;
+	atomic_uint	holders;		/* the caller, and operations on the cache: cpu_backend.c */
 	size_t		ld_embd;		/* row strides of the activations */
 	size_t		ld_qkv;
 	size_t		ld_heads;

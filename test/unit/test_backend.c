@@ -684,6 +684,44 @@ test_kv_operations(void **state)
 	close_device(&d);
 }
 
+/* A model may go while another's plan still carries operations on its cache. */
+static void
+test_unload_in_flight(void **state)
+{
+	enum
+	{
+		OTHER_BLOCKS = 4096
+	};
+	device		d = open_device(2, "auto");
+	uint32_t	table[] = {0, 1},
+				position[32],
+				blocks[OTHER_BLOCKS];
+	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table};
+	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
+		.position = position, .n_sequences = 1, .sequences = &seq};
+	g2_result	result = {0};
+	g2_error	err;
+
+	(void) state;
+	for (uint32_t i = 0; i < 32; i++)
+		position[i] = i;
+	for (uint32_t i = 0; i < OTHER_BLOCKS; i++)
+		blocks[i] = i;
+	for (int round = 0; round < 50; round++)
+	{
+		g2_backend_model *other;
+
+		assert_true(api->model_load(d.backend, &weights, &other, &err));
+		assert_true(api->kv_reserve(other, OTHER_BLOCKS, &err));
+		assert_true(api->kv_zero(other, blocks, OTHER_BLOCKS, &err));
+		submit(&d, &plan, &result);
+		assert_true(api->kv_copy(other, 1, 0, &err));	/* never carried by a plan */
+		api->model_unload(d.backend, other);
+		assert_true(finish(&d, &result, &err));
+	}
+	close_device(&d);
+}
+
 /* ---- what is refused ---- */
 
 typedef struct bad_case
@@ -932,6 +970,7 @@ main(void)
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_outputs),
 		cmocka_unit_test(test_kv_operations),
+		cmocka_unit_test(test_unload_in_flight),
 		cmocka_unit_test(test_bad_plans),
 		cmocka_unit_test(test_bad_models),
 		cmocka_unit_test(test_allocation_failures),
