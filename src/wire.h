@@ -58,10 +58,10 @@ extern void gpt2_wire_fill(Gpt2Wire *wire);
 /* The next whole frame; its payload is valid until the next fill or flush. */
 extern bool gpt2_wire_next(Gpt2Wire *wire, g2_frame *frame, const char **payload);
 
-/* The other end is gone.  Frames that arrived before may still be taken. */
 /* All frames that were there have been taken and used: a large buffer is given back. */
 extern void gpt2_wire_taken(Gpt2Wire *wire);
 
+/* The other end is gone.  Frames that arrived before may still be taken. */
 extern bool gpt2_wire_lost(const Gpt2Wire *wire);
 
 #endif							/* GPT2_WIRE_H */

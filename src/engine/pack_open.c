@@ -52,6 +52,14 @@ open_map(const char *path, void **map, size_t *size, g2_error *err)
 		close(fd);
 		return g2_fail(err, G2_E_PERMISSION, "\"%s\" is not a regular file", g2_file_tail(path));
 	}
+	/* What somebody else can write may say anything, or be cut short under the mapping. */
+	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+	{
+		close(fd);
+		g2_fail(err, G2_E_PERMISSION, "packed file \"%s\" can be written by another user",
+				g2_file_tail(path));
+		return g2_fail_hint(err, "Remove it, or choose another gpt2.pack_directory.");
+	}
 	if (st.st_size < G2_PACK_ALIGN)
 	{
 		close(fd);

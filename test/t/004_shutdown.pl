@@ -56,7 +56,7 @@ sub all_gone
 	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');
 }
 
-# kill -9 of the backend: the server restarts its sessions, supervisor and engine come back.
+# kill -9 of the backend: the server restarts its sessions, supervisor and engine come back with the next call.
 {
 	my ($query, $engine) = start_long('backend killed');
 	my $pid = $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE query LIKE'
