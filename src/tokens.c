@@ -5,6 +5,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 
 #include "call.h"
@@ -115,7 +116,8 @@ gpt2_detokenize(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	ids = token_ids(fcinfo, &count);
-	g2_detokenize_encode(&w, gpt2_model_name(fcinfo->args[1]), count, ids);
+	g2_detokenize_encode(&w, gpt2_model_name(fcinfo->args[1]), count, ids,
+						  (uint32) GetUserId());
 	request = gpt2_request(G2_MSG_DETOKENIZE, &w);
 	pfree(w.data);
 	gpt2_request_wait(request);

@@ -56,7 +56,92 @@ g2_welcome_decode(const void *p, size_t n, g2_welcome *m)
 	return !r.failed;
 }
 
+void
+g2_session_message_encode(g2_writer *w, const g2_session_message *m)
+{
+	g2_put_u32(w, m->session_user);
+	g2_put_span(w, m->user_name);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		g2_put_u64(w, (uint64_t) m->limits[i]);
+}
+
+bool
+g2_session_message_decode(const void *p, size_t n, g2_session_message *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->session_user = g2_get_u32(&r);
+	m->user_name = g2_get_span(&r);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+	{
+		m->limits[i] = (int64_t) g2_get_u64(&r);
+		if (m->limits[i] < G2_LIMIT_UNSET)
+			return false;
+	}
+	return !r.failed;
+}
+
+void
+g2_access_encode(g2_writer *w, const g2_access *m)
+{
+	g2_put_span(w, m->model);
+	g2_put_u32(w, m->current_user);
+	g2_put_u64(w, m->token);
+}
+
+bool
+g2_access_decode(const void *p, size_t n, g2_access *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->model = g2_get_span(&r);
+	m->current_user = g2_get_u32(&r);
+	m->token = g2_get_u64(&r);
+	return !r.failed;
+}
+
 /* ---- answers ---- */
+
+static void
+put_names(g2_writer *w, const g2_span *names, uint32_t n)
+{
+	g2_put_u32(w, n);
+	for (uint32_t i = 0; i < n; i++)
+		g2_put_span(w, names[i]);
+}
+
+/* More than max names are a failure. */
+static uint32_t
+get_names(g2_reader *r, g2_span *names, uint32_t max)
+{
+	uint32_t	n = g2_get_u32(r);
+
+	if (n > max)
+	{
+		r->failed = true;
+		return 0;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		names[i] = g2_get_element(r);
+	return n;
+}
+
+void
+g2_roles_encode(g2_writer *w, const g2_roles *m)
+{
+	g2_put_u64(w, m->token);
+	put_names(w, m->roles, m->n);
+}
+
+bool
+g2_roles_decode(const void *p, size_t n, g2_roles *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->token = g2_get_u64(&r);
+	m->n = get_names(&r, m->roles, G2_MAX_ROLES);
+	return !r.failed && m->token != 0;
+}
 
 void
 g2_error_encode(g2_writer *w, const char *sqlstate, const char *message, const char *detail,
@@ -128,6 +213,9 @@ g2_generate_encode(g2_writer *w, const g2_generate *m)
 		g2_put_span(w, m->stops[i]);
 	g2_put_span(w, m->task);
 	g2_put_span(w, m->template_text);
+	g2_put_u32(w, m->current_user);
+	g2_put_span(w, m->cache_salt);
+	g2_put_u32(w, m->queue_timeout_ms);
 }
 
 bool
@@ -153,6 +241,9 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 		m->stops[i] = g2_get_element(&r);
 	m->task = g2_get_span(&r);
 	m->template_text = g2_get_span(&r);
+	m->current_user = g2_get_u32(&r);
+	m->cache_salt = g2_get_span(&r);
+	m->queue_timeout_ms = g2_get_u32(&r);
 	return !r.failed;
 }
 
@@ -164,6 +255,8 @@ g2_completions_head_encode(g2_writer *w, const g2_completions_head *m)
 	g2_put_u32(w, m->cached_tokens);
 	g2_put_u64(w, m->seed);
 	g2_put_u64(w, m->elapsed_us);
+	g2_put_u64(w, m->queue_us);
+	g2_put_u32(w, m->result_hit);
 }
 
 void
@@ -174,6 +267,8 @@ g2_completions_head_get(g2_reader *r, g2_completions_head *m)
 	m->cached_tokens = g2_get_u32(r);
 	m->seed = g2_get_u64(r);
 	m->elapsed_us = g2_get_u64(r);
+	m->queue_us = g2_get_u64(r);
+	m->result_hit = g2_get_u32(r);
 	if (m->n > G2_MAX_SEQUENCES)
 		r->failed = true;
 }
@@ -200,6 +295,27 @@ g2_completion_get(g2_reader *r, g2_completion *m)
 	m->text = g2_get_span(r);
 }
 
+void
+g2_stream_encode(g2_writer *w, const g2_stream *m)
+{
+	g2_put_u32(w, m->pos);
+	g2_put_u32(w, m->token);
+	g2_put_f64(w, m->logprob);
+	g2_put_span(w, m->piece);
+}
+
+bool
+g2_stream_decode(const void *p, size_t n, g2_stream *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->pos = g2_get_u32(&r);
+	m->token = g2_get_u32(&r);
+	m->logprob = g2_get_f64(&r);
+	m->piece = g2_get_span(&r);
+	return !r.failed;
+}
+
 /* ---- tokens ---- */
 
 void
@@ -208,6 +324,7 @@ g2_tokenize_encode(g2_writer *w, const g2_tokenize *m)
 	g2_put_span(w, m->model);
 	g2_put_span(w, m->text);
 	g2_put_u32(w, m->count_only);
+	g2_put_u32(w, m->current_user);
 }
 
 bool
@@ -218,6 +335,7 @@ g2_tokenize_decode(const void *p, size_t n, g2_tokenize *m)
 	m->model = g2_get_span(&r);
 	m->text = g2_get_span(&r);
 	m->count_only = g2_get_u32(&r);
+	m->current_user = g2_get_u32(&r);
 	return !r.failed;
 }
 
@@ -241,11 +359,13 @@ g2_tokens_decode(const void *p, size_t n, g2_tokens *m)
 }
 
 void
-g2_detokenize_encode(g2_writer *w, g2_span model, uint32_t count, const uint32_t *ids)
+g2_detokenize_encode(g2_writer *w, g2_span model, uint32_t count, const uint32_t *ids,
+					 uint32_t current_user)
 {
 	g2_put_span(w, model);
 	g2_put_u32(w, count);
 	g2_put(w, ids, (size_t) count * sizeof *ids);
+	g2_put_u32(w, current_user);
 }
 
 bool
@@ -256,6 +376,7 @@ g2_detokenize_decode(const void *p, size_t n, g2_detokenize *m)
 	m->model = g2_get_span(&r);
 	m->count = g2_get_u32(&r);
 	m->ids = g2_get_ids(&r, m->count);
+	m->current_user = g2_get_u32(&r);
 	return !r.failed;
 }
 
@@ -303,6 +424,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 	g2_put_span(w, m->error);
 	g2_put_u64(w, (uint64_t) m->loaded_at);
 	g2_put_u64(w, (uint64_t) m->last_used_at);
+	put_names(w, m->roles, m->n_roles);
 	if (w->failed)
 		return;
 	len = (uint32_t) (w->len - begin - sizeof len);
@@ -330,6 +452,7 @@ g2_model_row_get(g2_reader *r, g2_model_row *m)
 	m->error = g2_get_span(&in);
 	m->loaded_at = (int64_t) g2_get_u64(&in);
 	m->last_used_at = (int64_t) g2_get_u64(&in);
+	m->n_roles = get_names(&in, m->roles, G2_MAX_ROLES);
 	r->failed |= in.failed;
 }
 
@@ -391,6 +514,19 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u32(w, m->threads);
 	g2_put_u64(w, m->kv_cache_size);
 	g2_put_u64(w, m->keep_free);
+	g2_put_u32(w, m->disabled);
+	g2_put_u32(w, m->nice);
+	g2_put_u32(w, m->step_tokens);
+	g2_put_u64(w, m->model_memory);
+	g2_put_u64(w, m->result_cache_size);
+	g2_put_u32(w, m->idle_timeout_s);
+	g2_put_f64(w, m->price_per_hour);
+	put_names(w, m->preload, m->n_preload);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		g2_put_u64(w, (uint64_t) m->limits[i]);
+	g2_put_u64(w, m->system_identifier);
+	g2_put_u32(w, m->timeline);
+	g2_put_u32(w, m->max_queued);
 }
 
 bool
@@ -410,5 +546,18 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->threads = g2_get_u32(&r);
 	m->kv_cache_size = g2_get_u64(&r);
 	m->keep_free = g2_get_u64(&r);
+	m->disabled = g2_get_u32(&r);
+	m->nice = g2_get_u32(&r);
+	m->step_tokens = g2_get_u32(&r);
+	m->model_memory = g2_get_u64(&r);
+	m->result_cache_size = g2_get_u64(&r);
+	m->idle_timeout_s = g2_get_u32(&r);
+	m->price_per_hour = g2_get_f64(&r);
+	m->n_preload = get_names(&r, m->preload, G2_MAX_PRELOAD);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		m->limits[i] = (int64_t) g2_get_u64(&r);
+	m->system_identifier = g2_get_u64(&r);
+	m->timeline = g2_get_u32(&r);
+	m->max_queued = g2_get_u32(&r);
 	return !r.failed;
 }

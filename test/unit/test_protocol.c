@@ -273,7 +273,7 @@ tokens_again(g2_writer *w, const message *m)
 static void
 detokenize_encode(g2_writer *w)
 {
-	g2_detokenize_encode(w, S("demo"), G2_LENGTH(some_ids), some_ids);
+	g2_detokenize_encode(w, S("demo"), G2_LENGTH(some_ids), some_ids, 7);
 }
 
 static bool
@@ -287,7 +287,8 @@ detokenize_again(g2_writer *w, const message *m)
 {
 	uint32_t   *ids = ids_of(m->detokenize.ids, m->detokenize.count);
 
-	g2_detokenize_encode(w, m->detokenize.model, m->detokenize.count, ids);
+	g2_detokenize_encode(w, m->detokenize.model, m->detokenize.count, ids,
+						  m->detokenize.current_user);
 	free(ids);
 }
 
