@@ -25,7 +25,7 @@ g2_answer_free(g2_writer *w)
 static void
 send(g2_request *request, g2_message type, const void *payload, size_t len)
 {
-	request->answer(request->answer_arg, type, request->id, payload, len);
+	request->answer(request->owner, type, request->id, payload, len);
 }
 
 /* The error that needs no memory: state, message, and no detail or hint, as g2_error_encode. */
@@ -79,6 +79,19 @@ g2_answer_notice(g2_request *request, g2_level level, const char *message)
 	g2_notice_encode(&w, level, message, "");
 	if (!w.failed)
 		send(request, G2_MSG_NOTICE, w.data, w.len);
+	g2_answer_free(&w);
+}
+
+/* One that there is no memory for leaves a gap, which the final answer tells: its sender sees fewer
+ * tokens than the completion has. */
+void
+g2_answer_stream(g2_request *request, const g2_stream *token)
+{
+	g2_writer	w = g2_answer_writer();
+
+	g2_stream_encode(&w, token);
+	if (!w.failed)
+		send(request, G2_MSG_STREAM, w.data, w.len);
 	g2_answer_free(&w);
 }
 

@@ -41,6 +41,8 @@ struct g2_engine
 	g2_helper  *long_helper;	/* so that long texts hold up nobody but each other */
 	g2_registry *registry;
 	g2_scheduler *scheduler;
+	g2_people	people;
+	g2_kv_pool	kv_pool;
 	g2_request *first;
 	g2_request *last;
 	uint32_t	n_requests;
@@ -49,6 +51,16 @@ struct g2_engine
 	int64_t		started_at;		/* wall clock, microseconds since 1970 */
 	g2_log_fn	log;
 	void	   *log_arg;
+};
+
+struct g2_client
+{
+	g2_engine  *engine;
+	void	   *owner;
+	g2_answer_fn answer;
+	uint32_t	pid;
+	uint32_t	database;
+	g2_session *session;		/* of its session user, by now */
 };
 
 static void request_ready(g2_request *request);
@@ -99,6 +111,7 @@ free_request(g2_request *request)
 	if (request->model)
 		g2_registry_release(request->model);
 	g2_request_clear(request);
+	g2_session_release(request->session);
 	g2_free(request);
 }
 
@@ -222,6 +235,15 @@ group_done(g2_group *group, const g2_error *error)
 	free_request(request);
 }
 
+static void
+group_stream(g2_group *group, const g2_stream *token)
+{
+	g2_request *request = group->o.user;
+
+	if (!atomic_load(&request->canceled))
+		g2_answer_stream(request, token);
+}
+
 static bool
 start_group(g2_request *request, g2_error *err)
 {
@@ -229,6 +251,8 @@ start_group(g2_request *request, g2_error *err)
 
 	g2_request_group_options(request, &options);
 	options.done = group_done;
+	if (request->m.generate.flags & G2_GEN_STREAM)
+		options.stream = group_stream;
 	options.user = request;
 	if (!g2_group_new(&options, &request->ids, &request->group, err))
 		return false;
@@ -326,7 +350,7 @@ encode_info(const g2_engine *engine, g2_writer *w)
 		if (m->state == G2_MODEL_LOADED)
 		{
 			info.kv_blocks_total += m->kv.n_blocks;
-			info.kv_blocks_used += m->kv.n_blocks - m->kv.n_free;
+			info.kv_blocks_used += g2_kv_held(&m->kv);
 		}
 	g2_info_encode(w, &info);
 }
@@ -413,26 +437,29 @@ keep_payload(g2_request *request, const void *payload, size_t len, g2_error *err
 }
 
 void
-g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_t id,
-				 g2_message type, const void *payload, size_t len)
+g2_engine_submit(g2_client *client, uint64_t id, g2_message type, const void *payload, size_t len)
 {
+	g2_engine  *engine = client->engine;
 	g2_request *request = g2_alloc(sizeof *request);
 	g2_error	err;
 
 	if (!request)
 	{
-		g2_request	fallback = {.answer = answer_fn, .answer_arg = owner, .id = id};
+		g2_request	fallback = {.answer = client->answer, .owner = client->owner, .id = id};
 
 		g2_fail_memory(&err, sizeof *request);
 		g2_answer_error(&fallback, &err);
 		return;
 	}
 	request->engine = engine;
-	request->owner = request->answer_arg = owner;
-	request->answer = answer_fn;
+	request->client = client;
+	request->session = client->session;
+	request->owner = client->owner;
+	request->answer = client->answer;
 	request->id = id;
 	request->type = type;
 	request->arrived_us = g2_now_us();
+	g2_session_hold(request->session);
 	link_request(engine, request);
 	if (keep_payload(request, payload, len, &err))
 	{
@@ -452,6 +479,7 @@ static void
 cancel_request(g2_request *request)
 {
 	atomic_store(&request->canceled, true);
+	request->client = NULL;
 	if (request->phase == G2_PHASE_MODEL)
 		free_request(request);
 	else if (request->phase == G2_PHASE_GROUP)
@@ -459,10 +487,10 @@ cancel_request(g2_request *request)
 }
 
 bool
-g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id)
+g2_engine_cancel(g2_client *client, uint64_t id)
 {
-	for (g2_request *r = engine->first; r; r = r->next)
-		if (r->owner == owner && r->id == id && !atomic_load(&r->canceled))
+	for (g2_request *r = client->engine->first; r; r = r->next)
+		if (r->client == client && r->id == id)
 		{
 			cancel_request(r);
 			return true;
@@ -470,17 +498,71 @@ g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id)
 	return false;
 }
 
-void
-g2_engine_cancel_owner(g2_engine *engine, const void *owner)
-{
-	g2_request *next;
+/* ---- clients ---- */
 
-	for (g2_request *r = engine->first; r; r = next)
+bool
+g2_engine_attach(g2_engine *engine, void *owner, g2_answer_fn answer, const g2_hello *hello,
+				 g2_client **out, g2_error *err)
+{
+	g2_client  *client = g2_alloc(sizeof *client);
+
+	if (!client)
+		return g2_fail_memory(err, sizeof *client);
+	*client = (g2_client) {
+		.engine = engine, .owner = owner, .answer = answer, .pid = hello->pid,
+		.database = hello->database,
+	};
+	if (!g2_session_open(&engine->people, hello->pid, hello->database, hello->session_user,
+						 &client->session, err))
+	{
+		g2_free(client);
+		return false;
+	}
+	*out = client;
+	return true;
+}
+
+void
+g2_engine_detach(g2_client *client)
+{
+	for (g2_request *r = client->engine->first, *next; r; r = next)
 	{
 		next = r->next;
-		if (r->owner == owner)
+		if (r->client == client)
 			cancel_request(r);
 	}
+	g2_session_close(client->session);
+	g2_free(client);
+}
+
+static bool
+set_session(g2_client *client, const g2_session_message *m, g2_error *err)
+{
+	g2_session *session;
+
+	if (client->session->role->oid != m->session_user)
+	{
+		if (!g2_session_open(&client->engine->people, client->pid, client->database,
+							 m->session_user, &session, err))
+			return false;
+		g2_session_close(client->session);
+		client->session = session;
+	}
+	g2_session_set(client->session, m);
+	return true;
+}
+
+bool
+g2_engine_tell(g2_client *client, g2_message type, const void *payload, size_t len, g2_error *err)
+{
+	g2_session_message session;
+	g2_access	access;
+
+	if (type == G2_MSG_SESSION && g2_session_message_decode(payload, len, &session))
+		return set_session(client, &session, err);
+	if (type == G2_MSG_ACCESS && g2_access_decode(payload, len, &access))
+		return g2_session_grant(client->session, &access, err);
+	return g2_fail(err, G2_E_INTERNAL, "malformed message of type %d", (int) type);
 }
 
 uint32_t
@@ -572,12 +654,13 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 		return false;
 	registry_options.api = engine->api;
 	registry_options.backend = engine->backend;
-	registry_options.kv_budget = kv_budget;
+	engine->kv_pool.budget = kv_budget;
+	registry_options.kv_pool = &engine->kv_pool;
 	return g2_registry_open(&registry_options, &engine->registry, err) &&
 		g2_registry_configure(engine->registry, settings, err) &&
 		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&
 		g2_helper_open(1, engine->helper_fd, &engine->long_helper, err) &&
-		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, kv_budget,
+		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, &engine->people,
 						  &engine->scheduler, err);
 }
 
@@ -592,6 +675,7 @@ g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg, g2_eng
 		return g2_fail_memory(err, sizeof *engine);
 	engine->log = log;
 	engine->log_arg = log_arg;
+	g2_people_init(&engine->people);
 	engine->epoll_fd = engine->device_fd = engine->helper_fd = engine->timer_fd = -1;
 	clock_gettime(CLOCK_REALTIME, &now);
 	engine->started_at = (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
@@ -618,6 +702,7 @@ g2_engine_close(g2_engine *engine)
 	g2_helper_close(engine->long_helper);
 	g2_scheduler_close(engine->scheduler);	/* likewise */
 	g2_registry_close(engine->registry);
+	g2_people_close(&engine->people);
 	if (engine->backend)
 		engine->api->close(engine->backend);
 	if (engine->epoll_fd >= 0)

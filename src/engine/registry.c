@@ -212,9 +212,10 @@ model_start(g2_model *model, g2_error *err)
 	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
 		return false;
 	block_bytes = o->api->kv_block_bytes(model->device_model);
-	n_blocks = o->kv_budget / block_bytes;
+	n_blocks = o->kv_pool->budget / block_bytes;
 	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
-	if (g2_kv_open(&model->kv, o->api, model->device_model, (uint32_t) n_blocks, err))
+	if (g2_kv_open(&model->kv, o->kv_pool, o->api, model->device_model, (uint32_t) n_blocks,
+				   err))
 		return true;
 	o->api->model_unload(o->backend, model->device_model);
 	model->device_model = NULL;

@@ -35,7 +35,7 @@ typedef struct g2_model
 	g2_pack    *pack;
 	g2_backend_model *device_model;
 	g2_kv		kv;
-	g2_costs	costs;
+	g2_work		work;
 } g2_model;
 
 /* Called on the engine's thread when a load has ended, well (LOADED) or not (FAILED). */
@@ -45,7 +45,7 @@ typedef struct g2_registry_options
 {
 	const g2_backend_api *api;
 	g2_backend *backend;
-	uint64_t	kv_budget;		/* bytes of KV cache for all models together */
+	g2_kv_pool *kv_pool;		/* of all models together */
 	int			event_fd;
 	g2_loaded_fn loaded;
 	void	   *arg;

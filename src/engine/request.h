@@ -26,9 +26,10 @@ typedef struct g2_request
 	struct g2_request *prev;	/* the engine's list, in order of arrival */
 	struct g2_request *next;
 	g2_engine  *engine;
-	const void *owner;
+	const g2_client *client;	/* NULL: it has left, and nobody listens */
+	g2_session *session;		/* held */
 	g2_answer_fn answer;
-	void	   *answer_arg;		/* the owner, as answer wants it */
+	void	   *owner;			/* answer's first argument */
 	uint64_t	id;
 	g2_message	type;
 	int64_t		arrived_us;		/* monotonic */

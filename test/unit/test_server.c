@@ -119,17 +119,6 @@ static g2_generate kind_of[KINDS];
 static char kind_text[KINDS][128];
 static g2_buf wanted[KINDS];	/* their answers */
 
-/* The part of COMPLETIONS that is the same each time: not the elapsed time. */
-static bool
-same_payload(const g2_buf *want, const char *payload, size_t len)
-{
-	const size_t head = 3 * sizeof(uint32_t) + sizeof(uint64_t),
-				tail = head + sizeof(uint64_t);
-
-	return want->len == len && memcmp(want->data, payload, head) == 0 &&
-		memcmp(want->data + tail, payload + tail, len - tail) == 0;
-}
-
 static void
 learn_answers(void)
 {
@@ -192,7 +181,8 @@ busy_receive(busy *b)
 	{
 		assert_int_equal(frame.type, G2_MSG_COMPLETIONS);
 		assert_true(frame.id < b->sent && !b->answered[frame.id]);
-		assert_true(same_payload(&wanted[b->kind[frame.id]], payload, frame.length));
+		assert_true(same_completions(wanted[b->kind[frame.id]].data,
+									 wanted[b->kind[frame.id]].len, payload, frame.length));
 		b->answered[frame.id] = true;
 		b->open -= !b->canceled[frame.id];
 	}
