@@ -335,6 +335,7 @@ test_no_memory(void **state)
 		m.n = 3;
 		m.repetition_penalty = 1.5;
 		m.task = g2_span_of("shout");
+		client_of(r);
 		g2_alloc_fail_at(n);
 		send_generate(r, 0, &m);
 		send_tokenize(r, 1, "tiny", "some text", 9, false);
