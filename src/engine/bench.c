@@ -286,7 +286,7 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	memset(b.memory, 1, READ_BYTES);
 	if (b.cli.settings.threads == 0)
 		b.cli.settings.threads = g2_machine_cores();
-	ok = g2_pool_open(b.cli.settings.threads, &b.pool, err) &&
+	ok = g2_pool_open(b.cli.settings.threads, 0, &b.pool, err) &&
 		g2_engine_open(&b.cli.settings, g2_cli_log, NULL, &b.engine, err) && bench_run(&b, err);
 	g2_engine_close(b.engine);
 	g2_pool_close(b.pool);
