@@ -10,7 +10,10 @@
  * make the descriptor of g2_engine_fd readable, and g2_engine_run then takes the results.
  *
  * Layers, each calling downwards only:
- *     engine.c     requests: arrival, waiting for a model, answers, cancel
+ *     engine.c     opening, settings, times
+ *     arrival.c    clients, and requests up to the point where work begins
+ *     work.c       requests from there to their answers; result cache; what they count for
+ *     watch.c      what can be seen of the engine
  *     answer.c     payloads of answers
  *     scheduler.c  sequence groups: whose turn it is
  *     admission.c  sequence groups: from the queue to the device and back
@@ -73,6 +76,14 @@ extern void g2_engine_submit(g2_client *client, uint64_t id, g2_message type,
 
 /* Ends one request without an answer; false when it was answered already. */
 extern bool g2_engine_cancel(g2_client *client, uint64_t id);
+
+/* Whether the engine wants to end in good order, and why. */
+typedef enum g2_ending
+{
+	G2_ENDING_NONE, G2_ENDING_RESTART, G2_ENDING_IDLE, G2_ENDING_DISABLED
+} g2_ending;
+
+extern g2_ending g2_engine_ending(const g2_engine *engine);
 
 /* Requests that are not answered yet. */
 extern uint32_t g2_engine_live(const g2_engine *engine);

@@ -135,6 +135,22 @@ g2_request_model(const g2_request *request, g2_span *format)
 	}
 }
 
+uint32_t
+g2_request_user(const g2_request *request)
+{
+	switch (request->type)
+	{
+		case G2_MSG_GENERATE:
+			return request->m.generate.current_user;
+		case G2_MSG_TOKENIZE:
+			return request->m.tokenize.current_user;
+		case G2_MSG_DETOKENIZE:
+			return request->m.detokenize.current_user;
+		default:
+			return 0;
+	}
+}
+
 /* ---- the helper thread's part ---- */
 
 static bool

@@ -356,6 +356,19 @@ on_control(server *s, g2_error *err)
 
 /* ---- the loop ---- */
 
+/* The engine ends by itself; one that is idle says so, or it would be started again. */
+static void
+end_if_wanted(server *s)
+{
+	g2_ending	ending = g2_engine_ending(s->engine);
+
+	if (ending == G2_ENDING_NONE)
+		return;
+	s->stop = true;
+	if (ending == G2_ENDING_IDLE && s->has_control)
+		g2_connection_send(&s->control, G2_MSG_IDLE, 0, NULL, 0);
+}
+
 static bool
 turn(server *s, g2_error *err)
 {
@@ -384,6 +397,7 @@ turn(server *s, g2_error *err)
 	{
 		g2_engine_run(s->engine);
 		settle_clients(s);
+		end_if_wanted(s);
 	}
 	if (s->has_control)
 		g2_connection_flush(&s->control);

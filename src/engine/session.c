@@ -216,7 +216,7 @@ void
 g2_session_set(g2_session *session, const g2_session_message *m)
 {
 	g2_role    *role = session->role;
-	size_t		len = G2_MIN(m->user_name.len, G2_MAX_ROLE_NAME - 1);
+	size_t		len = G2_MIN(m->user_name.len, G2_ROLE_NAME_SIZE - 1);
 
 	forget_grants(session);
 	len = g2_utf8_valid_prefix(m->user_name.data, len);

@@ -19,7 +19,7 @@
 #include "protocol.h"
 #include "util.h"
 
-#define G2_MAX_ROLE_NAME 64		/* bytes with the NUL (PostgreSQL's NAMEDATALEN) */
+#define G2_ROLE_NAME_SIZE 64		/* bytes with the NUL (PostgreSQL's NAMEDATALEN) */
 
 typedef struct g2_group g2_group;
 typedef struct g2_session g2_session;
@@ -29,7 +29,7 @@ typedef struct g2_role
 {
 	struct g2_role *next;
 	uint32_t	oid;
-	char		name[G2_MAX_ROLE_NAME];
+	char		name[G2_ROLE_NAME_SIZE];
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	uint32_t	n_sessions;
 	uint32_t	n_running;		/* admitted sequences */

@@ -192,7 +192,8 @@ send_tokenize(reply *r, uint64_t id, const char *model, const char *text, size_t
 {
 	g2_writer	w = {.grow = grow};
 
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of(model), {text, (uint32_t) len}, count});
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of(model), {text, (uint32_t) len}, count,
+										  0});
 	g2_engine_submit(client_of(r), id, G2_MSG_TOKENIZE, w.data, w.len);
 	free(w.data);
 }

@@ -46,6 +46,8 @@ settings(void)
 		.pack_directory = g2_span_of(places.packs),
 		.threads = 2,
 		.kv_cache_size = 8 << 20,
+		/* What is asked twice is to be computed twice. */
+		.result_cache_size = G2_NO_RESULT_CACHE,
 	};
 
 	return s;
