@@ -329,7 +329,7 @@ test_large_frame(void **state)
 	for (size_t i = 0; i < n; i++)
 		text[i] = i % 8 ? 'a' : ' ';
 	c = greet();
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, (uint32_t) n}, 0});
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, (uint32_t) n}, 0, 0});
 	send_frame(&c, G2_MSG_TOKENIZE, 1, w.data, w.len);
 	ask_info();
 	do
@@ -338,7 +338,7 @@ test_large_frame(void **state)
 	/* 24 M ids are 96 MB: more than one message holds. */
 	assert_int_equal(frame.type, G2_MSG_ERROR);
 	w.len = 0;
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, 4 << 20}, 0});
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, 4 << 20}, 0, 0});
 	send_frame(&c, G2_MSG_TOKENIZE, 2, w.data, w.len);
 	assert_true(receive(&c, &frame, &payload));
 	assert_int_equal(frame.type, G2_MSG_TOKENS);
