@@ -5,8 +5,8 @@
  * superusers (or whom they permit) set for others: the limits of roles and the log of slow calls.
  * The engine's own settings are in guc_engine.c.
  *
- * A limit is not read from its variable alone, see limits.c; the hooks here remember whether the
- * value was SET in this very session.  PostgreSQL checks the privilege for that before it calls
+ * A limit is not read from its variable alone, see role_limits.c; the hooks here remember whether
+ * the value was SET in this very session.  PostgreSQL checks the privilege for that before it calls
  * them, also for a SET that came before the library was loaded.
  */
 #include "compat.h"

@@ -25,8 +25,8 @@ extern char *gpt2_prefix_cache_salt;
 extern int	gpt2_log_min_duration;	/* ms; -1 = logs no call */
 
 /*
- * SUSET: the limits of roles.  The values here are not what holds (limits.c has that), with one
- * exception: `here` says that the value was SET in this session, which takes the privilege.
+ * SUSET: the limits of roles.  The values here are not what holds (role_limits.c has that), with
+ * one exception: `here` says that the value was SET in this session, which takes the privilege.
  */
 typedef struct Gpt2LimitSetting
 {
