@@ -205,18 +205,18 @@ keep_answer(Gpt2Request *request, const g2_frame *frame, const char *payload)
 		finish_request(request, request->answer ? REQUEST_ANSWERED : REQUEST_NO_MEMORY);
 }
 
-/* False: this is no token that can follow. */
+/* False: this is no token.  Where there is no memory for one, here or (which leaves a gap) in the
+ * engine, the stream ends. */
 static bool
 keep_token(Gpt2Request *request, const char *payload, uint32 len)
 {
 	g2_stream	token;
 
-	if (!g2_stream_decode(payload, len, &token) || token.pos >= G2_MAX_NEW_TOKENS ||
-		token.pos > request->next_pos)
+	if (!g2_stream_decode(payload, len, &token) || token.pos >= G2_MAX_NEW_TOKENS)
 		return false;
 	if (token.pos < request->next_pos)
 		return true;			/* it has arrived before the engine died */
-	if (keep_in(&request->tokens, payload, len))
+	if (token.pos == request->next_pos && keep_in(&request->tokens, payload, len))
 		request->next_pos++;
 	else
 	{
