@@ -197,6 +197,9 @@ is_answer(uint16 type)
 		case G2_MSG_TEXT:
 		case G2_MSG_MODEL_LIST:
 		case G2_MSG_INFO_ROW:
+		case G2_MSG_REQUEST_LIST:
+		case G2_MSG_USAGE_LIST:
+		case G2_MSG_ENGINE_LIST:
 			return true;
 		default:
 			return false;

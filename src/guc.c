@@ -38,6 +38,7 @@ char	   *gpt2_cpu;
 int			gpt2_threads;
 int			gpt2_kv_cache_size;
 char	   *gpt2_pack_directory;
+bool		gpt2_enabled;
 
 /* ---- directories ---- */
 
@@ -305,6 +306,11 @@ define_machine_settings(void)
 							"A change restarts the engine; running queries go on.",
 							&gpt2_kv_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("gpt2.enabled",
+							 "Lets the engine run.",
+							 "off ends it and what it is doing; its memory is given back.",
+							 &gpt2_enabled, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 }
 
 void

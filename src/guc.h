@@ -24,6 +24,7 @@ extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
 extern char *gpt2_pack_directory;
+extern bool gpt2_enabled;			/* read by the supervisor */
 
 extern void gpt2_define_settings(void);
 
