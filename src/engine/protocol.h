@@ -361,8 +361,10 @@ typedef struct g2_model_row
 	g2_span		error;
 	int64_t		loaded_at;		/* microseconds since 1970, 0 = never */
 	int64_t		last_used_at;
-	uint32_t	n_roles;		/* 0 = for everybody */
+	uint32_t	n_roles;
 	g2_span		roles[G2_MAX_ROLES];
+	uint32_t	restricted;		/* 1: for members of `roles` only, where there are none for superusers;
+								 * 0: for everybody */
 } g2_model_row;
 
 typedef struct g2_info

@@ -318,6 +318,7 @@ row_encode(g2_writer *w)
 		.parameters = 124439808, .context_length = 1024, .vocab_size = 50257,
 		.tokenizer = S("gpt2-bpe"), .format = S("f32"), .device = S("cpu"), .bytes = 1u << 31,
 		.content_hash = S("00ff"), .error = S("none"), .loaded_at = -1, .last_used_at = 5,
+		.restricted = 1,
 	};
 
 	g2_model_row_encode(w, &row);
