@@ -12,7 +12,7 @@
 
 #include "json.h"
 
-#define BYTES_PER_MB 1e6
+#define BYTES_PER_MB 1048576.0	/* as the setting counts */
 
 typedef struct registry_settings
 {
