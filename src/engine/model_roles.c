@@ -31,8 +31,8 @@ list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *e
 	const cJSON *role;
 
 	if (n > G2_MAX_ROLES)
-		return g2_fail(err, G2_E_BAD_JSON, "\"roles\" in \"gpt2.json\" of \"%s\" must have at most "
-					   "%d names, not %d", model, G2_MAX_ROLES, n);
+		return g2_fail(err, G2_E_BAD_JSON, "\"roles\" in \"gpt2.json\" of \"%s\" must have at "
+					   "most %d names, not %d", model, G2_MAX_ROLES, n);
 	list->names = g2_alloc_array((size_t) n, sizeof *list->names);
 	if (!list->names)
 		return g2_fail_memory(err, (unsigned long long) n * sizeof *list->names);
@@ -43,8 +43,8 @@ list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *e
 		size_t		len = strlen(name);
 
 		if (len == 0 || len > G2_MAX_ROLE_NAME)
-			return g2_fail(err, G2_E_BAD_JSON, "role \"%s\" in \"gpt2.json\" of \"%s\" must have 1 to "
-						   "%d bytes, not %zu", g2_json_excerpt(excerpt, name, len), model,
+			return g2_fail(err, G2_E_BAD_JSON, "role \"%s\" in \"gpt2.json\" of \"%s\" must have "
+						   "1 to %d bytes, not %zu", g2_json_excerpt(excerpt, name, len), model,
 						   G2_MAX_ROLE_NAME, len);
 		if (!(list->names[list->n] = g2_strdup(name)))
 			return g2_fail_memory(err, len);

@@ -1,7 +1,7 @@
 /*
- * model_roles.h: who may use a model, as its gpt2.json says: {"roles": ["hr", "finance"]}.  Without the
- * key everybody; with an empty array superusers only.  The engine knows no membership: the backend
- * says who is a member (protocol.h).
+ * model_roles.h: who may use a model, as its gpt2.json says: {"roles": ["hr", "finance"]}.  Without
+ * the key everybody; with an empty array superusers only.  The engine knows no membership: the
+ * backend says who is a member (protocol.h).
  */
 #ifndef G2_MODEL_ROLES_H
 #define G2_MODEL_ROLES_H
@@ -19,8 +19,8 @@ typedef struct g2_role_list
 	uint64_t	token;			/* a hash of all this, never 0 */
 } g2_role_list;
 
-/* tasks: contents of the model's gpt2.json, checked, NULL = none.  22032 for more than G2_MAX_ROLES names and
- * for a name over G2_MAX_ROLE_NAME bytes: a list that is cut short would mean something else. */
+/* tasks: contents of the model's gpt2.json, checked, NULL = none.  22032 for more than G2_MAX_ROLES
+ * names and for a name over G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
 extern bool g2_role_list_read(const char *model, const char *tasks, g2_role_list *list,
 							  g2_error *err);
 extern void g2_role_list_free(g2_role_list *list);

@@ -12,7 +12,7 @@
 
 #include "json.h"
 
-#define BYTES_PER_MB 1e6
+#define BYTES_PER_MB 1048576.0	/* as the setting counts */
 
 typedef struct registry_settings
 {
@@ -203,37 +203,38 @@ goes_before(const g2_registry *registry, const g2_model *a, const g2_model *b)
 	return keep_a != keep_b ? keep_b : a->used < b->used;
 }
 
-/* The model to be unloaded next when memory is short: held by nobody, and not the one used last, so
- * that one alone may be larger than the limit.  NULL when the limit is kept, or cannot be. */
+/* The model to be unloaded next when memory is short: held by nobody, and not the only one, which
+ * may be larger than the limit.  NULL when the limit is kept, or cannot be. */
 static g2_model *
 surplus(const g2_registry *registry)
 {
-	uint64_t	bytes = 0,
-				newest = 0;
+	uint64_t	bytes = 0;
+	uint32_t	n = 0;
 	g2_model   *next = NULL;
 
 	for (const g2_model *m = registry->models; m; m = m->next)
 		if (m->pack)
 		{
 			bytes += m->pack->bytes;
-			if (!m->detached)
-				newest = G2_MAX(newest, m->used);
+			n += !m->detached;
 		}
-	if (registry->settings.model_memory == 0 || bytes <= registry->settings.model_memory)
+	if (registry->settings.model_memory == 0 || bytes <= registry->settings.model_memory || n < 2)
 		return NULL;
 	for (g2_model *m = registry->models; m; m = m->next)
-		if (m->state == G2_MODEL_LOADED && !m->detached && m->users == 0 && m->used != newest &&
+		if (m->state == G2_MODEL_LOADED && !m->detached && m->users == 0 &&
 			(!next || goes_before(registry, m, next)))
 			next = m;
 	return next;
 }
 
+/* Ends before `used`, if not NULL: a model in use now and then does not come and go because another
+ * that is held leaves no room. */
 static void
-keep_limit(g2_registry *registry)
+keep_limit(g2_registry *registry, const g2_model *used)
 {
 	g2_model   *model;
 
-	while ((model = surplus(registry)) != NULL)
+	while ((model = surplus(registry)) != NULL && model != used)
 	{
 		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
 					 "to keep gpt2.model_memory (%.1f MB)", model->name,
@@ -287,11 +288,13 @@ load_ended(g2_model *model)
 	/* Names that are no models would pile up in the list otherwise. */
 	else if (model->error.code == G2_E_NOT_FOUND)
 		model->detached = true;
-	/* The callback's requests release the model one by one: keep it until they have. */
+	/* The callback's requests release the model one by one: keep it until they have, and while
+	 * there is room made for it. */
 	model->users++;
 	registry->options.loaded(registry->options.arg, model);
-	g2_registry_release(model);
-	keep_limit(registry);
+	keep_limit(registry, NULL);
+	model->users--;
+	free_if_unused(model);
 	preload_next(registry);
 }
 
@@ -353,8 +356,13 @@ g2_registry_release(g2_model *model)
 	if (--model->users > 0)
 		return;
 	model->used = ++registry->uses;
-	free_if_unused(model);
-	keep_limit(registry);
+	if (!model->detached)
+		keep_limit(registry, model);
+	else
+	{
+		free_if_unused(model);
+		keep_limit(registry, NULL);
+	}
 }
 
 bool
@@ -401,7 +409,7 @@ g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_err
 	settings_free(&registry->settings);
 	registry->settings = fresh;
 	registry->next_preload = 0;
-	keep_limit(registry);
+	keep_limit(registry, NULL);
 	preload_next(registry);
 	return true;
 }
