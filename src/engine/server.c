@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "machine.h"
 
 #define EVENTS 128
 #define MAX_OUT (256u << 20)	/* unsent answers of one connection; beyond it is dropped */
@@ -314,6 +315,8 @@ accept_clients(server *s)
 static bool
 open_engine(server *s, const g2_settings *settings, g2_error *err)
 {
+	if (s->has_control && !g2_machine_nice_session(settings->nice))
+		log_line(s, G2_LEVEL_DEBUG, "the nice value of the engine's session could not be set");
 	if (!g2_engine_open(settings, log_line, s, &s->engine, err))
 		return false;
 	s->accepting = true;

@@ -38,9 +38,9 @@ sub new_server
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init;
-	# Cluster.pm switches off the restart after a crash.
+	# Cluster.pm switches off the restart after a crash.  What is asked again is to be computed again.
 	$node->append_conf('postgresql.conf',
-		"restart_after_crash = on\ngpt2.threads = 2\n" . ($options{conf} || ''));
+		"restart_after_crash = on\ngpt2.threads = 2\ngpt2.result_cache_size = 0\n" . ($options{conf} || ''));
 	add_slow_model($node) if $options{slow_model};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');

@@ -66,11 +66,13 @@ forget_lines(void)
 static UNUSED bool
 try_open(g2_error *err)
 {
+	static g2_kv_pool kv_pool;
 	const g2_registry_options options = {
-		.api = &g2_cpu_backend, .backend = backend, .kv_budget = 1 << 20, .event_fd = helper_fd,
+		.api = &g2_cpu_backend, .backend = backend, .kv_pool = &kv_pool, .event_fd = helper_fd,
 		.loaded = on_loaded, .arg = &registry, .log = on_line,
 	};
 
+	kv_pool = (g2_kv_pool) {.budget = 1 << 20};
 	return g2_registry_open(&options, &registry, err);
 }
 
