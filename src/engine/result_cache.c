@@ -10,7 +10,9 @@
 #include "text.h"
 
 #define SMALLEST_CAPACITY 4096	/* below, nothing is kept */
+#define LARGEST_CAPACITY (UINT64_MAX / 2)
 #define BYTES_PER_BUCKET 512	/* of capacity: about one short answer */
+#define MAX_BUCKETS (UINT64_C(1) << 22)	/* more are not worth their memory */
 #define ALLOCATION_BYTES 16		/* what the allocator needs for one allocation, about */
 
 typedef struct entry
@@ -116,7 +118,7 @@ buckets_for(uint64_t capacity)
 
 	if (capacity < SMALLEST_CAPACITY)
 		return 0;
-	while (n <= capacity / BYTES_PER_BUCKET / 2)
+	while (n < MAX_BUCKETS && n <= capacity / BYTES_PER_BUCKET / 2)
 		n *= 2;
 	return n;
 }
@@ -215,16 +217,16 @@ g2_result_cache_clear(g2_result_cache *cache)
 void
 g2_result_cache_set_capacity(g2_result_cache *cache, uint64_t capacity)
 {
-	uint64_t	n = buckets_for(capacity);
+	uint64_t	n;
 
-	cache->capacity = capacity;
-	/* First, so that fewer entries move. */
-	drop_until(cache, capacity);
-	if (n == cache->n_buckets || !cache->buckets)
+	cache->capacity = G2_MIN(capacity, LARGEST_CAPACITY);
+	n = buckets_for(cache->capacity);
+	if (!cache->buckets)
 		return;
-	if (n == 0 || !make_buckets(cache, n))
+	/* As if the table were the new one already, so that no more go, and fewer move, than must. */
+	drop_until(cache, cache->capacity + bytes_of_buckets(cache->n_buckets) - bytes_of_buckets(n));
+	if (n == 0 || (n != cache->n_buckets && !make_buckets(cache, n)))
 		g2_result_cache_clear(cache);
-	drop_until(cache, capacity);
 }
 
 bool
@@ -234,7 +236,7 @@ g2_result_cache_open(uint64_t capacity, g2_result_cache **out, g2_error *err)
 
 	if (!cache)
 		return g2_fail_memory(err, sizeof *cache);
-	cache->capacity = capacity;
+	cache->capacity = G2_MIN(capacity, LARGEST_CAPACITY);
 	*out = cache;
 	return true;
 }
