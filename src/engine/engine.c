@@ -72,11 +72,21 @@ g2_engine_ending(const g2_engine *engine)
 /* ---- counters ---- */
 
 static void
+tell_unsaved(g2_engine *engine, const g2_error *why)
+{
+	/* Once until it works again. */
+	if (!engine->save.told)
+		g2_engine_log(engine, G2_LEVEL_WARNING, "could not save the usage counters: %s",
+					  why->message);
+	engine->save.told = true;
+}
+
+static void
 save_run(g2_job *job)
 {
 	g2_save    *save = (g2_save *) job;
 
-	save->ok = g2_usage_write(&save->snapshot, &save->error);
+	save->ok = g2_usage_write(save->copy, &save->error);
 }
 
 static void
@@ -84,12 +94,15 @@ save_done(g2_job *job)
 {
 	g2_save    *save = (g2_save *) job;
 
-	save->running = false;
-	if (!save->ok && !save->told)
-		g2_engine_log(save->engine, G2_LEVEL_WARNING, "could not save the usage counters: %s",
-					  save->error.message);
-	save->told = !save->ok;		/* once until it works again */
-	g2_usage_snapshot_free(&save->snapshot);
+	g2_usage_written(save->engine->usage, save->copy, save->ok);
+	save->copy = NULL;
+	if (save->ok)
+		save->told = false;
+	else
+	{
+		tell_unsaved(save->engine, &save->error);
+		save->engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
+	}
 }
 
 /* On a helper thread, since it waits for the disk. */
@@ -97,37 +110,30 @@ static void
 save_counters(g2_engine *engine)
 {
 	g2_save    *save = &engine->save;
+	g2_error	err;
 
 	engine->save_at = INT64_MAX;
-	if (save->running)
-	{
+	if (save->copy)
 		engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
-		return;
+	else if (!g2_usage_snapshot(engine->usage, &save->copy, &err))
+		tell_unsaved(engine, &err);
+	else if (save->copy)
+	{
+		save->engine = engine;
+		save->job = (g2_job) {.run = save_run, .done = save_done};
+		save->ok = false;		/* what stands when it does not get to run */
+		g2_helper_submit(engine->helper, &save->job);
 	}
-	if (!g2_usage_snapshot(engine->usage, &save->snapshot))
-		return;
-	save->engine = engine;
-	save->job = (g2_job) {.run = save_run, .done = save_done};
-	save->running = true;
-	g2_helper_submit(engine->helper, &save->job);
 }
 
 /* The last of them are saved too. */
 static void
 close_counters(g2_engine *engine)
 {
-	g2_usage_snapshot_data snapshot;
 	g2_error	err;
 
-	if (!engine->usage)
-		return;
-	if (g2_usage_snapshot(engine->usage, &snapshot))
-	{
-		if (!g2_usage_write(&snapshot, &err))
-			g2_engine_log(engine, G2_LEVEL_WARNING, "could not save the usage counters: %s",
-						  err.message);
-		g2_usage_snapshot_free(&snapshot);
-	}
+	if (engine->usage && !g2_usage_save(engine->usage, &err))
+		tell_unsaved(engine, &err);
 	g2_usage_close(engine->usage);
 }
 
@@ -252,7 +258,7 @@ static bool
 open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	char		isa[32];
-	bool		ignored;
+	g2_error	ignored = {0};
 	uint64_t	kv_budget = settings->kv_cache_size;
 	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
 	g2_registry_options registry_options = {
@@ -278,13 +284,12 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	registry_options.backend = engine->backend;
 	engine->kv_pool.budget = kv_budget;
 	registry_options.kv_pool = &engine->kv_pool;
-	if (!g2_usage_open(settings->system_identifier ? G2_USAGE_FILE : NULL,
-					   settings->system_identifier, settings->timeline, &engine->usage, &ignored,
-					   err))
+	if (!g2_usage_open(G2_USAGE_FILE, settings->system_identifier, settings->timeline,
+					   g2_usage_month_now, &engine->usage, &ignored, err))
 		return false;
-	if (ignored)
-		g2_engine_log(engine, G2_LEVEL_LOG, "\"%s\" is of another cluster or damaged: the usage "
-					  "counters start at zero", G2_USAGE_FILE);
+	if (ignored.code != G2_OK)
+		g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: %s",
+					  ignored.message);
 	return g2_result_cache_open(DEFAULT_RESULT_CACHE, &engine->results, err) &&
 		g2_registry_open(&registry_options, &engine->registry, err) &&
 		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&

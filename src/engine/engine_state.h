@@ -22,8 +22,7 @@ typedef struct g2_save
 {
 	g2_job		job;			/* first */
 	g2_engine  *engine;
-	g2_usage_snapshot_data snapshot;
-	bool		running;
+	g2_usage_copy *copy;		/* NULL: none is under way */
 	bool		ok;
 	bool		told;			/* that it does not work */
 	g2_error	error;

@@ -53,8 +53,8 @@ typedef struct g2_request
 	g2_buf		text;			/* of ids */
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_task		task;			/* GENERATE with a task */
-	bool		has_key;		/* the answer goes into the result cache */
-	uint8_t		key[32];
+	bool		has_key;		/* the answer may be in the result cache, or goes there */
+	uint8_t		key[32];		/* then: a G2_HASH */
 } g2_request;
 
 /* Decodes the payload; a malformed one is an internal error.  Ranges are checked here, before

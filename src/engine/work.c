@@ -5,7 +5,6 @@
 #include "engine_state.h"
 
 #include "answer.h"
-#include "pack.h"
 
 #define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
 
@@ -66,60 +65,34 @@ is_cacheable(const g2_request *request)
 		(m->temperature == 0 || (m->flags & G2_GEN_SEEDED));
 }
 
-/* All that an answer depends on, and who may share it. */
 static bool
-result_key(const g2_request *request, const g2_group_options *o, uint8_t key[G2_HASH])
+make_key(g2_request *request)
 {
-	const g2_generate *m = &request->m.generate;
-	const g2_pack *pack = request->model->pack;
-	const char *arithmetic = request->engine->api->arithmetic(request->engine->backend,
-															  request->model->format);
-	g2_sampling sampling;
-	g2_hash    *hash = g2_hash_new(NULL);
-	uint32_t	scalars[] = {
-		request->model->format, request->session->database, m->current_user, m->cache_salt.len,
-		o->n, o->max_new, o->logprobs, o->n_stops, (uint32_t) request->ids.len,
+	const g2_engine *engine = request->engine;
+	const g2_model *model = request->model;
+	const g2_result_identity identity = {
+		.content_hash = model->pack->content_hash,
+		.format = g2_format_name(model->format),
+		.arithmetic = engine->api->arithmetic(engine->backend, model->format),
+		.database = request->session->database,
 	};
-	bool		ok;
 
-	if (!hash)
-		return false;
-	memset(&sampling, 0, sizeof sampling);	/* no unset bytes between its fields */
-	sampling.temperature = o->sampling.temperature;
-	sampling.top_k = o->sampling.top_k;
-	sampling.top_p = o->sampling.top_p;
-	sampling.min_p = o->sampling.min_p;
-	sampling.repetition_penalty = o->sampling.repetition_penalty;
-	sampling.seed = o->sampling.seed;
-	g2_hash_add(hash, pack->content_hash, sizeof pack->content_hash);
-	g2_hash_add(hash, arithmetic, strlen(arithmetic) + 1);
-	g2_hash_add(hash, scalars, sizeof scalars);
-	g2_hash_add(hash, m->cache_salt.data, m->cache_salt.len);
-	g2_hash_add(hash, &sampling, sizeof sampling);
-	for (uint32_t i = 0; i < o->n_stops; i++)
-	{
-		g2_hash_add(hash, &o->stops[i].len, sizeof o->stops[i].len);
-		g2_hash_add(hash, o->stops[i].data, o->stops[i].len);
-	}
-	g2_hash_add(hash, request->ids.data, request->ids.len * sizeof *request->ids.data);
-	ok = g2_hash_end(hash, key, NULL);
-	g2_hash_free(hash);
-	return ok;
+	return is_cacheable(request) &&
+		g2_result_key(&request->m.generate, &identity, request->key, NULL);
 }
 
 /* Answers from the cache; false: it is not there. */
 static bool
 answer_from_cache(g2_request *request)
 {
-	size_t		len;
-	const char *payload = g2_result_cache_find(request->engine->results, request->key, &len);
+	g2_span		payload;
 	g2_writer	w = g2_answer_writer();
 	g2_reader	r;
 	g2_completions_head head;
 
-	if (!payload)
+	if (!g2_result_cache_get(request->engine->results, request->key, &payload))
 		return false;
-	r = g2_read(payload, len);
+	r = g2_read(payload.data, payload.len);
 	g2_completions_head_get(&r, &head);
 	head.cached_tokens = head.prompt_tokens;
 	head.elapsed_us = (uint64_t) (g2_now_us() - request->arrived_us);
@@ -204,7 +177,6 @@ generate(g2_request *request)
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
 		options.stream = group_stream;
-	request->has_key = is_cacheable(request) && result_key(request, &options, request->key);
 	if (request->has_key && answer_from_cache(request))
 		return;
 	if (!start_group(request, &options, &request->error))
@@ -239,8 +211,10 @@ work_run(g2_job *job)
 {
 	g2_request *request = (g2_request *) job;
 
-	if (!atomic_load(&request->canceled))
-		g2_request_work(request);
+	if (atomic_load(&request->canceled))
+		return;
+	g2_request_work(request);
+	request->has_key = request->ok && request->type == G2_MSG_GENERATE && make_key(request);
 }
 
 static void
