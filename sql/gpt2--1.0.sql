@@ -55,6 +55,16 @@ COMMENT ON FUNCTION
 gpt_completions(text, int, int, text, float8, int, float8, bigint, text[], jsonb)
 IS 'n continuations of a prompt with token ids, log-probability, finish reason, seed and counts';
 
+CREATE FUNCTION gpt_stream(
+    prompt text, max_len int DEFAULT NULL, model text DEFAULT NULL,
+    temperature float8 DEFAULT NULL, top_k int DEFAULT NULL, top_p float8 DEFAULT NULL,
+    seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS TABLE (pos int, token_id int, piece text, logprob float8)
+AS 'MODULE_PATHNAME', 'gpt2_stream'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 50;
+COMMENT ON FUNCTION gpt_stream(text, int, text, float8, int, float8, bigint, text[], jsonb)
+IS 'the tokens of a continuation, one a row, each as soon as it is made';
+
 ---- tasks
 
 CREATE FUNCTION gpt_summarize(

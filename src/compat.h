@@ -36,6 +36,13 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* 16 keeps what belongs to settings in a memory context of its own. */
+#if PG_VERSION_NUM >= 160000
+#define gpt2_guc_malloc(bytes) guc_malloc(LOG, (bytes))
+#else
+#define gpt2_guc_malloc(bytes) malloc(bytes)
+#endif
+
 /* 14 can ask whether the client is still there. */
 #if PG_VERSION_NUM >= 140000
 #define GPT2_HAVE_CHECK_CONNECTION 1

@@ -95,7 +95,6 @@ get_settings(g2_settings *settings)
 {
 	gpt2_engine_settings(settings);
 	settings->keep_free = (uint64) max_wal_size_mb * 2 * 1024 * 1024;
-	settings->disabled = !gpt2_enabled;
 	gpt2_cluster_identity(&settings->system_identifier, &settings->timeline);
 }
 

@@ -529,6 +529,7 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u64(w, m->system_identifier);
 	g2_put_u32(w, m->timeline);
 	g2_put_u32(w, m->max_queued);
+	g2_put_u32(w, m->has_limits);
 }
 
 bool
@@ -561,5 +562,6 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->system_identifier = g2_get_u64(&r);
 	m->timeline = g2_get_u32(&r);
 	m->max_queued = g2_get_u32(&r);
+	m->has_limits = g2_get_u32(&r);
 	return !r.failed;
 }

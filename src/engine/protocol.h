@@ -505,6 +505,7 @@ typedef struct g2_settings
 	uint64_t	system_identifier;	/* of the cluster, for saved counters; 0 = keep none */
 	uint32_t	timeline;
 	uint32_t	max_queued;		/* requests that are not answered yet; 0 = the default */
+	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
 } g2_settings;
 
 #define G2_NO_RESULT_CACHE UINT64_MAX
