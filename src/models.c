@@ -257,6 +257,8 @@ gpt2_for_each_model(void (*take) (const g2_model_row *m, void *arg), void *arg)
 		return;
 	reader = g2_read(payload, len);
 	count = g2_get_u32(&reader);
+	if (reader.failed)
+		gpt2_malformed_answer();
 	for (uint32 i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -62,13 +62,21 @@ begin_rows(FunctionCallInfo fcinfo, Rows *rows)
 }
 
 static void
+check_reader(const Rows *rows)
+{
+	if (rows->reader.failed)
+		gpt2_malformed_answer();
+}
+
+static void
 read_rows(Rows *rows, const char *payload, size_t len)
 {
 	rows->reader = g2_read(payload, len);
 	rows->left = g2_get_u32(&rows->reader);
+	check_reader(rows);
 }
 
-/* False after the last; what follows reads one, and then calls check_row. */
+/* False after the last; what follows reads one, and then calls check_reader. */
 static bool
 next_row(Rows *rows, Row *row)
 {
@@ -78,13 +86,6 @@ next_row(Rows *rows, Row *row)
 		return false;
 	rows->left--;
 	return true;
-}
-
-static void
-check_row(const Rows *rows)
-{
-	if (rows->reader.failed)
-		gpt2_malformed_answer();
 }
 
 static void
@@ -250,7 +251,7 @@ gpt2_stat_requests(PG_FUNCTION_ARGS)
 		g2_request_row m;
 
 		g2_request_row_get(&rows.reader, &m);
-		check_row(&rows);
+		check_reader(&rows);
 		if (!sees_role(m.session_user))
 			continue;
 		put_request(&row, &m);
@@ -313,7 +314,7 @@ gpt2_stat_usage(PG_FUNCTION_ARGS)
 		g2_usage_row m;
 
 		g2_usage_row_get(&rows.reader, &m);
-		check_row(&rows);
+		check_reader(&rows);
 		if (!sees_role(m.role))
 			continue;
 		put_usage(&row, &m);
@@ -403,7 +404,7 @@ gpt2_stat_engine(PG_FUNCTION_ARGS)
 		g2_engine_row m;
 
 		g2_engine_row_get(&rows.reader, &m);
-		check_row(&rows);
+		check_reader(&rows);
 		if (is_hidden(hidden, m.model))
 			continue;
 		put_engine(&row, &m);
