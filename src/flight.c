@@ -178,6 +178,17 @@ send_cancel(Gpt2Request *request)
 		reset_connection(ENDING_OURS);
 }
 
+/* Cancels leave at once, because nobody may call again for hours.  Never raises. */
+static void
+flush_cancels(void)
+{
+	if (!gpt2_connection_is_open() || gpt2_wire_flush(&gpt2_connection))
+		return;
+	/* An engine that does not read has other worries; a closed socket tells it the same. */
+	if (n_in_flight == 0)
+		reset_connection(ENDING_OURS);
+}
+
 /* ---- what arrives ---- */
 
 /* A notice that there is no room or memory for is dropped. */
@@ -223,6 +234,7 @@ keep_token(Gpt2Request *request, const char *payload, uint32 len)
 		request->answer_len = len;
 		send_cancel(request);
 		request->state = REQUEST_NO_MEMORY;
+		flush_cancels();
 	}
 	return true;
 }
@@ -398,17 +410,6 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 	n_requests++;
 	n_unsent++;
 	return request;
-}
-
-/* Cancels leave at once, because nobody may call again for hours.  Never raises. */
-static void
-flush_cancels(void)
-{
-	if (!gpt2_connection_is_open() || gpt2_wire_flush(&gpt2_connection))
-		return;
-	/* An engine that does not read has other worries; a closed socket tells it the same. */
-	if (n_in_flight == 0)
-		reset_connection(ENDING_OURS);
 }
 
 static void

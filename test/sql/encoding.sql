@@ -28,6 +28,14 @@ SELECT gpt_detokenize(:'cafe') AS cafe, octet_length(gpt_detokenize(:'cafe')) AS
 SELECT gpt_detokenize(:'euro') AS euro;
 SELECT gpt_generate('café', 3, options => '{"echo": true}') LIKE 'café%' AS echo;
 SELECT gpt_summarize(E'\u00a0 ') AS white_space;
+SELECT string_agg(piece, '' ORDER BY pos) =
+       gpt_generate('café', 40, temperature => 100, seed => 1) AS stream
+FROM gpt_stream('café', 40, temperature => 100, seed => 1);
+SET gpt2.prefix_cache_salt = 'é';
+SELECT length(gpt_generate('café', 3)) >= 0 AS salt;
+SELECT set_config('gpt2.prefix_cache_salt', repeat('é', 129), false) = repeat('é', 129) AS set;
+SELECT gpt_generate('café', 3);
+RESET gpt2.prefix_cache_salt;
 SELECT length(gpt_generate('café', 3, stop => '{é}', options => '{"min_p": 0.1}')) >= 0 AS stop;
 SELECT count(*) FROM gpt_models WHERE name = 'demo';
 

@@ -25,6 +25,9 @@ SELECT pg_temp.option('{"min_p": 0.05, "repetition_penalty": 1.1, "echo": true, 
 SELECT pg_temp.option('{"min_p": 0, "repeat_penalty": 1, "stop_sequences": "a"}');
 SELECT pg_temp.option('{"min_p": 1, "stop_strings": []}');
 SELECT pg_temp.option('{"min_p": null, "stop": null, "echo": null}');
+SELECT pg_temp.option('{"cache": false}');
+SELECT pg_temp.option('{"cache": true}');
+SELECT pg_temp.try($$SELECT gpt_summarize('The', 4, options => '{"cache": false}')$$);
 SELECT pg_temp.try($$SELECT gpt_generate('The', options => '{"max_new_tokens": 4}')$$);
 SELECT pg_temp.try($$SELECT gpt_generate('The', options => '{"max_tokens": 4.0}')$$);
 SELECT pg_temp.try($$SELECT gpt_generate('The', options => '{"max_length": 100}')$$);
@@ -55,6 +58,7 @@ SELECT pg_temp.option('{"min_p": [0.5]}');
 SELECT pg_temp.option('{"repetition_penalty": {}}');
 SELECT pg_temp.option('{"echo": 1}');
 SELECT pg_temp.option('{"echo": "true"}');
+SELECT pg_temp.option('{"cache": 0}');
 SELECT pg_temp.option('{"stop": 1}');
 SELECT pg_temp.option('{"stop": {"a": "b"}}');
 SELECT pg_temp.option('{"stop": ["a", 1]}');

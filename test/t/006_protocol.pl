@@ -5,77 +5,19 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use FakeEngine;
 use Gpt2Test;
-use IO::Select;
-use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-# g2_message
-my %type = (HELLO => 1, WELCOME => 2, ERROR => 3, NOTICE => 4, CANCEL => 16, TOKENIZE => 19,
-	TOKENS => 20, TEXT => 22);
 my %level = (NOTICE => 3, WARNING => 4);
 
 my $node = new_server('main');
 my $call = "SELECT gpt_count_tokens('abc', 'x')";
 
-# Nobody else listens, so the library takes this for the engine.  The path is relative, as the
-# library's: absolute ones are too long for a socket's name.
-chdir $node->data_dir or die "could not change directory: $!";
-my $listener = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Listen => 16,
-	Local => 'pg_stat_tmp/gpt2_engine.sock') or die "could not listen: $!";
-
-sub text { return pack('L/a*', $_[0]) }
-
-sub put
-{
-	my ($socket, $name, $id, $payload) = @_;
-	print $socket pack('L S S Q', length $payload, $type{$name} || $name, 0, $id) . $payload;
-	$socket->flush;
-	return;
-}
-
-sub take_bytes
-{
-	my ($socket, $n) = @_;
-	my $data = '';
-
-	while (length $data < $n)
-	{
-		return unless IO::Select->new($socket)->can_read(60);
-		return unless sysread $socket, $data, $n - length $data, length $data;
-	}
-	return $data;
-}
-
-# (type, id) of the next frame; nothing at the end.
-sub take
-{
-	my ($socket) = @_;
-	my $head = take_bytes($socket, 16);
-	return unless defined $head;
-	my ($length, $type, $reserved, $id) = unpack 'L S S Q', $head;
-	take_bytes($socket, $length) if $length;
-	return ($type, $id);
-}
-
-sub accept_backend
-{
-	die 'no backend connects' unless IO::Select->new($listener)->can_read(60);
-	my $socket = $listener->accept or die "could not accept: $!";
-	my ($type) = take($socket);
-	is($type, $type{HELLO}, 'a backend says hello') unless ($type || 0) == $type{HELLO};
-	return $socket;
-}
-
-sub welcome
-{
-	my ($socket, $major) = @_;
-	put($socket, 'WELCOME', 0, pack('L L L', $major || 1, 0, $$) . text('0.0'));
-	return $socket;
-}
+listen_as_engine($node);
 
 # One session calls twice; the first call gets what `code` does with (socket, id), the second the
 # right answer.  Gives the errors.
@@ -266,8 +208,6 @@ for my $break (
 	is($session->{out}, "5\nfirst\n6\nnext 1\n7\nnext 2\n", 'idle: connects again');
 }
 
-close $listener;
-unlink 'pg_stat_tmp/gpt2_engine.sock';
-chdir '/';
+FakeEngine::stop_listening();
 $node->stop;
 done_testing();

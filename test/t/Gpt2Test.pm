@@ -16,7 +16,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of server_processes process_exists engine_program
-  start_query finish_query kill_query open_session ask
+  start_query finish_query kill_query open_session ask ask_only hear
   idle_engine wait_generating slow_sql);
 
 use constant SLACK => 20;
@@ -226,15 +226,16 @@ sub kill_query
 	return;
 }
 
-# A session that stays open; `ask` runs statements in it and gives what they print.
+# A session that stays open; `ask` runs statements in it and gives what they print.  user => name.
 sub open_session
 {
-	my ($node, $database) = @_;
+	my ($node, $database, %options) = @_;
 	my $session = { in => '', out => '', asked => 0 };
 
 	$session->{run} = IPC::Run::start(
 		[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d',
-			$node->connstr($database || 'postgres') ],
+			$node->connstr($database || 'postgres'),
+			$options{user} ? ('-U', $options{user}) : () ],
 		'<', \$session->{in}, '>', \$session->{out}, '2>&1', IPC::Run::timeout(LIMIT));
 	return $session;
 }
@@ -242,10 +243,27 @@ sub open_session
 sub ask
 {
 	my ($session, $sql) = @_;
-	my $marker = 'done-' . ++$session->{asked};
+
+	ask_only($session, $sql);
+	return hear($session);
+}
+
+# The two halves of `ask`, for a test that must do something in between.
+sub ask_only
+{
+	my ($session, $sql) = @_;
 
 	$session->{out} = '';
-	$session->{in} .= "$sql\n\\echo $marker\n";
+	$session->{in} .= "$sql\n\\echo done-" . ++$session->{asked} . "\n";
+	$session->{run}->pump_nb;
+	return;
+}
+
+sub hear
+{
+	my ($session) = @_;
+	my $marker = "done-$session->{asked}";
+
 	$session->{run}->pump until $session->{out} =~ /^$marker$/m;
 	(my $answer = $session->{out}) =~ s/^$marker\n//m;
 	chomp $answer;

@@ -1,0 +1,103 @@
+# FakeEngine.pm: the protocol's frames from the engine's side, for tests that play the engine against
+# a server whose supervisor is not started.
+package FakeEngine;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IO::Select;
+use IO::Socket::UNIX;
+use Test::More;
+
+our @EXPORT = qw(%type listen_as_engine text put take take_any accept_backend welcome);
+
+# g2_message
+our %type = (HELLO => 1, WELCOME => 2, ERROR => 3, NOTICE => 4, ROLES => 7, STREAM => 8, CANCEL => 16,
+	GENERATE => 17, COMPLETIONS => 18, TOKENIZE => 19, TOKENS => 20, TEXT => 22, SESSION => 29,
+	ACCESS => 30);
+
+my $socket_path = 'pg_stat_tmp/gpt2_engine.sock';
+my $listener;
+
+# Nobody else listens, so the library takes this for the engine.  The path is relative, as the
+# library's: absolute ones are too long for a socket's name.
+sub listen_as_engine
+{
+	my ($node) = @_;
+	chdir $node->data_dir or die "could not change directory: $!";
+	$listener = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Listen => 16,
+		Local => $socket_path) or die "could not listen: $!";
+	return;
+}
+
+sub stop_listening
+{
+	close $listener;
+	unlink $socket_path;
+	chdir '/';
+	return;
+}
+
+# g2_span
+sub text { return pack('L/a*', $_[0]) }
+
+sub put
+{
+	my ($socket, $name, $id, $payload) = @_;
+	print $socket pack('L S S Q', length $payload, $type{$name} || $name, 0, $id) . $payload;
+	$socket->flush;
+	return;
+}
+
+sub take_bytes
+{
+	my ($socket, $n) = @_;
+	my $data = '';
+
+	while (length $data < $n)
+	{
+		return unless IO::Select->new($socket)->can_read(60);
+		return unless sysread $socket, $data, $n - length $data, length $data;
+	}
+	return $data;
+}
+
+# (type, id, payload) of the next frame; nothing at the end.
+sub take_any
+{
+	my ($socket) = @_;
+	my $head = take_bytes($socket, 16);
+	return unless defined $head;
+	my ($length, $type, $reserved, $id) = unpack 'L S S Q', $head;
+	my $payload = $length ? take_bytes($socket, $length) : '';
+	return ($type, $id, $payload);
+}
+
+# The same, without those that only say who asks.
+sub take
+{
+	my ($socket) = @_;
+	my @frame;
+
+	do { @frame = take_any($socket) } while (@frame && $frame[0] == $type{SESSION});
+	return @frame;
+}
+
+sub accept_backend
+{
+	die 'no backend connects' unless IO::Select->new($listener)->can_read(60);
+	my $socket = $listener->accept or die "could not accept: $!";
+	my ($type) = take_any($socket);
+	is($type, $type{HELLO}, 'a backend says hello') unless ($type || 0) == $type{HELLO};
+	return $socket;
+}
+
+sub welcome
+{
+	my ($socket, $major) = @_;
+	put($socket, 'WELCOME', 0, pack('L L L', $major || 1, 0, $$) . text('0.0'));
+	return $socket;
+}
+
+1;
