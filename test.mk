@@ -1,7 +1,12 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
 UNIT_SOURCES = $(wildcard test/unit/test_*.c)
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%)
+UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS)
+# The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
+# AVX-512 too; machines that have it compare the real ones in the programs without _simde.
+ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
+SIMDE_PROGRAMS = $(B)/unit/test_kernels_simde $(B)/unit/test_vecmath_simde
+endif
 FUZZ_SOURCES = $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS = $(FUZZ_SOURCES:test/fuzz/%.c=$(B)/fuzz/%)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -51,6 +56,19 @@ $(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/li
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
+
+# -Wno-psabi: vectors of 64 bytes are passed in memory here, on both sides of every call.
+$(B)/simde/kernels_avx512.o: src/engine/kernels_avx512.c
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -mavx2 -mfma -Wno-psabi -DSIMDE_ENABLE_NATIVE_ALIASES \
+	  -include simde/x86/avx512.h -MMD -MP -c $< -o $@
+
+-include $(B)/simde/kernels_avx512.d
+
+# The object stands before the library, whose own g2_kernels_avx512 is then not taken.
+$(B)/unit/%_simde: test/unit/%.c $(B)/simde/kernels_avx512.o $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_SIMDE $^ -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)

@@ -19,6 +19,7 @@
 
 #include "access/parallel.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -31,13 +32,6 @@
 
 #define DEMO_MODEL "demo"
 #define AUTOMATIC_TOP_K 50		/* for n > 1, when no temperature is set */
-
-typedef struct CallSite
-{
-	uint64		rows;
-	bool		drawn;
-	uint64		base;
-} CallSite;
 
 /* ---- arguments ---- */
 
@@ -61,25 +55,25 @@ gpt2_model_name(NullableDatum model)
 	return g2_span_of(DEMO_MODEL);
 }
 
-static CallSite *
-call_site(FunctionCallInfo fcinfo)
+Gpt2CallSite *
+gpt2_call_site(FunctionCallInfo fcinfo)
 {
 	if (!fcinfo->flinfo->fn_extra)
 		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
-														  sizeof(CallSite));
-	return (CallSite *) fcinfo->flinfo->fn_extra;
+														  sizeof(Gpt2CallSite));
+	return (Gpt2CallSite *) fcinfo->flinfo->fn_extra;
 }
 
 uint64
 gpt2_call_row(FunctionCallInfo fcinfo)
 {
-	return call_site(fcinfo)->rows++;
+	return gpt2_call_site(fcinfo)->rows++;
 }
 
 static uint64
 row_seed(FunctionCallInfo fcinfo, uint64 row)
 {
-	CallSite   *site = call_site(fcinfo);
+	Gpt2CallSite *site = gpt2_call_site(fcinfo);
 	uint64		z;
 
 	if (!site->drawn)
@@ -256,6 +250,21 @@ resolve_stops(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate
 	}
 }
 
+/* Who asks, which caches it may share, and how long it waits. */
+static void
+resolve_caller(const Gpt2Options *options, g2_generate *wire)
+{
+	wire->current_user = (uint32) GetUserId();
+	wire->queue_timeout_ms = (uint32) gpt2_queue_timeout;
+	wire->cache_salt = gpt2_to_utf8(pstrdup(gpt2_prefix_cache_salt),
+									strlen(gpt2_prefix_cache_salt), "gpt2.prefix_cache_salt");
+	if (wire->cache_salt.len > GPT2_MAX_SALT)
+		bad_value("gpt2.prefix_cache_salt",
+				  psprintf("at most %d bytes long in UTF-8", GPT2_MAX_SALT));
+	if (!options->cache)
+		wire->flags |= G2_GEN_NO_CACHE;
+}
+
 void
 gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args,
 				  const text *prompt, Gpt2Call *call)
@@ -270,6 +279,7 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 	resolve_length(args, &options, wire);
 	resolve_sampling(args, wire);
 	resolve_stops(args, &options, wire);
+	resolve_caller(&options, wire);
 	wire->min_p = options.min_p;
 	wire->repetition_penalty = options.repetition_penalty;
 	wire->template_text = options.template_text;
@@ -278,10 +288,39 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 	wire->prompt = gpt2_text_to_utf8(prompt, "prompt");
 	wire->model = gpt2_model_name(args->model);
 	if (!args->seed.isnull)
+	{
 		wire->seed = (uint64) DatumGetInt64(args->seed.value);
+		wire->flags |= G2_GEN_SEEDED;
+	}
 	else if (wire->temperature > 0)
 		wire->seed = row_seed(fcinfo, row);
 	call->seeded = !args->seed.isnull || wire->temperature > 0;
+}
+
+bool
+gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default, Gpt2Call *call)
+{
+	uint64		row = gpt2_call_row(fcinfo);
+	const NullableDatum *arg = fcinfo->args;
+	const NullableDatum null = {0, true};
+	Gpt2Arguments args;
+
+	if (PG_ARGISNULL(0))
+		return false;
+	arg++;
+	args.max_len = *arg++;
+	args.n = accepts & GPT2_ACCEPTS_N ? *arg++ : null;
+	args.model = *arg++;
+	args.temperature = *arg++;
+	args.top_k = *arg++;
+	args.top_p = *arg++;
+	args.seed = *arg++;
+	args.stop = *arg++;
+	args.options = *arg++;
+	args.accepts = accepts;
+	args.n_is_default = n_is_default;
+	gpt2_call_prepare(fcinfo, row, &args, PG_GETARG_TEXT_PP(0), call);
+	return true;
 }
 
 /* ---- request and answer ---- */
@@ -299,17 +338,18 @@ gpt2_call_send(const Gpt2Call *call)
 }
 
 void
-gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer)
+gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer)
 {
 	const char *payload;
 	size_t		len;
 
 	answer->request = request;
+	answer->new_tokens = 0;
 	gpt2_request_wait(request);
 	payload = gpt2_request_result(request, G2_MSG_COMPLETIONS, &len);
 	answer->reader = g2_read(payload, len);
 	g2_completions_head_get(&answer->reader, &answer->head);
-	if (answer->reader.failed || answer->head.n != call->wire.n)
+	if (answer->reader.failed || answer->head.n != n)
 		gpt2_malformed_answer();
 }
 
@@ -319,11 +359,32 @@ gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion)
 	g2_completion_get(&answer->reader, completion);
 	if (answer->reader.failed)
 		gpt2_malformed_answer();
+	answer->new_tokens += completion->n_ids;
+}
+
+/* Statement and context are left out: they may hold prompts. */
+static void
+log_call(const Gpt2Answer *answer, g2_span model)
+{
+	const g2_completions_head *head = &answer->head;
+	char	   *name = gpt2_from_utf8(model.data, model.len, NULL);
+
+	ereport(LOG,
+			(errmsg("gpt2 call took %.3f ms, %.3f ms of it queued: model \"%s\", "
+					"%u prompt tokens (%u cached), " UINT64_FORMAT " new tokens in %u sequences",
+					head->elapsed_us / 1000.0, head->queue_us / 1000.0, name,
+					head->prompt_tokens, head->cached_tokens, answer->new_tokens, head->n),
+			 errhidestmt(true),
+			 errhidecontext(true)));
+	pfree(name);
 }
 
 void
-gpt2_answer_end(Gpt2Answer *answer)
+gpt2_answer_end(Gpt2Answer *answer, g2_span model)
 {
+	if (gpt2_log_min_duration >= 0 &&
+		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)
+		log_call(answer, model);
 	gpt2_request_release(answer->request);
 	answer->request = NULL;
 }

@@ -41,7 +41,19 @@ typedef struct Gpt2Answer
 	Gpt2Request *request;
 	g2_reader	reader;
 	g2_completions_head head;
+	uint64		new_tokens;		/* of the sequences that were read */
 } Gpt2Answer;
+
+/* A call site: a function expression of a query, see call.c on seeds. */
+typedef struct Gpt2CallSite
+{
+	uint64		rows;			/* evaluations so far */
+	bool		drawn;
+	uint64		base;
+	void	   *state;			/* a set-returning function's own, between two of its calls */
+} Gpt2CallSite;
+
+extern Gpt2CallSite *gpt2_call_site(FunctionCallInfo fcinfo);
 
 /* Name of the model of a call: the argument, else the session's setting, else the demonstration
  * model (with a NOTICE, once a session). */
@@ -55,13 +67,20 @@ extern uint64 gpt2_call_row(FunctionCallInfo fcinfo);
 extern void gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args,
 							  const text *prompt, Gpt2Call *call);
 
+/* Prepares the call of this row of a function with the arguments (prompt, max_len, n where it is
+ * accepted, model, temperature, top_k, top_p, seed, stop, options); false where the prompt is
+ * NULL. */
+extern bool gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default,
+							Gpt2Call *call);
+
 extern Gpt2Request *gpt2_call_send(const Gpt2Call *call);
 
-/* Waits for the answer and reads its head. */
-extern void gpt2_answer_begin(Gpt2Request *request, const Gpt2Call *call, Gpt2Answer *answer);
+/* Waits for the answer to a call with n sequences and reads its head. */
+extern void gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer);
 /* The next of answer->head.n sequences. */
 extern void gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion);
-extern void gpt2_answer_end(Gpt2Answer *answer);
+/* When all are read: releases the request, and logs the call if it took long. */
+extern void gpt2_answer_end(Gpt2Answer *answer, g2_span model);
 
 /* The sequence's text in the database encoding, behind the prompt where it is to be echoed. */
 extern text *gpt2_completion_text(const Gpt2Call *call, const g2_completion *completion);

@@ -5,6 +5,9 @@
  * they are not there) and kept until the backend exits.  Requests are sent without waiting for
  * one another; each is a Gpt2Request until it is released.
  *
+ * The engine is told who asks before the first request and whenever that changes, and what it asks
+ * about roles is answered in the wait.
+ *
  * A request belongs to the resource owner that was current when it was made: the end of a portal,
  * a transaction or a subtransaction cancels what is still in flight and frees it.  Its payload is
  * kept until it is answered, so that it can be sent again to a restarted engine.
@@ -23,6 +26,11 @@ extern Gpt2Request *gpt2_request(g2_message type, const g2_writer *payload);
 /* Waits until the request is answered.  Interruptible; raises 58000 when the engine died twice
  * under it or does not come back.  Notices of the engine are raised as they come. */
 extern void gpt2_request_wait(Gpt2Request *request);
+
+/* The next token of a GENERATE with G2_GEN_STREAM, as soon as it is there; its span is valid until
+ * the next call.  False: there is none any more, the request is answered.  Interruptible, and
+ * raises, as wait does. */
+extern bool gpt2_request_next_token(Gpt2Request *request, g2_stream *token);
 
 /* After wait: the payload of its answer, valid until release.  An ERROR answer is raised here
  * with its SQLSTATE, message, detail and hint; another type than expected is an internal error. */

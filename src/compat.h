@@ -36,11 +36,30 @@
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
+/* 16 keeps what belongs to settings in a memory context of its own. */
+#if PG_VERSION_NUM >= 160000
+#define gpt2_guc_malloc(bytes) guc_malloc(LOG, (bytes))
+#else
+#define gpt2_guc_malloc(bytes) malloc(bytes)
+#endif
+
 /* 14 can ask whether the client is still there. */
 #if PG_VERSION_NUM >= 140000
 #define GPT2_HAVE_CHECK_CONNECTION 1
 /* Declared here: libpq/libpq.h pulls in gssapi.h, which Debian's server headers do not bring. */
 extern bool pq_check_connection(void);
+#endif
+
+/* 15 made the timeline that WAL is written on an attribute of the server. */
+#if PG_VERSION_NUM >= 150000
+#define gpt2_insertion_timeline() GetWALInsertionTimeLine()
+#else
+#define gpt2_insertion_timeline() ThisTimeLineID
+#endif
+
+/* 14 renamed predefined roles. */
+#if PG_VERSION_NUM < 140000
+#define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
 #endif
 
 #endif							/* GPT2_COMPAT_H */

@@ -24,6 +24,7 @@
 
 #include "connection.h"
 #include "encoding.h"
+#include "session.h"
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
@@ -42,6 +43,7 @@ typedef enum Greeting
 Gpt2Wire	gpt2_connection = GPT2_WIRE_CLOSED;
 
 static bool welcome;
+static uint64 told_version;		/* of the session, as the engine knows it; 0 = not yet */
 static WaitEventSet *wait_set;
 static int	wait_socket;		/* position of the socket in wait_set */
 static uint32 wait_for;			/* what wait_set waits for at the socket */
@@ -57,6 +59,7 @@ void
 gpt2_connection_close(void)
 {
 	welcome = false;
+	told_version = 0;
 	if (wait_set)
 	{
 		FreeWaitEventSet(wait_set);
@@ -101,6 +104,27 @@ gpt2_raise_error(const char *payload, size_t len)
 			(errcode(sqlstate),
 			 errmsg_internal("%s", message),
 			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}
+
+void
+gpt2_raise_notice(const char *payload, size_t len)
+{
+	g2_notice	notice;
+	char	   *message,
+			   *hint;
+	int			elevel = NOTICE;
+
+	if (!g2_notice_decode(payload, len, &notice) || notice.message.len == 0)
+		return;
+	if (notice.level == G2_LEVEL_WARNING)
+		elevel = WARNING;
+	else if (notice.level < G2_LEVEL_NOTICE)
+		elevel = DEBUG1;
+	message = gpt2_message_text(notice.message);
+	hint = gpt2_message_text(notice.hint);
+	ereport(elevel,
+			(errmsg_internal("%s", message),
 			 hint ? errhint("%s", hint) : 0));
 }
 
@@ -179,6 +203,31 @@ pause_for(long milliseconds)
 
 /* ---- opening ---- */
 
+void
+gpt2_connection_send(g2_message type, uint64 id, const void *payload, size_t len)
+{
+	if (!gpt2_wire_send(&gpt2_connection, type, id, payload, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed on a request of %zu bytes.", len)));
+}
+
+void
+gpt2_connection_tell_session(void)
+{
+	uint64		version = gpt2_session_version();
+	g2_writer	w;
+
+	if (version == told_version || !welcome)
+		return;
+	w = gpt2_writer();
+	gpt2_session_encode(&w);
+	gpt2_connection_send(G2_MSG_SESSION, 0, w.data, w.len);
+	told_version = version;
+	pfree(w.data);
+}
+
 /* The engine runs as the server's user, so whoever else listens there is not it. */
 static void
 check_peer(void)
@@ -210,10 +259,7 @@ send_hello(void)
 	};
 
 	g2_hello_encode(&w, &hello);
-	if (!gpt2_wire_send(&gpt2_connection, G2_MSG_HELLO, 0, w.data, w.len))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+	gpt2_connection_send(G2_MSG_HELLO, 0, w.data, w.len);
 	pfree(w.data);
 }
 
@@ -374,7 +420,8 @@ gpt2_connection_try(void)
 
 	if (welcome)
 		return true;
-	if (!IsUnderPostmaster || !connect_once(&busy))
+	/* A connection would start an engine. */
+	if (!IsUnderPostmaster || !gpt2_engine_expected() || !connect_once(&busy))
 		return false;
 	if (greet(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS),
 			  &error, &len) == GREETING_WELCOME)

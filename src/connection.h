@@ -25,8 +25,18 @@ extern void gpt2_connection_wait(long milliseconds);
 
 extern void gpt2_connection_close(void);
 
+/* Queues a frame; raises an error when there is no memory for it. */
+extern void gpt2_connection_send(g2_message type, uint64 id, const void *payload, size_t len);
+
+/* Queues a SESSION message, where the engine does not know yet what it would say.  It goes before
+ * the first request, and before any other that something has changed for. */
+extern void gpt2_connection_tell_session(void);
+
 /* Raises the error in the payload of a G2_MSG_ERROR. */
 extern void gpt2_raise_error(const char *payload, size_t len);
+
+/* Raises the notice in the payload of a G2_MSG_NOTICE; a malformed one is dropped. */
+extern void gpt2_raise_notice(const char *payload, size_t len);
 
 /* An UTF-8 text of the engine in the database encoding; NULL for an empty one. */
 extern char *gpt2_message_text(g2_span s);

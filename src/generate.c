@@ -21,34 +21,8 @@ PG_FUNCTION_INFO_V1(gpt2_generate_rows);
 PG_FUNCTION_INFO_V1(gpt2_generate_array);
 PG_FUNCTION_INFO_V1(gpt2_completions);
 
+#define ACCEPTS (GPT2_ACCEPTS_ECHO | GPT2_ACCEPTS_SAMPLING)
 #define COMPLETION_COLUMNS 11
-
-/* Prepares the call of this row; false where the prompt is NULL. */
-static bool
-begin_call(FunctionCallInfo fcinfo, bool with_n, bool n_is_default, Gpt2Call *call)
-{
-	uint64		row = gpt2_call_row(fcinfo);
-	const NullableDatum *arg = fcinfo->args;
-	const NullableDatum null = {0, true};
-	Gpt2Arguments args;
-
-	if (PG_ARGISNULL(0))
-		return false;
-	arg++;
-	args.max_len = *arg++;
-	args.n = with_n ? *arg++ : null;
-	args.model = *arg++;
-	args.temperature = *arg++;
-	args.top_k = *arg++;
-	args.top_p = *arg++;
-	args.seed = *arg++;
-	args.stop = *arg++;
-	args.options = *arg++;
-	args.accepts = GPT2_ACCEPTS_ECHO | GPT2_ACCEPTS_SAMPLING | (with_n ? GPT2_ACCEPTS_N : 0);
-	args.n_is_default = n_is_default;
-	gpt2_call_prepare(fcinfo, row, &args, PG_GETARG_TEXT_PP(0), call);
-	return true;
-}
 
 Datum
 gpt2_generate(PG_FUNCTION_ARGS)
@@ -58,12 +32,12 @@ gpt2_generate(PG_FUNCTION_ARGS)
 	g2_completion completion;
 	text	   *result;
 
-	if (!begin_call(fcinfo, false, false, &call))
+	if (!gpt2_call_begin(fcinfo, ACCEPTS, false, &call))
 		PG_RETURN_NULL();
-	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
 	gpt2_answer_next(&answer, &completion);
 	result = gpt2_completion_text(&call, &completion);
-	gpt2_answer_end(&answer);
+	gpt2_answer_end(&answer, call.wire.model);
 	PG_RETURN_TEXT_P(result);
 }
 
@@ -75,9 +49,9 @@ gpt2_generate_rows(PG_FUNCTION_ARGS)
 	Gpt2Call	call;
 	Gpt2Answer	answer;
 
-	if (!begin_call(fcinfo, true, false, &call))
+	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, &call))
 		return (Datum) 0;
-	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
 		g2_completion completion;
@@ -89,7 +63,7 @@ gpt2_generate_rows(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rows, tupdesc, &value, &isnull);
 		pfree(DatumGetPointer(value));
 	}
-	gpt2_answer_end(&answer);
+	gpt2_answer_end(&answer, call.wire.model);
 	return (Datum) 0;
 }
 
@@ -100,9 +74,9 @@ gpt2_generate_array(PG_FUNCTION_ARGS)
 	Gpt2Answer	answer;
 	Datum	   *texts;
 
-	if (!begin_call(fcinfo, true, false, &call))
+	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, &call))
 		PG_RETURN_NULL();
-	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
 	texts = palloc(answer.head.n * sizeof(Datum));
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
@@ -111,7 +85,7 @@ gpt2_generate_array(PG_FUNCTION_ARGS)
 		gpt2_answer_next(&answer, &completion);
 		texts[i] = PointerGetDatum(gpt2_completion_text(&call, &completion));
 	}
-	gpt2_answer_end(&answer);
+	gpt2_answer_end(&answer, call.wire.model);
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, (int) call.wire.n, TEXTOID, -1, false,
 										  TYPALIGN_INT));
 }
@@ -171,10 +145,10 @@ gpt2_completions(PG_FUNCTION_ARGS)
 	Gpt2Call	call;
 	Gpt2Answer	answer;
 
-	if (!begin_call(fcinfo, true, true, &call))
+	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, true, &call))
 		return (Datum) 0;
 	call.wire.flags |= G2_GEN_LOGPROBS;
-	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
 		g2_completion completion;
@@ -185,6 +159,6 @@ gpt2_completions(PG_FUNCTION_ARGS)
 		completion_row(&call, &answer.head, &completion, i, values, nulls);
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
-	gpt2_answer_end(&answer);
+	gpt2_answer_end(&answer, call.wire.model);
 	return (Datum) 0;
 }

@@ -1,149 +1,62 @@
 /*
- * guc.c: the settings gpt2.*.
+ * guc.c: the settings gpt2.* of a session.
  *
- * Two kinds.  USERSET: the defaults of arguments, read by call.c.  SIGHUP: the engine's; only the
- * supervisor's values count, which come from the configuration files, and it sends them on.
+ * USERSET: defaults of arguments and how calls are treated, read by call.c.  SUSET: what only
+ * superusers (or whom they permit) set for others: the limits of roles and the log of slow calls.
+ * The engine's own settings are in guc_engine.c.
  *
- * gpt2.model_path is a list in the way of PostgreSQL's other lists of directories: separated by
- * commas, an element with a comma or outer spaces in double quotes.  A relative directory is one
- * in the data directory; $sharedir at an element's start is the installation's.
+ * A limit is not read from its variable alone, see role_limits.c; the hooks here remember whether
+ * the value was SET in this very session.  PostgreSQL checks the privilege for that before it calls
+ * them, also for a SET that came before the library was loaded.
  */
 #include "compat.h"
 
 #include <limits.h>
 
-#include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "nodes/pg_list.h"
 #include "utils/guc.h"
-#include "utils/varlena.h"
 
 #include "guc.h"
 
-#define SHAREDIR "$sharedir"
-#define DEFAULT_MODEL_PATH "gpt2_models," SHAREDIR "/gpt2/models"
-#define DEFAULT_PACK_DIRECTORY "base/pgsql_tmp_gpt2"
 #define MAX_MODEL_NAME 255		/* of a file name */
-#define MAX_THREADS 1024
 
 char	   *gpt2_model;
 int			gpt2_max_len;
 double		gpt2_temperature;
 int			gpt2_top_k;
 double		gpt2_top_p;
-char	   *gpt2_model_path;
-char	   *gpt2_weight_format;
-char	   *gpt2_device;
-char	   *gpt2_cpu;
-int			gpt2_threads;
-int			gpt2_kv_cache_size;
-char	   *gpt2_pack_directory;
+int			gpt2_queue_timeout;
+char	   *gpt2_prefix_cache_salt;
+int			gpt2_log_min_duration;
 
-/* ---- directories ---- */
+Gpt2LimitSetting gpt2_limit_settings[G2_N_LIMITS] = {
+	[G2_LIMIT_CALL] = {.name = "gpt2.max_tokens_per_call"},
+	[G2_LIMIT_SEQUENCES] = {.name = "gpt2.max_concurrent_sequences"},
+	[G2_LIMIT_MINUTE] = {.name = "gpt2.max_tokens_per_minute"},
+};
 
-/* Splits a list of directories; NULL with a detail for check hooks when it is malformed. */
-static List *
-split_directories(const char *value, bool *ok)
+/* ---- hooks ---- */
+
+const char *
+gpt2_model_name_problem(const char *name)
 {
-	char	   *raw = pstrdup(value);
-	List	   *list = NIL;
-	ListCell   *cell;
-
-	*ok = SplitDirectoriesString(raw, ',', &list);
-	pfree(raw);
-	if (!*ok)
-	{
-		GUC_check_errdetail("List syntax is invalid.");
-		return NIL;
-	}
-	if (list_length(list) > G2_MAX_DIRECTORIES)
-	{
-		GUC_check_errdetail("The list has %d directories; the limit is %d.",
-							list_length(list), G2_MAX_DIRECTORIES);
-		*ok = false;
-	}
-	foreach(cell, list)
-	{
-		const char *directory = (const char *) lfirst(cell);
-		size_t		len = strlen(SHAREDIR);
-
-		if (directory[0] == '$' && (strncmp(directory, SHAREDIR, len) != 0 ||
-									(directory[len] != '/' && directory[len] != '\0')))
-		{
-			GUC_check_errdetail("The macro in \"%s\" is unknown; %s is the only one.",
-								directory, SHAREDIR);
-			*ok = false;
-		}
-	}
-	return list;
+	if (strlen(name) > MAX_MODEL_NAME)
+		return "A model's name has at most 255 bytes.";
+	if (name[0] == '.' || strstr(name, ".."))
+		return "A model's name does not start with a dot and has no \"..\" in it.";
+	if (strchr(name, '/'))
+		return "A model is named by its folder's name, without a slash; "
+			"gpt2.model_path names the directories.";
+	for (const char *c = name; *c; c++)
+		if ((unsigned char) *c < 0x20 || *c == 0x7f)
+			return "A model's name has no control characters in it.";
+	return NULL;
 }
-
-static char *
-absolute_path(const char *path)
-{
-	if (strncmp(path, SHAREDIR, strlen(SHAREDIR)) == 0)
-	{
-		char		share[MAXPGPATH];
-
-		get_share_path(my_exec_path, share);
-		return psprintf("%s%s", share, path + strlen(SHAREDIR));
-	}
-	return is_absolute_path(path) ? pstrdup(path) : psprintf("%s/%s", DataDir, path);
-}
-
-char	  **
-gpt2_model_directories(void)
-{
-	bool		ok;
-	List	   *list = split_directories(gpt2_model_path, &ok);
-	char	  **directories = palloc0(sizeof(char *) * (list_length(list) + 1));
-	ListCell   *cell;
-	int			n = 0;
-
-	foreach(cell, list)
-		directories[n++] = absolute_path((const char *) lfirst(cell));
-	list_free_deep(list);
-	return directories;
-}
-
-void
-gpt2_engine_settings(g2_settings *settings)
-{
-	char	  **directories = gpt2_model_directories();
-
-	memset(settings, 0, sizeof *settings);
-	for (int i = 0; directories[i] && i < G2_MAX_DIRECTORIES; i++)
-		settings->directories[settings->n_directories++] = g2_span_of(directories[i]);
-	settings->pack_directory = g2_span_of(absolute_path(*gpt2_pack_directory ?
-														gpt2_pack_directory :
-														DEFAULT_PACK_DIRECTORY));
-	settings->weight_format = g2_span_of(gpt2_weight_format);
-	settings->device = g2_span_of(gpt2_device);
-	settings->cpu = g2_span_of(gpt2_cpu);
-	settings->threads = (uint32) gpt2_threads;
-	settings->kv_cache_size = (uint64) gpt2_kv_cache_size * 1024;
-}
-
-/* ---- check hooks ---- */
 
 static bool
 check_model(char **value, void **extra, GucSource source)
 {
-	const char *name = *value;
-	const char *why = NULL;
+	const char *why = gpt2_model_name_problem(*value);
 
-	if (!*name)
-		return true;
-	if (strlen(name) > MAX_MODEL_NAME)
-		why = "A model's name has at most 255 bytes.";
-	else if (name[0] == '.' || strstr(name, ".."))
-		why = "A model's name does not start with a dot and has no \"..\" in it.";
-	else if (strchr(name, '/'))
-		why = "A model is named by its folder's name, without a slash; "
-			"gpt2.model_path names the directories.";
-	for (const char *c = name; *c && !why; c++)
-		if ((unsigned char) *c < 0x20 || *c == 0x7f)
-			why = "A model's name has no control characters in it.";
 	if (!why)
 		return true;
 	GUC_check_errcode(ERRCODE_INVALID_NAME);
@@ -170,53 +83,48 @@ check_top_p(double *value, void **extra, GucSource source)
 }
 
 static bool
-check_model_path(char **value, void **extra, GucSource source)
+check_salt(char **value, void **extra, GucSource source)
 {
-	bool		ok;
-
-	list_free_deep(split_directories(*value, &ok));
-	return ok;
-}
-
-/* Is the value one of a NULL-terminated list?  A detail names the choices where it is not. */
-static bool
-check_choice(const char *value, const char *const *choices)
-{
-	char		list[256] = "";
-
-	for (int i = 0; choices[i]; i++)
-	{
-		if (strcmp(value, choices[i]) == 0)
-			return true;
-		snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "",
-				 choices[i]);
-	}
-	GUC_check_errdetail("Valid values are: %s.", list);
+	if (strlen(*value) <= GPT2_MAX_SALT)
+		return true;
+	GUC_check_errdetail("It has %zu bytes; the limit is %d.", strlen(*value), GPT2_MAX_SALT);
 	return false;
 }
 
 static bool
-check_weight_format(char **value, void **extra, GucSource source)
+check_limit(int *value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"f32", NULL};
+	bool	   *here = gpt2_guc_malloc(sizeof *here);
 
-	return check_choice(*value, choices);
+	if (!here)
+		return false;
+	*here = source >= PGC_S_SESSION;
+	*extra = here;
+	return true;
 }
 
-static bool
-check_device(char **value, void **extra, GucSource source)
+static void
+assign_limit(g2_limit limit, const void *extra)
 {
-	static const char *const choices[] = {"auto", "cpu", NULL};
-
-	return check_choice(*value, choices);
+	gpt2_limit_settings[limit].here = extra && *(const bool *) extra;
 }
 
-static bool
-check_cpu(char **value, void **extra, GucSource source)
+static void
+assign_call_limit(int value, void *extra)
 {
-	static const char *const choices[] = {"auto", "portable", "avx2", "avx512", NULL};
+	assign_limit(G2_LIMIT_CALL, extra);
+}
 
-	return check_choice(*value, choices);
+static void
+assign_sequences_limit(int value, void *extra)
+{
+	assign_limit(G2_LIMIT_SEQUENCES, extra);
+}
+
+static void
+assign_minute_limit(int value, void *extra)
+{
+	assign_limit(G2_LIMIT_MINUTE, extra);
 }
 
 /* ---- definitions ---- */
@@ -256,62 +164,57 @@ define_session_settings(void)
 }
 
 static void
-define_model_settings(void)
+define_call_settings(void)
 {
-	DefineCustomStringVariable("gpt2.model_path",
-							   "Directories that hold model folders, separated by commas.",
-							   "The first directory that has a name wins. A relative directory is "
-							   "one in the data directory; $sharedir is the installation's "
-							   "directory of architecture-independent files.",
-							   &gpt2_model_path, DEFAULT_MODEL_PATH, PGC_SIGHUP, GUC_LIST_INPUT,
-							   check_model_path, NULL, NULL);
-	DefineCustomStringVariable("gpt2.weight_format",
-							   "Number format that models are converted to.",
-							   "It is part of what decides a result. Models that are loaded "
-							   "already keep theirs.",
-							   &gpt2_weight_format, "f32", PGC_SIGHUP, 0,
-							   check_weight_format, NULL, NULL);
-	DefineCustomStringVariable("gpt2.pack_directory",
-							   "Directory for converted models.",
-							   "Empty: a directory for temporary files in the data directory, "
-							   "which backups leave out.",
-							   &gpt2_pack_directory, "", PGC_SIGHUP, 0,
-							   NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.queue_timeout",
+							"Longest time that a call waits to be started.",
+							"0 means without a limit; statement_timeout holds in any case.",
+							&gpt2_queue_timeout, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("gpt2.prefix_cache_salt",
+							   "Who shares the cache of prompts' beginnings and of results.",
+							   "Calls share them when database, role and this text are the same.",
+							   &gpt2_prefix_cache_salt, "", PGC_USERSET, 0,
+							   check_salt, NULL, NULL);
+	DefineCustomIntVariable("gpt2.log_min_duration",
+							"Logs calls that take at least so long.",
+							"The line has figures, never a text. 0 logs all calls, -1 none.",
+							&gpt2_log_min_duration, -1, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 }
 
 static void
-define_machine_settings(void)
+define_limit(g2_limit limit, const char *what, const char *detail, GucIntAssignHook assign)
 {
-	DefineCustomStringVariable("gpt2.device",
-							   "Device that the engine computes on.",
-							   "A change restarts the engine; running queries go on.",
-							   &gpt2_device, "auto", PGC_SIGHUP, 0,
-							   check_device, NULL, NULL);
-	DefineCustomStringVariable("gpt2.cpu",
-							   "Instruction set of the engine's kernels.",
-							   "Results are the same with all. A change restarts the engine; "
-							   "running queries go on.",
-							   &gpt2_cpu, "auto", PGC_SIGHUP, 0,
-							   check_cpu, NULL, NULL);
-	DefineCustomIntVariable("gpt2.threads",
-							"Number of the engine's compute threads.",
-							"0 means one for each physical core that the server may use. A change "
-							"restarts the engine; running queries go on.",
-							&gpt2_threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("gpt2.kv_cache_size",
-							"Memory for the keys and values of running sequences.",
-							"0 means 1 GB, or an eighth of the machine's memory if that is less. "
-							"A change restarts the engine; running queries go on.",
-							&gpt2_kv_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
-							NULL, NULL, NULL);
+	Gpt2LimitSetting *setting = &gpt2_limit_settings[limit];
+
+	DefineCustomIntVariable(setting->name, what, detail, &setting->value, G2_UNLIMITED,
+							G2_UNLIMITED, INT_MAX, PGC_SUSET, 0, check_limit, assign, NULL);
+}
+
+static void
+define_limits(void)
+{
+	define_limit(G2_LIMIT_CALL,
+				 "Most tokens of one call, prompt and new ones of all its sequences.",
+				 "For the session's user, by ALTER ROLE ... SET. -1 means unlimited, 0 not "
+				 "allowed.", assign_call_limit);
+	define_limit(G2_LIMIT_SEQUENCES,
+				 "Most sequences of a role at a time; further ones wait.",
+				 "For the session's user, by ALTER ROLE ... SET. -1 means unlimited, 0 not "
+				 "allowed.", assign_sequences_limit);
+	define_limit(G2_LIMIT_MINUTE,
+				 "Most tokens of a role in a minute; further calls wait.",
+				 "For the session's user, by ALTER ROLE ... SET. -1 means unlimited, 0 not "
+				 "allowed.", assign_minute_limit);
 }
 
 void
 gpt2_define_settings(void)
 {
 	define_session_settings();
-	define_model_settings();
-	define_machine_settings();
+	define_call_settings();
+	define_limits();
+	gpt2_define_engine_settings();
 	MarkGUCPrefixReserved("gpt2");
 }

@@ -1,5 +1,5 @@
 /*
- * guc.h: the settings gpt2.*, defined in guc.c.
+ * guc.h: the settings gpt2.*, defined in guc.c (the session's) and guc_engine.c (the engine's).
  */
 #ifndef GPT2_GUC_H
 #define GPT2_GUC_H
@@ -16,21 +16,55 @@ extern double gpt2_temperature;		/* -1 = automatic */
 extern int	gpt2_top_k;				/* -1 = automatic */
 extern double gpt2_top_p;			/* -1 = automatic */
 
+/* USERSET: how the session's calls are treated. */
+extern int	gpt2_queue_timeout;		/* ms; 0 = waits as long as it takes */
+extern char *gpt2_prefix_cache_salt;
+#define GPT2_MAX_SALT 256			/* bytes, also in UTF-8 */
+
+/* SUSET. */
+extern int	gpt2_log_min_duration;	/* ms; -1 = logs no call */
+
+/*
+ * SUSET: the limits of roles.  The values here are not what holds (role_limits.c has that), with
+ * one exception: `here` says that the value was SET in this session, which takes the privilege.
+ */
+typedef struct Gpt2LimitSetting
+{
+	const char *name;
+	int			value;			/* -1 = unlimited */
+	bool		here;
+} Gpt2LimitSetting;
+
+extern Gpt2LimitSetting gpt2_limit_settings[G2_N_LIMITS];
+
 /* SIGHUP: the engine's, sent by the supervisor. */
+extern bool gpt2_enabled;
+extern int	gpt2_nice;				/* 0 .. 19 */
 extern char *gpt2_model_path;
+extern char *gpt2_preload_models;
 extern char *gpt2_weight_format;
 extern char *gpt2_device;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
+extern int	gpt2_step_tokens;		/* 0 = automatic */
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
+extern int	gpt2_result_cache_size;	/* kB; 0 = none */
+extern int	gpt2_model_memory;		/* kB; 0 = no limit */
 extern char *gpt2_pack_directory;
+extern int	gpt2_engine_idle_timeout;	/* s; 0 = never ends */
+extern double gpt2_price_per_hour;
 
 extern void gpt2_define_settings(void);
+extern void gpt2_define_engine_settings(void);	/* called by the former */
+
+/* What is wrong with a model's name, for a detail; NULL = nothing. */
+extern const char *gpt2_model_name_problem(const char *name);
 
 /* The directories of gpt2.model_path as absolute paths; palloc'd, ends with NULL. */
 extern char **gpt2_model_directories(void);
 
-/* What the engine is to know (spans are palloc'd); keep_free is the supervisor's. */
+/* What the engine is to know (spans are palloc'd), but for keep_free, system_identifier and
+ * timeline, which are the supervisor's. */
 extern void gpt2_engine_settings(g2_settings *settings);
 
 #endif							/* GPT2_GUC_H */

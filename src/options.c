@@ -58,6 +58,7 @@ static const OptionKey option_keys[] = {
 	{"stop_sequences", OPTION_STOPS, true, 0, FIELD(has_stop, stops), NONE},
 	{"stop_strings", OPTION_STOPS, true, 0, FIELD(has_stop, stops), NONE},
 	{"echo", OPTION_BOOL, false, GPT2_ACCEPTS_ECHO, FIELD(has_echo, echo), NONE},
+	{"cache", OPTION_BOOL, false, 0, FIELD(has_cache, cache), NONE},
 	{"template", OPTION_TEXT, false, GPT2_ACCEPTS_TEMPLATE,
 	FIELD(has_template, template_text), NONE},
 };
@@ -289,6 +290,7 @@ gpt2_options_parse(Jsonb *json, int accepts, Gpt2Options *options)
 	memset(options, 0, sizeof *options);
 	options->repetition_penalty = 1.0;
 	options->n = 1;
+	options->cache = true;
 	if (!json)
 		return;
 	if (!JB_ROOT_IS_OBJECT(json))

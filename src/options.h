@@ -29,6 +29,7 @@ typedef struct Gpt2Options
 			   *has_n,
 			   *has_stop,
 			   *has_echo,
+			   *has_cache,
 			   *has_template;
 
 	double		min_p;
@@ -37,6 +38,7 @@ typedef struct Gpt2Options
 	int32		max_new_tokens;
 	int32		n;
 	bool		echo;
+	bool		cache;			/* default true */
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */

@@ -63,10 +63,10 @@ gpt2_summarize(PG_FUNCTION_ARGS)
 	/* There is nothing to summarize in white space, and a model would invent something. */
 	if (!gpt2_has_content(call.wire.prompt))
 		PG_RETURN_TEXT_P(cstring_to_text(""));
-	gpt2_answer_begin(gpt2_call_send(&call), &call, &answer);
+	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
 	gpt2_answer_next(&answer, &completion);
 	trim(&completion.text);
 	result = gpt2_completion_text(&call, &completion);
-	gpt2_answer_end(&answer);
+	gpt2_answer_end(&answer, call.wire.model);
 	PG_RETURN_TEXT_P(result);
 }

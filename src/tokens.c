@@ -32,6 +32,7 @@ tokenize(FunctionCallInfo fcinfo, bool count_only, g2_tokens *tokens)
 	message.text = gpt2_text_to_utf8(PG_GETARG_TEXT_PP(0), "text");
 	message.model = gpt2_model_name(fcinfo->args[1]);
 	message.count_only = count_only;
+	message.current_user = (uint32) GetUserId();
 	g2_tokenize_encode(&w, &message);
 	request = gpt2_request(G2_MSG_TOKENIZE, &w);
 	pfree(w.data);

@@ -63,6 +63,15 @@ g2_text_clean(const char *bytes, size_t n, g2_buf *out)
 	return !out->failed;
 }
 
+size_t
+g2_text_complete(const char *bytes, size_t n)
+{
+	for (size_t tail = 1; tail <= 3 && tail <= n; tail++)
+		if ((unsigned char) bytes[n - tail] >= 0xC0)
+			return incomplete_character(bytes + n - tail, tail) ? n - tail : n;
+	return n;
+}
+
 static const char input_mark[] = "{input}";
 #define INPUT_MARK_LEN (sizeof input_mark - 1)
 

@@ -1,0 +1,458 @@
+/*
+ * flight.c: the requests of this backend on their way to the engine and back.
+ *
+ * A request lives in the list below, in the order of ids (which are never used twice).  It holds
+ * its payload until it is answered, so that it can be sent again.  States:
+ *
+ *     waiting, not sent   queued here, or its engine has died
+ *     waiting, sent       in flight on the open connection
+ *     roles               the engine does not work before it knows that the user is a member
+ *     answered, failed    final
+ *
+ * Nothing is done between calls: what has arrived meanwhile is read by the next call.  Answers to
+ * ids that are not in the list belong to cancelled requests and are dropped.  An interrupt or an
+ * error may leave any call by longjmp; list and connection are consistent at each such point.
+ *
+ * When the engine dies, what was sent counts one death and is sent again over the next connection.
+ * A request that has seen GPT2_MAX_DEATHS fails: it may well be what kills the engine.  An engine
+ * that says GOODBYE (new settings, an upgrade) is no death; only a bound keeps that from going on
+ * for ever.  The tokens of a stream are the same each time, so those that have arrived before are
+ * dropped.
+ */
+#include "compat.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "connection.h"
+#include "flight.h"
+
+#define MAX_GOODBYES 50
+#define MAX_NOTICES 16			/* of one request that nobody waits for */
+#define MAX_NOTICE_BYTES 8192
+#define MAX_QUEUED (16 * 1024 * 1024)	/* bytes that are put behind each other for sending */
+
+static dlist_head requests = DLIST_STATIC_INIT(requests);
+static int	n_requests;
+static int	n_unsent;			/* waiting, not sent */
+static int	n_in_flight;		/* waiting, sent */
+static uint64 next_id = 1;
+static MemoryContext request_context;
+static bool said_goodbye;		/* the engine of the open connection */
+
+/* ---- memory ---- */
+
+/* A copy that outlives transactions; NULL when there is no memory. */
+static char *
+keep_bytes(const char *data, size_t len)
+{
+	char	   *copy = MemoryContextAllocExtended(request_context, len + 1, MCXT_ALLOC_NO_OOM);
+
+	if (copy && len > 0)
+		memcpy(copy, data, len);
+	return copy;
+}
+
+static void
+free_bytes(char **p)
+{
+	if (*p)
+		pfree(*p);
+	*p = NULL;
+}
+
+/* The same at the end of a list. */
+static bool
+keep_in(dlist_head *list, const char *data, uint32 len)
+{
+	Gpt2Kept   *kept = MemoryContextAllocExtended(request_context,
+												  offsetof(Gpt2Kept, data) + len,
+												  MCXT_ALLOC_NO_OOM);
+
+	if (!kept)
+		return false;
+	kept->len = len;
+	memcpy(kept->data, data, len);
+	dlist_push_tail(list, &kept->node);
+	return true;
+}
+
+static void
+free_list(dlist_head *list)
+{
+	while (!dlist_is_empty(list))
+		pfree(dlist_container(Gpt2Kept, node, dlist_pop_head_node(list)));
+}
+
+/* ---- states ---- */
+
+static void
+finish_request(Gpt2Request *request, Gpt2RequestState state)
+{
+	if (request->state == REQUEST_WAITING && request->sent)
+		n_in_flight--;
+	else if (request->state == REQUEST_WAITING)
+		n_unsent--;
+	request->sent = false;
+	request->state = state;
+	free_bytes(&request->payload);
+}
+
+static void
+wait_again(Gpt2Request *request)
+{
+	free_bytes(&request->answer);
+	request->state = REQUEST_WAITING;
+	n_unsent++;
+}
+
+/* Who ends a connection: this backend, or the engine (which has gone, or broke the rules). */
+typedef enum Ending
+{
+	ENDING_OURS,
+	ENDING_ENGINE
+} Ending;
+
+/* The connection is closed; what was in flight on it will be sent again.  Never raises. */
+static void
+reset_connection(Ending ending)
+{
+	bool		orderly = ending == ENDING_OURS || said_goodbye;
+	dlist_iter	iter;
+
+	gpt2_connection_close();
+	said_goodbye = false;
+	dlist_foreach(iter, &requests)
+	{
+		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
+
+		/* What the next engine asks may be something else. */
+		request->access = 0;
+		if (request->state == REQUEST_ROLES)
+			wait_again(request);
+		if (!request->sent)
+			continue;
+		request->sent = false;
+		n_in_flight--;
+		n_unsent++;
+		request->goodbyes += orderly && ending == ENDING_ENGINE;
+		request->deaths += !orderly;
+		if (request->starts_none)
+			finish_request(request, REQUEST_NO_ENGINE);
+		else if (request->deaths >= GPT2_MAX_DEATHS || request->goodbyes >= MAX_GOODBYES)
+			finish_request(request, REQUEST_ENGINE_DIED);
+	}
+}
+
+void
+gpt2_flight_end(void)
+{
+	reset_connection(ENDING_OURS);
+}
+
+static Gpt2Request *
+find_request(uint64 id)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &requests)
+	{
+		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
+
+		if (request->id == id)
+			return request->state == REQUEST_WAITING ? request : NULL;
+	}
+	return NULL;
+}
+
+/* Tells the engine that nobody wants the answer; leaves with the next flush.  Never raises. */
+static void
+send_cancel(Gpt2Request *request)
+{
+	bool		sent = request->sent;
+
+	if (request->state == REQUEST_WAITING)
+		finish_request(request, REQUEST_ANSWERED);
+	/* Closing cancels everything; what others still wait for is sent again. */
+	if (sent && !gpt2_wire_send(&gpt2_connection, G2_MSG_CANCEL, request->id, NULL, 0))
+		reset_connection(ENDING_OURS);
+}
+
+/* ---- what arrives ---- */
+
+/* A notice that there is no room or memory for is dropped. */
+static void
+keep_notice(Gpt2Request *request, const char *payload, uint32 len)
+{
+	if (request->n_notices >= MAX_NOTICES || len > MAX_NOTICE_BYTES)
+		return;
+	request->n_notices += keep_in(&request->notices, payload, len);
+}
+
+static void
+keep_answer(Gpt2Request *request, const g2_frame *frame, const char *payload)
+{
+	request->answer = keep_bytes(payload, frame->length);
+	request->answer_len = frame->length;
+	request->answer_type = (g2_message) frame->type;
+	if (frame->type == G2_MSG_ROLES && request->answer)
+	{
+		n_in_flight--;
+		request->sent = false;
+		request->state = REQUEST_ROLES;
+	}
+	else
+		finish_request(request, request->answer ? REQUEST_ANSWERED : REQUEST_NO_MEMORY);
+}
+
+/* False: this is no token.  Where there is no memory for one, here or (which leaves a gap) in the
+ * engine, the stream ends. */
+static bool
+keep_token(Gpt2Request *request, const char *payload, uint32 len)
+{
+	g2_stream	token;
+
+	if (!g2_stream_decode(payload, len, &token) || token.pos >= G2_MAX_NEW_TOKENS)
+		return false;
+	if (token.pos < request->next_pos)
+		return true;			/* it has arrived before the engine died */
+	if (token.pos == request->next_pos && keep_in(&request->tokens, payload, len))
+		request->next_pos++;
+	else
+	{
+		request->answer_len = len;
+		send_cancel(request);
+		request->state = REQUEST_NO_MEMORY;
+	}
+	return true;
+}
+
+/* False: no message that the engine may send. */
+static bool
+take_frame(const g2_frame *frame, const char *payload)
+{
+	Gpt2Request *request = find_request(frame->id);
+
+	switch ((g2_message) frame->type)
+	{
+		case G2_MSG_GOODBYE:
+			said_goodbye = true;
+			return true;
+		case G2_MSG_NOTICE:
+			if (request)
+				keep_notice(request, payload, frame->length);
+			return true;
+		case G2_MSG_STREAM:
+			return !request || keep_token(request, payload, frame->length);
+		case G2_MSG_ERROR:
+		case G2_MSG_DONE:
+		case G2_MSG_ROLES:
+		case G2_MSG_COMPLETIONS:
+		case G2_MSG_TOKENS:
+		case G2_MSG_TEXT:
+		case G2_MSG_MODEL_LIST:
+		case G2_MSG_INFO_ROW:
+		case G2_MSG_REQUEST_LIST:
+		case G2_MSG_USAGE_LIST:
+		case G2_MSG_ENGINE_LIST:
+			if (request)
+				keep_answer(request, frame, payload);
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+gpt2_flight_take(void)
+{
+	g2_frame	frame;
+	const char *payload;
+
+	while (gpt2_wire_next(&gpt2_connection, &frame, &payload))
+	{
+		if (take_frame(&frame, payload))
+			continue;
+		ereport(LOG,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("unexpected message of type %u from the gpt2 engine", frame.type)));
+		reset_connection(ENDING_ENGINE);
+		return;
+	}
+	gpt2_wire_taken(&gpt2_connection);
+	if (said_goodbye && gpt2_connection_is_open())
+		reset_connection(ENDING_ENGINE);
+}
+
+void
+gpt2_flight_catch_up(void)
+{
+	if (!gpt2_connection_is_open())
+		return;
+	(void) gpt2_wire_flush(&gpt2_connection);
+	gpt2_wire_fill(&gpt2_connection);
+	gpt2_flight_take();
+	if (gpt2_wire_lost(&gpt2_connection))
+		reset_connection(ENDING_ENGINE);
+}
+
+/* ---- what is sent ---- */
+
+/* The model's name; every request that an engine asks roles for begins with it. */
+static void
+send_access(const Gpt2Request *request)
+{
+	g2_reader	r = g2_read(request->payload, request->payload_len);
+	g2_access	access = {.current_user = request->user, .token = request->access};
+	g2_writer	w = gpt2_writer();
+
+	access.model = g2_get_span(&r);
+	g2_access_encode(&w, &access);
+	gpt2_connection_send(G2_MSG_ACCESS, 0, w.data, w.len);
+	pfree(w.data);
+}
+
+static void
+send_requests(void)
+{
+	dlist_iter	iter;
+
+	if (n_unsent == 0)
+		return;
+	dlist_foreach(iter, &requests)
+	{
+		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
+
+		if (request->state != REQUEST_WAITING || request->sent)
+			continue;
+		if (gpt2_wire_queued(&gpt2_connection) > MAX_QUEUED)
+			break;				/* the rest when these have left */
+		if (request->access)
+			send_access(request);
+		gpt2_connection_send(request->type, request->id, request->payload,
+							 request->payload_len);
+		request->sent = true;
+		n_in_flight++;
+		n_unsent--;
+	}
+}
+
+void
+gpt2_flight_progress(Gpt2Request *request)
+{
+	if (request->starts_none && !gpt2_connection_is_open())
+	{
+		finish_request(request, REQUEST_NO_ENGINE);
+		return;
+	}
+	gpt2_connection_open();
+	gpt2_connection_tell_session();
+	send_requests();
+	(void) gpt2_wire_flush(&gpt2_connection);
+	gpt2_flight_take();
+	if (gpt2_wire_lost(&gpt2_connection))
+		reset_connection(ENDING_ENGINE);
+}
+
+void
+gpt2_flight_admit(Gpt2Request *request, uint64 token)
+{
+	Assert(request->state == REQUEST_ROLES);
+	request->access = token;
+	wait_again(request);
+}
+
+/* ---- beginning and end ---- */
+
+Gpt2Request *
+gpt2_flight_add(g2_message type, const g2_writer *payload)
+{
+	Gpt2Request *request;
+
+	if (!request_context)
+		request_context = AllocSetContextCreate(TopMemoryContext, "gpt2 requests",
+												ALLOCSET_DEFAULT_SIZES);
+	if (n_requests >= G2_MAX_IN_FLIGHT)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many requests to the gpt2 engine at once"),
+				 errdetail("The limit of one session is %d.", G2_MAX_IN_FLIGHT)));
+	request = MemoryContextAllocZero(request_context, sizeof *request);
+	request->payload = keep_bytes(payload->data, payload->len);
+	if (!request->payload)
+	{
+		pfree(request);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed on a request of %zu bytes.", payload->len)));
+	}
+	request->payload_len = payload->len;
+	request->id = next_id++;
+	request->type = type;
+	request->user = GetUserId();
+	request->owner = CurrentResourceOwner;
+	dlist_init(&request->notices);
+	dlist_init(&request->tokens);
+	dlist_push_tail(&requests, &request->node);
+	n_requests++;
+	n_unsent++;
+	return request;
+}
+
+/* Cancels leave at once, because nobody may call again for hours.  Never raises. */
+static void
+flush_cancels(void)
+{
+	if (!gpt2_connection_is_open() || gpt2_wire_flush(&gpt2_connection))
+		return;
+	/* An engine that does not read has other worries; a closed socket tells it the same. */
+	if (n_in_flight == 0)
+		reset_connection(ENDING_OURS);
+}
+
+static void
+cancel_and_free(Gpt2Request *request)
+{
+	send_cancel(request);
+	dlist_delete(&request->node);
+	n_requests--;
+	free_bytes(&request->payload);
+	free_bytes(&request->answer);
+	free_list(&request->notices);
+	free_list(&request->tokens);
+	if (request->token)
+		pfree(request->token);
+	pfree(request);
+}
+
+void
+gpt2_flight_drop(Gpt2Request *request)
+{
+	bool		in_flight = request->sent;
+
+	cancel_and_free(request);
+	if (in_flight)
+		flush_cancels();
+}
+
+void
+gpt2_flight_drop_owned(ResourceOwner owner)
+{
+	dlist_mutable_iter iter;
+	bool		in_flight = false;
+
+	if (n_requests == 0)
+		return;
+	dlist_foreach_modify(iter, &requests)
+	{
+		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
+
+		if (request->owner != owner)
+			continue;
+		in_flight |= request->sent;
+		cancel_and_free(request);
+	}
+	if (in_flight)
+		flush_cancels();
+}

@@ -1,0 +1,129 @@
+/*
+ * session.c: what the engine is told about who asks: the session's user with its name and limits,
+ * and whether a role is a member of those that a model is for.
+ *
+ * The engine keeps memberships that it has been told (ACCESS) until the next SESSION message.  So
+ * that comes too when a role or a membership has changed anywhere, which PostgreSQL announces by
+ * invalidations.
+ */
+#include "compat.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+#include "encoding.h"
+#include "role_limits.h"
+#include "session.h"
+
+static uint64 version;			/* 0 = nothing is known yet */
+static Oid	user;
+static char user_name[NAMEDATALEN];	/* valid UTF-8 */
+static int64 user_limits[G2_N_LIMITS];
+static bool roles_changed = true;
+
+static void
+on_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	roles_changed = true;
+}
+
+static void
+watch_roles(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	CacheRegisterSyscacheCallback(AUTHOID, on_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, on_change, (Datum) 0);
+	watching = true;
+}
+
+/* For messages only.  A role may have been named in a database of another encoding, so this never
+ * relies on a conversion: where the name is not UTF-8 already, '?' stands for what is not ASCII. */
+static void
+set_user_name(void)
+{
+	char	   *name = GetUserNameFromId(user, true);
+
+	strlcpy(user_name, name ? name : "", sizeof user_name);
+	if (GetDatabaseEncoding() != PG_UTF8 ||
+		!pg_verify_mbstr(PG_UTF8, user_name, (int) strlen(user_name), true))
+		for (char *c = user_name; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	if (name)
+		pfree(name);
+}
+
+uint64
+gpt2_session_version(void)
+{
+	Oid			now = GetSessionUserId();
+	int64		limits[G2_N_LIMITS];
+
+	Assert(IsTransactionState());
+	watch_roles();
+	/* This may find changes of roles too. */
+	gpt2_limits_of(now, limits);
+	if (version > 0 && !roles_changed && now == user &&
+		memcmp(limits, user_limits, sizeof limits) == 0)
+		return version;
+	roles_changed = false;
+	user = now;
+	memcpy(user_limits, limits, sizeof user_limits);
+	version++;
+	set_user_name();
+	return version;
+}
+
+void
+gpt2_session_encode(g2_writer *w)
+{
+	g2_session_message m = {.session_user = user, .user_name = g2_span_of(user_name)};
+
+	memcpy(m.limits, user_limits, sizeof m.limits);
+	g2_session_message_encode(w, &m);
+}
+
+/* A name out of a model's folder; InvalidOid = there is no such role. */
+static Oid
+find_role(g2_span name)
+{
+	char	   *local;
+	size_t		len;
+	g2_span		back;
+	Oid			role;
+
+	if (name.len == 0 || name.len >= NAMEDATALEN * 4)
+		return InvalidOid;
+	local = gpt2_from_utf8(name.data, name.len, &len);
+	/* Characters that the encoding lacks would make it another name. */
+	back = gpt2_to_utf8(local, len, "role name");
+	if (len >= NAMEDATALEN || back.len != name.len || memcmp(back.data, name.data, back.len) != 0)
+		return InvalidOid;
+	role = get_role_oid(local, true);
+	pfree(local);
+	return role;
+}
+
+bool
+gpt2_is_member(Oid role, const g2_roles *roles)
+{
+	/* In a long statement nobody else looks whether a membership was taken away. */
+	AcceptInvalidationMessages();
+	if (superuser_arg(role))
+		return true;
+	for (uint32 i = 0; i < roles->n; i++)
+	{
+		Oid			granted = find_role(roles->roles[i]);
+
+		if (OidIsValid(granted) && has_privs_of_role(role, granted))
+			return true;
+	}
+	return false;
+}
