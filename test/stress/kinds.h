@@ -18,6 +18,7 @@ typedef struct kind
 {
 	uint16_t	type;
 	bool		streams;
+	bool		unloaded;		/* its model goes now and then */
 	g2_buf		payload;
 	uint16_t	wanted_type;
 	g2_buf		wanted;			/* see normalize */
@@ -112,12 +113,12 @@ make_generates(void)
 			m.flags |= G2_GEN_SEEDED;
 		if (i % 10 == 9)
 		{
-			/* The model that is unloaded now and then. */
 			m.model = g2_span_of("bare");
 			m.prompt = (g2_span) {(const char *) ids, sizeof ids};
 			m.flags |= G2_GEN_PROMPT_IDS;
 		}
 		add_generate(&m);
+		kinds[n_kinds - 1].unloaded = i % 10 == 9;
 	}
 }
 
