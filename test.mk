@@ -12,9 +12,11 @@ FUZZ_PROGRAMS = $(FUZZ_SOURCES:test/fuzz/%.c=$(B)/fuzz/%)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CLANG ?= clang
 FUZZ_SECONDS ?= 60
+STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
+.PHONY: stress stress-run
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -32,6 +34,13 @@ fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
+stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), with and without ThreadSanitizer
+	$(MAKE) stress-run B=build/tsan ENGINE_CC=$(CLANG) ENGINE_EXTRA='-fsanitize=thread'
+	$(MAKE) stress-run
+
+stress-run: $(B)/stress/stress_engine
+	$< $(STRESS_SECONDS)
+
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol.h
 	scripts/check_layers.sh
 
@@ -39,6 +48,11 @@ bench: all              ## speed of the engine against the machine's limits (124
 	scripts/bench.sh
 
 $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
+	  -lcmocka $(ENGINE_LIBS) -o $@
+
+$(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@

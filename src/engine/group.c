@@ -200,13 +200,15 @@ static bool
 stream_token(g2_group *group, uint32_t token, double logprob)
 {
 	g2_sequence *sequence = &group->sequences[0];
-	size_t		end = sequence->finish ? sequence->text.len : settled_text(group, sequence);
+	bool		is_end = sequence->finish != 0;
+	size_t		end = is_end ? sequence->text.len : settled_text(group, sequence);
+	const char *bytes = sequence->text.data + sequence->streamed;
 	g2_buf		piece = {0};
 	bool		ok = true;
 
 	if (end > sequence->streamed)
-		ok = g2_text_clean(sequence->text.data + sequence->streamed, end - sequence->streamed,
-						   &piece);
+		ok = is_end ? g2_text_clean(bytes, end - sequence->streamed, &piece) :
+			g2_text_clean_part(bytes, end - sequence->streamed, &piece);
 	if (ok)
 		group->o.stream(group, &(g2_stream) {
 			.pos = (uint32_t) sequence->ids.len - 1, .token = token, .logprob = logprob,
