@@ -95,8 +95,8 @@ kill_query($query);
 ok(poll_sql($node, 'SELECT count(*) FROM gpt_stat_requests', 0), 'requests: gone with its client');
 
 # purge: our files go, those of others stay.
-my %foreign = map { $_ => 1 } ('notes.txt', 'x.pack', 'x-f32-0123.pack', 'x-f99-0123456789abcdef.pack',
-	'-f32-0123456789abcdef.pack', 'x-f32-0123456789abcdef.pack.1.tmp');
+my %foreign = map { $_ => 1 } ('notes.txt', 'x.pack', 'x-f32-0123.pack',
+	'x-f99-0123456789abcdef.pack', '-f32-0123456789abcdef.pack', 'x-f32-0123456789abcdef.pack.1.tmp');
 my %ours = map { $_ => 1 } ('x-f32-0123456789abcdef.pack', 'x-y-q8-0123456789abcdef.pack',
 	'x-f32-0123456789abcdef.pack.12.3.tmp');
 append_to_file("$packs/$_", 'x') for keys %foreign, keys %ours;
@@ -218,7 +218,8 @@ is(sql("SELECT jsonb_array_length(pg_read_file('$file')::jsonb -> 'roles')"), 12
 	'roles: of changes at once none is lost');
 
 # What cannot be understood is for nobody but superusers, and is not overwritten.
-for my $text ('{"roles": "hr"}', '{"roles": [1]}', '{"roles": [["hr"]]}', '{"roles": [', '[]', "\xff")
+for my $text ('{"roles": "hr"}', '{"roles": [1]}', '{"roles": [["hr"]]}', '{"roles": [', '[]',
+	"\xff")
 {
 	unlink $file;
 	append_to_file($file, $text);
@@ -242,7 +243,8 @@ unlink $file;
 append_to_file($file, '{"stop": "' . "\xe4\xb8\xad" . '"}');
 sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'");
 $node->safe_psql('latin', 'CREATE EXTENSION gpt2');
-like((finish_query(start_query($node, { db => 'latin' }, "SELECT gpt_grant_model('slow', 'hr')")))[2],
+like((finish_query(start_query($node, { db => 'latin' },
+			"SELECT gpt_grant_model('slow', 'hr')")))[2],
 	qr/ERROR:  22P05: .*encoding UTF8/s, 'roles: not where a character would be lost');
 unlink $file;
 
