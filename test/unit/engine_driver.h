@@ -144,7 +144,8 @@ send_tokenize(reply *r, uint64_t id, const char *model, const char *text, size_t
 {
 	g2_writer	w = {.grow = grow};
 
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of(model), {text, (uint32_t) len}, count});
+	g2_tokenize_encode(&w, &(g2_tokenize) {.model = g2_span_of(model),
+					   .text = {text, (uint32_t) len}, .count_only = count});
 	g2_engine_submit(engine, r, on_answer, id, G2_MSG_TOKENIZE, w.data, w.len);
 	free(w.data);
 }
