@@ -14,7 +14,7 @@ model_encode(g2_writer *w)
 		.parameters = 124439808, .context_length = 1024, .vocab_size = 50257,
 		.tokenizer = S("gpt2-bpe"), .format = S("f32"), .device = S("cpu"), .bytes = 1u << 31,
 		.content_hash = S("00ff"), .error = S("none"), .loaded_at = -1, .last_used_at = 5,
-		.n_roles = 2, .roles = {S("hr"), S("finance")},
+		.restricted = 1, .n_roles = 2, .roles = {S("hr"), S("finance")},
 	};
 
 	g2_model_row_encode(w, &row);
@@ -91,7 +91,7 @@ settings_encode(g2_writer *w)
 		.step_tokens = 512, .model_memory = 1u << 31, .result_cache_size = G2_NO_RESULT_CACHE,
 		.idle_timeout_s = 600, .price_per_hour = 2.5, .n_preload = 2,
 		.preload = {S("demo"), S("gpt2")}, .limits = {G2_UNLIMITED, 0, INT64_MAX},
-		.system_identifier = UINT64_MAX, .timeline = 3, .max_queued = 1000,
+		.system_identifier = UINT64_MAX, .timeline = 3, .max_queued = 1000, .has_limits = 1,
 	};
 
 	g2_settings_encode(w, &s);
@@ -100,8 +100,8 @@ settings_encode(g2_writer *w)
 WHOLE(settings, settings)
 
 static const kind kinds[] = {
-	ROW(model, 16), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 17),
-	KIND(settings, 22),
+	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 17),
+	KIND(settings, 23),
 };
 
 /* ---- tests over all of them ---- */
