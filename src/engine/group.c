@@ -183,6 +183,8 @@ settled_text(const g2_group *group, const g2_sequence *sequence)
 	const char *text = sequence->text.data;
 	size_t		len = sequence->text.len;
 
+	if (len == sequence->streamed)
+		return len;				/* there may be no text at all */
 	for (uint32_t i = 0; i < group->o.n_stops; i++)
 	{
 		const g2_bytes *stop = &group->o.stops[i];
@@ -202,13 +204,16 @@ stream_token(g2_group *group, uint32_t token, double logprob)
 	g2_sequence *sequence = &group->sequences[0];
 	bool		is_end = sequence->finish != 0;
 	size_t		end = is_end ? sequence->text.len : settled_text(group, sequence);
-	const char *bytes = sequence->text.data + sequence->streamed;
 	g2_buf		piece = {0};
 	bool		ok = true;
 
 	if (end > sequence->streamed)
+	{
+		const char *bytes = sequence->text.data + sequence->streamed;
+
 		ok = is_end ? g2_text_clean(bytes, end - sequence->streamed, &piece) :
 			g2_text_clean_part(bytes, end - sequence->streamed, &piece);
+	}
 	if (ok)
 		group->o.stream(group, &(g2_stream) {
 			.pos = (uint32_t) sequence->ids.len - 1, .token = token, .logprob = logprob,
