@@ -8,9 +8,21 @@
 
 #include "engine.h"
 
+/* What came of a sequence before its end. */
+typedef struct streamed
+{
+	uint32_t	n;				/* tokens */
+	bool		gap;			/* one is missing */
+	uint32_t	ids[N_CTX];
+	double		logprob;		/* sum */
+	char		text[N_CTX * 16];	/* the pieces, joined */
+	size_t		len;
+} streamed;
+
 /* An answer that has come, or will. */
 typedef struct reply
 {
+	streamed   *streamed;		/* NULL: no STREAM may come */
 	g2_message	type;			/* 0: not yet */
 	uint32_t	answers;		/* final messages */
 	uint32_t	notices;
@@ -43,6 +55,28 @@ on_log(void *arg, g2_level level, const char *message)
 }
 
 static UNUSED void
+take_token(reply *r, const void *payload, size_t len)
+{
+	streamed   *s = r->streamed;
+	g2_stream	m;
+
+	assert_non_null(s);
+	assert_int_equal(r->type, 0);
+	assert_true(g2_stream_decode(payload, len, &m));
+	assert_true(s->n < N_CTX && m.pos >= s->n);
+	s->gap |= m.pos != s->n;
+	s->ids[s->n++] = m.token;
+	s->logprob += m.logprob;
+	assert_int_equal(g2_utf8_valid_prefix(m.piece.data, m.piece.len), m.piece.len);
+	if (m.piece.len == 0)
+		return;
+	assert_null(memchr(m.piece.data, '\0', m.piece.len));
+	assert_true(s->len + m.piece.len <= sizeof s->text);
+	memcpy(s->text + s->len, m.piece.data, m.piece.len);
+	s->len += m.piece.len;
+}
+
+static UNUSED void
 on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
 {
 	reply	   *r = (reply *) owner + id;
@@ -50,6 +84,11 @@ on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t
 	if (type == G2_MSG_NOTICE)
 	{
 		r->notices++;
+		return;
+	}
+	if (type == G2_MSG_STREAM)
+	{
+		take_token(r, payload, len);
 		return;
 	}
 	r->type = type;
@@ -64,18 +103,24 @@ on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t
 }
 
 static UNUSED g2_client *
-client_of(reply *r)
+attach_as(reply *r, const g2_hello *hello)
 {
 	g2_error	err;
 
+	assert_true(n_clients < MAX_CLIENTS);
+	clients[n_clients].replies = r;
+	EXPECT_OK(g2_engine_attach(engine, r, on_answer, hello, &clients[n_clients].client, &err),
+			  err);
+	return clients[n_clients++].client;
+}
+
+static UNUSED g2_client *
+client_of(reply *r)
+{
 	for (uint32_t i = 0; i < n_clients; i++)
 		if (clients[i].replies == r)
 			return clients[i].client;
-	assert_true(n_clients < MAX_CLIENTS);
-	clients[n_clients].replies = r;
-	EXPECT_OK(g2_engine_attach(engine, r, on_answer, &(g2_hello) {.pid = n_clients},
-							   &clients[n_clients].client, &err), err);
-	return clients[n_clients++].client;
+	return attach_as(r, &(g2_hello) {.pid = n_clients});
 }
 
 /* It hangs up. */
