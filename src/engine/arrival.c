@@ -89,7 +89,7 @@ cancel_request(g2_request *request)
 	atomic_store(&request->canceled, true);
 	request->client = NULL;
 	if (request->phase == G2_PHASE_MODEL)
-		g2_request_free(request);
+		g2_request_drop(request);
 	else if (request->phase == G2_PHASE_GROUP)
 		g2_scheduler_cancel(request->engine->scheduler, request->group);
 }

@@ -116,7 +116,10 @@ save_counters(g2_engine *engine)
 	if (save->copy)
 		engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
 	else if (!g2_usage_snapshot(engine->usage, &save->copy, &err))
+	{
 		tell_unsaved(engine, &err);
+		engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
+	}
 	else if (save->copy)
 	{
 		save->engine = engine;

@@ -88,6 +88,9 @@ extern void g2_request_ready(g2_request *request);
 /* work.c: it was refused or failed before any work was done: answers and frees it. */
 extern void g2_request_refuse(g2_request *request, const g2_error *err);
 
+/* work.c: it was cancelled before it had a group: frees it. */
+extern void g2_request_drop(g2_request *request);
+
 /* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);
 

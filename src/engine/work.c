@@ -53,6 +53,13 @@ g2_request_refuse(g2_request *request, const g2_error *err)
 	g2_request_free(request);
 }
 
+void
+g2_request_drop(g2_request *request)
+{
+	count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
+	g2_request_free(request);
+}
+
 /* ---- the result cache ---- */
 
 /* Whether the same request has the same answer next time, and may have it from memory. */
@@ -223,10 +230,7 @@ work_done(g2_job *job)
 	g2_request *request = (g2_request *) job;
 
 	if (atomic_load(&request->canceled))
-	{
-		count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
-		g2_request_free(request);
-	}
+		g2_request_drop(request);
 	else if (!request->ok)
 		g2_request_refuse(request, &request->error);
 	else if (request->type == G2_MSG_GENERATE)
