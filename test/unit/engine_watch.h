@@ -6,7 +6,10 @@
 
 #include "engine_driver.h"
 
-#define MAX_ROWS 128
+#define MAX_ROWS 512
+
+static const g2_hello somebody = {.pid = 4711, .database = 5, .session_user = 10},
+			another = {.pid = 4712, .database = 6, .session_user = 11};
 
 static reply watched;			/* the last list; strings in its rows point into it */
 
@@ -104,6 +107,38 @@ run_to_state(uint32_t pid, g2_request_state state)
 	g2_engine_run(engine);
 	while (state_of_pid(pid) != state)
 		turn(start);
+}
+
+/* ---- requests and answers ---- */
+
+/* n tokens of the model without an end token, so that lengths are what was asked for. */
+static UNUSED g2_generate
+of_ids(uint32_t n, uint32_t first)
+{
+	static uint32_t ids[8][N_CTX];
+	static uint32_t next;
+	g2_generate m = generate("");
+
+	next = (next + 1) % 8;
+	for (uint32_t i = 0; i < n; i++)
+		ids[next][i] = (first + i) % 200;
+	m.model = g2_span_of("bare");
+	m.flags |= G2_GEN_PROMPT_IDS;
+	m.prompt = (g2_span) {(const char *) ids[next], n * (uint32_t) sizeof **ids};
+	return m;
+}
+
+static UNUSED g2_completions_head
+head_of(const reply *r)
+{
+	g2_reader	in = g2_read(r->data, r->len);
+	g2_completions_head head;
+
+	if (r->type != G2_MSG_COMPLETIONS)
+		expect_error(r, "00000", "");
+	g2_completions_head_get(&in, &head);
+	assert_false(in.failed);
+	return head;
 }
 
 /* SESSION; -2 (G2_LIMIT_UNSET), -1 (G2_UNLIMITED) or a limit. */

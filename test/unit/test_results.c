@@ -3,8 +3,6 @@
  */
 #include "engine_watch.h"
 
-static const g2_hello somebody = {.pid = 1, .database = 5, .session_user = 10};
-
 static void
 open_with_results(uint64_t bytes)
 {
@@ -12,20 +10,6 @@ open_with_results(uint64_t bytes)
 
 	s.result_cache_size = bytes;
 	open_with(&s);
-}
-
-static g2_completions_head
-head_of(const reply *r)
-{
-	g2_reader	in = g2_read(r->data, r->len);
-	g2_completions_head head;
-
-	if (r->type != G2_MSG_COMPLETIONS)
-		expect_error(r, "00000", "");
-	g2_completions_head_get(&in, &head);
-	assert_false(in.failed);
-	check_completions(r->data, r->len, head.n);
-	return head;
 }
 
 /* Asks as a new session; true: the answer, which goes to *r, comes out of the cache. */
