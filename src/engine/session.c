@@ -3,6 +3,7 @@
  */
 #include "session.h"
 
+#include "model.h"
 #include "text.h"
 
 #define MINUTE_US 60000000.0
@@ -180,6 +181,7 @@ forget_grants(g2_session *session)
 		g2_free(grant);
 	}
 	session->grants = NULL;
+	session->n_grants = 0;
 }
 
 static void
@@ -233,15 +235,20 @@ g2_session_grant(g2_session *session, const g2_access *access, g2_error *err)
 
 	if (g2_session_may_use(session, access->model, access->current_user, access->token))
 		return true;
+	if (!g2_model_name_check(access->model.data, access->model.len, err))
+		return false;
 	grant = g2_alloc(bytes);
 	if (!grant)
 		return g2_fail_memory(err, bytes);
+	if (session->n_grants == G2_MAX_GRANTS)
+		forget_grants(session);
 	grant->current_user = access->current_user;
 	grant->token = access->token;
 	grant->model_len = access->model.len;
 	memcpy(grant->model, access->model.data, access->model.len);
 	grant->next = session->grants;
 	session->grants = grant;
+	session->n_grants++;
 	return true;
 }
 

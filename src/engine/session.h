@@ -54,6 +54,7 @@ struct g2_session
 	g2_session *ring_prev;		/* NULL: not in the ring */
 	g2_session *ring_next;
 	struct g2_grant *grants;	/* models that it may use besides those for everybody */
+	uint32_t	n_grants;
 };
 
 /* All roles. */
@@ -78,6 +79,8 @@ extern void g2_session_release(g2_session *session);
 /* What SESSION says, of the same user; all access is forgotten.  (Another user is another session:
  * what runs or waits is its old role's.) */
 extern void g2_session_set(g2_session *session, const g2_session_message *m);
+
+#define G2_MAX_GRANTS 1024		/* of a session: one more, and it begins anew, with those asked again */
 
 /* What ACCESS says, and whether it has said so. */
 extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_error *err);
