@@ -7,6 +7,7 @@
 #include "engine_driver.h"
 
 #define MAX_ROWS 512
+#define UNSET G2_LIMIT_UNSET
 
 static const g2_hello somebody = {.pid = 4711, .database = 5, .session_user = 10},
 			another = {.pid = 4712, .database = 6, .session_user = 11};
@@ -141,7 +142,7 @@ head_of(const reply *r)
 	return head;
 }
 
-/* SESSION; -2 (G2_LIMIT_UNSET), -1 (G2_UNLIMITED) or a limit. */
+/* SESSION with UNSET, G2_UNLIMITED or a limit for each. */
 static UNUSED void
 say_session(reply *r, uint32_t user, const char *name, int64_t call, int64_t sequences,
 			int64_t minute)
