@@ -8,6 +8,19 @@
 
 #define FREE G2_UNLIMITED
 
+/* A turn that nothing but the engine's own timer begins, for what is tested. */
+static void
+timer_turn(void)
+{
+	struct pollfd ready = {.fd = g2_engine_fd(engine), .events = POLLIN};
+
+	engine->loading_tick = INT64_MAX;
+	engine->save_at = INT64_MAX;
+	if (poll(&ready, 1, 10000) != 1)
+		fail_msg("nothing wakes it");
+	g2_engine_run(engine);
+}
+
 /* ---- restart, idle end, gpt2.enabled ---- */
 
 /* It says at once that it will end; what to do about those that run is the server's affair. */
@@ -50,7 +63,7 @@ test_idle(void **state)
 	/* A look at it is a request too. */
 	assert_int_equal(state_of_pid(1), 0);
 	while (g2_engine_ending(engine) == G2_ENDING_NONE)
-		turn(ended);			/* nothing but its own timer wakes it */
+		timer_turn();
 	assert_int_equal(g2_engine_ending(engine), G2_ENDING_IDLE);
 	assert_true(g2_now_us() - ended >= 990000);
 	free_replies(&r, 1);
@@ -237,8 +250,7 @@ test_minute(void **state)
 {
 	reply		r[4] = {0};
 	g2_generate m = of_ids(10, 1);
-	int64_t		start,
-				wake_at;
+	int64_t		wake_at;
 
 	(void) state;
 	open_engine();
@@ -263,13 +275,12 @@ test_minute(void **state)
 	assert_int_equal(r[3].type, G2_MSG_COMPLETIONS);
 	assert_int_equal(r[1].type, 0);
 	/* A higher limit counts from now on: 40 tokens take 480 ms. */
-	start = g2_now_us();
 	say_session(r, 10, "eva", UNSET, UNSET, 5000);
 	g2_engine_run(engine);
 	assert_int_equal(state_of_pid(somebody.pid), G2_STATE_THROTTLED);
-	run_until(&r[1]);
+	while (!r[1].type)
+		timer_turn();
 	assert_int_equal(r[1].type, G2_MSG_COMPLETIONS);
-	assert_true(g2_now_us() - start < 10000000);
 	free_replies(r, 4);
 	close_engine();
 }
