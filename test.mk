@@ -1,15 +1,22 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
 UNIT_SOURCES = $(wildcard test/unit/test_*.c)
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%)
+UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS)
+# The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
+# AVX-512 too; machines that have it compare the real ones in the programs without _simde.
+ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
+SIMDE_PROGRAMS = $(B)/unit/test_kernels_simde $(B)/unit/test_vecmath_simde
+endif
 FUZZ_SOURCES = $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS = $(FUZZ_SOURCES:test/fuzz/%.c=$(B)/fuzz/%)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CLANG ?= clang
 FUZZ_SECONDS ?= 60
+STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
+.PHONY: stress stress-run
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -27,6 +34,13 @@ fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
+stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), with and without ThreadSanitizer
+	$(MAKE) stress-run B=build/tsan ENGINE_CC=$(CLANG) ENGINE_EXTRA='-fsanitize=thread'
+	$(MAKE) stress-run
+
+stress-run: $(B)/stress/stress_engine
+	$< $(STRESS_SECONDS)
+
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol.h
 	scripts/check_layers.sh
 
@@ -37,6 +51,24 @@ $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
+
+$(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
+	  -lcmocka $(ENGINE_LIBS) -o $@
+
+# -Wno-psabi: vectors of 64 bytes are passed in memory here, on both sides of every call.
+$(B)/simde/kernels_avx512.o: src/engine/kernels_avx512.c
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -mavx2 -mfma -Wno-psabi -DSIMDE_ENABLE_NATIVE_ALIASES \
+	  -include simde/x86/avx512.h -MMD -MP -c $< -o $@
+
+-include $(B)/simde/kernels_avx512.d
+
+# The object stands before the library, whose own g2_kernels_avx512 is then not taken.
+$(B)/unit/%_simde: test/unit/%.c $(B)/simde/kernels_avx512.o $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_SIMDE $^ -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)

@@ -37,6 +37,8 @@ part "build" make -s -j2 WERROR=-Werror PG_CONFIG="$PG_CONFIG" all
 part "layers" scripts/check_layers.sh
 part "unit tests" make -s -j2 unit
 part "unit tests under sanitizers" env GPT2_TEST_QUICK=1 make -s -j2 unit-sanitized
+part "engine with 32 clients, also under ThreadSanitizer" \
+	make -s -j2 stress STRESS_SECONDS="${STRESS_SECONDS:-10}"
 if [ "${FUZZ_SECONDS:-60}" != 0 ]; then
 	part "fuzzing, ${FUZZ_SECONDS:-60} s each" make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 fi

@@ -157,3 +157,106 @@ COMMENT ON FUNCTION gpt_engine_counters()
 IS 'what is alive in the engine now, for monitoring and tests; never starts it';
 REVOKE EXECUTE ON FUNCTION gpt_engine_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION gpt_engine_counters() TO pg_monitor;
+
+CREATE FUNCTION gpt_restart_engine()
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_restart_engine'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION gpt_restart_engine()
+IS 'replaces a running engine; running queries go on';
+REVOKE EXECUTE ON FUNCTION gpt_restart_engine() FROM PUBLIC;
+
+CREATE FUNCTION gpt_stop_engine(purge boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_stop_engine'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION gpt_stop_engine(boolean)
+IS 'ends engine and supervisor until the next request; purge removes packed weights and counters';
+REVOKE EXECUTE ON FUNCTION gpt_stop_engine(boolean) FROM PUBLIC;
+
+CREATE FUNCTION gpt_grant_model(name text, role text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_grant_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION gpt_grant_model(text, text)
+IS 'lets members of a role use a model; the first grant takes it from everybody else';
+REVOKE EXECUTE ON FUNCTION gpt_grant_model(text, text) FROM PUBLIC;
+
+CREATE FUNCTION gpt_revoke_model(name text, role text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_revoke_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION gpt_revoke_model(text, text)
+IS 'takes a model from a role; the last one leaves it to superusers';
+REVOKE EXECUTE ON FUNCTION gpt_revoke_model(text, text) FROM PUBLIC;
+
+---- watching
+
+CREATE FUNCTION gpt_stat_requests(
+    OUT pid int, OUT usename name, OUT datname name, OUT model text, OUT state text,
+    OUT prompt_tokens int, OUT generated_tokens int, OUT max_len int,
+    OUT queued_at timestamptz, OUT started_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_stat_requests'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 100;
+COMMENT ON FUNCTION gpt_stat_requests()
+IS 'rows of the view gpt_stat_requests';
+
+CREATE VIEW gpt_stat_requests AS
+    SELECT pid, usename, datname, model, state, prompt_tokens, generated_tokens, max_len,
+           queued_at, started_at
+    FROM @extschema@.gpt_stat_requests();
+COMMENT ON VIEW gpt_stat_requests
+IS 'sequences that the engine is working on or that wait for it';
+GRANT SELECT ON gpt_stat_requests TO PUBLIC;
+
+CREATE FUNCTION gpt_stat_usage(
+    OUT month date, OUT role name, OUT database name, OUT model text, OUT calls bigint,
+    OUT sequences bigint, OUT prompt_tokens bigint, OUT cached_tokens bigint,
+    OUT completion_tokens bigint, OUT result_hits bigint, OUT truncated bigint,
+    OUT errors bigint, OUT cancelled bigint, OUT queue_time interval, OUT compute_time interval,
+    OUT cost float8, OUT price_per_million_tokens float8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_stat_usage'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 100;
+COMMENT ON FUNCTION gpt_stat_usage()
+IS 'rows of the view gpt_stat_usage';
+
+CREATE VIEW gpt_stat_usage AS
+    SELECT month, role, database, model, calls, sequences, prompt_tokens, cached_tokens,
+           completion_tokens, result_hits, truncated, errors, cancelled, queue_time,
+           compute_time, cost, price_per_million_tokens
+    FROM @extschema@.gpt_stat_usage();
+COMMENT ON VIEW gpt_stat_usage
+IS 'what each role has used in each month, by database and model';
+GRANT SELECT ON gpt_stat_usage TO PUBLIC;
+
+CREATE FUNCTION gpt_stat_engine(
+    OUT model text, OUT weight_format text, OUT steps bigint, OUT mean_batch_size float8,
+    OUT tokens_per_second float8, OUT tokens_per_second_total float8,
+    OUT prompt_tokens bigint, OUT completion_tokens bigint, OUT running int, OUT queued int,
+    OUT kv_blocks_used bigint, OUT kv_blocks_cached bigint, OUT kv_blocks_total bigint,
+    OUT prefix_hit_ratio float8, OUT preemptions bigint, OUT bytes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_stat_engine'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
+COMMENT ON FUNCTION gpt_stat_engine()
+IS 'rows of the view gpt_stat_engine';
+
+CREATE VIEW gpt_stat_engine AS
+    SELECT model, weight_format, steps, mean_batch_size, tokens_per_second,
+           tokens_per_second_total, prompt_tokens, completion_tokens, running, queued,
+           kv_blocks_used, kv_blocks_cached, kv_blocks_total, prefix_hit_ratio, preemptions,
+           bytes
+    FROM @extschema@.gpt_stat_engine();
+COMMENT ON VIEW gpt_stat_engine
+IS 'loaded models at work';
+GRANT SELECT ON gpt_stat_engine TO PUBLIC;
+
+CREATE FUNCTION gpt_stat_reset()
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_stat_reset'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION gpt_stat_reset()
+IS 'sets the counters of gpt_stat_usage to zero';
+REVOKE EXECUTE ON FUNCTION gpt_stat_reset() FROM PUBLIC;

@@ -1,26 +1,48 @@
 /*
- * admin.c: gpt_load_model, gpt_unload_model, gpt_info, gpt_engine_counters.
+ * admin.c: gpt_load_model, gpt_unload_model, gpt_restart_engine, gpt_stop_engine, gpt_info,
+ * gpt_engine_counters.
  *
- * The last two look at a running engine and never start one.
+ * All but gpt_load_model and gpt_unload_model start no engine.
  */
 #include "compat.h"
 
+#include <signal.h>
+
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
+#include "admin.h"
 #include "client.h"
 #include "encoding.h"
+#include "pack_purge.h"
 #include "result.h"
 #include "supervisor.h"
+#include "usage_file.h"
 
 PG_FUNCTION_INFO_V1(gpt2_load_model);
 PG_FUNCTION_INFO_V1(gpt2_unload_model);
+PG_FUNCTION_INFO_V1(gpt2_restart_engine);
+PG_FUNCTION_INFO_V1(gpt2_stop_engine);
 PG_FUNCTION_INFO_V1(gpt2_info);
 PG_FUNCTION_INFO_V1(gpt2_engine_counters);
 
 #define INFO_COLUMNS 11
 #define COUNTER_COLUMNS 4
+#define STOP_MS 15000			/* for supervisor and engine to end; they need 4 s at most */
+
+void
+gpt2_require_name(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model name must not be null"),
+				 errhint("The view gpt_models lists the names.")));
+}
 
 /* A text argument in UTF-8; empty where it is NULL. */
 static g2_span
@@ -33,21 +55,18 @@ text_argument(FunctionCallInfo fcinfo, int i, const char *what)
 static g2_span
 name_argument(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model name must not be null"),
-				 errhint("The view gpt_models lists the names.")));
+	gpt2_require_name(fcinfo);
 	return text_argument(fcinfo, 0, "model name");
 }
 
-static void
-run_until_done(g2_message type, g2_writer *w)
+void
+gpt2_run_until_done(g2_message type, g2_writer *w)
 {
 	Gpt2Request *request = gpt2_request(type, w);
 	size_t		len;
 
-	pfree(w->data);
+	if (w->data)
+		pfree(w->data);
 	gpt2_request_wait(request);
 	(void) gpt2_request_result(request, G2_MSG_DONE, &len);
 	gpt2_request_release(request);
@@ -63,7 +82,7 @@ gpt2_load_model(PG_FUNCTION_ARGS)
 	load.format = text_argument(fcinfo, 1, "weight_format");
 	load.device = text_argument(fcinfo, 2, "device");
 	g2_load_encode(&w, &load);
-	run_until_done(G2_MSG_LOAD, &w);
+	gpt2_run_until_done(G2_MSG_LOAD, &w);
 	PG_RETURN_VOID();
 }
 
@@ -73,9 +92,74 @@ gpt2_unload_model(PG_FUNCTION_ARGS)
 	g2_writer	w = gpt2_writer();
 
 	g2_put_span(&w, name_argument(fcinfo));
-	run_until_done(G2_MSG_UNLOAD, &w);
+	gpt2_run_until_done(G2_MSG_UNLOAD, &w);
 	PG_RETURN_VOID();
 }
+
+/* ---- stopping ---- */
+
+Datum
+gpt2_restart_engine(PG_FUNCTION_ARGS)
+{
+	g2_writer	nothing = {.data = NULL};
+
+	if (gpt2_engine_expected())
+		gpt2_run_until_done(G2_MSG_RESTART, &nothing);
+	PG_RETURN_VOID();
+}
+
+static void
+pause_for(long milliseconds)
+{
+	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							   milliseconds, gpt2_wait_event("Gpt2Stop"));
+
+	if (rc & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Ends the supervisor that runs now, and its engine with it, and waits until they have gone.  One
+ * that somebody else starts meanwhile is another.
+ */
+static void
+stop_supervisor(void)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), STOP_MS);
+	pid_t		told = 0;
+
+	for (;;)
+	{
+		pid_t		pid = gpt2_supervisor_pid();
+
+		/* It may not have got as far as to have a pid that can be read. */
+		if (told ? pid != told : !gpt2_supervisor_running())
+			return;
+		if (!told && pid > 0 && kill(pid, SIGTERM) == 0)
+			told = pid;
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYSTEM_ERROR),
+					 errmsg("gpt2 supervisor did not end within %d seconds", STOP_MS / 1000),
+					 errhint("See the server log, and try again.")));
+		pause_for(10);
+	}
+}
+
+Datum
+gpt2_stop_engine(PG_FUNCTION_ARGS)
+{
+	stop_supervisor();
+	if (!PG_ARGISNULL(0) && PG_GETARG_BOOL(0))
+	{
+		gpt2_purge_packs();
+		gpt2_usage_file_remove();
+	}
+	PG_RETURN_VOID();
+}
+
+/* ---- looking ---- */
 
 /* Asks the running engine; false without one.  info's spans are palloc'd. */
 static bool

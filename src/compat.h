@@ -50,4 +50,16 @@
 extern bool pq_check_connection(void);
 #endif
 
+/* 15 made the timeline that WAL is written on an attribute of the server. */
+#if PG_VERSION_NUM >= 150000
+#define gpt2_insertion_timeline() GetWALInsertionTimeLine()
+#else
+#define gpt2_insertion_timeline() ThisTimeLineID
+#endif
+
+/* 14 renamed predefined roles. */
+#if PG_VERSION_NUM < 140000
+#define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
+#endif
+
 #endif							/* GPT2_COMPAT_H */

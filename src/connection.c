@@ -420,7 +420,8 @@ gpt2_connection_try(void)
 
 	if (welcome)
 		return true;
-	if (!IsUnderPostmaster || !connect_once(&busy))
+	/* A connection would start an engine. */
+	if (!IsUnderPostmaster || !gpt2_engine_expected() || !connect_once(&busy))
 		return false;
 	if (greet(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS),
 			  &error, &len) == GREETING_WELCOME)

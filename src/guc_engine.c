@@ -178,6 +178,7 @@ gpt2_engine_settings(g2_settings *settings)
 		settings->preload[settings->n_preload++] = g2_span_of((const char *) lfirst(cell));
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		settings->limits[i] = gpt2_limit_settings[i].value;
+	settings->has_limits = 1;
 }
 
 /* ---- check hooks ---- */

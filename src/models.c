@@ -5,35 +5,27 @@
  * (so that the view works without an engine and never starts one), and what a running engine has
  * loaded, is loading or failed to load, which goes over a folder's row of the same name.
  *
- * Model folders are untrusted: only regular files of at most 64 kB are read, never through a
- * symbolic link, and what is wrong with one folder is a text in its row.
+ * What is wrong with one folder is a text in its row.  A model that the current user may not use
+ * has no row; of one that is loaded the engine knows for whom it is, of another its gpt2.json.
  */
 #include "compat.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "access/xact.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
-#include "utils/memutils.h"
 #include "utils/numeric.h"
-#include "utils/resowner.h"
 
 #include "client.h"
 #include "encoding.h"
+#include "folder.h"
 #include "guc.h"
+#include "models.h"
 #include "result.h"
 
 PG_FUNCTION_INFO_V1(gpt2_models);
-
-#define MAX_CONFIG_BYTES 65536
 
 /* Columns in the order of the function's OUT parameters. */
 enum
@@ -46,6 +38,7 @@ enum
 typedef struct ModelRow
 {
 	char	   *name;			/* as the file system and the engine spell it */
+	bool		hidden;			/* from the current user */
 	Datum		values[N_COLUMNS];
 	bool		nulls[N_COLUMNS];
 } ModelRow;
@@ -85,112 +78,10 @@ find_row(List *rows, const char *name, size_t len)
 
 /* ---- config.json ---- */
 
-/* The contents, NUL-terminated; NULL with the cause in *error. */
-static char *
-read_config(const char *path, char **error)
-{
-	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
-	char	   *data;
-	size_t		got = 0;
-
-	if (fd < 0)
-	{
-		*error = errno == ELOOP ?
-			pstrdup("config.json is a symbolic link; copy the folder with cp -rL") :
-			psprintf("could not open config.json: %s", strerror(errno));
-		return NULL;
-	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-		*error = pstrdup("config.json is not a regular file");
-	else if (st.st_size > MAX_CONFIG_BYTES)
-		*error = psprintf("config.json has %lld bytes, more than %d",
-						  (long long) st.st_size, MAX_CONFIG_BYTES);
-	if (*error)
-	{
-		CloseTransientFile(fd);
-		return NULL;
-	}
-	data = palloc(MAX_CONFIG_BYTES + 1);
-	while (got < MAX_CONFIG_BYTES)
-	{
-		ssize_t		n = read(fd, data + got, MAX_CONFIG_BYTES - got);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			*error = psprintf("could not read config.json: %s", strerror(errno));
-		if (n <= 0)
-			break;
-		got += (size_t) n;
-	}
-	CloseTransientFile(fd);
-	data[got] = '\0';
-	if (!*error && (strlen(data) != got || !pg_verify_mbstr(PG_UTF8, data, (int) got, true)))
-		*error = pstrdup("config.json is not UTF-8 text");
-	return *error ? NULL : data;
-}
-
-/*
- * jsonb_in reports a malformed text by an error, caught here in a subtransaction, as is a text that
- * the database's encoding cannot hold.  A cancel, lack of memory and the like go on.
- */
-static Jsonb *
-parse_json(const char *text_utf8, char **error)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *volatile json = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		char	   *in_database_encoding = gpt2_from_utf8(text_utf8, strlen(text_utf8), NULL);
-
-		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-												  CStringGetDatum(in_database_encoding)));
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-		int			category;
-
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-			category != ERRCODE_FEATURE_NOT_SUPPORTED)
-			ReThrowError(edata);
-		*error = psprintf("config.json: %s", edata->message);
-		json = NULL;
-	}
-	PG_END_TRY();
-	return json;
-}
-
-static JsonbValue *
-field(Jsonb *json, const char *name)
-{
-	JsonbValue	key;
-
-	key.type = jbvString;
-	key.val.string.val = unconstify(char *, name);
-	key.val.string.len = (int) strlen(name);
-	return findJsonbValueFromContainer(&json->root, JB_FOBJECT, &key);
-}
-
 static void
 set_number(ModelRow *row, int column, Jsonb *json, const char *name, char **error)
 {
-	JsonbValue *v = field(json, name);
+	JsonbValue *v = gpt2_json_field(json, name);
 	double		d = 0;
 
 	if (!v)
@@ -210,67 +101,57 @@ set_number(ModelRow *row, int column, Jsonb *json, const char *name, char **erro
 static void
 set_config(ModelRow *row, Jsonb *json, char **error)
 {
-	JsonbValue *type;
+	JsonbValue *type = gpt2_json_field(json, "model_type");
 
-	if (!JB_ROOT_IS_OBJECT(json))
-	{
-		*error = pstrdup("config.json is not a JSON object");
-		return;
-	}
-	type = field(json, "model_type");
 	if (type && type->type == jbvString)
 		set_string(row, COL_ARCHITECTURE,
 				   pnstrdup(type->val.string.val, pg_mbcliplen(type->val.string.val,
 															   type->val.string.len, 64)));
-	set_number(row, COL_CONTEXT, json, field(json, "n_positions") ? "n_positions" : "n_ctx",
-			   error);
+	set_number(row, COL_CONTEXT, json,
+			   gpt2_json_field(json, "n_positions") ? "n_positions" : "n_ctx", error);
 	set_number(row, COL_VOCAB, json, "vocab_size", error);
 }
 
 /* ---- folders ---- */
 
+/* What cannot be said of a folder is in *error. */
+static void
+describe_folder(ModelRow *row, const char *folder, char **error)
+{
+	Gpt2ModelRoles roles;
+	char	   *data;
+	Jsonb	   *json;
+
+	if (!gpt2_folder_roles(folder, &roles, error))
+		roles = (Gpt2ModelRoles) {.restricted = true};
+	row->hidden = !gpt2_roles_permit(&roles);
+	if (*error)
+		return;
+	data = gpt2_folder_text(folder, "config.json", error);
+	json = data ? gpt2_folder_json(data, "config.json", error) : NULL;
+	if (json)
+		set_config(row, json, error);
+}
+
 static void
 add_folder(List **rows, const char *directory, const char *name)
 {
-	char		folder[MAXPGPATH],
-				path[MAXPGPATH];
-	struct stat st;
+	char		folder[MAXPGPATH];
 	ModelRow   *row;
-	char	   *error = NULL,
-			   *config;
-	Jsonb	   *json;
+	char	   *error = NULL;
 
 	if (snprintf(folder, sizeof folder, "%s/%s", directory, name) >= (int) sizeof folder ||
-		snprintf(path, sizeof path, "%s/config.json", folder) >= (int) sizeof path)
-		return;
-	if (lstat(path, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
+		!gpt2_is_model_folder(folder))
 		return;
 	row = new_row(name, strlen(name));
 	set_string(row, COL_STATE, "on disk");
 	*rows = lappend(*rows, row);
-	if (lstat(folder, &st) == 0 && S_ISLNK(st.st_mode))
-	{
-		set_string(row, COL_ERROR, "the folder is a symbolic link; copy it with cp -rL");
-		return;
-	}
-	config = read_config(path, &error);
-	json = config ? parse_json(config, &error) : NULL;
-	if (json)
-		set_config(row, json, &error);
+	if (gpt2_folder_is_link(folder))
+		error = pstrdup("the folder is a symbolic link; copy it with cp -rL");
+	else
+		describe_folder(row, folder, &error);
 	if (error)
 		set_string(row, COL_ERROR, error);
-}
-
-/* The engine refuses such names, so they are not shown. */
-static bool
-is_model_name(const char *name)
-{
-	if (name[0] == '.' || strstr(name, ".."))
-		return false;
-	for (const char *c = name; *c; c++)
-		if ((unsigned char) *c < 0x20 || *c == 0x7f)
-			return false;
-	return true;
 }
 
 static void
@@ -291,7 +172,7 @@ add_directory(List **rows, const char *directory)
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* The first directory that has a name wins, as for the engine. */
-		if (is_model_name(entry->d_name) &&
+		if (gpt2_is_model_name(entry->d_name) &&
 			!find_row(*rows, entry->d_name, strlen(entry->d_name)))
 			add_folder(rows, directory, entry->d_name);
 	}
@@ -322,9 +203,25 @@ overlay_text(ModelRow *row, int column, g2_span s)
 		gpt2_set_text(s, &row->values[column], &row->nulls[column]);
 }
 
+bool
+gpt2_model_is_visible(const g2_model_row *m)
+{
+	Gpt2ModelRoles roles = {.restricted = m->restricted != 0 || m->n_roles > 0};
+
+	for (uint32 i = 0; i < m->n_roles; i++)
+		roles.names = lappend(roles.names, gpt2_from_utf8(m->roles[i].data, m->roles[i].len,
+														  NULL));
+	return gpt2_roles_permit(&roles);
+}
+
 static void
 overlay(ModelRow *row, const g2_model_row *m)
 {
+	/* Before it has loaded a model, the engine may not know. */
+	if (m->state == G2_MODEL_LOADED)
+		row->hidden = !gpt2_model_is_visible(m);
+	else
+		row->hidden |= !gpt2_model_is_visible(m);
 	set_string(row, COL_STATE, state_name(m->state));
 	overlay_text(row, COL_ARCHITECTURE, m->architecture);
 	overlay_text(row, COL_TOKENIZER, m->tokenizer);
@@ -347,12 +244,12 @@ overlay(ModelRow *row, const g2_model_row *m)
 	}
 }
 
-/* What a running engine knows goes over the folders' rows. */
-static void
-add_engine_rows(List **rows)
+void
+gpt2_for_each_model(void (*take) (const g2_model_row *m, void *arg), void *arg)
 {
 	size_t		len;
 	char	   *payload = gpt2_ask_running(G2_MSG_MODELS, G2_MSG_MODEL_LIST, &len);
+	g2_model_row *m = palloc(sizeof *m);
 	g2_reader	reader;
 	uint32		count;
 
@@ -360,22 +257,31 @@ add_engine_rows(List **rows)
 		return;
 	reader = g2_read(payload, len);
 	count = g2_get_u32(&reader);
+	if (reader.failed)
+		gpt2_malformed_answer();
 	for (uint32 i = 0; i < count; i++)
 	{
-		g2_model_row m;
-		ModelRow   *row;
-
-		g2_model_row_get(&reader, &m);
-		if (reader.failed || m.name.len == 0)
+		CHECK_FOR_INTERRUPTS();
+		g2_model_row_get(&reader, m);
+		if (reader.failed || m->name.len == 0)
 			gpt2_malformed_answer();
-		row = find_row(*rows, m.name.data, m.name.len);
-		if (!row)
-		{
-			row = new_row(m.name.data, m.name.len);
-			*rows = lappend(*rows, row);
-		}
-		overlay(row, &m);
+		take(m, arg);
 	}
+}
+
+/* What a running engine knows goes over the folders' rows. */
+static void
+add_engine_row(const g2_model_row *m, void *arg)
+{
+	List	  **rows = arg;
+	ModelRow   *row = find_row(*rows, m->name.data, m->name.len);
+
+	if (!row)
+	{
+		row = new_row(m->name.data, m->name.len);
+		*rows = lappend(*rows, row);
+	}
+	overlay(row, m);
 }
 
 static int
@@ -395,13 +301,14 @@ gpt2_models(PG_FUNCTION_ARGS)
 
 	for (int i = 0; directories[i]; i++)
 		add_directory(&rows, directories[i]);
-	add_engine_rows(&rows);
+	gpt2_for_each_model(add_engine_row, &rows);
 	list_sort(rows, by_name);
 	foreach(cell, rows)
 	{
 		ModelRow   *row = (ModelRow *) lfirst(cell);
 
-		tuplestore_putvalues(store, tupdesc, row->values, row->nulls);
+		if (!row->hidden)
+			tuplestore_putvalues(store, tupdesc, row->values, row->nulls);
 	}
 	return (Datum) 0;
 }

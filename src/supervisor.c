@@ -69,15 +69,27 @@ is_locked(int fd, off_t byte)
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-bool
-gpt2_supervisor_running(void)
+static bool
+holds_lock(off_t byte)
 {
 	int			fd = open_lock_file();
-	bool		running = fd >= 0 && is_locked(fd, GPT2_LOCK_RUNS);
+	bool		locked = fd >= 0 && is_locked(fd, byte);
 
 	if (fd >= 0)
 		close(fd);
-	return running;
+	return locked;
+}
+
+bool
+gpt2_supervisor_running(void)
+{
+	return holds_lock(GPT2_LOCK_RUNS);
+}
+
+bool
+gpt2_engine_expected(void)
+{
+	return holds_lock(GPT2_LOCK_ENGINE);
 }
 
 /* An OFD lock has no owner that the kernel could name: the pid stands in the file. */

@@ -10,9 +10,10 @@
 extern void gpt2_supervisor_register_static(void);
 
 /* Bytes of the lock file that the supervisor holds locked while it lives; the second, as soon as
- * it serves and the file has its pid. */
+ * it serves and the file has its pid; the third, while an engine runs or is on its way. */
 #define GPT2_LOCK_RUNS 0
 #define GPT2_LOCK_SERVES 1
+#define GPT2_LOCK_ENGINE 2
 
 /* An interruptible sleep. */
 typedef void (*Gpt2Pause) (long milliseconds);
@@ -30,6 +31,10 @@ extern bool gpt2_supervisor_running(void);
 
 /* Its pid; 0 when none runs, or it has not started wholly. */
 extern pid_t gpt2_supervisor_pid(void);
+
+/* An engine runs or is on its way.  False: who connects starts one, or, where gpt2.enabled is off,
+ * is refused; who only wants to look does not connect. */
+extern bool gpt2_engine_expected(void);
 
 extern PGDLLEXPORT void gpt2_supervisor_main(Datum arg);
 

@@ -25,7 +25,7 @@ g2_answer_free(g2_writer *w)
 static void
 send(g2_request *request, g2_message type, const void *payload, size_t len)
 {
-	request->answer(request->answer_arg, type, request->id, payload, len);
+	request->answer(request->owner, type, request->id, payload, len);
 }
 
 /* The error that needs no memory: state, message, and no detail or hint, as g2_error_encode. */
@@ -82,6 +82,19 @@ g2_answer_notice(g2_request *request, g2_level level, const char *message)
 	g2_answer_free(&w);
 }
 
+/* One that there is no memory for leaves a gap, which the final answer tells: its sender sees fewer
+ * tokens than the completion has. */
+void
+g2_answer_stream(g2_request *request, const g2_stream *token)
+{
+	g2_writer	w = g2_answer_writer();
+
+	g2_stream_encode(&w, token);
+	if (!w.failed)
+		send(request, G2_MSG_STREAM, w.data, w.len);
+	g2_answer_free(&w);
+}
+
 /* ---- rows of models ---- */
 
 static void
@@ -110,6 +123,9 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 		row.tokenizer = g2_span_of(d->tokenizer);
 		row.bytes = m->pack->bytes;
 		row.content_hash = g2_span_of(m->pack->content_hash);
+		row.restricted = m->restricted;
+		for (; row.n_roles < m->n_roles; row.n_roles++)
+			row.roles[row.n_roles] = g2_span_of(m->roles[row.n_roles]);
 	}
 	g2_model_row_encode(w, &row);
 }

@@ -19,6 +19,8 @@ extern void g2_answer_error(g2_request *request, const g2_error *err);
 /* Not final; left out where there is no memory for it. */
 extern void g2_answer_notice(g2_request *request, g2_level level, const char *message);
 
+extern void g2_answer_stream(g2_request *request, const g2_stream *token);
+
 /* The payload of MODEL_LIST. */
 extern void g2_answer_models(const g2_registry *registry, const char *device, g2_writer *w);
 

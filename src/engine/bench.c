@@ -70,7 +70,7 @@ static bool
 encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new, uint32_t salt)
 {
 	g2_generate m = {.max_new = max_new, .n = 1, .top_p = 1, .repetition_penalty = 1,
-	.flags = G2_GEN_PROMPT_IDS};
+	.flags = G2_GEN_PROMPT_IDS | G2_GEN_NO_CACHE};
 	uint32_t   *ids = g2_alloc_array(n_prompt, sizeof *ids);
 
 	if (!ids)
@@ -120,13 +120,16 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 {
 	batch		t = {.left = n_sequences};
 	int64_t		start = g2_now_us();
+	g2_client  *client;
 
+	if (!g2_engine_attach(b->engine, &t, on_answer, &(g2_hello) {0}, &client, NULL))
+		return -1;
 	for (uint32_t i = 0; i < n_sequences; i++)
 	{
 		g2_writer	w = {.grow = g2_cli_grow};
 
 		if (encode_request(b, &w, n_prompt, max_new, i))
-			g2_engine_submit(b->engine, &t, on_answer, i + 1, G2_MSG_GENERATE, w.data, w.len);
+			g2_engine_submit(client, i + 1, G2_MSG_GENERATE, w.data, w.len);
 		else
 		{
 			t.failed = true;
@@ -137,6 +140,7 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 	/* All are waited for, also where one has failed: answers go to t. */
 	for (g2_engine_run(b->engine); t.left > 0; g2_engine_run(b->engine))
 		g2_cli_wait(b->engine);
+	g2_engine_detach(client);
 	*new_tokens = t.new_tokens;
 	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
 }
@@ -282,7 +286,7 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	memset(b.memory, 1, READ_BYTES);
 	if (b.cli.settings.threads == 0)
 		b.cli.settings.threads = g2_machine_cores();
-	ok = g2_pool_open(b.cli.settings.threads, &b.pool, err) &&
+	ok = g2_pool_open(b.cli.settings.threads, 0, &b.pool, err) &&
 		g2_engine_open(&b.cli.settings, g2_cli_log, NULL, &b.engine, err) && bench_run(&b, err);
 	g2_engine_close(b.engine);
 	g2_pool_close(b.pool);

@@ -159,10 +159,14 @@ g2_cli_call(g2_engine *engine, g2_message type, const g2_writer *payload, g2_buf
 	call		c = {.reply = reply};
 	size_t		begin = reply->len;
 	g2_error_message message;
+	g2_client  *client;
 
-	g2_engine_submit(engine, &c, on_answer, 1, type, payload->data, payload->len);
+	if (!g2_engine_attach(engine, &c, on_answer, &(g2_hello) {0}, &client, err))
+		return false;
+	g2_engine_submit(client, 1, type, payload->data, payload->len);
 	for (g2_engine_run(engine); !c.answered; g2_engine_run(engine))
 		g2_cli_wait(engine);
+	g2_engine_detach(client);
 	if (reply->failed)
 		return g2_fail_memory(err, reply->len);
 	if (c.type != G2_MSG_ERROR)

@@ -30,6 +30,7 @@
 
 #define MAX_THREADS 1024
 #define MAX_SLOTS (1u << 20)
+#define MAX_NICE 19
 
 typedef enum op_kind
 {
@@ -66,6 +67,7 @@ struct g2_backend
 	const g2_kernels *kernels;
 	g2_pool    *pool;
 	uint32_t	threads;
+	uint32_t	nice;
 	pthread_t	driver;
 	bool		driver_started;
 
@@ -239,6 +241,7 @@ driver_main(void *p)
 {
 	g2_backend *b = p;
 
+	g2_pool_be_nice(b->nice);
 	pthread_mutex_lock(&b->lock);
 	for (;;)
 	{
@@ -309,14 +312,16 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 	g2_backend *b;
 
 	if (options->threads < 1 || options->threads > MAX_THREADS || options->slots < 1 ||
-		options->slots > MAX_SLOTS)
-		return g2_fail(err, G2_E_INTERNAL, "invalid CPU back end options: %u threads, %u slots",
-					   options->threads, options->slots);
+		options->slots > MAX_SLOTS || options->nice > MAX_NICE)
+		return g2_fail(err, G2_E_INTERNAL,
+					   "invalid CPU back end options: %u threads, %u slots, nice %u",
+					   options->threads, options->slots, options->nice);
 	b = g2_alloc(sizeof *b);
 	if (!b)
 		return g2_fail_memory(err, sizeof *b);
 	b->event_fd = event_fd;
 	b->threads = options->threads;
+	b->nice = options->nice;
 	b->pending_tail = &b->pending;
 	b->limits.n_slots = options->slots;
 	pthread_mutex_init(&b->lock, NULL);
@@ -329,7 +334,7 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 		return g2_fail_memory(err, options->slots * (unsigned long long) sizeof *b->slots);
 	}
 	if (!g2_kernels_choose(options->isa, &b->kernels, err) ||
-		!g2_pool_open(options->threads, &b->pool, err) || !start_driver(b, err))
+		!g2_pool_open(options->threads, options->nice, &b->pool, err) || !start_driver(b, err))
 	{
 		cpu_close(b);
 		return false;

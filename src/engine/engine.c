@@ -1,13 +1,11 @@
 /*
- * engine.c: requests from arrival to answer.
+ * engine.c: the engine as a whole: opening, closing, settings, and what happens when.
  *
- * Phases of a request: decoded and checked -> (its model is loading: waits) -> helper thread ->
- * group in the scheduler -> answered and freed.  A cancelled request is marked; it is freed where
- * its phase ends: at once, when its job ends, or when its group is given up.
- *
- * Everything here belongs to the thread that calls g2_engine_run.
+ * Times: one timer for all that has to happen at a time (notices about loads, limits of roles,
+ * saving of counters, the end of an idle engine).  Without any of these nothing wakes it: an idle
+ * engine does not run.
  */
-#include "engine.h"
+#include "engine_state.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -18,45 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "arrival.h"
 #include "machine.h"
-#include "scheduler.h"
 
 #define HELPER_THREADS 2
-#define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
-#define MAX_HELD ((uint64_t) 1 << 30)	/* bytes of all requests that are not answered yet */
-#define BIG_REQUEST (1u << 20)	/* such requests get only half of MAX_HELD */
-#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
+#define DEFAULT_RESULT_CACHE ((uint64_t) 64 << 20)
 
-struct g2_engine
-{
-	int			epoll_fd;
-	int			device_fd;		/* eventfd of the back end */
-	int			helper_fd;		/* eventfd of helper and registry */
-	int			timer_fd;		/* for notices about loads */
-	bool		timer_on;
-	const g2_backend_api *api;
-	g2_backend *backend;
-	g2_helper  *helper;
-	g2_helper  *long_helper;	/* so that long texts hold up nobody but each other */
-	g2_registry *registry;
-	g2_scheduler *scheduler;
-	g2_request *first;
-	g2_request *last;
-	uint32_t	n_requests;
-	uint64_t	held_bytes;		/* their payloads */
-	uint32_t	threads;
-	int64_t		started_at;		/* wall clock, microseconds since 1970 */
-	g2_log_fn	log;
-	void	   *log_arg;
-};
-
-static void request_ready(g2_request *request);
-
-static void engine_log(g2_engine *engine, g2_level level, const char *fmt,...) G2_PRINTF(3, 4);
-
-static void
-engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
+void
+g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
 {
 	char		line[1024];
 	va_list		ap;
@@ -67,420 +34,13 @@ engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
 	engine->log(engine->log_arg, level, line);
 }
 
-/* ---- the list of requests ---- */
-
-static void
-link_request(g2_engine *engine, g2_request *request)
+int64_t
+g2_wall_clock(int64_t monotonic_us)
 {
-	request->prev = engine->last;
-	if (engine->last)
-		engine->last->next = request;
-	else
-		engine->first = request;
-	engine->last = request;
-	engine->n_requests++;
-}
+	struct timespec now;
 
-static void
-free_request(g2_request *request)
-{
-	g2_engine  *engine = request->engine;
-
-	if (request->prev)
-		request->prev->next = request->next;
-	else
-		engine->first = request->next;
-	if (request->next)
-		request->next->prev = request->prev;
-	else
-		engine->last = request->prev;
-	engine->n_requests--;
-	engine->held_bytes -= request->payload.len;
-	if (request->model)
-		g2_registry_release(request->model);
-	g2_request_clear(request);
-	g2_free(request);
-}
-
-/* ---- models ---- */
-
-static void
-arm_timer(g2_engine *engine, bool on)
-{
-	const struct itimerspec t = {
-		.it_interval.tv_sec = on,
-		.it_value.tv_sec = on,
-	};
-
-	/* Set again by every arrival it would never expire. */
-	if (engine->timer_on == on)
-		return;
-	engine->timer_on = on;
-	timerfd_settime(engine->timer_fd, 0, &t, NULL);
-}
-
-/* Who has waited for a model for a second is told so, once. */
-static void
-tell_loading(g2_engine *engine)
-{
-	bool		waiting = false;
-	int64_t		now = g2_now_us();
-	char		message[384];
-
-	for (g2_request *r = engine->first; r; r = r->next)
-	{
-		if (r->phase != G2_PHASE_MODEL || r->told_loading)
-			continue;
-		waiting = true;
-		if (now - r->arrived_us < TELL_LOADING_US)
-			continue;
-		if (atomic_load(&r->model->packing_bytes) > 0)
-			snprintf(message, sizeof message,
-					 "loading model \"%s\" (first use, packing %.1f MB)", r->model->name,
-					 (double) atomic_load(&r->model->packing_bytes) / 1e6);
-		else
-			snprintf(message, sizeof message, "loading model \"%s\"", r->model->name);
-		g2_answer_notice(r, G2_LEVEL_NOTICE, message);
-		r->told_loading = true;
-	}
-	if (!waiting)
-		arm_timer(engine, false);
-}
-
-static void
-log_load(g2_engine *engine, const g2_model *model)
-{
-	const g2_pack *pack = model->pack;
-
-	if (model->state == G2_MODEL_FAILED)
-	{
-		engine_log(engine, G2_LEVEL_LOG, "could not load model \"%s\": %s", model->name,
-				   model->error.message);
-		return;
-	}
-	engine_log(engine, G2_LEVEL_LOG, "loaded model \"%s\" (%s, %.1f million parameters) in %.0f ms",
-			   model->name, g2_format_name(model->format),
-			   (double) pack->description.parameters / 1e6,
-			   (double) (g2_now_us() - model->load_started) / 1e3);
-	for (uint32_t i = 0; i < pack->description.n_warnings; i++)
-		engine_log(engine, G2_LEVEL_WARNING, "model \"%s\": %s", model->name,
-				   pack->description.warning[i]);
-}
-
-/* A load has ended: those that waited go on, or get its error. */
-static void
-model_loaded(void *arg, g2_model *model)
-{
-	g2_engine  *engine = arg;
-	g2_request *next;
-
-	log_load(engine, model);
-	for (g2_request *r = engine->first; r; r = next)
-	{
-		next = r->next;
-		if (r->phase != G2_PHASE_MODEL || r->model != model)
-			continue;
-		if (model->state == G2_MODEL_LOADED)
-		{
-			for (uint32_t i = 0; i < model->pack->description.n_warnings; i++)
-				g2_answer_notice(r, G2_LEVEL_WARNING, model->pack->description.warning[i]);
-			request_ready(r);
-		}
-		else
-		{
-			g2_answer_error(r, &model->error);
-			free_request(r);
-		}
-	}
-}
-
-/* ---- work and groups ---- */
-
-static void
-group_done(g2_group *group, const g2_error *error)
-{
-	g2_request *request = group->o.user;
-	g2_error	err;
-
-	if (atomic_load(&request->canceled))
-		;						/* nobody listens */
-	else if (error)
-		g2_answer_error(request, error);
-	else
-	{
-		g2_writer	w = g2_answer_writer();
-
-		if (g2_group_answer(group, (uint64_t) (g2_now_us() - request->arrived_us), &w, &err))
-			g2_answer(request, G2_MSG_COMPLETIONS, &w);
-		else
-		{
-			g2_answer_free(&w);
-			g2_answer_error(request, &err);
-		}
-	}
-	g2_group_free(group);
-	free_request(request);
-}
-
-static bool
-start_group(g2_request *request, g2_error *err)
-{
-	g2_group_options options;
-
-	g2_request_group_options(request, &options);
-	options.done = group_done;
-	options.user = request;
-	if (!g2_group_new(&options, &request->ids, &request->group, err))
-		return false;
-	if (!g2_scheduler_add(request->engine->scheduler, request->group, err))
-	{
-		g2_group_free(request->group);
-		return false;
-	}
-	request->phase = G2_PHASE_GROUP;
-	return true;
-}
-
-static void
-work_run(g2_job *job)
-{
-	g2_request *request = (g2_request *) job;
-
-	if (!atomic_load(&request->canceled))
-		g2_request_work(request);
-}
-
-static void
-work_done(g2_job *job)
-{
-	g2_request *request = (g2_request *) job;
-	g2_writer	w = g2_answer_writer();
-
-	if (atomic_load(&request->canceled))
-	{
-		free_request(request);
-		return;
-	}
-	if (!request->ok)
-		g2_answer_error(request, &request->error);
-	else if (request->type == G2_MSG_GENERATE)
-	{
-		if (start_group(request, &request->error))
-			return;
-		g2_answer_error(request, &request->error);
-	}
-	else if (request->type == G2_MSG_TOKENIZE)
-	{
-		static const uint32_t none = 0;
-
-		/* No ids are an empty array; NULL is for those who only count. */
-		g2_tokens_encode(&w, (uint32_t) request->ids.len, request->m.tokenize.count_only ? NULL :
-						 request->ids.len > 0 ? request->ids.data : &none);
-		g2_answer(request, G2_MSG_TOKENS, &w);
-	}
-	else
-	{
-		g2_put_span(&w, (g2_span) {request->text.data, (uint32_t) request->text.len});
-		g2_answer(request, G2_MSG_TEXT, &w);
-	}
-	free_request(request);
-}
-
-/* The model is there. */
-static void
-request_ready(g2_request *request)
-{
-	g2_writer	w = g2_answer_writer();
-
-	if (request->type == G2_MSG_LOAD)
-	{
-		g2_answer(request, G2_MSG_DONE, &w);
-		free_request(request);
-		return;
-	}
-	request->phase = G2_PHASE_WORK;
-	request->job.run = work_run;
-	request->job.done = work_done;
-	g2_helper_submit(request->payload.len > LONG_TEXT ? request->engine->long_helper :
-					 request->engine->helper, &request->job);
-}
-
-/* ---- requests that are answered at once ---- */
-
-static void
-encode_info(const g2_engine *engine, g2_writer *w)
-{
-	g2_info		info = {
-		.version = g2_span_of(G2_VERSION),
-		.arithmetic = g2_span_of(engine->api->arithmetic(engine->backend, G2_FORMAT_F32)),
-		.isa = g2_span_of(engine->api->isa(engine->backend)),
-		.threads = engine->threads,
-		.supervisor_pid = (uint32_t) getppid(),
-		.engine_pid = (uint32_t) getpid(),
-		.started_at = engine->started_at,
-		.live_requests = engine->n_requests,
-		.live_sequences = g2_scheduler_live(engine->scheduler),
-	};
-
-	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
-		if (m->state == G2_MODEL_LOADED)
-		{
-			info.kv_blocks_total += m->kv.n_blocks;
-			info.kv_blocks_used += m->kv.n_blocks - m->kv.n_free;
-		}
-	g2_info_encode(w, &info);
-}
-
-static void
-answer_at_once(g2_request *request)
-{
-	g2_engine  *engine = request->engine;
-	g2_writer	w = g2_answer_writer();
-	g2_reader	r = g2_read(request->payload.data, request->payload.len);
-	g2_span		name;
-	g2_error	err;
-
-	switch (request->type)
-	{
-		case G2_MSG_INFO:
-			encode_info(engine, &w);
-			g2_answer(request, G2_MSG_INFO_ROW, &w);
-			break;
-		case G2_MSG_MODELS:
-			g2_answer_models(engine->registry, engine->api->name, &w);
-			g2_answer(request, G2_MSG_MODEL_LIST, &w);
-			break;
-		default:
-			name = g2_get_span(&r);
-			if (r.failed)
-			{
-				g2_fail(&err, G2_E_INTERNAL, "malformed request of type %d", (int) request->type);
-				g2_answer_error(request, &err);
-			}
-			else if (g2_registry_unload(engine->registry, name, &err))
-			{
-				engine_log(engine, G2_LEVEL_LOG, "unloaded model \"%.*s\"", (int) name.len,
-						   name.data);
-				g2_answer(request, G2_MSG_DONE, &w);
-			}
-			else
-				g2_answer_error(request, &err);
-			break;
-	}
-	free_request(request);
-}
-
-/* ---- arrival ---- */
-
-static bool
-start_request(g2_request *request, g2_error *err)
-{
-	g2_span		name,
-				format;
-
-	if (!g2_request_decode(request, err))
-		return false;
-	name = g2_request_model(request, &format);
-	if (!g2_registry_hold(request->engine->registry, name, format, &request->model, err))
-		return false;
-	if (request->model->state == G2_MODEL_LOADED)
-		request_ready(request);
-	else
-	{
-		request->phase = G2_PHASE_MODEL;
-		arm_timer(request->engine, true);
-	}
-	return true;
-}
-
-/* Keeps the payload, if there is room for it. */
-static bool
-keep_payload(g2_request *request, const void *payload, size_t len, g2_error *err)
-{
-	g2_engine  *engine = request->engine;
-	uint64_t	limit = len > BIG_REQUEST ? MAX_HELD / 2 : MAX_HELD;
-
-	if (engine->held_bytes + len > limit)
-	{
-		g2_fail(err, G2_E_LIMIT, "the requests in flight hold more than %llu MB",
-				(unsigned long long) (limit >> 20));
-		return g2_fail_hint(err, "Retry when others are done, or send shorter texts.");
-	}
-	if (!g2_buf_append(&request->payload, payload, len))
-		return g2_fail_memory(err, len);
-	engine->held_bytes += len;
-	return true;
-}
-
-void
-g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer_fn, uint64_t id,
-				 g2_message type, const void *payload, size_t len)
-{
-	g2_request *request = g2_alloc(sizeof *request);
-	g2_error	err;
-
-	if (!request)
-	{
-		g2_request	fallback = {.answer = answer_fn, .answer_arg = owner, .id = id};
-
-		g2_fail_memory(&err, sizeof *request);
-		g2_answer_error(&fallback, &err);
-		return;
-	}
-	request->engine = engine;
-	request->owner = request->answer_arg = owner;
-	request->answer = answer_fn;
-	request->id = id;
-	request->type = type;
-	request->arrived_us = g2_now_us();
-	link_request(engine, request);
-	if (keep_payload(request, payload, len, &err))
-	{
-		if (type == G2_MSG_INFO || type == G2_MSG_MODELS || type == G2_MSG_UNLOAD)
-		{
-			answer_at_once(request);
-			return;
-		}
-		if (start_request(request, &err))
-			return;
-	}
-	g2_answer_error(request, &err);
-	free_request(request);
-}
-
-static void
-cancel_request(g2_request *request)
-{
-	atomic_store(&request->canceled, true);
-	if (request->phase == G2_PHASE_MODEL)
-		free_request(request);
-	else if (request->phase == G2_PHASE_GROUP)
-		g2_scheduler_cancel(request->engine->scheduler, request->group);
-}
-
-bool
-g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id)
-{
-	for (g2_request *r = engine->first; r; r = r->next)
-		if (r->owner == owner && r->id == id && !atomic_load(&r->canceled))
-		{
-			cancel_request(r);
-			return true;
-		}
-	return false;
-}
-
-void
-g2_engine_cancel_owner(g2_engine *engine, const void *owner)
-{
-	g2_request *next;
-
-	for (g2_request *r = engine->first; r; r = next)
-	{
-		next = r->next;
-		if (r->owner == owner)
-			cancel_request(r);
-	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000 - (g2_now_us() - monotonic_us);
 }
 
 uint32_t
@@ -491,29 +51,150 @@ g2_engine_live(const g2_engine *engine)
 
 /* ---- the engine itself ---- */
 
-static void
+/* True: there was something. */
+static bool
 drain(int fd)
 {
 	uint64_t	count;
+	bool		any = false;
 
 	while (read(fd, &count, sizeof count) > 0)
-		;
+		any = true;
+	return any;
+}
+
+g2_ending
+g2_engine_ending(const g2_engine *engine)
+{
+	return engine->ending;
+}
+
+/* ---- counters ---- */
+
+static void
+tell_unsaved(g2_engine *engine, const g2_error *why)
+{
+	/* Once until it works again. */
+	if (!engine->save.told)
+		g2_engine_log(engine, G2_LEVEL_WARNING, "could not save the usage counters: %s",
+					  why->message);
+	engine->save.told = true;
+}
+
+static void
+save_run(g2_job *job)
+{
+	g2_save    *save = (g2_save *) job;
+
+	save->ok = g2_usage_write(save->copy, &save->error);
+}
+
+static void
+save_done(g2_job *job)
+{
+	g2_save    *save = (g2_save *) job;
+
+	g2_usage_written(save->engine->usage, save->copy, save->ok);
+	save->copy = NULL;
+	if (save->ok)
+		save->told = false;
+	else
+	{
+		tell_unsaved(save->engine, &save->error);
+		save->engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
+	}
+}
+
+/* On a helper thread, since it waits for the disk. */
+static void
+save_counters(g2_engine *engine)
+{
+	g2_save    *save = &engine->save;
+	g2_error	err;
+
+	engine->save_at = INT64_MAX;
+	if (save->copy)
+		engine->save_at = g2_now_us() + G2_SAVE_EVERY_US;
+	else if (!g2_usage_snapshot(engine->usage, &save->copy, &err))
+		tell_unsaved(engine, &err);
+	else if (save->copy)
+	{
+		save->engine = engine;
+		save->job = (g2_job) {.run = save_run, .done = save_done};
+		save->ok = false;		/* what stands when it does not get to run */
+		g2_helper_submit(engine->helper, &save->job);
+	}
+}
+
+/* The last of them are saved too. */
+static void
+close_counters(g2_engine *engine)
+{
+	g2_error	err;
+
+	if (engine->usage && !g2_usage_save(engine->usage, &err))
+		tell_unsaved(engine, &err);
+	g2_usage_close(engine->usage);
+}
+
+/* ---- times ---- */
+/* When something has to be done though nothing ends. */
+static int64_t
+next_time(const g2_engine *engine)
+{
+	int64_t		at = G2_MIN(engine->loading_tick, engine->save_at);
+
+	if (engine->idle_timeout_us > 0 && engine->n_requests == 0)
+		at = G2_MIN(at, engine->idle_since + engine->idle_timeout_us);
+	return G2_MIN(at, g2_scheduler_wake_at(engine->scheduler));
+}
+
+static void
+set_timer(g2_engine *engine)
+{
+	int64_t		at = next_time(engine);
+	struct itimerspec t = {.it_value.tv_sec = 0};
+
+	if (at == engine->timer_at)
+		return;
+	engine->timer_at = at;
+	if (at != INT64_MAX)
+	{
+		at = G2_MAX(at, 1);		/* 0 would turn it off */
+		t.it_value.tv_sec = at / 1000000;
+		t.it_value.tv_nsec = at % 1000000 * 1000;
+	}
+	timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
+static void
+look_at_times(g2_engine *engine)
+{
+	int64_t		now = g2_now_us();
+
+	if (now >= engine->loading_tick)
+		g2_engine_tell_loading(engine);
+	if (now >= engine->save_at)
+		save_counters(engine);
+	if (engine->idle_timeout_us > 0 && engine->n_requests == 0 &&
+		now >= engine->idle_since + engine->idle_timeout_us)
+		engine->ending = G2_ENDING_IDLE;
 }
 
 void
 g2_engine_run(g2_engine *engine)
 {
-	uint64_t	expired = 0;
-
 	/* Drained before the results are taken: an end that comes after is then seen next time. */
 	drain(engine->device_fd);
 	drain(engine->helper_fd);
+	if (drain(engine->timer_fd))
+		engine->timer_at = INT64_MAX;
 	g2_helper_collect(engine->helper);
 	g2_helper_collect(engine->long_helper);
 	g2_registry_collect(engine->registry);
-	if (read(engine->timer_fd, &expired, sizeof expired) > 0)
-		tell_loading(engine);
 	g2_scheduler_run(engine->scheduler);
+	look_at_times(engine);
+	set_timer(engine);
 }
 
 int
@@ -522,9 +203,29 @@ g2_engine_fd(const g2_engine *engine)
 	return engine->epoll_fd;
 }
 
+static void
+take_settings(g2_engine *engine, const g2_settings *settings)
+{
+	uint64_t	results = settings->result_cache_size;
+
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		engine->people.limits[i] = settings->has_limits ? settings->limits[i] : G2_UNLIMITED;
+	engine->max_queued = settings->max_queued ? settings->max_queued : G2_MAX_QUEUED;
+	engine->price_per_us = settings->price_per_hour / 3.6e9;
+	engine->idle_timeout_us = (int64_t) settings->idle_timeout_s * 1000000;
+	g2_scheduler_set_step_tokens(engine->scheduler, settings->step_tokens);
+	if (results == 0)
+		results = DEFAULT_RESULT_CACHE;
+	g2_result_cache_set_capacity(engine->results, results == G2_NO_RESULT_CACHE ? 0 : results);
+	if (settings->disabled && !engine->disabled)
+		g2_engine_disable(engine);
+	engine->disabled = settings->disabled != 0;
+}
+
 bool
 g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
+	take_settings(engine, settings);
 	return g2_registry_configure(engine->registry, settings, err);
 }
 
@@ -547,15 +248,23 @@ open_descriptors(g2_engine *engine, g2_error *err)
 	return true;
 }
 
+static void
+log_registry(void *arg, g2_level level, const char *message)
+{
+	g2_engine_log(arg, level, "%s", message);
+}
+
 static bool
 open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	char		isa[32];
+	g2_error	ignored = {0};
 	uint64_t	kv_budget = settings->kv_cache_size;
 	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
-		.loaded = model_loaded,
+		.loaded = g2_engine_loaded,
+		.log = log_registry,
 		.arg = engine,
 	};
 
@@ -566,19 +275,28 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	if (kv_budget == 0)
 		kv_budget = G2_MIN((uint64_t) 1 << 30, g2_machine_memory() / 8);
 	engine->threads = settings->threads ? settings->threads : g2_machine_cores();
+	backend_options.nice = settings->nice;
 	backend_options.threads = engine->threads;
 	engine->api = &g2_cpu_backend;
 	if (!engine->api->open(&backend_options, engine->device_fd, &engine->backend, err))
 		return false;
 	registry_options.api = engine->api;
 	registry_options.backend = engine->backend;
-	registry_options.kv_budget = kv_budget;
-	return g2_registry_open(&registry_options, &engine->registry, err) &&
-		g2_registry_configure(engine->registry, settings, err) &&
+	engine->kv_pool.budget = kv_budget;
+	registry_options.kv_pool = &engine->kv_pool;
+	if (!g2_usage_open(G2_USAGE_FILE, settings->system_identifier, settings->timeline,
+					   g2_usage_month_now, &engine->usage, &ignored, err))
+		return false;
+	if (ignored.code != G2_OK)
+		g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: %s",
+					  ignored.message);
+	return g2_result_cache_open(DEFAULT_RESULT_CACHE, &engine->results, err) &&
+		g2_registry_open(&registry_options, &engine->registry, err) &&
 		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&
 		g2_helper_open(1, engine->helper_fd, &engine->long_helper, err) &&
-		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, kv_budget,
-						  &engine->scheduler, err);
+		g2_scheduler_open(engine->api, engine->backend, engine->device_fd, &engine->people,
+						  &engine->scheduler, err) &&
+		g2_engine_configure(engine, settings, err);
 }
 
 bool
@@ -586,15 +304,16 @@ g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg, g2_eng
 			   g2_error *err)
 {
 	g2_engine  *engine = g2_alloc(sizeof *engine);
-	struct timespec now;
 
 	if (!engine)
 		return g2_fail_memory(err, sizeof *engine);
 	engine->log = log;
 	engine->log_arg = log_arg;
+	g2_people_init(&engine->people);
 	engine->epoll_fd = engine->device_fd = engine->helper_fd = engine->timer_fd = -1;
-	clock_gettime(CLOCK_REALTIME, &now);
-	engine->started_at = (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+	engine->timer_at = engine->loading_tick = engine->save_at = INT64_MAX;
+	engine->idle_since = g2_now_us();
+	engine->started_at = g2_wall_clock(engine->idle_since);
 	if (!open_descriptors(engine, err) || !open_parts(engine, settings, err))
 	{
 		g2_engine_close(engine);
@@ -609,15 +328,14 @@ g2_engine_close(g2_engine *engine)
 {
 	if (!engine)
 		return;
-	for (g2_request *r = engine->first, *next; r; r = next)
-	{
-		next = r->next;
-		cancel_request(r);
-	}
+	g2_engine_cancel_all(engine);
 	g2_helper_close(engine->helper);	/* frees the requests that it has */
 	g2_helper_close(engine->long_helper);
 	g2_scheduler_close(engine->scheduler);	/* likewise */
 	g2_registry_close(engine->registry);
+	close_counters(engine);
+	g2_result_cache_close(engine->results);
+	g2_people_close(&engine->people);
 	if (engine->backend)
 		engine->api->close(engine->backend);
 	if (engine->epoll_fd >= 0)

@@ -10,13 +10,19 @@
  * make the descriptor of g2_engine_fd readable, and g2_engine_run then takes the results.
  *
  * Layers, each calling downwards only:
- *     engine.c     requests: arrival, waiting for a model, answers, cancel
+ *     engine.c     opening, settings, times
+ *     arrival.c    clients, and requests up to the point where work begins
+ *     work.c       requests from there to their answers; result cache; what they count for
+ *     watch.c      what can be seen of the engine
  *     answer.c     payloads of answers
- *     scheduler.c  sequence groups: admission, whose turn it is
+ *     scheduler.c  sequence groups: whose turn it is
+ *     admission.c  sequence groups: from the queue to the device and back
+ *     queue.c      sequence groups that wait: order, limits
+ *     session.c    who asks: sessions and roles
  *     visit.c      one visit of the device: its plan, what its result does
  *     group.c      one group: prompt, sequences, stop strings, text
  *     registry.c   models: loading, waiting, unloading
- *     kv.c         blocks of the KV cache: reference counts, copy on write
+ *     kv.c         blocks of the KV cache: reference counts, copy on write, shared prefixes
  *     helper.c     threads for long work
  */
 #ifndef G2_ENGINE_H
@@ -26,9 +32,10 @@
 #include "protocol.h"
 
 typedef struct g2_engine g2_engine;
+typedef struct g2_client g2_client;
 
-/* An answer (or notice) to request `id` of `owner`; payload is valid during the call only.  It may
- * come from within g2_engine_submit, and must not call the engine. */
+/* An answer (or notice, or token) to request `id` of `owner`; payload is valid during the call
+ * only.  It may come from within g2_engine_submit, and must not call the engine. */
 typedef void (*g2_answer_fn) (void *owner, g2_message type, uint64_t id, const void *payload,
 							  size_t len);
 
@@ -42,7 +49,7 @@ extern bool g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log
 /* Cancels everything without answers, waits for the threads, frees. */
 extern void g2_engine_close(g2_engine *engine);
 
-/* Takes over the settings that need no restart: directories, pack directory, format, keep_free. */
+/* Takes over the settings that need no restart: all but those of the device and the threads. */
 extern bool g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err);
 
 /* Readable when g2_engine_run has something to do. */
@@ -52,13 +59,31 @@ extern int	g2_engine_fd(const g2_engine *engine);
  * a burst of submits (requests submitted together then share their first step). */
 extern void g2_engine_run(g2_engine *engine);
 
-/* Takes a request; whatever is wrong with it is said by an ERROR answer, perhaps at once. */
-extern void g2_engine_submit(g2_engine *engine, void *owner, g2_answer_fn answer, uint64_t id,
-							 g2_message type, const void *payload, size_t len);
+/* Somebody who asks; `owner` and `answer` are for its answers. */
+extern bool g2_engine_attach(g2_engine *engine, void *owner, g2_answer_fn answer,
+							 const g2_hello *hello, g2_client **out, g2_error *err);
 
-/* Ends one request, or all of an owner's, without an answer; false when it was answered already. */
-extern bool g2_engine_cancel(g2_engine *engine, const void *owner, uint64_t id);
-extern void g2_engine_cancel_owner(g2_engine *engine, const void *owner);
+/* Ends all its requests without an answer. */
+extern void g2_engine_detach(g2_client *client);
+
+/* SESSION or ACCESS.  False: malformed, or no memory; the client is to be detached. */
+extern bool g2_engine_tell(g2_client *client, g2_message type, const void *payload, size_t len,
+						   g2_error *err);
+
+/* Takes a request; whatever is wrong with it is said by an ERROR answer, perhaps at once. */
+extern void g2_engine_submit(g2_client *client, uint64_t id, g2_message type,
+							 const void *payload, size_t len);
+
+/* Ends one request without an answer; false when it was answered already. */
+extern bool g2_engine_cancel(g2_client *client, uint64_t id);
+
+/* Whether the engine wants to end in good order, and why. */
+typedef enum g2_ending
+{
+	G2_ENDING_NONE, G2_ENDING_RESTART, G2_ENDING_IDLE, G2_ENDING_DISABLED
+} g2_ending;
+
+extern g2_ending g2_engine_ending(const g2_engine *engine);
 
 /* Requests that are not answered yet. */
 extern uint32_t g2_engine_live(const g2_engine *engine);

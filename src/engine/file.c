@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -230,4 +231,24 @@ g2_file_pwrite(int fd, const char *path, const void *from, size_t n, uint64_t of
 		n -= (size_t) put;
 	}
 	return true;
+}
+
+bool
+g2_file_sync_directory(const char *path, g2_error *err)
+{
+	char	   *copy = g2_strdup(path);
+	bool		ok;
+	int			fd;
+
+	if (!copy)
+		return g2_fail_memory(err, strlen(path));
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Some file systems do not do this for directories and say so (PostgreSQL ignores that too). */
+	ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EBADF);
+	if (!ok)
+		g2_fail_errno(err, errno, "fsync the directory of", g2_file_tail(path));
+	if (fd >= 0)
+		close(fd);
+	g2_free(copy);
+	return ok;
 }

@@ -32,6 +32,9 @@ extern bool g2_file_write(int fd, const char *path, const void *from, size_t n, 
 extern bool g2_file_pwrite(int fd, const char *path, const void *from, size_t n, uint64_t offset,
 						   g2_error *err);
 
+/* fsync of the directory that holds the file: a rename lasts only after it. */
+extern bool g2_file_sync_directory(const char *path, g2_error *err);
+
 /* folder/name in new memory, or NULL. */
 extern char *g2_file_path(const char *folder, const char *name);
 

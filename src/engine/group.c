@@ -20,7 +20,8 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 	/* The last token is never fed, so it needs no place. */
 	shared = (uint32_t) group->prompt.len / G2_BLOCK;
 	all = g2_blocks_for(group->prompt.len + options->max_new - 1);
-	group->need_blocks = shared + options->n * (all - shared);
+	group->most_blocks = shared + options->n * (all - shared);
+	g2_group_rewind(group);
 	*out = group;
 	return true;
 }
@@ -40,6 +41,111 @@ g2_group_free(g2_group *group)
 	g2_wipe_free(group->prompt.data, group->prompt.cap * sizeof *group->prompt.data);
 	g2_free(group);
 }
+
+/* ---- positions and blocks ---- */
+
+bool
+g2_group_prefilling(const g2_group *group)
+{
+	if (!group->forked)
+		return true;
+	for (uint32_t i = 0; i < group->o.n; i++)
+		if (!group->sequences[i].finish && !g2_group_decodes(group, i))
+			return true;
+	return false;
+}
+
+void
+g2_group_rewind(g2_group *group)
+{
+	group->forked = group->o.n == 1;
+	for (uint32_t i = 0; i < group->o.n; i++)
+	{
+		group->sequences[i].position = 0;
+		group->sequences[i].n_chained = 0;
+		group->sequences[i].chain = group->o.prefix;
+	}
+}
+
+bool
+g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next)
+{
+	const g2_sequence *sequence = &group->sequences[i];
+	uint32_t	first = sequence->n_chained * G2_BLOCK,
+				tokens[G2_BLOCK];
+
+	if (!group->o.use_cache || first + G2_BLOCK > g2_group_tokens(group, i))
+		return false;
+	for (uint32_t t = 0; t < G2_BLOCK; t++)
+		tokens[t] = g2_group_token(group, i, first + t);
+	return g2_prefix_next(&sequence->chain, tokens, next);
+}
+
+bool
+g2_group_adopt(g2_group *group, uint32_t i, g2_error *err)
+{
+	g2_sequence *sequence = &group->sequences[i];
+	g2_prefix	next;
+
+	while (sequence->position == sequence->n_chained * G2_BLOCK &&
+		   sequence->position + G2_BLOCK < g2_group_tokens(group, i) &&
+		   sequence->table.n == sequence->n_chained && g2_group_next_block(group, i, &next))
+	{
+		uint32_t	block = g2_kv_find(group->o.kv, &next);
+
+		if (block == G2_NO_BLOCK)
+			break;
+		if (!g2_kv_adopt(group->o.kv, &sequence->table, block, err))
+			return false;
+		sequence->chain = next;
+		sequence->n_chained++;
+		sequence->position += G2_BLOCK;
+		if (group->preemptions == 0 && sequence->position <= group->prompt.len)
+			group->cached_tokens += G2_BLOCK;
+	}
+	return true;
+}
+
+void
+g2_group_publish(g2_group *group, uint32_t i)
+{
+	g2_sequence *sequence = &group->sequences[i];
+	g2_prefix	next;
+
+	while ((sequence->n_chained + 1) * G2_BLOCK <= sequence->position &&
+		   g2_group_next_block(group, i, &next))
+	{
+		g2_kv_publish(group->o.kv, sequence->table.blocks[sequence->n_chained], &next);
+		sequence->chain = next;
+		sequence->n_chained++;
+	}
+}
+
+bool
+g2_group_fork(g2_group *group, g2_error *err)
+{
+	const g2_sequence *first = &group->sequences[0];
+
+	group->forked = true;
+	for (uint32_t i = 1; i < group->o.n; i++)
+	{
+		g2_sequence *sequence = &group->sequences[i];
+
+		if (sequence->finish)
+			continue;
+		if (!g2_kv_share(group->o.kv, &sequence->table, &first->table, first->table.n, err))
+			return false;
+		sequence->position = first->position;
+		sequence->n_chained = first->n_chained;
+		sequence->chain = first->chain;
+	}
+	/* It led the way for the others though it had ended before. */
+	if (first->finish)
+		g2_kv_release(group->o.kv, &group->sequences[0].table);
+	return true;
+}
+
+/* ---- tokens and text ---- */
 
 /* Appends the token's bytes and cuts the text before a stop string that they complete. */
 static bool
@@ -69,6 +175,50 @@ append_text(g2_group *group, g2_sequence *sequence, uint32_t token)
 	return true;
 }
 
+/* Bytes of the text that can be given away while more may come: not those that may begin a stop
+ * string or an unfinished character. */
+static size_t
+settled_text(const g2_group *group, const g2_sequence *sequence)
+{
+	const char *text = sequence->text.data;
+	size_t		len = sequence->text.len;
+
+	for (uint32_t i = 0; i < group->o.n_stops; i++)
+	{
+		const g2_bytes *stop = &group->o.stops[i];
+		size_t		most = G2_MIN(stop->len - 1, sequence->text.len - sequence->streamed);
+
+		for (size_t tail = most; tail > sequence->text.len - len; tail--)
+			if (memcmp(text + sequence->text.len - tail, stop->data, tail) == 0)
+				len = sequence->text.len - tail;
+	}
+	return sequence->streamed + g2_text_complete(text + sequence->streamed,
+												 len - sequence->streamed);
+}
+
+static bool
+stream_token(g2_group *group, uint32_t token, double logprob)
+{
+	g2_sequence *sequence = &group->sequences[0];
+	bool		is_end = sequence->finish != 0;
+	size_t		end = is_end ? sequence->text.len : settled_text(group, sequence);
+	const char *bytes = sequence->text.data + sequence->streamed;
+	g2_buf		piece = {0};
+	bool		ok = true;
+
+	if (end > sequence->streamed)
+		ok = is_end ? g2_text_clean(bytes, end - sequence->streamed, &piece) :
+			g2_text_clean_part(bytes, end - sequence->streamed, &piece);
+	if (ok)
+		group->o.stream(group, &(g2_stream) {
+			.pos = (uint32_t) sequence->ids.len - 1, .token = token, .logprob = logprob,
+			.piece = {piece.data, (uint32_t) piece.len},
+		});
+	sequence->streamed = G2_MAX(end, sequence->streamed);
+	g2_text_free(&piece);
+	return ok;
+}
+
 bool
 g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, bool is_end,
 				g2_error *err)
@@ -86,7 +236,19 @@ g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, boo
 		sequence->finish = G2_FINISH_LENGTH;
 	if (sequence->finish)
 		group->n_live--;
+	if (group->o.stream && !stream_token(group, token, logprob))
+		return g2_fail_memory(err, sequence->text.len);
 	return true;
+}
+
+uint64_t
+g2_group_made(const g2_group *group)
+{
+	uint64_t	made = 0;
+
+	for (uint32_t i = 0; i < group->o.n; i++)
+		made += group->sequences[i].ids.len;
+	return made;
 }
 
 bool
@@ -95,6 +257,8 @@ g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_err
 	const g2_completions_head head = {
 		.n = group->o.n,
 		.prompt_tokens = (uint32_t) group->prompt.len,
+		.cached_tokens = group->cached_tokens,
+		.queue_us = (uint64_t) (group->admitted_at - group->queued_at),
 		.seed = group->o.sampling.seed,
 		.elapsed_us = elapsed_us,
 	};

@@ -1,6 +1,11 @@
 /*
  * group.h: a sequence group: one prompt and the n sequences that continue it.  They are admitted,
- * cancelled and answered together, and share the blocks of their prompt.
+ * preempted, cancelled and answered together, and share the blocks of their prompt.
+ *
+ * A sequence's tokens are the prompt and its own new ones; `position` of them are in the KV cache.
+ * Every step feeds it the rest: one row while it decodes, more while its prompt is prefilled, or
+ * when it was preempted and all is computed again.  Until the prompt is in the cache as a whole,
+ * sequence 0 does this for all (`forked`).
  *
  * The engine's thread owns it.  Texts and ids stay bytes and u32 here; nothing is converted before
  * the answer.
@@ -10,32 +15,48 @@
 
 #include "kv.h"
 #include "protocol.h"
+#include "session.h"
 #include "text.h"
 #include "tokenizer.h"
 
 typedef struct g2_sequence
 {
-	uint32_t	slot;			/* of the back end; valid while the group is admitted */
-	uint32_t	position;		/* positions that are in the KV cache */
+	uint32_t	slot;			/* of the back end; valid while the group runs */
+	uint32_t	position;		/* tokens that are in the KV cache */
 	g2_block_table table;
+	uint32_t	n_chained;		/* full blocks at the table's start whose hash is in chain */
+	g2_prefix	chain;
 	g2_ids		ids;			/* new tokens */
 	g2_buf		text;			/* their bytes, up to the stop string */
+	size_t		streamed;		/* bytes of text that were given to the stream function */
 	double		logprob;
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
-
-typedef struct g2_group g2_group;
 
 /* Called once, when all sequences have ended or the group has failed (error != NULL).  The group
  * is not the scheduler's any more. */
 typedef void (*g2_group_fn) (g2_group *group, const g2_error *error);
 
-/* What visits of a model have cost; 0 = not measured yet. */
-typedef struct g2_costs
+/* One more token of the group's only sequence. */
+typedef void (*g2_stream_fn) (g2_group *group, const g2_stream *token);
+
+/* A model at work: what its visits have cost, and counters since it was loaded. */
+typedef struct g2_work
 {
-	double		us_per_row;		/* of a prompt */
-	double		us_per_step;	/* that only decodes */
-} g2_costs;
+	double		us_per_row;		/* of a prompt; 0 = not measured yet */
+	double		us_per_step;	/* that only decodes; likewise */
+	uint32_t	step_rows;		/* rows of the step that us_per_step was measured at */
+	uint64_t	steps;
+	uint64_t	step_sequences;
+	uint64_t	prompt_tokens;
+	uint64_t	completion_tokens;
+	uint64_t	busy_us;
+	uint64_t	prefix_asked;
+	uint64_t	prefix_hits;
+	uint64_t	preemptions;
+	int64_t		second;			/* the newest of recent[], monotonic */
+	uint32_t	recent[10];		/* new tokens of the last seconds, [second % 10] */
+} g2_work;
 
 /* What the request asks for; filled by engine.c, unchanged afterwards. */
 typedef struct g2_group_options
@@ -45,31 +66,95 @@ typedef struct g2_group_options
 	uint32_t	max_new;
 	uint32_t	end_token;		/* G2_NO_TOKEN = none */
 	bool		logprobs;
+	bool		use_cache;		/* prefix is valid: shared blocks are looked for and published */
+	g2_prefix	prefix;			/* start of the chain */
 	g2_bytes	stops[G2_MAX_STOPS];	/* point into the request */
 	uint32_t	n_stops;
 	const g2_tokenizer *tokenizer;	/* NULL: no text, ids only */
+	g2_session *session;
 	g2_kv	   *kv;				/* the model's */
-	g2_costs   *costs;			/* the model's */
+	g2_work    *work;			/* the model's */
 	g2_backend_model *model;
 	uint32_t	n_vocab;
+	uint32_t	queue_timeout_ms;	/* until it is admitted first; 0 = no limit */
+	g2_stream_fn stream;		/* NULL: the answer is enough; n = 1 only */
 	g2_group_fn done;
 	void	   *user;
 } g2_group_options;
 
+typedef enum g2_group_state
+{
+	G2_GROUP_QUEUED, G2_GROUP_RUNNING
+} g2_group_state;
+
 struct g2_group
 {
-	g2_group   *next;			/* scheduler's list */
+	g2_group   *next;			/* its session's queue, or the list of running groups */
 	g2_group_options o;
 	g2_ids		prompt;
-	uint32_t	prefilled;		/* prompt positions in the KV cache */
-	uint32_t	need_blocks;	/* reserved while admitted: the most it can ever hold */
+	g2_group_state state;
+	bool		forked;			/* each sequence has its own table and position */
 	bool		canceled;
 	bool		failed;			/* no memory for what it got: ends when the visit has been taken */
+	uint32_t	most_blocks;	/* that it can ever hold */
+	uint32_t	cached_tokens;	/* of the prompt, found in the prefix cache at first */
+	uint32_t	preemptions;
+	uint64_t	order;			/* of first admission, from 1; 0 = never admitted */
+	int64_t		queued_at;		/* monotonic microseconds */
+	int64_t		admitted_at;	/* first; 0 = not yet */
+	double		compute_us;		/* share of the device's time */
 	uint64_t	turn;			/* last plan of its model (scheduler.c) */
 	uint64_t	visit;			/* last plan that it took part in (visit.c) */
 	uint32_t	n_live;			/* sequences that go on */
 	g2_sequence sequences[];	/* [o.n] */
 };
+
+/* Tokens that sequence i has to have in the cache before its next one. */
+static inline uint32_t
+g2_group_tokens(const g2_group *group, uint32_t i)
+{
+	return (uint32_t) (group->prompt.len + (group->forked ? group->sequences[i].ids.len : 0));
+}
+
+/* Rows that sequence i needs for its next token. */
+static inline uint32_t
+g2_group_rows(const g2_group *group, uint32_t i)
+{
+	return g2_group_tokens(group, i) - group->sequences[i].position;
+}
+
+/* Sequence i needs the row of its last token only. */
+static inline bool
+g2_group_decodes(const g2_group *group, uint32_t i)
+{
+	return group->forked && group->sequences[i].ids.len > 0 && g2_group_rows(group, i) == 1;
+}
+
+/* Some sequence needs more than the row of its last token. */
+extern bool g2_group_prefilling(const g2_group *group);
+
+static inline uint32_t
+g2_group_token(const g2_group *group, uint32_t i, uint32_t position)
+{
+	return position < group->prompt.len ? group->prompt.data[position] :
+		group->sequences[i].ids.data[position - group->prompt.len];
+}
+
+/* Nothing of it is in the cache (any more); its blocks have been released. */
+extern void g2_group_rewind(g2_group *group);
+
+/* The hash of the block behind sequence i's chain, in *next; false when the sequence does not have
+ * all of its tokens, or caches nothing. */
+extern bool g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next);
+
+/* Takes blocks from the prefix cache as far as they carry sequence i on, but not its last token. */
+extern bool g2_group_adopt(g2_group *group, uint32_t i, g2_error *err);
+
+/* Publishes the blocks of sequence i that are full now. */
+extern void g2_group_publish(g2_group *group, uint32_t i);
+
+/* The prompt is in the cache: the other sequences get their share of its blocks. */
+extern bool g2_group_fork(g2_group *group, g2_error *err);
 
 /* Takes over the ids of prompt (which is emptied). */
 extern bool g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out,
@@ -81,6 +166,9 @@ extern void g2_group_free(g2_group *group);
 /* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it ended. */
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,
 							bool is_end, g2_error *err);
+
+/* Tokens that the group has made. */
+extern uint64_t g2_group_made(const g2_group *group);
 
 /* Appends the payload of COMPLETIONS. */
 extern bool g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w,

@@ -1,26 +1,70 @@
 /*
- * kv.h: who holds which block of a model's KV cache.
+ * kv.h: who holds which block of a model's KV cache, and which blocks hold a prefix that is worth
+ * keeping.
  *
  * A block has a reference count; a block table is a sequence's list of blocks.  Sequences of one
  * group share the blocks of their prompt; the first to write into a shared block gets a copy.
+ *
+ * A block that is full can be published under the hash of all that led to it (prefix.h).  Whoever
+ * starts with the same tokens finds it and takes a reference instead of computing it.  A published
+ * block that nobody holds stays, in the order of its last use, until its memory is needed.
+ *
+ *     free       -> held       g2_kv_prepare
+ *     held       -> published  g2_kv_publish (and held still)
+ *     held       -> free       g2_kv_release, zeroed
+ *     published  -> cached     g2_kv_release: nobody holds it
+ *     cached     -> held       g2_kv_adopt
+ *     cached     -> free       evicted, zeroed
+ *
+ * The pool is one memory cap for the blocks of all models: what is not free counts.
+ *
  * Only the engine's thread touches any of this; the memory itself is the back end's.
  */
 #ifndef G2_KV_H
 #define G2_KV_H
 
 #include "backend.h"
+#include "prefix.h"
 
-typedef struct g2_kv
+#define G2_NO_BLOCK UINT32_MAX
+
+typedef struct g2_kv g2_kv;
+
+typedef struct g2_kv_block
+{
+	g2_kv	   *kv;
+	uint32_t	references;
+	uint32_t	bucket_next;	/* the next of its hash's bucket, or G2_NO_BLOCK */
+	bool		published;
+	bool		cached;			/* in the pool's list */
+	struct g2_kv_block *older;	/* last used before this one */
+	struct g2_kv_block *newer;
+	g2_prefix	prefix;			/* published: what it holds */
+} g2_kv_block;
+
+typedef struct g2_kv_pool
+{
+	uint64_t	budget;			/* bytes; at least one full context of each model */
+	uint64_t	used;			/* bytes of blocks that are not free */
+	uint64_t	cached;			/* of these, bytes of cached ones */
+	g2_kv_block *oldest;		/* cached blocks */
+	g2_kv_block *newest;
+} g2_kv_pool;
+
+struct g2_kv
 {
 	const g2_backend_api *api;
 	g2_backend_model *model;
+	g2_kv_pool *pool;
 	size_t		block_bytes;
 	uint32_t	n_blocks;
 	uint32_t	n_free;
-	uint32_t	n_reserved;		/* the scheduler's: what admitted groups may hold at most */
+	uint32_t	n_cached;
 	uint32_t   *free_blocks;	/* [n_blocks], the first n_free are free */
-	uint32_t   *references;		/* [n_blocks] */
-} g2_kv;
+	g2_kv_block *blocks;		/* [n_blocks] */
+	uint32_t   *buckets;		/* [n_buckets] first block of a hash */
+	uint32_t	n_buckets;		/* a power of two */
+};
 
 typedef struct g2_block_table
 {
@@ -29,8 +73,9 @@ typedef struct g2_block_table
 	uint32_t	cap;
 } g2_block_table;
 
-extern bool g2_kv_open(g2_kv *kv, const g2_backend_api *api, g2_backend_model *model,
-					   uint32_t n_blocks, g2_error *err);
+/* Raises the pool's budget where n_blocks (one context at least) would not fit. */
+extern bool g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api,
+					   g2_backend_model *model, uint32_t n_blocks, g2_error *err);
 extern void g2_kv_close(g2_kv *kv);
 
 static inline uint32_t
@@ -39,15 +84,45 @@ g2_blocks_for(uint64_t positions)
 	return (uint32_t) ((positions + G2_BLOCK - 1) / G2_BLOCK);
 }
 
-/* Makes positions first .. last writable: blocks are added at the end and shared ones copied. */
-extern bool g2_kv_prepare(g2_kv *kv, g2_block_table *table, uint32_t first, uint32_t last,
-						  g2_error *err);
+/* Blocks that somebody holds. */
+static inline uint32_t
+g2_kv_held(const g2_kv *kv)
+{
+	return kv->n_blocks - kv->n_free - kv->n_cached;
+}
+
+/* Blocks that one owner could hold if all others gave theirs back. */
+extern uint32_t g2_kv_capacity(const g2_kv *kv);
+
+/* Blocks that can be had now, cached ones being evicted. */
+extern uint32_t g2_kv_room(const g2_kv *kv);
+
+typedef enum g2_kv_outcome
+{
+	G2_KV_DONE, G2_KV_FULL,		/* no block can be had until somebody releases some */
+	G2_KV_FAILED				/* *err has been filled */
+} g2_kv_outcome;
+
+/* Makes positions first .. last writable: blocks are added at the end and shared ones copied.
+ * What was done before it was FULL or FAILED stays done. */
+extern g2_kv_outcome g2_kv_prepare(g2_kv *kv, g2_block_table *table, uint32_t first,
+								   uint32_t last, g2_error *err);
 
 /* `to`, which is empty, shares the first n blocks of `from`. */
 extern bool g2_kv_share(g2_kv *kv, g2_block_table *to, const g2_block_table *from, uint32_t n,
 						g2_error *err);
 
-/* Gives the blocks back; those that nobody holds any more are zeroed. */
+/* Gives the blocks back. */
 extern void g2_kv_release(g2_kv *kv, g2_block_table *table);
+
+/* The block published under this prefix, or G2_NO_BLOCK. */
+extern uint32_t g2_kv_find(const g2_kv *kv, const g2_prefix *prefix);
+
+/* Appends a block that g2_kv_find gave to a table. */
+extern bool g2_kv_adopt(g2_kv *kv, g2_block_table *table, uint32_t block, g2_error *err);
+
+/* A held block is full and will not be written any more.  Nothing happens where another block is
+ * published under the same prefix. */
+extern void g2_kv_publish(g2_kv *kv, uint32_t block, const g2_prefix *prefix);
 
 #endif							/* G2_KV_H */

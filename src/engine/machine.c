@@ -1,12 +1,15 @@
 /*
- * machine.c: cores and memory as the kernel grants them (sched_getaffinity, sysfs, cgroup v2/v1).
+ * machine.c: cores and memory as the kernel grants them (sched_getaffinity, sysfs, cgroup v2/v1);
+ * the nice value of a session (autogroup).
  */
 #include "machine.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -129,4 +132,26 @@ g2_machine_memory(void)
 		sscanf(line, "%llu", &limit) == 1)
 		bytes = G2_MIN(bytes, (uint64_t) limit);
 	return bytes;
+}
+
+bool
+g2_machine_nice_session(uint32_t nice)
+{
+	const struct timespec pause = {.tv_nsec = 100000000};
+	char		value[16];
+	int			len = snprintf(value, sizeof value, "%u", nice),
+				fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+	bool		ok;
+
+	if (fd < 0)
+		return errno == ENOENT;
+	ok = write(fd, value, (size_t) len) == len;
+	/* The kernel takes one such change in 100 ms from all who are not root. */
+	for (int attempt = 0; !ok && errno == EAGAIN && attempt < 3; attempt++)
+	{
+		nanosleep(&pause, NULL);
+		ok = write(fd, value, (size_t) len) == len;
+	}
+	close(fd);
+	return ok;
 }

@@ -95,6 +95,11 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
 
+/* Whether the files that the pack was made from are others now, by the rule above.  A folder that
+ * is gone, cannot be read or holds no model any more has not changed: there is nothing to load
+ * instead.  Some 15 stat calls and no other work, so that the engine's thread may ask. */
+extern bool g2_pack_changed(const g2_pack *pack);
+
 /* Compares the weights with the checksum that packing left; reads all of them.  22P03. */
 extern bool g2_pack_verify(const g2_pack *pack, g2_error *err);
 

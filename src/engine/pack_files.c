@@ -176,6 +176,41 @@ g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_e
 	return ok;
 }
 
+/* config.json and weights are there and can be read. */
+static bool
+files_is_model(const char *folder)
+{
+	static const char *const weights[] = {"model.safetensors", "model.safetensors.index.json"};
+	char	   *path = g2_file_path(folder, "config.json");
+	bool		found = path && access(path, R_OK) == 0,
+				readable = false;
+
+	g2_free(path);
+	for (size_t i = 0; found && !readable && i < G2_LENGTH(weights); i++)
+	{
+		path = g2_file_path(folder, weights[i]);
+		readable = path && access(path, R_OK) == 0;
+		g2_free(path);
+	}
+	return readable;
+}
+
+bool
+g2_pack_changed(const g2_pack *pack)
+{
+	/* what g2_pack_check has seen when the pack was opened; a pack's file never changes */
+	const char *map = pack->map;
+	const g2_pack_view view = {
+		.header = (const void *) map,
+		.meta = (const void *) (map + G2_PACK_ALIGN),
+		.files = (const void *) (map + G2_PACK_ALIGN + sizeof(g2_pack_meta)),
+	};
+	bool		stale;
+
+	return files_is_model(view.meta->folder) &&
+		g2_pack_is_stale(&view, view.meta->folder, &stale, NULL) && stale;
+}
+
 /* ---------------------------------------------------------------- temporaries */
 
 /* One attempt; *taken: somebody else had the name, or swept the file away before it was locked. */

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -260,26 +259,6 @@ write_header(write_state *w, g2_error *err)
 /* ---------------------------------------------------------------- the end */
 
 static bool
-write_sync_directory(const char *path, g2_error *err)
-{
-	char	   *copy = g2_strdup(path);
-	bool		ok;
-	int			fd;
-
-	if (!copy)
-		return g2_fail_memory(err, strlen(path));
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* Some file systems do not do this for directories and say so (PostgreSQL ignores that too). */
-	ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EBADF);
-	if (!ok)
-		g2_fail_errno(err, errno, "fsync the directory of", g2_file_tail(path));
-	if (fd >= 0)
-		close(fd);
-	g2_free(copy);
-	return ok;
-}
-
-static bool
 write_publish(write_state *w, g2_error *err)
 {
 	if (fsync(w->fd) != 0)
@@ -288,7 +267,7 @@ write_publish(write_state *w, g2_error *err)
 		return g2_fail_errno(err, errno, "rename", g2_file_tail(w->temp));
 	g2_free(w->temp);
 	w->temp = NULL;
-	return write_sync_directory(w->place->path, err);
+	return g2_file_sync_directory(w->place->path, err);
 }
 
 /* True when the source is still what it was at the start; *changed tells that from an error. */

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ struct g2_pool
 {
 	uint32_t	n_threads;		/* the caller of run included */
 	uint32_t	n_started;		/* workers to join */
+	uint32_t	nice;			/* of the workers */
 	pthread_t  *workers;		/* [n_threads - 1] */
 	struct worker *worker_args;
 	g2_pool_fn	fn;
@@ -117,12 +119,21 @@ wait_for_job(g2_pool *pool, uint32_t seen)
 	atomic_fetch_sub(&pool->sleepers, 1);
 }
 
+void
+g2_pool_be_nice(uint32_t nice)
+{
+	/* Linux: 0 is the calling thread, not the process. */
+	if (nice > 0)
+		setpriority(PRIO_PROCESS, 0, (int) nice);
+}
+
 static void *
 worker_main(void *p)
 {
 	struct worker *w = p;
 	g2_pool    *pool = w->pool;
 
+	g2_pool_be_nice(pool->nice);
 	for (;;)
 	{
 		uint32_t	seen = atomic_load_explicit(&pool->generation, memory_order_acquire);
@@ -167,7 +178,7 @@ start_workers(g2_pool *pool)
 }
 
 bool
-g2_pool_open(uint32_t threads, g2_pool **out, g2_error *err)
+g2_pool_open(uint32_t threads, uint32_t nice, g2_pool **out, g2_error *err)
 {
 	g2_pool    *pool = NULL;
 
@@ -177,6 +188,7 @@ g2_pool_open(uint32_t threads, g2_pool **out, g2_error *err)
 	if (!pool)
 		return g2_fail_memory(err, sizeof *pool);
 	pool->n_threads = threads;
+	pool->nice = nice;
 	pool->workers = g2_alloc_array(threads, sizeof *pool->workers);
 	pool->worker_args = g2_alloc_array(threads, sizeof *pool->worker_args);
 	if (!pool->workers || !pool->worker_args)

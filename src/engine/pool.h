@@ -14,12 +14,17 @@
 typedef struct g2_pool g2_pool;
 typedef void (*g2_pool_fn) (void *arg, uint32_t task, uint32_t thread);
 
-/* threads >= 1 counts the caller of run.  All signals are blocked in the workers. */
-extern bool g2_pool_open(uint32_t threads, g2_pool **out, g2_error *err);
+/* threads >= 1 counts the caller of run.  All signals are blocked in the workers, and they give
+ * themselves the nice value; the caller's is its own business. */
+extern bool g2_pool_open(uint32_t threads, uint32_t nice, g2_pool **out, g2_error *err);
 extern void g2_pool_close(g2_pool *pool);
 extern uint32_t g2_pool_threads(const g2_pool *pool);
 
 /* Runs all tasks and returns when the last has ended.  One caller at a time. */
 extern void g2_pool_run(g2_pool *pool, uint32_t n_tasks, g2_pool_fn fn, void *arg);
+
+/* Gives the calling thread a nice value (0 leaves it as it is).  Where the system does not allow
+ * it, because the process was started with a higher one, that stays. */
+extern void g2_pool_be_nice(uint32_t nice);
 
 #endif							/* G2_POOL_H */

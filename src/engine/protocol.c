@@ -425,6 +425,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 	g2_put_u64(w, (uint64_t) m->loaded_at);
 	g2_put_u64(w, (uint64_t) m->last_used_at);
 	put_names(w, m->roles, m->n_roles);
+	g2_put_u32(w, m->restricted);
 	if (w->failed)
 		return;
 	len = (uint32_t) (w->len - begin - sizeof len);
@@ -453,6 +454,7 @@ g2_model_row_get(g2_reader *r, g2_model_row *m)
 	m->loaded_at = (int64_t) g2_get_u64(&in);
 	m->last_used_at = (int64_t) g2_get_u64(&in);
 	m->n_roles = get_names(&in, m->roles, G2_MAX_ROLES);
+	m->restricted = g2_get_u32(&in);
 	r->failed |= in.failed;
 }
 
@@ -527,6 +529,7 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u64(w, m->system_identifier);
 	g2_put_u32(w, m->timeline);
 	g2_put_u32(w, m->max_queued);
+	g2_put_u32(w, m->has_limits);
 }
 
 bool
@@ -559,5 +562,6 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->system_identifier = g2_get_u64(&r);
 	m->timeline = g2_get_u32(&r);
 	m->max_queued = g2_get_u32(&r);
+	m->has_limits = g2_get_u32(&r);
 	return !r.failed;
 }

@@ -361,8 +361,10 @@ typedef struct g2_model_row
 	g2_span		error;
 	int64_t		loaded_at;		/* microseconds since 1970, 0 = never */
 	int64_t		last_used_at;
-	uint32_t	n_roles;		/* 0 = for everybody */
+	uint32_t	n_roles;
 	g2_span		roles[G2_MAX_ROLES];
+	uint32_t	restricted;		/* 1: for members of `roles` only, where there are none for superusers;
+								 * 0: for everybody */
 } g2_model_row;
 
 typedef struct g2_info
@@ -503,6 +505,7 @@ typedef struct g2_settings
 	uint64_t	system_identifier;	/* of the cluster, for saved counters; 0 = keep none */
 	uint32_t	timeline;
 	uint32_t	max_queued;		/* requests that are not answered yet; 0 = the default */
+	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
 } g2_settings;
 
 #define G2_NO_RESULT_CACHE UINT64_MAX

@@ -1,22 +1,36 @@
 /*
- * registry.c: loading and unloading models; one copy of each, whoever asks.
+ * registry.c: which models there are; one copy of each, whoever asks.
+ *
+ * The list holds detached models too, until their last user is gone; of those that are not
+ * detached no two have the same name.
  */
-#include "registry.h"
+#include "registry_load.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "json.h"
+
+#define BYTES_PER_MB 1048576.0	/* as the setting counts */
+
+typedef struct registry_settings
+{
+	g2_shared_paths *paths;
+	g2_format	format;
+	uint64_t	model_memory;	/* bytes of all packs; 0 = no limit */
+	uint32_t	n_preload;
+	char	   *preload[G2_MAX_PRELOAD];	/* different names */
+} registry_settings;
 
 struct g2_registry
 {
 	g2_registry_options options;
-	g2_helper  *loader;			/* one thread: loads are disk-bound and run one after the other */
-	g2_model   *models;			/* also detached ones, until freed */
-	/* settings */
-	char	   *directories[G2_MAX_DIRECTORIES];
-	uint32_t	n_directories;
-	char	   *pack_directory;
-	uint64_t	keep_free;
-	g2_format	format;
+	g2_loader	loader;
+	g2_model   *models;
+	uint64_t	uses;			/* of all models so far */
+	registry_settings settings;
+	uint32_t	next_preload;	/* index in settings.preload of the next to be looked at */
 };
 
 static int64_t
@@ -28,33 +42,30 @@ wall_clock_us(void)
 	return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static char *
-span_dup(g2_span s)
-{
-	char	   *copy = g2_alloc((size_t) s.len + 1);
-
-	if (copy && s.len > 0)
-		memcpy(copy, s.data, s.len);
-	return copy;
-}
-
 static bool
 span_is(g2_span s, const char *text)
 {
 	return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
 }
 
-/* ---- settings ---- */
+static void registry_log(const g2_registry *registry, g2_level level, const char *fmt, ...)
+	G2_PRINTF(3, 4);
 
 static void
-free_settings(g2_registry *registry)
+registry_log(const g2_registry *registry, g2_level level, const char *fmt, ...)
 {
-	for (uint32_t i = 0; i < registry->n_directories; i++)
-		g2_free(registry->directories[i]);
-	g2_free(registry->pack_directory);
-	registry->n_directories = 0;
-	registry->pack_directory = NULL;
+	char		line[1024];
+	va_list		ap;
+
+	if (!registry->options.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	registry->options.log(registry->options.arg, level, line);
 }
+
+/* ---- settings ---- */
 
 static bool
 parse_format(g2_span span, g2_format *format, g2_error *err)
@@ -68,215 +79,42 @@ parse_format(g2_span span, g2_format *format, g2_error *err)
 	return g2_fail_hint(err, "This version has the format \"f32\".");
 }
 
-bool
-g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_error *err)
-{
-	g2_registry fresh = {.format = G2_FORMAT_F32, .keep_free = settings->keep_free};
-
-	if (settings->weight_format.len > 0 &&
-		!parse_format(settings->weight_format, &fresh.format, err))
-		return false;
-	fresh.pack_directory = span_dup(settings->pack_directory);
-	while (fresh.n_directories < settings->n_directories)
-	{
-		char	   *copy = span_dup(settings->directories[fresh.n_directories]);
-
-		if (!copy)
-			break;
-		fresh.directories[fresh.n_directories++] = copy;
-	}
-	if (!fresh.pack_directory || fresh.n_directories < settings->n_directories)
-	{
-		free_settings(&fresh);
-		return g2_fail_memory(err, settings->pack_directory.len);
-	}
-	free_settings(registry);
-	memcpy(registry->directories, fresh.directories, sizeof fresh.directories);
-	registry->n_directories = fresh.n_directories;
-	registry->pack_directory = fresh.pack_directory;
-	registry->keep_free = fresh.keep_free;
-	registry->format = fresh.format;
-	return true;
-}
-
-/* ---- loading ---- */
-
-/* What a load's thread works with: copies, since settings may change meanwhile. */
-typedef struct load_paths
-{
-	g2_model_paths paths;
-	char	   *copies[G2_MAX_DIRECTORIES + 1];
-} load_paths;
-
-static void
-load_paths_free(load_paths *p)
-{
-	if (!p)
-		return;
-	for (size_t i = 0; i < G2_LENGTH(p->copies); i++)
-		g2_free(p->copies[i]);
-	g2_free(p);
-}
-
-static load_paths *
-load_paths_copy(const g2_registry *registry)
-{
-	load_paths *p = g2_alloc(sizeof *p);
-
-	if (!p)
-		return NULL;
-	for (uint32_t i = 0; i < registry->n_directories; i++)
-		if (!(p->copies[i] = g2_strdup(registry->directories[i])))
-		{
-			load_paths_free(p);
-			return NULL;
-		}
-	if (!(p->copies[G2_MAX_DIRECTORIES] = g2_strdup(registry->pack_directory)))
-	{
-		load_paths_free(p);
-		return NULL;
-	}
-	p->paths.directories = (const char *const *) p->copies;
-	p->paths.n_directories = registry->n_directories;
-	p->paths.pack_directory = p->copies[G2_MAX_DIRECTORIES];
-	p->paths.keep_free = registry->keep_free;
-	return p;
-}
-
-typedef struct load
-{
-	g2_job		job;			/* first */
-	g2_model   *model;
-	load_paths *paths;
-	g2_pack    *pack;
-	bool		done;
-	g2_error	error;
-} load;
-
-static void
-load_run(g2_job *job)
-{
-	load	   *l = (load *) job;
-	uint64_t	bytes = 0;
-
-	if (g2_pack_missing(&l->paths->paths, l->model->name, l->model->format, &bytes))
-		atomic_store(&l->model->packing_bytes, bytes);
-	l->done = g2_pack_open(&l->paths->paths, l->model->name, l->model->format,
-						   &l->model->progress, &l->model->cancel, &l->pack, &l->error);
-}
-
-static void
-model_unlink(g2_model *model)
-{
-	g2_model  **at = &model->registry->models;
-
-	while (*at != model)
-		at = &(*at)->next;
-	*at = model->next;
-}
-
-static void
-model_free(g2_model *model)
-{
-	const g2_registry_options *o = &model->registry->options;
-
-	if (model->device_model)
-	{
-		g2_kv_close(&model->kv);
-		o->api->model_unload(o->backend, model->device_model);
-	}
-	g2_pack_close(model->pack);
-	g2_free(model->name);
-	g2_free(model);
-}
-
-/* Frees a model that can no longer be found and that nobody holds. */
-static void
-model_free_if_unused(g2_model *model)
-{
-	if (!model->detached || model->users > 0 || model->state == G2_MODEL_LOADING)
-		return;
-	model_unlink(model);
-	model_free(model);
-}
-
-/* Puts an opened pack on the device and gives it room in the KV cache. */
 static bool
-model_start(g2_model *model, g2_error *err)
+is_preloaded(const registry_settings *s, g2_span name)
 {
-	const g2_registry_options *o = &model->registry->options;
-	size_t		block_bytes;
-	uint64_t	n_blocks,
-				context = g2_blocks_for(model->pack->weights.arch.n_ctx);
-
-	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
-		return false;
-	block_bytes = o->api->kv_block_bytes(model->device_model);
-	n_blocks = o->kv_budget / block_bytes;
-	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
-	if (g2_kv_open(&model->kv, o->api, model->device_model, (uint32_t) n_blocks, err))
-		return true;
-	o->api->model_unload(o->backend, model->device_model);
-	model->device_model = NULL;
+	for (uint32_t i = 0; i < s->n_preload; i++)
+		if (span_is(name, s->preload[i]))
+			return true;
 	return false;
 }
 
 static void
-load_done(g2_job *job)
+settings_free(registry_settings *s)
 {
-	load	   *l = (load *) job;
-	g2_model   *model = l->model;
-	bool		ok = l->done && !atomic_load(&model->cancel);
-
-	model->pack = l->pack;
-	model->error = l->error;
-	if (ok)
-		ok = model_start(model, &model->error);
-	else if (l->done)
-		g2_fail(&model->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled",
-				model->name);
-	if (ok)
-		model->loaded_at = model->last_used_at = wall_clock_us();
-	else
-	{
-		g2_pack_close(model->pack);
-		model->pack = NULL;
-	}
-	model->state = ok ? G2_MODEL_LOADED : G2_MODEL_FAILED;
-	/* Names that are no models would pile up in the list otherwise. */
-	if (!ok && model->error.code == G2_E_NOT_FOUND)
-		model->detached = true;
-	load_paths_free(l->paths);
-	g2_free(l);
-	/* The callback's requests release the model one by one: keep it until they have. */
-	model->users++;
-	model->registry->options.loaded(model->registry->options.arg, model);
-	g2_registry_release(model);
+	for (uint32_t i = 0; i < s->n_preload; i++)
+		g2_free(s->preload[i]);
+	g2_shared_paths_release(s->paths);
+	memset(s, 0, sizeof *s);
 }
 
 static bool
-start_load(g2_model *model, g2_error *err)
+settings_copy(const g2_settings *from, registry_settings *s, g2_error *err)
 {
-	g2_registry *registry = model->registry;
-	load	   *l = g2_alloc(sizeof *l);
-
-	if (!l || !(l->paths = load_paths_copy(registry)))
+	*s = (registry_settings) {.format = G2_FORMAT_F32, .model_memory = from->model_memory};
+	if ((from->weight_format.len > 0 && !parse_format(from->weight_format, &s->format, err)) ||
+		!(s->paths = g2_shared_paths_new(from, err)))
+		return false;
+	for (uint32_t i = 0; i < from->n_preload; i++)
 	{
-		g2_free(l);
-		return g2_fail_memory(err, sizeof *l);
+		if (is_preloaded(s, from->preload[i]))
+			continue;
+		if (!(s->preload[s->n_preload] = g2_span_dup(from->preload[i])))
+		{
+			settings_free(s);
+			return g2_fail_memory(err, from->preload[i].len);
+		}
+		s->n_preload++;
 	}
-	l->job.run = load_run;
-	l->job.done = load_done;
-	l->model = model;
-	/* What stands when the engine closes before its turn comes. */
-	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", model->name);
-	model->state = G2_MODEL_LOADING;
-	model->load_started = g2_now_us();
-	atomic_store(&model->cancel, false);
-	atomic_store(&model->packing_bytes, 0);
-	atomic_store(&model->progress.done, 0);
-	atomic_store(&model->progress.total, 0);
-	g2_helper_submit(registry->loader, &l->job);
 	return true;
 }
 
@@ -299,7 +137,7 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 	if (!g2_model_name_check(name.data, name.len, err))
 		return false;
 	model = g2_alloc(sizeof *model);
-	if (!model || !(model->name = span_dup(name)))
+	if (!model || !(model->name = g2_span_dup(name)))
 	{
 		g2_free(model);
 		return g2_fail_memory(err, sizeof *model);
@@ -312,36 +150,200 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 	return true;
 }
 
+/* Frees a model that can no longer be found and that nobody holds. */
+static void
+free_if_unused(g2_model *model)
+{
+	g2_model  **at = &model->registry->models;
+
+	if (!model->detached || model->users > 0 || model->state == G2_MODEL_LOADING)
+		return;
+	while (*at != model)
+		at = &(*at)->next;
+	*at = model->next;
+	g2_loader_free(&model->registry->loader, model);
+}
+
+static void
+detach(g2_model *model)
+{
+	model->detached = true;
+	free_if_unused(model);
+}
+
+static void
+note_use(g2_model *model)
+{
+	model->used = ++model->registry->uses;
+	model->last_used_at = wall_clock_us();
+}
+
+/* Starts a load; a model that was added for it alone is not kept when it cannot be started. */
+static bool
+start(g2_model *model, g2_error *err)
+{
+	g2_registry *registry = model->registry;
+
+	if (g2_loader_start(&registry->loader, model, registry->settings.paths, err))
+		return true;
+	if (model->state != G2_MODEL_FAILED)
+		detach(model);
+	return false;
+}
+
+/* ---- memory ---- */
+
+/* Whether a is to go before b: models that are preloaded last, else by their last use. */
+static bool
+goes_before(const g2_registry *registry, const g2_model *a, const g2_model *b)
+{
+	bool		keep_a = is_preloaded(&registry->settings, g2_span_of(a->name)),
+				keep_b = is_preloaded(&registry->settings, g2_span_of(b->name));
+
+	return keep_a != keep_b ? keep_b : a->used < b->used;
+}
+
+/* The model to be unloaded next when memory is short: held by nobody, and not the only one, which
+ * may be larger than the limit.  NULL when the limit is kept, or cannot be. */
+static g2_model *
+surplus(const g2_registry *registry)
+{
+	uint64_t	bytes = 0;
+	uint32_t	n = 0;
+	g2_model   *next = NULL;
+
+	for (const g2_model *m = registry->models; m; m = m->next)
+		if (m->pack)
+		{
+			bytes += m->pack->bytes;
+			n += !m->detached;
+		}
+	if (registry->settings.model_memory == 0 || bytes <= registry->settings.model_memory || n < 2)
+		return NULL;
+	for (g2_model *m = registry->models; m; m = m->next)
+		if (m->state == G2_MODEL_LOADED && !m->detached && m->users == 0 &&
+			(!next || goes_before(registry, m, next)))
+			next = m;
+	return next;
+}
+
+/* Ends before `used`, if not NULL: a model in use now and then does not come and go because another
+ * that is held leaves no room. */
+static void
+keep_limit(g2_registry *registry, const g2_model *used)
+{
+	g2_model   *model;
+
+	while ((model = surplus(registry)) != NULL && model != used)
+	{
+		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
+					 "to keep gpt2.model_memory (%.1f MB)", model->name,
+					 (double) model->pack->bytes / BYTES_PER_MB,
+					 (double) G2_MAX(wall_clock_us() - model->last_used_at, 0) / 1e6,
+					 (double) registry->settings.model_memory / BYTES_PER_MB);
+		detach(model);
+	}
+}
+
+/* ---- loads that nobody waits for ---- */
+
+/* Starts the next load of gpt2.preload_models, once no other is running: so a model that somebody
+ * waits for is behind at most one of them. */
+static void
+preload_next(g2_registry *registry)
+{
+	registry_settings *s = &registry->settings;
+
+	for (const g2_model *m = registry->models; m; m = m->next)
+		if (m->state == G2_MODEL_LOADING)
+			return;
+	while (registry->next_preload < s->n_preload)
+	{
+		g2_span		name = g2_span_of(s->preload[registry->next_preload++]);
+		g2_model   *model = find(registry, name);
+		g2_error	err;
+		char		excerpt[G2_JSON_EXCERPT];
+
+		if (model && model->state == G2_MODEL_LOADED)
+			continue;
+		if (model)
+			model->format = s->format;
+		if ((model || add(registry, name, s->format, &model, &err)) && start(model, &err))
+			return;
+		registry_log(registry, G2_LEVEL_WARNING, "could not preload model \"%s\": %s",
+					 g2_json_excerpt(excerpt, name.data, name.len), err.message);
+	}
+}
+
+static void
+load_ended(g2_model *model)
+{
+	g2_registry *registry = model->registry;
+
+	if (model->state == G2_MODEL_LOADED)
+	{
+		note_use(model);
+		model->loaded_at = model->last_used_at;
+	}
+	/* Names that are no models would pile up in the list otherwise. */
+	else if (model->error.code == G2_E_NOT_FOUND)
+		model->detached = true;
+	/* The callback's requests release the model one by one: keep it until they have, and while
+	 * there is room made for it. */
+	model->users++;
+	registry->options.loaded(registry->options.arg, model);
+	keep_limit(registry, NULL);
+	model->users--;
+	free_if_unused(model);
+	preload_next(registry);
+}
+
+/* ---- holding ---- */
+
+/* At most one look in G2_LOOK_US. */
+static bool
+files_changed(g2_model *model)
+{
+	int64_t		now = g2_now_us();
+
+	if (model->state != G2_MODEL_LOADED || now - model->looked_at < G2_LOOK_US)
+		return false;
+	model->looked_at = now;
+	if (!g2_pack_changed(model->pack))
+		return false;
+	registry_log(model->registry, G2_LEVEL_LOG, "the files of model \"%s\" have changed: loading "
+				 "it again", model->name);
+	return true;
+}
+
 bool
 g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_model **out,
 				 g2_error *err)
 {
-	g2_format	format = registry->format;
-	g2_model   *model = find(registry, name);
+	g2_format	format = registry->settings.format;
+	g2_model   *model = find(registry, name),
+			   *old = NULL;		/* gives way to another: who holds it keeps it */
 
 	if (format_name.len > 0 && !parse_format(format_name, &format, err))
 		return false;
 	if (model && format_name.len > 0 && model->format != format)
+		old = model;
+	else if (model && files_changed(model))
 	{
-		/* Loaded in another format: running requests keep theirs. */
-		model->detached = true;
-		model_free_if_unused(model);
-		model = NULL;
+		old = model;
+		format = model->format;
 	}
-	if (!model && !add(registry, name, format, &model, err))
+	if ((!model || old) && !add(registry, name, format, &model, err))
 		return false;
 	if (model->state == G2_MODEL_FAILED)
 		model->format = format;	/* the setting may have changed since */
 	if (model->state != G2_MODEL_LOADED && model->state != G2_MODEL_LOADING &&
-		!start_load(model, err))
-	{
-		/* No memory: a name that was added for this call alone is not kept. */
-		model->detached = model->state != G2_MODEL_FAILED;
-		model_free_if_unused(model);
+		!start(model, err))
 		return false;
-	}
+	if (old)
+		detach(old);
 	model->users++;
-	model->last_used_at = wall_clock_us();
+	note_use(model);
 	*out = model;
 	return true;
 }
@@ -349,8 +351,18 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_mo
 void
 g2_registry_release(g2_model *model)
 {
-	model->users--;
-	model_free_if_unused(model);
+	g2_registry *registry = model->registry;
+
+	if (--model->users > 0)
+		return;
+	model->used = ++registry->uses;
+	if (!model->detached)
+		keep_limit(registry, model);
+	else
+	{
+		free_if_unused(model);
+		keep_limit(registry, NULL);
+	}
 }
 
 bool
@@ -365,8 +377,7 @@ g2_registry_unload(g2_registry *registry, g2_span name, g2_error *err)
 		return g2_fail_hint(err, "See gpt_models for the models and their states.");
 	}
 	atomic_store(&model->cancel, true);
-	model->detached = true;
-	model_free_if_unused(model);
+	detach(model);
 	return true;
 }
 
@@ -377,9 +388,36 @@ g2_registry_models(const g2_registry *registry)
 }
 
 void
+g2_model_roles_encode(const g2_model *model, g2_writer *w)
+{
+	g2_roles	roles = {.token = model->roles_token, .n = model->n_roles};
+
+	for (uint32_t i = 0; i < roles.n; i++)
+		roles.roles[i] = g2_span_of(model->roles[i]);
+	g2_roles_encode(w, &roles);
+}
+
+/* ---- the registry itself ---- */
+
+bool
+g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_error *err)
+{
+	registry_settings fresh;
+
+	if (!settings_copy(settings, &fresh, err))
+		return false;
+	settings_free(&registry->settings);
+	registry->settings = fresh;
+	registry->next_preload = 0;
+	keep_limit(registry, NULL);
+	preload_next(registry);
+	return true;
+}
+
+void
 g2_registry_collect(g2_registry *registry)
 {
-	g2_helper_collect(registry->loader);
+	g2_helper_collect(registry->loader.helper);
 }
 
 bool
@@ -390,7 +428,9 @@ g2_registry_open(const g2_registry_options *options, g2_registry **out, g2_error
 	if (!registry)
 		return g2_fail_memory(err, sizeof *registry);
 	registry->options = *options;
-	if (!g2_helper_open(1, options->event_fd, &registry->loader, err))
+	registry->loader.options = &registry->options;
+	registry->loader.ended = load_ended;
+	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err))
 	{
 		g2_free(registry);
 		return false;
@@ -409,12 +449,13 @@ g2_registry_close(g2_registry *registry)
 		atomic_store(&m->cancel, true);
 		m->users++;				/* nothing is freed under the loop below */
 	}
-	g2_helper_close(registry->loader);
+	registry->next_preload = registry->settings.n_preload;
+	g2_helper_close(registry->loader.helper);
 	for (g2_model *m = registry->models, *next; m; m = next)
 	{
 		next = m->next;
-		model_free(m);
+		g2_loader_free(&registry->loader, m);
 	}
-	free_settings(registry);
+	settings_free(&registry->settings);
 	g2_free(registry);
 }

@@ -59,6 +59,11 @@ check_generate(const g2_generate *m, g2_error *err)
 		return g2_fail(err, G2_E_PARAM, "n must be between 1 and %d", G2_MAX_SEQUENCES);
 	if (m->n > G2_MAX_SEQUENCES)
 		return g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	if (m->n > 1 && (m->flags & G2_GEN_STREAM))
+		return g2_fail(err, G2_E_PARAM, "only one sequence can be streamed");
+	if (m->cache_salt.len > G2_MAX_SALT)
+		return g2_fail(err, G2_E_PARAM, "gpt2.prefix_cache_salt must have at most %d bytes",
+					   G2_MAX_SALT);
 	return check_sampling(m, err) && check_stops(m, err);
 }
 
@@ -127,6 +132,22 @@ g2_request_model(const g2_request *request, g2_span *format)
 		default:
 			*format = request->m.load.format;
 			return request->m.load.model;
+	}
+}
+
+uint32_t
+g2_request_user(const g2_request *request)
+{
+	switch (request->type)
+	{
+		case G2_MSG_GENERATE:
+			return request->m.generate.current_user;
+		case G2_MSG_TOKENIZE:
+			return request->m.tokenize.current_user;
+		case G2_MSG_DETOKENIZE:
+			return request->m.detokenize.current_user;
+		default:
+			return 0;
 	}
 }
 
@@ -335,13 +356,18 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 		.n = m->n,
 		.max_new = request->max_new,
 		.end_token = pack->description.end_token,
-		.logprobs = (m->flags & G2_GEN_LOGPROBS) != 0,
+		.logprobs = (m->flags & (G2_GEN_LOGPROBS | G2_GEN_STREAM)) != 0,
 		.tokenizer = pack->tokenizer,
+		.session = request->session,
 		.kv = &request->model->kv,
-		.costs = &request->model->costs,
+		.work = &request->model->work,
 		.model = request->model->device_model,
 		.n_vocab = pack->weights.arch.n_vocab,
+		.queue_timeout_ms = m->queue_timeout_ms,
 	};
+	o->use_cache = !(m->flags & G2_GEN_NO_CACHE) &&
+		g2_prefix_root(pack->content_hash, request->model->format, request->session->database,
+					   m->current_user, m->cache_salt, &o->prefix);
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
 	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))

@@ -26,9 +26,10 @@ typedef struct g2_request
 	struct g2_request *prev;	/* the engine's list, in order of arrival */
 	struct g2_request *next;
 	g2_engine  *engine;
-	const void *owner;
+	const g2_client *client;	/* NULL: it has left, and nobody listens */
+	g2_session *session;		/* held */
 	g2_answer_fn answer;
-	void	   *answer_arg;		/* the owner, as answer wants it */
+	void	   *owner;			/* answer's first argument */
 	uint64_t	id;
 	g2_message	type;
 	int64_t		arrived_us;		/* monotonic */
@@ -52,6 +53,8 @@ typedef struct g2_request
 	g2_buf		text;			/* of ids */
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_task		task;			/* GENERATE with a task */
+	bool		has_key;		/* the answer may be in the result cache, or goes there */
+	uint8_t		key[32];		/* then: a G2_HASH */
 } g2_request;
 
 /* Decodes the payload; a malformed one is an internal error.  Ranges are checked here, before
@@ -60,6 +63,9 @@ extern bool g2_request_decode(g2_request *request, g2_error *err);
 
 /* The name of the model that it wants, and the weight format (empty = the setting's). */
 extern g2_span g2_request_model(const g2_request *request, g2_span *format);
+
+/* OID of the user whose rights count. */
+extern uint32_t g2_request_user(const g2_request *request);
 
 /* The helper thread's part: fills the work fields. */
 extern void g2_request_work(g2_request *request);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "machine.h"
 
 #define EVENTS 128
 #define MAX_OUT (256u << 20)	/* unsent answers of one connection; beyond it is dropped */
@@ -28,9 +29,9 @@ typedef struct client
 {
 	g2_connection c;			/* first */
 	struct client *next;
-	bool		greeted;
 	bool		wants_out;		/* EPOLLOUT is asked for */
 	uint32_t	in_flight;		/* requests not answered yet */
+	g2_client  *peer;			/* NULL until it is greeted */
 } client;
 
 typedef struct server
@@ -121,14 +122,14 @@ on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t
 	client	   *c = owner;
 
 	g2_connection_send(&c->c, type, id, payload, len);
-	if (type != G2_MSG_NOTICE)
+	if (type != G2_MSG_NOTICE && type != G2_MSG_STREAM)
 		c->in_flight--;
 	if (c->c.out.len - c->c.out_sent > MAX_OUT)
 		c->c.failed = true;
 }
 
 static void
-greet(client *c, const char *payload, size_t len)
+greet(server *s, client *c, const char *payload, size_t len)
 {
 	g2_hello	hello;
 	g2_writer	w = {.grow = c->c.out.grow};
@@ -156,20 +157,26 @@ greet(client *c, const char *payload, size_t len)
 		c->c.failed = true;
 		return;
 	}
+	if (!g2_engine_attach(s->engine, c, on_answer, &hello, &c->peer, NULL))
+	{
+		c->c.failed = true;
+		return;
+	}
 	g2_welcome_encode(&w, &welcome);
 	if (!w.failed)
 		g2_connection_send(&c->c, G2_MSG_WELCOME, 0, w.data, w.len);
 	g2_free(w.data);
-	c->greeted = true;
 }
 
 static void
 on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 {
-	if (!c->greeted)
+	g2_error	err;
+
+	if (!c->peer)
 	{
 		if (frame->type == G2_MSG_HELLO)
-			greet(c, payload, frame->length);
+			greet(s, c, payload, frame->length);
 		else
 			c->c.failed = true;
 		return;
@@ -177,8 +184,16 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 	switch ((g2_message) frame->type)
 	{
 		case G2_MSG_CANCEL:
-			if (g2_engine_cancel(s->engine, c, frame->id))
+			if (g2_engine_cancel(c->peer, frame->id))
 				c->in_flight--;
+			break;
+		case G2_MSG_SESSION:
+		case G2_MSG_ACCESS:
+			if (!g2_engine_tell(c->peer, (g2_message) frame->type, payload, frame->length, &err))
+			{
+				log_line(s, G2_LEVEL_WARNING, err.message);
+				c->c.failed = true;
+			}
 			break;
 		case G2_MSG_GENERATE:
 		case G2_MSG_TOKENIZE:
@@ -187,6 +202,11 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 		case G2_MSG_UNLOAD:
 		case G2_MSG_MODELS:
 		case G2_MSG_INFO:
+		case G2_MSG_REQUESTS:
+		case G2_MSG_USAGE:
+		case G2_MSG_USAGE_RESET:
+		case G2_MSG_ENGINE:
+		case G2_MSG_RESTART:
 			if (c->in_flight >= G2_MAX_IN_FLIGHT)
 			{
 				send_error(c, frame->id, "53400", "too many requests in flight on one connection",
@@ -194,8 +214,8 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 				break;
 			}
 			c->in_flight++;
-			g2_engine_submit(s->engine, c, on_answer, frame->id, (g2_message) frame->type,
-							 payload, frame->length);
+			g2_engine_submit(c->peer, frame->id, (g2_message) frame->type, payload,
+							 frame->length);
 			break;
 		default:
 			/* A request of a later minor version. */
@@ -232,7 +252,8 @@ settle_clients(server *s)
 			at = &c->next;
 			continue;
 		}
-		g2_engine_cancel_owner(s->engine, c);
+		if (c->peer)
+			g2_engine_detach(c->peer);
 		*at = c->next;
 		g2_connection_close(&c->c);
 		g2_free(c);
@@ -294,6 +315,8 @@ accept_clients(server *s)
 static bool
 open_engine(server *s, const g2_settings *settings, g2_error *err)
 {
+	if (s->has_control && !g2_machine_nice_session(settings->nice))
+		log_line(s, G2_LEVEL_DEBUG, "the nice value of the engine's session could not be set");
 	if (!g2_engine_open(settings, log_line, s, &s->engine, err))
 		return false;
 	s->accepting = true;
@@ -336,6 +359,19 @@ on_control(server *s, g2_error *err)
 
 /* ---- the loop ---- */
 
+/* The engine ends by itself; one that is idle says so, or it would be started again. */
+static void
+end_if_wanted(server *s)
+{
+	g2_ending	ending = g2_engine_ending(s->engine);
+
+	if (ending == G2_ENDING_NONE)
+		return;
+	s->stop = true;
+	if (ending == G2_ENDING_IDLE && s->has_control)
+		g2_connection_send(&s->control, G2_MSG_IDLE, 0, NULL, 0);
+}
+
 static bool
 turn(server *s, g2_error *err)
 {
@@ -364,6 +400,7 @@ turn(server *s, g2_error *err)
 	{
 		g2_engine_run(s->engine);
 		settle_clients(s);
+		end_if_wanted(s);
 	}
 	if (s->has_control)
 		g2_connection_flush(&s->control);

@@ -44,8 +44,8 @@ append_valid(g2_buf *out, const char *s, size_t n)
 	}
 }
 
-bool
-g2_text_clean(const char *bytes, size_t n, g2_buf *out)
+static bool
+clean(const char *bytes, size_t n, bool is_end, g2_buf *out)
 {
 	size_t		at = 0;
 
@@ -55,12 +55,34 @@ g2_text_clean(const char *bytes, size_t n, g2_buf *out)
 
 		append_valid(out, bytes + at, valid);
 		at += valid;
-		if (at == n || (n - at <= 3 && incomplete_character(bytes + at, n - at)))
+		if (at == n ||
+			(is_end && n - at <= 3 && incomplete_character(bytes + at, n - at)))
 			break;
 		g2_buf_append(out, replacement, 3);
 		at++;
 	}
 	return !out->failed;
+}
+
+bool
+g2_text_clean(const char *bytes, size_t n, g2_buf *out)
+{
+	return clean(bytes, n, true, out);
+}
+
+bool
+g2_text_clean_part(const char *bytes, size_t n, g2_buf *out)
+{
+	return clean(bytes, n, false, out);
+}
+
+size_t
+g2_text_complete(const char *bytes, size_t n)
+{
+	for (size_t tail = 1; tail <= 3 && tail <= n; tail++)
+		if ((unsigned char) bytes[n - tail] >= 0xC0)
+			return incomplete_character(bytes + n - tail, tail) ? n - tail : n;
+	return n;
 }
 
 static const char input_mark[] = "{input}";

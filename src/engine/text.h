@@ -12,6 +12,13 @@
  */
 extern bool g2_text_clean(const char *bytes, size_t n, g2_buf *out);
 
+/* The same for a part of a text that g2_text_complete has cut off: what looks like an incomplete
+ * character at its end is none, as other bytes follow. */
+extern bool g2_text_clean_part(const char *bytes, size_t n, g2_buf *out);
+
+/* Bytes of bytes[0..n) without an incomplete character at the end. */
+extern size_t g2_text_complete(const char *bytes, size_t n);
+
 /* Appends the template with every "{input}" replaced by input; other braces are literal.  54000,
  * before anything is made, when more than max bytes would come out. */
 extern bool g2_text_fill(const char *template_text, size_t template_len, const char *input,

@@ -10,9 +10,10 @@ _Static_assert(G2_VISIT_STEPS <= G2_MAX_STEPS, "the back end has a limit of its 
 /* ---- planning ---- */
 
 void
-g2_visit_begin(g2_visit *v, g2_backend_model *model, uint32_t n_steps)
+g2_visit_begin(g2_visit *v, g2_work *work, g2_backend_model *model, uint32_t n_steps)
 {
 	v->number++;
+	v->work = work;
 	v->plan = (g2_plan) {
 		.model = model,
 		.n_steps = n_steps,
@@ -39,96 +40,178 @@ add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row)
 	};
 }
 
-/* The next chunk of the group's prompt; sequence 0 holds the blocks until the prompt is whole. */
-static bool
-add_prompt(g2_visit *v, g2_group *group, uint32_t max_rows, g2_error *err)
+/* Whose token comes out of the last row of sequence i: its own, or of all at the prompt's end. */
+static void
+add_outputs(g2_visit *v, g2_group *group, uint32_t i)
 {
-	g2_sequence *first = &group->sequences[0];
-	uint32_t	left = (uint32_t) group->prompt.len - group->prefilled,
-				n = G2_MIN(left, max_rows);
+	uint32_t	row = v->plan.n_rows - 1;
 
-	if (!g2_kv_prepare(group->o.kv, &first->table, group->prefilled, group->prefilled + n - 1, err))
-		return false;
+	if (group->forked)
+		add_output(v, group, i, row);
+	else if (group->sequences[0].ids.len == 0)
+		for (uint32_t s = 0; s < group->o.n; s++)
+			add_output(v, group, s, row);
+}
+
+/* n rows of sequence i, whose blocks are there. */
+static void
+add_rows(g2_visit *v, g2_group *group, uint32_t i, uint32_t n)
+{
+	const g2_sequence *sequence = &group->sequences[i];
+	g2_part    *part = &v->parts[v->plan.n_sequences];
+
+	*part = (g2_part) {
+		.group = group, .sequence = i, .decodes = g2_group_decodes(group, i),
+	};
+	if (!part->decodes && sequence->position == sequence->n_chained * G2_BLOCK)
+		part->has_next = g2_group_next_block(group, i, &part->next);
 	v->sequences[v->plan.n_sequences++] = (g2_plan_sequence) {
-		.slot = G2_TOKEN_NONE,
+		.slot = sequence->slot,
 		.first_row = v->plan.n_rows,
 		.n_rows = n,
-		.blocks = first->table.blocks,
+		.blocks = sequence->table.blocks,
 	};
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t r = 0; r < n; r++)
 	{
-		v->token[v->plan.n_rows] = group->prompt.data[group->prefilled + i];
-		v->position[v->plan.n_rows++] = group->prefilled + i;
+		v->token[v->plan.n_rows] = g2_group_token(group, i, sequence->position + r);
+		v->position[v->plan.n_rows++] = sequence->position + r;
 	}
-	group->prefilled += n;
-	first->position = group->prefilled;
-	if (n == left)
-		for (uint32_t i = 0; i < group->o.n; i++)
-			add_output(v, group, i, v->plan.n_rows - 1);
-	return true;
+	if (n == g2_group_rows(group, i))
+		add_outputs(v, group, i);
 }
 
-/* One row for each sequence that decodes; the positions of all steps are made writable. */
+/* Somebody in this plan computes the block that sequence i needs next. */
 static bool
-add_decode(g2_visit *v, g2_group *group, g2_error *err)
+in_the_making(const g2_visit *v, const g2_group *group, uint32_t i)
 {
-	for (uint32_t i = 0; i < group->o.n; i++)
-	{
-		g2_sequence *sequence = &group->sequences[i];
+	const g2_sequence *sequence = &group->sequences[i];
+	g2_prefix	next;
 
-		if (sequence->finish)
-			continue;
-		if (!g2_kv_prepare(group->o.kv, &sequence->table, sequence->position,
-						   sequence->position + v->plan.n_steps - 1, err))
-			return false;
-		v->sequences[v->plan.n_sequences++] = (g2_plan_sequence) {
-			.slot = sequence->slot,
-			.first_row = v->plan.n_rows,
-			.n_rows = 1,
-			.blocks = sequence->table.blocks,
-		};
-		v->token[v->plan.n_rows] = sequence->ids.data[sequence->ids.len - 1];
-		v->position[v->plan.n_rows] = sequence->position;
-		add_output(v, group, i, v->plan.n_rows++);
-	}
-	return true;
+	if (sequence->position != sequence->n_chained * G2_BLOCK ||
+		sequence->position + G2_BLOCK >= g2_group_tokens(group, i) ||
+		!g2_group_next_block(group, i, &next))
+		return false;
+	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
+		if (v->parts[p].has_next && v->sequences[p].n_rows >= G2_BLOCK &&
+			memcmp(&v->parts[p].next, &next, sizeof next) == 0)
+			return true;
+	return false;
 }
 
-bool
-g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_rows, g2_error *err)
+static g2_kv_outcome
+add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
+			 uint32_t *prompt_rows, g2_error *err)
+{
+	g2_sequence *sequence = &group->sequences[i];
+	uint32_t	n = g2_group_rows(group, i);
+	bool		decodes = g2_group_decodes(group, i);
+	g2_kv_outcome outcome;
+
+	if (!decodes)
+	{
+		if (*prompt_rows == max_prompt)
+			return G2_KV_DONE;
+		if (!g2_group_adopt(group, i, err))
+			return G2_KV_FAILED;
+		if (in_the_making(v, group, i))
+			return G2_KV_DONE;
+		n = G2_MIN(g2_group_rows(group, i), max_prompt - *prompt_rows);
+	}
+	outcome = g2_kv_prepare(group->o.kv, &sequence->table, sequence->position,
+							sequence->position + G2_MAX(n, v->plan.n_steps) - 1, err);
+	if (outcome != G2_KV_DONE)
+		return outcome;
+	add_rows(v, group, i, n);
+	if (!decodes)
+		*prompt_rows += n;
+	return G2_KV_DONE;
+}
+
+g2_kv_outcome
+g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt_rows,
+			 g2_error *err)
 {
 	const g2_plan before = v->plan;
+	uint32_t	n = group->forked ? group->o.n : 1;
 
-	if (g2_group_prefilling(group) ? add_prompt(v, group, max_rows, err) :
-		add_decode(v, group, err))
+	*prompt_rows = 0;
+	for (uint32_t i = 0; i < n; i++)
 	{
-		group->visit = v->number;
-		return true;
+		g2_kv_outcome outcome;
+
+		if (group->forked && group->sequences[i].finish)
+			continue;
+		outcome = add_sequence(v, group, i, max_prompt, prompt_rows, err);
+		if (outcome != G2_KV_DONE)
+		{
+			v->plan = before;
+			return outcome;
+		}
 	}
-	v->plan = before;
-	return false;
+	if (v->plan.n_rows > before.n_rows)
+		group->visit = v->number;
+	return G2_KV_DONE;
 }
 
 /* ---- results ---- */
 
-/* The prompt is in the cache: the other sequences get their share of its blocks. */
-static bool
-fork_prompt(g2_group *group)
+/* A step's cost is shared by rows: those of prompts at what such a row costs, those that decode
+ * at their part of a step. */
+static double
+row_cost(const g2_work *work, bool decodes)
 {
-	g2_sequence *first = &group->sequences[0];
+	if (work->us_per_row <= 0 || work->us_per_step <= 0)
+		return 1;
+	return decodes ? work->us_per_step / work->step_rows : work->us_per_row;
+}
 
-	for (uint32_t i = 1; i < group->o.n; i++)
+static void
+charge(g2_visit *v)
+{
+	double		all = 0;
+
+	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
+		all += v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes);
+	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 	{
-		if (!g2_kv_share(group->o.kv, &group->sequences[i].table, &first->table, first->table.n,
-						 NULL))
-			return false;
-		group->sequences[i].position = first->position;
+		g2_group   *group = v->parts[p].group;
+		g2_role    *role = group->o.session->role;
+		double		us = (double) v->result.busy_us * v->sequences[p].n_rows *
+			row_cost(v->work, v->parts[p].decodes) / all;
+
+		group->compute_us += us;
+		role->service += us;
+		if (!v->parts[p].decodes)
+			g2_role_spend(group->o.session->people, role, v->sequences[p].n_rows);
 	}
-	return true;
+}
+
+/* The rows of step 0 are in the cache now. */
+static void
+take_rows(g2_visit *v)
+{
+	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
+	{
+		g2_group   *group = v->parts[p].group;
+		g2_sequence *sequence = &group->sequences[v->parts[p].sequence];
+
+		sequence->position += v->sequences[p].n_rows;
+		g2_group_publish(group, v->parts[p].sequence);
+		if (!v->parts[p].decodes)
+			v->work->prompt_tokens += v->sequences[p].n_rows;
+		if (!group->forked && sequence->position == group->prompt.len)
+			group->failed = !g2_group_fork(group, NULL);
+		if (!v->parts[p].decodes && group->preemptions == 0 &&
+			sequence->position == group->prompt.len)
+		{
+			v->work->prefix_asked += group->prompt.len - 1;
+			v->work->prefix_hits += group->cached_tokens;
+		}
+	}
 }
 
 static bool
-take_output(const g2_visit *v, uint32_t step, uint32_t output)
+take_output(g2_visit *v, uint32_t step, uint32_t output)
 {
 	const g2_target *t = &v->targets[output];
 	g2_group   *group = t->group;
@@ -137,8 +220,15 @@ take_output(const g2_visit *v, uint32_t step, uint32_t output)
 
 	if (sequence->finish || v->result.token[at] == G2_TOKEN_NONE)
 		return true;			/* ended in an earlier step of this visit: overshoot */
-	if (sequence->ids.len > 0)
+	if (step > 0)
+	{
 		sequence->position++;	/* the token before this one is in the cache now */
+		g2_group_publish(group, t->sequence);
+	}
+	v->work->completion_tokens++;
+	v->work->recent[v->work->second % G2_LENGTH(v->work->recent)]++;
+	v->work->step_sequences++;
+	g2_role_spend(group->o.session->people, group->o.session->role, 1);
 	if (!g2_group_accept(group, t->sequence, v->result.token[at],
 						 group->o.logprobs ? v->result.logprob[at] : 0.0,
 						 v->result.ended[at] != 0, NULL))
@@ -148,17 +238,29 @@ take_output(const g2_visit *v, uint32_t step, uint32_t output)
 	return true;
 }
 
+/* recent[] is of the seconds up to now. */
+static void
+turn_seconds(g2_work *work)
+{
+	int64_t		now = g2_now_us() / 1000000;
+
+	if (now - work->second >= (int64_t) G2_LENGTH(work->recent))
+		memset(work->recent, 0, sizeof work->recent);
+	else
+		while (work->second < now)
+			work->recent[++work->second % (int64_t) G2_LENGTH(work->recent)] = 0;
+	work->second = now;
+}
+
 void
 g2_visit_take(g2_visit *v)
 {
+	turn_seconds(v->work);
+	v->work->steps += v->plan.n_steps;
+	v->work->busy_us += (uint64_t) v->result.busy_us;
+	charge(v);
 	/* Forks come first: a sequence that ends with its first token gives its blocks back. */
-	for (uint32_t o = 0; o < v->plan.n_outputs; o++)
-	{
-		g2_group   *group = v->targets[o].group;
-
-		if (v->targets[o].sequence == 0 && group->sequences[0].ids.len == 0)
-			group->failed = !fork_prompt(group);
-	}
+	take_rows(v);
 	for (uint32_t step = 0; step < v->plan.n_steps; step++)
 		for (uint32_t o = 0; o < v->plan.n_outputs; o++)
 			if (!v->targets[o].group->failed && !take_output(v, step, o))

@@ -3,7 +3,8 @@
  * does to the groups.  The scheduler decides whose turn it is; nothing here knows of queues.
  *
  * The arrays stay untouched from step_submit until the result is taken.  Block tables that the
- * plan points into are prepared once per plan and neither grow nor go before that.
+ * plan points into are prepared once per plan and neither grow nor go before that.  Groups change
+ * when the result is taken: a plan that is thrown away has changed nothing but block tables.
  */
 #ifndef G2_VISIT_H
 #define G2_VISIT_H
@@ -13,6 +14,16 @@
 #define G2_SLOTS 256			/* sequences that run at once */
 #define G2_VISIT_ROWS 512		/* rows of one step */
 #define G2_VISIT_STEPS 16		/* steps of one visit at most */
+
+/* What stands behind one of the plan's sequences. */
+typedef struct g2_part
+{
+	g2_group   *group;
+	uint32_t	sequence;
+	bool		decodes;
+	g2_prefix	next;			/* of the first block that it computes */
+	bool		has_next;
+} g2_part;
 
 /* One of the plan's outputs: whose token it is. */
 typedef struct g2_target
@@ -25,12 +36,13 @@ typedef struct g2_visit
 {
 	bool		in_flight;
 	uint64_t	number;			/* group.visit of those that take part */
-	g2_costs   *costs;			/* of its model */
+	g2_work    *work;			/* of its model */
 	g2_plan		plan;
 	g2_result	result;
 	uint32_t	token[G2_VISIT_ROWS];
 	uint32_t	position[G2_VISIT_ROWS];
 	g2_plan_sequence sequences[G2_VISIT_ROWS];
+	g2_part		parts[G2_VISIT_ROWS];
 	g2_output	outputs[G2_SLOTS];
 	g2_target	targets[G2_SLOTS];
 	uint32_t	result_token[G2_SLOTS * G2_VISIT_STEPS];
@@ -39,22 +51,21 @@ typedef struct g2_visit
 } g2_visit;
 
 /* An empty plan. */
-extern void g2_visit_begin(g2_visit *visit, g2_backend_model *model, uint32_t n_steps);
+extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *model,
+						   uint32_t n_steps);
 
 /*
- * Adds a row for each of the group's live sequences or, while it prefills, at most max_rows of
- * its prompt.  On failure (memory) the plan is as before.
+ * Adds the rows of the group's sequences: one for each that decodes; of those that prefill, not
+ * more than max_prompt altogether (0: none).  Blocks that others have published meanwhile are
+ * taken instead of computed; one that computes the same block as somebody in this plan already
+ * does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL, G2_KV_FAILED: the
+ * plan is as before.
  */
-extern bool g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_rows, g2_error *err);
+extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_prompt,
+								  uint32_t *prompt_rows, g2_error *err);
 
-/* Hands the result's tokens to the groups.  One that cannot take them is marked as failed. */
+/* Hands the result's tokens to the groups and its time to their roles.  A group that cannot take
+ * them is marked as failed. */
 extern void g2_visit_take(g2_visit *visit);
-
-/* The group's prompt is not yet in the KV cache as a whole. */
-static inline bool
-g2_group_prefilling(const g2_group *group)
-{
-	return group->prefilled < group->prompt.len;
-}
 
 #endif							/* G2_VISIT_H */

@@ -207,7 +207,7 @@ main(int argc, char **argv)
 		N = (uint32_t) atoi(argv[4]) / G2_PANEL * G2_PANEL;
 	}
 	if (!g2_kernels_choose(argc > 2 ? argv[2] : "auto", &kernels, &err) ||
-		!g2_pool_open(1, &one, &err) || !g2_pool_open(G2_MAX(threads, 1), &pool, &err) ||
+		!g2_pool_open(1, 0, &one, &err) || !g2_pool_open(G2_MAX(threads, 1), 0, &pool, &err) ||
 		K == 0 || N == 0)
 	{
 		fprintf(stderr, "%s\n", err.message);

@@ -38,9 +38,9 @@ sub new_server
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init;
-	# Cluster.pm switches off the restart after a crash.
+	# Cluster.pm switches off the restart after a crash.  What is asked again is to be computed again.
 	$node->append_conf('postgresql.conf',
-		"restart_after_crash = on\ngpt2.threads = 2\n" . ($options{conf} || ''));
+		"restart_after_crash = on\ngpt2.threads = 2\ngpt2.result_cache_size = 0\n" . ($options{conf} || ''));
 	add_slow_model($node) if $options{slow_model};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');
@@ -62,13 +62,13 @@ sub byte_vocabulary
 
 sub add_slow_model
 {
-	my ($node, $name) = @_;
+	my ($node, $name, $seed) = @_;
 	my $models = $node->data_dir . '/gpt2_models';
 	my $folder = "$models/" . ($name || 'slow');
 
 	mkdir $models;
 	system_or_bail(engine_program(), 'synth', $folder, '--layer', 4, '--embd', 256,
-		'--head', 4, '--ctx', 8192, '--vocab', 257, '--seed', 7);
+		'--head', 4, '--ctx', 8192, '--vocab', 257, '--seed', $seed || 7);
 	append_to_file("$folder/vocab.json", byte_vocabulary());
 	append_to_file("$folder/merges.txt", "#version: 0.2\n");
 	return;
@@ -77,8 +77,9 @@ sub add_slow_model
 # About so many tokens' time; the answer is a short text that depends on all of them.
 sub slow_sql
 {
-	my ($tokens) = @_;
-	return "SELECT md5(gpt_generate('Once', $tokens, model => 'slow'))";
+	my ($tokens, $model) = @_;
+	$model ||= 'slow';
+	return "SELECT md5(gpt_generate('Once', $tokens, model => '$model'))";
 }
 
 # ---- polling ----

@@ -46,6 +46,8 @@ settings(void)
 		.pack_directory = g2_span_of(places.packs),
 		.threads = 2,
 		.kv_cache_size = 8 << 20,
+		/* What is asked twice is to be computed twice. */
+		.result_cache_size = G2_NO_RESULT_CACHE,
 	};
 
 	return s;
@@ -119,6 +121,21 @@ check_completions(const void *payload, size_t len, uint32_t n)
 		assert_true(c.logprob <= 0);
 	}
 	assert_true(r.at == r.end);
+}
+
+/* What must be the same of two answers to one request: everything but the times that it took and
+ * what was found in a cache. */
+static UNUSED bool
+same_completions(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	const size_t counts = 2 * sizeof(uint32_t),
+				seed = counts + sizeof(uint32_t),
+				times = seed + sizeof(uint64_t),
+				tail = times + 2 * sizeof(uint64_t) + sizeof(uint32_t);
+
+	return a_len == b_len && memcmp(a, b, counts) == 0 &&
+		memcmp(a + seed, b + seed, sizeof(uint64_t)) == 0 &&
+		memcmp(a + tail, b + tail, a_len - tail) == 0;
 }
 
 #endif							/* ENGINE_FIXTURE_H */

@@ -249,7 +249,7 @@ static device
 open_device(uint32_t threads, const char *isa)
 {
 	device		d = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-	g2_backend_options options = {threads, SLOTS, isa};
+	g2_backend_options options = {threads, SLOTS, isa, 0};
 	g2_error	err;
 
 	assert_true(d.fd >= 0);
@@ -881,7 +881,7 @@ test_bad_models(void **state)
 static bool
 life(int fd, long fail_at, g2_error *err)
 {
-	g2_backend_options options = {2, 4, "auto"};
+	g2_backend_options options = {2, 4, "auto", 0};
 	g2_backend *b = NULL;
 	g2_backend_model *m = NULL;
 	uint32_t	token[] = {5},
@@ -953,10 +953,10 @@ test_options(void **state)
 	g2_error	err;
 
 	(void) state;
-	assert_false(api->open(&(g2_backend_options) {0, 1, "auto"}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {0, 1, "auto", 0}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
-	assert_false(api->open(&(g2_backend_options) {1, 0, "auto"}, 0, &b, &err));
-	assert_false(api->open(&(g2_backend_options) {1, 1, "mmx"}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {1, 0, "auto", 0}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {1, 1, "mmx", 0}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_PARAM);
 	api->close(NULL);
 }

@@ -72,16 +72,16 @@ test_cancel(void **state)
 			send_tokenize(r[1], n++, "tiny", texts, strlen(texts), false);
 			if (random_below(2))
 				turn(start);
-			if (victim < n && g2_engine_cancel(engine, r[owner], victim))
+			if (victim < n && g2_engine_cancel(client_of(r[owner]), victim))
 			{
 				assert_int_equal(r[owner][victim].type, 0);
 				canceled[owner][victim] = true;
-				assert_false(g2_engine_cancel(engine, r[owner], victim));
+				assert_false(g2_engine_cancel(client_of(r[owner]), victim));
 			}
 		}
 		if (round % 2)
 		{
-			g2_engine_cancel_owner(engine, r[0]);
+			leave(r[0]);
 			for (uint32_t i = 0; i < N; i++)
 				canceled[0][i] = canceled[0][i] || !r[0][i].type;
 		}
@@ -103,7 +103,7 @@ count_models(void)
 	g2_reader	in;
 	uint32_t	n;
 
-	g2_engine_submit(engine, &r, on_answer, 0, G2_MSG_MODELS, NULL, 0);
+	g2_engine_submit(client_of(&r), 0, G2_MSG_MODELS, NULL, 0);
 	assert_int_equal(r.type, G2_MSG_MODEL_LIST);
 	in = g2_read(r.data, r.len);
 	n = g2_get_u32(&in);
@@ -267,7 +267,7 @@ test_long_texts(void **state)
 	/* Cancelled in the middle, it ends soon: well before the bound. */
 	for (uint64_t i = 0; i < 3; i++)
 		send_tokenize(r, i, "tiny", text, n, true);
-	g2_engine_cancel_owner(engine, r);
+	leave(r);
 	free_replies(r, 4);
 	free(text);
 	close_engine();
@@ -299,7 +299,7 @@ test_close(void **state)
 			turn(start);
 		for (uint32_t i = 0; i < 40; i++)
 			answers += r[i].answers;
-		g2_engine_close(engine);
+		abandon_engine();
 		for (uint32_t i = 0; i < 40; i++)
 			after += r[i].answers;
 		assert_int_equal(answers, after);
@@ -335,6 +335,7 @@ test_no_memory(void **state)
 		m.n = 3;
 		m.repetition_penalty = 1.5;
 		m.task = g2_span_of("shout");
+		client_of(r);
 		g2_alloc_fail_at(n);
 		send_generate(r, 0, &m);
 		send_tokenize(r, 1, "tiny", "some text", 9, false);
@@ -355,7 +356,7 @@ test_no_memory(void **state)
 		check_idle();
 		assert_true(n < 5000);
 	}
-	close_engine();
+	abandon_engine();
 }
 
 static uint32_t
@@ -385,7 +386,7 @@ test_descriptors(void **state)
 		send_load(&r, 0, "tiny", "", "");
 		run_idle();
 		free_replies(&r, 1);
-		g2_engine_close(engine);
+		abandon_engine();
 	}
 	assert_int_equal(count_descriptors(), before);
 }

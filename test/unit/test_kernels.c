@@ -2,9 +2,9 @@
  * test_kernels.c: every kernel of every instruction set gives the portable kernel's bits, over
  * random shapes and odd tails; and the portable kernel agrees with a naive one in double.
  *
- * With G2_TEST_SIMDE the program is linked with kernels_avx512.c compiled over SIMDe, so that its
- * logic is tested on machines without AVX-512 (they need AVX2 and FMA: SIMDe's fused
- * multiply-add is fused only there).
+ * With G2_TEST_SIMDE (test_kernels_simde) the program is linked with kernels_avx512.c compiled over
+ * SIMDe, so that its logic is tested on machines without AVX-512 (they need AVX2 and FMA: SIMDe's
+ * fused multiply-add is fused only there).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -481,8 +481,8 @@ main(void)
 	for (size_t i = 0; i < G2_LENGTH(names); i++)
 		if (g2_kernels_choose(names[i], &sets[n_sets], NULL))
 			n_sets++;
-#if defined(G2_TEST_SIMDE) && defined(__x86_64__)
-	if (n_sets == 2)
+#if defined(G2_TEST_SIMDE)
+	if (n_sets == 2)			/* AVX2 but no AVX-512 */
 		sets[n_sets++] = &g2_kernels_avx512;
 #endif
 	for (int i = 0; i < n_sets; i++)

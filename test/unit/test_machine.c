@@ -1,11 +1,14 @@
 /*
- * test_machine.c: cores and memory are what this machine can have.
+ * test_machine.c: cores and memory are what this machine can have; a session gets its nice value.
  */
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -43,10 +46,57 @@ test_memory(void **state)
 	assert_true(g2_machine_memory() <= all);
 }
 
+/* The child's: in a session of its own, so that nobody else's changes.  Exit code 0 = as it must
+ * be, 77 = this kernel has no autogroups. */
+static int
+nice_child(uint32_t nice)
+{
+	char		line[128] = "",
+				wanted[32];
+	FILE	   *f;
+
+	if (setsid() < 0 || !g2_machine_nice_session(nice))
+		return 1;
+	f = fopen("/proc/self/autogroup", "r");
+	if (!f)
+		return 77;
+	if (!fgets(line, sizeof line, f))
+		line[0] = '\0';
+	fclose(f);
+	snprintf(wanted, sizeof wanted, "nice %u\n", nice);
+	/* An empty file: autogroups are compiled in and switched off. */
+	return strstr(line, wanted) ? 0 : line[0] ? 2 : 77;
+}
+
+static void
+test_nice_session(void **state)
+{
+	int			status = 0;
+	pid_t		child;
+
+	(void) state;
+	for (uint32_t nice = 3; nice <= 19; nice += 8)
+	{
+		child = fork();
+		assert_true(child >= 0);
+		if (child == 0)
+			_exit(nice_child(nice));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_cores), cmocka_unit_test(test_memory)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cores),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_nice_session),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

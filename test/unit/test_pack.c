@@ -105,6 +105,64 @@ test_source_changes(void **state)
 	free(folder);
 }
 
+/* Asked of an open pack: what opening it again would notice, but for a folder that is no model. */
+static void
+test_changed(void **state)
+{
+	struct timespec times[2] = {{1000000000, 1}, {1000000000, 1}};
+	const char *shard = "model-00002-of-00002.safetensors";
+	char	   *folder,
+			   *model;
+	size_t		len;
+	g2_pack    *pack;
+
+	(void) state;
+	fixture_synth(&fx, "good", &small_model);
+	rewrite_model(&fx, "good", "m", &(rewrite) {.dtype = "F32", .prefix = "", .shards = 2});
+	folder = strdup(fixture_folder(&fx, "m"));
+	pack = open_model("m");
+	assert_false(g2_pack_changed(pack));
+	tb_text(folder, "README.md", "x");
+	assert_false(g2_pack_changed(pack));
+	/* its time, its inode, its size; another file */
+	assert_int_equal(utimensat(AT_FDCWD, tb_path(folder, shard), times, 0), 0);
+	assert_true(g2_pack_changed(pack));
+	g2_pack_close(pack);
+	pack = open_model("m");
+	assert_false(g2_pack_changed(pack));
+	model = tb_read(folder, shard, &len);
+	tb_write(folder, "new", model, len);
+	free(model);
+	assert_int_equal(rename(tb_path(folder, "new"), tb_path(folder, shard)), 0);
+	assert_true(g2_pack_changed(pack));
+	g2_pack_close(pack);
+	pack = open_model("m");
+	tb_text(folder, "gpt2.json", "{}");
+	assert_true(g2_pack_changed(pack));
+	assert_int_equal(unlink(tb_path(folder, "gpt2.json")), 0);
+	assert_false(g2_pack_changed(pack));
+	assert_int_equal(unlink(tb_path(folder, shard)), 0);
+	assert_true(g2_pack_changed(pack));
+	/* nothing to load instead */
+	assert_int_equal(rename(tb_path(folder, "config.json"), tb_path(fx.root, "c")), 0);
+	assert_false(g2_pack_changed(pack));
+	assert_int_equal(rename(tb_path(fx.root, "c"), tb_path(folder, "config.json")), 0);
+	assert_true(g2_pack_changed(pack));
+	assert_int_equal(rename(folder, tb_path(fx.root, "gone")), 0);
+	assert_false(g2_pack_changed(pack));
+	/* no memory to look: it is used on */
+	assert_int_equal(rename(tb_path(fx.root, "gone"), folder), 0);
+	for (long n = 1; n <= 5; n++)
+	{
+		g2_alloc_fail_at(n);
+		assert_int_equal(g2_pack_changed(pack), n == 2);	/* the name of a file that is not there */
+		g2_alloc_fail_at(0);
+	}
+	assert_true(g2_pack_changed(pack));
+	g2_pack_close(pack);
+	free(folder);
+}
+
 static void
 test_sweep(void **state)
 {
@@ -425,6 +483,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_description),
 		TEST(test_source_changes),
+		TEST(test_changed),
 		TEST(test_sweep),
 		TEST(test_damage),
 		TEST(test_two_processes),

@@ -59,7 +59,7 @@ test_every_task_once(void **state)
 	{
 		g2_pool    *pool;
 
-		assert_true(g2_pool_open(threads, &pool, NULL));
+		assert_true(g2_pool_open(threads, 0, &pool, NULL));
 		assert_int_equal(g2_pool_threads(pool), threads);
 		j.n_threads = threads;
 		for (uint32_t n = 0; n < 40; n++)
@@ -84,7 +84,7 @@ test_many_jobs(void **state)
 	uint32_t	sums[7] = {0};
 
 	(void) state;
-	assert_true(g2_pool_open(3, &pool, NULL));
+	assert_true(g2_pool_open(3, 0, &pool, NULL));
 	for (int i = 0; i < 20000; i++)
 		g2_pool_run(pool, 2 + (uint32_t) i % 6, small_task, sums);
 	assert_int_equal(sums[0], 20000);
@@ -116,7 +116,7 @@ test_slow_task(void **state)
 	atomic_uint n = 0;
 
 	(void) state;
-	assert_true(g2_pool_open(2, &pool, NULL));
+	assert_true(g2_pool_open(2, 0, &pool, NULL));
 	for (int i = 0; i < 5; i++)
 		g2_pool_run(pool, 2, slow_task, &n);
 	assert_int_equal(atomic_load(&n), 10);
@@ -132,7 +132,7 @@ test_idle(void **state)
 	clock_t		before;
 
 	(void) state;
-	assert_true(g2_pool_open(4, &pool, NULL));
+	assert_true(g2_pool_open(4, 0, &pool, NULL));
 	g2_pool_run(pool, 4, small_task, sums);
 	nanosleep(&(struct timespec) {0, 50000000}, NULL);
 	before = clock();
@@ -163,7 +163,7 @@ test_signals_blocked(void **state)
 	sigset_t	set;
 
 	(void) state;
-	assert_true(g2_pool_open(3, &pool, NULL));
+	assert_true(g2_pool_open(3, 0, &pool, NULL));
 	g2_pool_run(pool, 12, signal_task, &bad);
 	assert_int_equal(atomic_load(&bad), 0);
 	pthread_sigmask(SIG_BLOCK, NULL, &set);
@@ -182,11 +182,11 @@ test_open_fails(void **state)
 	{
 		memset(&err, 0, sizeof err);
 		g2_alloc_fail_at(n);
-		assert_false(g2_pool_open(2, &pool, &err));
+		assert_false(g2_pool_open(2, 0, &pool, &err));
 		g2_alloc_fail_at(0);
 		assert_int_equal(err.code, G2_E_MEMORY);
 	}
-	assert_false(g2_pool_open(0, &pool, &err));
+	assert_false(g2_pool_open(0, 0, &pool, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
 	g2_pool_close(NULL);
 }

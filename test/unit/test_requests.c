@@ -99,10 +99,10 @@ test_other_errors(void **state)
 	send_load(r, 0, "tiny", "q99", "");
 	send_load(r, 1, "tiny", "", "cuda");
 	send_unload(r, 2, "tiny");
-	g2_engine_submit(engine, r, on_answer, 3, G2_MSG_GENERATE, "abc", 3);
-	g2_engine_submit(engine, r, on_answer, 4, G2_MSG_UNLOAD, "\377\377\377", 3);
+	g2_engine_submit(client_of(r), 3, G2_MSG_GENERATE, "abc", 3);
+	g2_engine_submit(client_of(r), 4, G2_MSG_UNLOAD, "\377\377\377", 3);
 	g2_detokenize_encode(&w, g2_span_of("tiny"), 2, ids, 0);
-	g2_engine_submit(engine, r, on_answer, 5, G2_MSG_DETOKENIZE, w.data, w.len);
+	g2_engine_submit(client_of(r), 5, G2_MSG_DETOKENIZE, w.data, w.len);
 	free(w.data);
 	send_tokenize(r, 6, "bare", "x", 1, false);
 	send_load(r, 7, "nosuch", "", "auto");
@@ -236,10 +236,10 @@ test_tokens(void **state)
 	send_tokenize(r, 1, "tiny", "ab\xFF", 3, true);
 	send_tokenize(r, 2, "tiny", "", 0, false);
 	g2_detokenize_encode(&w, g2_span_of("tiny"), 5, ids, 0);
-	g2_engine_submit(engine, r, on_answer, 3, G2_MSG_DETOKENIZE, w.data, w.len);
+	g2_engine_submit(client_of(r), 3, G2_MSG_DETOKENIZE, w.data, w.len);
 	w.len = 0;
 	g2_detokenize_encode(&w, g2_span_of("tiny"), 0, NULL, 0);
-	g2_engine_submit(engine, r, on_answer, 4, G2_MSG_DETOKENIZE, w.data, w.len);
+	g2_engine_submit(client_of(r), 4, G2_MSG_DETOKENIZE, w.data, w.len);
 	run_idle();
 	assert_true(g2_tokens_decode(r[0].data, r[0].len, &tokens));
 	assert_int_equal(tokens.count, 3);

@@ -119,17 +119,6 @@ static g2_generate kind_of[KINDS];
 static char kind_text[KINDS][128];
 static g2_buf wanted[KINDS];	/* their answers */
 
-/* The part of COMPLETIONS that is the same each time: not the elapsed time. */
-static bool
-same_payload(const g2_buf *want, const char *payload, size_t len)
-{
-	const size_t head = 3 * sizeof(uint32_t) + sizeof(uint64_t),
-				tail = head + sizeof(uint64_t);
-
-	return want->len == len && memcmp(want->data, payload, head) == 0 &&
-		memcmp(want->data + tail, payload + tail, len - tail) == 0;
-}
-
 static void
 learn_answers(void)
 {
@@ -192,7 +181,8 @@ busy_receive(busy *b)
 	{
 		assert_int_equal(frame.type, G2_MSG_COMPLETIONS);
 		assert_true(frame.id < b->sent && !b->answered[frame.id]);
-		assert_true(same_payload(&wanted[b->kind[frame.id]], payload, frame.length));
+		assert_true(same_completions(wanted[b->kind[frame.id]].data,
+									 wanted[b->kind[frame.id]].len, payload, frame.length));
 		b->answered[frame.id] = true;
 		b->open -= !b->canceled[frame.id];
 	}
@@ -339,7 +329,7 @@ test_large_frame(void **state)
 	for (size_t i = 0; i < n; i++)
 		text[i] = i % 8 ? 'a' : ' ';
 	c = greet();
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, (uint32_t) n}, 0});
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, (uint32_t) n}, 0, 0});
 	send_frame(&c, G2_MSG_TOKENIZE, 1, w.data, w.len);
 	ask_info();
 	do
@@ -348,7 +338,7 @@ test_large_frame(void **state)
 	/* 24 M ids are 96 MB: more than one message holds. */
 	assert_int_equal(frame.type, G2_MSG_ERROR);
 	w.len = 0;
-	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, 4 << 20}, 0});
+	g2_tokenize_encode(&w, &(g2_tokenize) {g2_span_of("tiny"), {text, 4 << 20}, 0, 0});
 	send_frame(&c, G2_MSG_TOKENIZE, 2, w.data, w.len);
 	assert_true(receive(&c, &frame, &payload));
 	assert_int_equal(frame.type, G2_MSG_TOKENS);

@@ -188,6 +188,40 @@ test_clean_random(void **state)
 }
 
 /* 8 MB of NULs, or of bytes that are no text, must not take quadratic time (hours). */
+/* Cut anywhere where a character may not go on, the parts make the whole. */
+static void
+test_clean_parts(void **state)
+{
+	static const unsigned char pool[] = {'a', 0x80, 0xBF, 0xC3, 0xE4, 0xED, 0xF0, 0xF4, 0};
+	char		s[24];
+
+	(void) state;
+	for (int round = 0; round < 200000; round++)
+	{
+		g2_buf		whole = {0},
+					parts = {0};
+		size_t		n = random_below(sizeof s + 1),
+					done = 0;
+
+		for (size_t i = 0; i < n; i++)
+			s[i] = (char) pool[random_below(sizeof pool)];
+		assert_true(g2_text_clean(s, n, &whole));
+		for (size_t have = 1; have < n; have += 1 + random_below(3))
+		{
+			size_t		end = done + g2_text_complete(s + done, have - done);
+
+			assert_true(g2_text_clean_part(s + done, end - done, &parts));
+			done = end;
+		}
+		assert_true(g2_text_clean(s + done, n - done, &parts));
+		assert_int_equal(parts.len, whole.len);
+		if (whole.len > 0)
+			assert_memory_equal(parts.data, whole.data, whole.len);
+		g2_buf_free(&whole);
+		g2_buf_free(&parts);
+	}
+}
+
 static void
 test_clean_linear(void **state)
 {
@@ -321,6 +355,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clean_cuts), cmocka_unit_test(test_clean_bad),
 		cmocka_unit_test(test_clean_all_short), cmocka_unit_test(test_clean_random),
+		cmocka_unit_test(test_clean_parts),
 		cmocka_unit_test(test_clean_linear), cmocka_unit_test(test_fill),
 		cmocka_unit_test(test_fill_bomb), cmocka_unit_test(test_find),
 		cmocka_unit_test(test_no_memory),

@@ -1,0 +1,19 @@
+/*
+ * admin.h: what the functions of administration share.
+ */
+#ifndef GPT2_ADMIN_H
+#define GPT2_ADMIN_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "engine/protocol.h"
+
+/* Sends the request (its payload is freed), waits for DONE; starts an engine where none runs. */
+extern void gpt2_run_until_done(g2_message type, g2_writer *w);
+
+/* Argument 0, the name of a model, must not be null. */
+extern void gpt2_require_name(FunctionCallInfo fcinfo);
+
+#endif							/* GPT2_ADMIN_H */

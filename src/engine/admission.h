@@ -1,0 +1,40 @@
+/*
+ * admission.h: the scheduler's state, and how groups come to run and stop running.
+ *
+ * Private to scheduler.c and admission.c.  A group is in the queue or in the list `running`, which
+ * is in the order of first admission: the oldest stands first, also after it was preempted.
+ */
+#ifndef G2_ADMISSION_H
+#define G2_ADMISSION_H
+
+#include "scheduler.h"
+
+struct g2_scheduler
+{
+	const g2_backend_api *api;
+	g2_backend *backend;
+	int			event_fd;		/* the back end's */
+	g2_people  *people;
+	g2_queue	queue;
+	g2_group   *running;
+	uint32_t	free_slots[G2_SLOTS];
+	uint32_t	n_free_slots;
+	uint32_t	step_tokens;	/* 0 = automatic */
+	bool		blocked;		/* a group that might run has found no room */
+	bool		one_step;		/* the plan that is being made has one step */
+	uint64_t	n_orders;		/* counts first admissions; group.order */
+	uint64_t	n_turns;		/* counts plans; group.turn */
+	int64_t		wake_at;
+	g2_visit	visit;
+};
+
+/* Admits from the queue while there is room, preempting where fairness asks for it. */
+extern void g2_admit(g2_scheduler *s);
+
+/* Preempts one group because blocks have run out; false: only one runs. */
+extern bool g2_preempt_for_blocks(g2_scheduler *s);
+
+/* Takes the group off the list and gives back all that admission took. */
+extern void g2_running_remove(g2_scheduler *s, g2_group *group);
+
+#endif							/* G2_ADMISSION_H */

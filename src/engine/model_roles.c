@@ -1,0 +1,87 @@
+/*
+ * model_roles.c: the roles in a model's gpt2.json.
+ */
+#include "model_roles.h"
+
+#include "json.h"
+
+/* FNV-1a, 64 bit (Fowler, Noll, Vo); the NUL after each name keeps "ab", "c" from "a", "bc". */
+static uint64_t
+list_token(const g2_role_list *list)
+{
+	const uint64_t prime = 1099511628211u;
+	uint64_t	hash = 14695981039346656037u;
+
+	hash = (hash ^ list->restricted) * prime;
+	for (uint32_t i = 0; i < list->n; i++)
+	{
+		const unsigned char *name = (const unsigned char *) list->names[i];
+
+		do
+			hash = (hash ^ *name) * prime;
+		while (*name++);
+	}
+	return hash ? hash : 1;
+}
+
+static bool
+list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *err)
+{
+	const int	n = cJSON_GetArraySize(roles);
+	const cJSON *role;
+
+	if (n > G2_MAX_ROLES)
+		return g2_fail(err, G2_E_BAD_JSON, "\"roles\" in \"gpt2.json\" of \"%s\" must have at "
+					   "most %d names, not %d", model, G2_MAX_ROLES, n);
+	list->names = g2_alloc_array((size_t) n, sizeof *list->names);
+	if (!list->names)
+		return g2_fail_memory(err, (unsigned long long) n * sizeof *list->names);
+	cJSON_ArrayForEach(role, roles)
+	{
+		char		excerpt[G2_JSON_EXCERPT];
+		const char *name = cJSON_IsString(role) ? role->valuestring : "";
+		size_t		len = strlen(name);
+
+		if (len == 0 || len > G2_MAX_ROLE_NAME)
+			return g2_fail(err, G2_E_BAD_JSON, "role \"%s\" in \"gpt2.json\" of \"%s\" must have "
+						   "1 to %d bytes, not %zu", g2_json_excerpt(excerpt, name, len), model,
+						   G2_MAX_ROLE_NAME, len);
+		if (!(list->names[list->n] = g2_strdup(name)))
+			return g2_fail_memory(err, len);
+		list->n++;
+	}
+	return true;
+}
+
+bool
+g2_role_list_read(const char *model, const char *tasks, g2_role_list *list, g2_error *err)
+{
+	cJSON	   *json;
+	const cJSON *roles;
+	bool		ok = true;
+
+	memset(list, 0, sizeof *list);
+	if (tasks)
+	{
+		json = g2_json_parse("gpt2.json", tasks, strlen(tasks), true, err);
+		if (!json)
+			return false;
+		roles = cJSON_GetObjectItemCaseSensitive(json, "roles");
+		list->restricted = roles != NULL;
+		ok = !roles || list_copy(model, roles, list, err);
+		cJSON_Delete(json);
+	}
+	if (!ok)
+		g2_role_list_free(list);
+	list->token = list_token(list);
+	return ok;
+}
+
+void
+g2_role_list_free(g2_role_list *list)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		g2_free(list->names[i]);
+	g2_free(list->names);
+	memset(list, 0, sizeof *list);
+}

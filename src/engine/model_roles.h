@@ -1,0 +1,28 @@
+/*
+ * model_roles.h: who may use a model, as its gpt2.json says: {"roles": ["hr", "finance"]}.  Without
+ * the key everybody; with an empty array superusers only.  The engine knows no membership: the
+ * backend says who is a member (protocol.h).
+ */
+#ifndef G2_MODEL_ROLES_H
+#define G2_MODEL_ROLES_H
+
+#include "protocol.h"
+#include "util.h"
+
+#define G2_MAX_ROLE_NAME 63		/* bytes of a role's name, PostgreSQL's NAMEDATALEN - 1 */
+
+typedef struct g2_role_list
+{
+	bool		restricted;		/* gpt2.json has the key */
+	uint32_t	n;
+	char	  **names;			/* [n] */
+	uint64_t	token;			/* a hash of all this, never 0 */
+} g2_role_list;
+
+/* tasks: contents of the model's gpt2.json, checked, NULL = none.  22032 for more than G2_MAX_ROLES
+ * names and for a name over G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
+extern bool g2_role_list_read(const char *model, const char *tasks, g2_role_list *list,
+							  g2_error *err);
+extern void g2_role_list_free(g2_role_list *list);
+
+#endif							/* G2_MODEL_ROLES_H */

@@ -1,0 +1,319 @@
+/*
+ * queue.c: the groups that wait: order, limits of roles, time limits.
+ */
+#include "queue.h"
+
+#include <stdio.h>
+
+static const char *const limit_names[G2_N_LIMITS] = {
+	"gpt2.max_tokens_per_call", "gpt2.max_concurrent_sequences", "gpt2.max_tokens_per_minute",
+};
+
+void
+g2_queue_init(g2_queue *q, g2_people *people)
+{
+	*q = (g2_queue) {.people = people, .next_deadline = INT64_MAX};
+}
+
+/* ---- the ring of a role's sessions ---- */
+
+static void
+ring_add(g2_role *role, g2_session *session)
+{
+	g2_session *first = role->ring;
+
+	if (!first)
+	{
+		session->ring_prev = session->ring_next = session;
+		role->ring = session;
+		return;
+	}
+	session->ring_next = first;
+	session->ring_prev = first->ring_prev;
+	session->ring_prev->ring_next = session;
+	first->ring_prev = session;
+}
+
+static void
+ring_remove(g2_role *role, g2_session *session)
+{
+	if (session->ring_next == session)
+		role->ring = NULL;
+	else
+	{
+		session->ring_prev->ring_next = session->ring_next;
+		session->ring_next->ring_prev = session->ring_prev;
+		if (role->ring == session)
+			role->ring = session->ring_next;
+	}
+	session->ring_prev = session->ring_next = NULL;
+}
+
+/* ---- groups of a session ---- */
+
+static int64_t
+deadline_of(const g2_group *group)
+{
+	/* Who has been admitted once waits because of others. */
+	if (group->o.queue_timeout_ms == 0 || group->admitted_at != 0)
+		return INT64_MAX;
+	return group->queued_at + (int64_t) group->o.queue_timeout_ms * 1000;
+}
+
+static void
+count_in(g2_queue *q, g2_group *group)
+{
+	g2_session *session = group->o.session;
+
+	g2_role_activate(q->people, session->role);
+	if (!session->ring_next)
+		ring_add(session->role, session);
+	session->role->n_queued++;
+	q->n++;
+	q->n_canceled += group->canceled;
+	q->next_deadline = G2_MIN(q->next_deadline, deadline_of(group));
+	group->state = G2_GROUP_QUEUED;
+}
+
+void
+g2_queue_push(g2_queue *q, g2_group *group)
+{
+	g2_session *session = group->o.session;
+
+	count_in(q, group);
+	group->next = NULL;
+	if (session->queue)
+		session->queue_last->next = group;
+	else
+		session->queue = group;
+	session->queue_last = group;
+}
+
+void
+g2_queue_push_first(g2_queue *q, g2_group *group)
+{
+	g2_session *session = group->o.session;
+
+	count_in(q, group);
+	group->next = session->queue;
+	if (!session->queue)
+		session->queue_last = group;
+	session->queue = group;
+	session->role->ring = session;
+}
+
+static void
+unlink_group(g2_queue *q, g2_group *group)
+{
+	g2_session *session = group->o.session;
+	g2_group   *before = NULL,
+			  **at = &session->queue;
+
+	while (*at != group)
+	{
+		before = *at;
+		at = &before->next;
+	}
+	*at = group->next;
+	if (session->queue_last == group)
+		session->queue_last = before;
+	group->next = NULL;
+	session->role->n_queued--;
+	q->n--;
+	q->n_canceled -= group->canceled;
+	if (!session->queue)
+		ring_remove(session->role, session);
+}
+
+void
+g2_queue_take(g2_queue *q, g2_group *group)
+{
+	g2_session *session = group->o.session;
+
+	if (session->role->ring == session)
+		session->role->ring = session->ring_next;
+	unlink_group(q, group);
+}
+
+/* ---- limits ---- */
+
+static int64_t
+limit_of(const g2_queue *q, const g2_role *role, g2_limit limit)
+{
+	return g2_role_limit(q->people, role, limit);
+}
+
+static bool
+refuse(const g2_role *role, g2_limit limit, int64_t value, g2_error *err)
+{
+	if (value == 0)
+		g2_fail(err, G2_E_LIMIT, "role \"%s\" may not generate: %s is 0", role->name,
+				limit_names[limit]);
+	else
+		g2_fail(err, G2_E_LIMIT, "the request is over the limit of role \"%s\": %s is %lld",
+				role->name, limit_names[limit], (long long) value);
+	return g2_fail_hint(err, "A superuser can change it: ALTER ROLE ... SET %s = ...",
+						limit_names[limit]);
+}
+
+bool
+g2_queue_allows(const g2_queue *q, const g2_group *group, g2_error *err)
+{
+	const g2_role *role = group->o.session->role;
+	uint64_t	tokens = group->prompt.len + (uint64_t) group->o.n * group->o.max_new;
+	int64_t		call = limit_of(q, role, G2_LIMIT_CALL),
+				sequences = limit_of(q, role, G2_LIMIT_SEQUENCES);
+
+	if (call != G2_UNLIMITED && tokens > (uint64_t) call)
+	{
+		refuse(role, G2_LIMIT_CALL, call, err);
+		return g2_fail_detail(err, "The prompt has %zu tokens, and %u times %u new ones are asked "
+							  "for.", group->prompt.len, group->o.n, group->o.max_new);
+	}
+	if (sequences != G2_UNLIMITED && group->o.n > sequences)
+		return refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
+	if (limit_of(q, role, G2_LIMIT_MINUTE) == 0)
+		return refuse(role, G2_LIMIT_MINUTE, 0, err);
+	return true;
+}
+
+/* Notes which limit holds the role's next group back, if one does. */
+static void
+throttle(const g2_queue *q, g2_role *role, int64_t now, int64_t *ready_at)
+{
+	const g2_group *group = role->ring->queue;
+	int64_t		sequences = limit_of(q, role, G2_LIMIT_SEQUENCES),
+				ready = g2_role_ready_at(q->people, role, now);
+
+	role->throttled = 0;
+	if (sequences != G2_UNLIMITED && role->n_running + group->o.n > sequences)
+		role->throttled = 1 + G2_LIMIT_SEQUENCES;
+	else if (ready > now)
+	{
+		role->throttled = 1 + G2_LIMIT_MINUTE;
+		*ready_at = G2_MIN(*ready_at, ready);
+	}
+}
+
+g2_group *
+g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
+{
+	const g2_role *best = NULL;
+
+	*ready_at = INT64_MAX;
+	if (q->n == 0)
+		return NULL;
+	for (g2_role *role = q->people->roles; role; role = role->next)
+	{
+		if (role->n_queued == 0)
+			continue;
+		throttle(q, role, now, ready_at);
+		if (!role->throttled && (!best || role->service < best->service))
+			best = role;
+	}
+	return best ? best->ring->queue : NULL;
+}
+
+/* ---- the end of waiting ---- */
+
+static void
+fail_late(const g2_queue *q, const g2_group *group, g2_error *why)
+{
+	const g2_role *role = group->o.session->role;
+	unsigned	ms = group->o.queue_timeout_ms;
+
+	if (role->throttled)
+	{
+		g2_limit	limit = (g2_limit) (role->throttled - 1);
+
+		g2_fail(why, G2_E_LIMIT, "role \"%s\" is over its limit: %s is %lld", role->name,
+				limit_names[limit], (long long) limit_of(q, role, limit));
+		g2_fail_detail(why, "The request waited for %u ms.", ms);
+		g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
+		return;
+	}
+	g2_fail(why, G2_E_LIMIT, "the request waited for longer than gpt2.queue_timeout (%u ms)", ms);
+	g2_fail_detail(why, "%u requests are waiting.", q->n);
+	g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
+}
+
+/* A walk over all groups; begin with zeros. */
+typedef struct walk
+{
+	const g2_role *role;
+	const g2_session *session;
+	g2_group   *group;
+} walk;
+
+static g2_group *
+walk_on(const g2_queue *q, walk *w)
+{
+	if (w->group)
+		w->group = w->group->next;
+	while (!w->group)
+	{
+		if (w->session)
+			w->session = w->session->ring_next == w->role->ring ? NULL : w->session->ring_next;
+		if (!w->session)
+		{
+			w->role = w->role ? w->role->next : q->people->roles;
+			if (!w->role)
+				return NULL;
+			w->session = w->role->ring;
+		}
+		if (w->session)
+			w->group = w->session->queue;
+	}
+	return w->group;
+}
+
+/* The first that has waited for too long; *next = when the next one will have. */
+static g2_group *
+find_late(const g2_queue *q, int64_t now, int64_t *next)
+{
+	*next = INT64_MAX;
+	for (walk w = {0}; walk_on(q, &w);)
+	{
+		if (deadline_of(w.group) <= now)
+			return w.group;
+		*next = G2_MIN(*next, deadline_of(w.group));
+	}
+	return NULL;
+}
+
+static g2_group *
+find_canceled(const g2_queue *q)
+{
+	walk		w = {0};
+
+	while (walk_on(q, &w) && !w.group->canceled)
+		;
+	return w.group;
+}
+
+g2_group *
+g2_queue_take_ended(g2_queue *q, int64_t now, g2_error *why)
+{
+	g2_group   *group = q->n_canceled > 0 ? find_canceled(q) : NULL;
+	int64_t		next;
+
+	if (group)
+		g2_fail(why, G2_E_CANCELED, "the request was cancelled");
+	else if (now < q->next_deadline)
+		return NULL;
+	else if ((group = find_late(q, now, &next)))
+		fail_late(q, group, why);
+	else
+		q->next_deadline = next;
+	if (group)
+		unlink_group(q, group);
+	return group;
+}
+
+void
+g2_queue_cancel_all(g2_queue *q)
+{
+	for (walk w = {0}; walk_on(q, &w);)
+		w.group->canceled = true;
+	q->n_canceled = q->n;
+}

@@ -1,0 +1,43 @@
+/*
+ * queue.h: the groups that wait, and whose turn it is among them.
+ *
+ * Order: the role with the least service; within it its sessions in turn; within a session first
+ * come, first served.  Roles that are over one of their limits are passed over until they are not.
+ * A group that was preempted stands first in its session, and its session first in its role.
+ *
+ * The lists are the sessions' and roles' (session.h); the engine's thread owns all of it.
+ */
+#ifndef G2_QUEUE_H
+#define G2_QUEUE_H
+
+#include "group.h"
+
+typedef struct g2_queue
+{
+	g2_people  *people;
+	uint32_t	n;				/* groups */
+	uint32_t	n_canceled;		/* of these */
+	int64_t		next_deadline;	/* no group has waited for too long before; INT64_MAX = none */
+} g2_queue;
+
+extern void g2_queue_init(g2_queue *queue, g2_people *people);
+extern void g2_queue_push(g2_queue *queue, g2_group *group);
+extern void g2_queue_push_first(g2_queue *queue, g2_group *group);
+
+/* The next group; NULL: none may go.  *ready_at: when one that is throttled now may, INT64_MAX =
+ * that depends on others. */
+extern g2_group *g2_queue_next(g2_queue *queue, int64_t now, int64_t *ready_at);
+
+/* It is no longer in the queue, and its session has had its turn. */
+extern void g2_queue_take(g2_queue *queue, g2_group *group);
+
+/* Takes out a group that was cancelled or has waited for too long, with the reason; NULL: none. */
+extern g2_group *g2_queue_take_ended(g2_queue *queue, int64_t now, g2_error *why);
+
+/* All that wait are cancelled. */
+extern void g2_queue_cancel_all(g2_queue *queue);
+
+/* 53400: the role may not make such a request at all. */
+extern bool g2_queue_allows(const g2_queue *queue, const g2_group *group, g2_error *err);
+
+#endif							/* G2_QUEUE_H */

@@ -1,0 +1,191 @@
+/*
+ * registry_load.c: one load: the pack opened (and made) on the loader's thread, then the device's
+ * part on the engine's.
+ *
+ * A load in the loader's queue owns itself and holds its paths; the model outlives it, since a
+ * model that is LOADING is not freed.
+ */
+#include "registry_load.h"
+
+#include "model_roles.h"
+
+/* ---- paths ---- */
+
+char *
+g2_span_dup(g2_span s)
+{
+	char	   *copy = g2_alloc((size_t) s.len + 1);
+
+	if (copy && s.len > 0)
+		memcpy(copy, s.data, s.len);
+	return copy;
+}
+
+g2_shared_paths *
+g2_shared_paths_new(const g2_settings *settings, g2_error *err)
+{
+	g2_shared_paths *p = g2_alloc(sizeof *p);
+	bool		ok = p != NULL;
+
+	if (!ok)
+	{
+		g2_fail_memory(err, sizeof *p);
+		return NULL;
+	}
+	p->users = 1;
+	for (uint32_t i = 0; ok && i < settings->n_directories; i++)
+		ok = (p->copies[i] = g2_span_dup(settings->directories[i])) != NULL;
+	ok = ok && (p->copies[G2_MAX_DIRECTORIES] = g2_span_dup(settings->pack_directory)) != NULL;
+	if (!ok)
+	{
+		g2_shared_paths_release(p);
+		g2_fail_memory(err, settings->pack_directory.len);
+		return NULL;
+	}
+	p->paths.directories = (const char *const *) p->copies;
+	p->paths.n_directories = settings->n_directories;
+	p->paths.pack_directory = p->copies[G2_MAX_DIRECTORIES];
+	p->paths.keep_free = settings->keep_free;
+	return p;
+}
+
+void
+g2_shared_paths_release(g2_shared_paths *p)
+{
+	if (!p || --p->users > 0)
+		return;
+	for (size_t i = 0; i < G2_LENGTH(p->copies); i++)
+		g2_free(p->copies[i]);
+	g2_free(p);
+}
+
+/* ---- the loader's thread ---- */
+
+typedef struct load
+{
+	g2_job		job;			/* first */
+	const g2_loader *loader;
+	g2_model   *model;
+	g2_shared_paths *paths;
+	/* the thread's until it is done */
+	g2_pack    *pack;
+	g2_role_list roles;
+	bool		ok;
+	g2_error	error;
+} load;
+
+static void
+load_run(g2_job *job)
+{
+	load	   *l = (load *) job;
+	g2_model   *model = l->model;
+	const g2_model_paths *paths = &l->paths->paths;
+	uint64_t	bytes = 0;
+
+	if (g2_pack_missing(paths, model->name, model->format, &bytes))
+		atomic_store(&model->packing_bytes, bytes);
+	l->ok = g2_pack_open(paths, model->name, model->format, &model->progress, &model->cancel,
+						 &l->pack, &l->error) &&
+		g2_role_list_read(model->name, l->pack->description.tasks, &l->roles, &l->error);
+}
+
+/* ---- the engine's thread ---- */
+
+/* Puts an opened pack on the device and gives it room in the KV cache. */
+static bool
+model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
+{
+	size_t		block_bytes;
+	uint64_t	n_blocks,
+				context = g2_blocks_for(model->pack->weights.arch.n_ctx);
+
+	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
+		return false;
+	block_bytes = o->api->kv_block_bytes(model->device_model);
+	n_blocks = o->kv_pool->budget / block_bytes;
+	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
+	if (g2_kv_open(&model->kv, o->kv_pool, o->api, model->device_model, (uint32_t) n_blocks,
+				   err))
+		return true;
+	o->api->model_unload(o->backend, model->device_model);
+	model->device_model = NULL;
+	return false;
+}
+
+static void
+load_done(g2_job *job)
+{
+	load	   *l = (load *) job;
+	const g2_loader *loader = l->loader;
+	g2_model   *model = l->model;
+	bool		ok = l->ok && !atomic_load(&model->cancel);
+
+	model->pack = l->pack;
+	model->error = l->error;
+	if (ok)
+		ok = model_start(model, loader->options, &model->error);
+	else if (l->ok)
+		g2_fail(&model->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled",
+				model->name);
+	if (ok)
+	{
+		model->restricted = l->roles.restricted;
+		model->n_roles = l->roles.n;
+		model->roles = l->roles.names;
+		model->roles_token = l->roles.token;
+		model->looked_at = g2_now_us();
+	}
+	else
+	{
+		g2_role_list_free(&l->roles);
+		g2_pack_close(model->pack);
+		model->pack = NULL;
+	}
+	model->state = ok ? G2_MODEL_LOADED : G2_MODEL_FAILED;
+	g2_shared_paths_release(l->paths);
+	g2_free(l);
+	loader->ended(model);
+}
+
+bool
+g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths, g2_error *err)
+{
+	load	   *l = g2_alloc(sizeof *l);
+
+	if (!l)
+		return g2_fail_memory(err, sizeof *l);
+	l->job.run = load_run;
+	l->job.done = load_done;
+	l->loader = loader;
+	l->model = model;
+	l->paths = paths;
+	paths->users++;
+	/* What stands when the engine closes before its turn comes. */
+	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", model->name);
+	model->state = G2_MODEL_LOADING;
+	model->load_started = g2_now_us();
+	atomic_store(&model->cancel, false);
+	atomic_store(&model->packing_bytes, 0);
+	atomic_store(&model->progress.done, 0);
+	atomic_store(&model->progress.total, 0);
+	g2_helper_submit(loader->helper, &l->job);
+	return true;
+}
+
+void
+g2_loader_free(const g2_loader *loader, g2_model *model)
+{
+	const g2_registry_options *o = loader->options;
+
+	if (model->device_model)
+	{
+		g2_kv_close(&model->kv);
+		o->api->model_unload(o->backend, model->device_model);
+	}
+	for (uint32_t i = 0; i < model->n_roles; i++)
+		g2_free(model->roles[i]);
+	g2_free(model->roles);
+	g2_pack_close(model->pack);
+	g2_free(model->name);
+	g2_free(model);
+}

@@ -1,0 +1,37 @@
+/*
+ * registry_load.h: loading one model; private to registry.c and registry_load.c.
+ */
+#ifndef G2_REGISTRY_LOAD_H
+#define G2_REGISTRY_LOAD_H
+
+#include "registry.h"
+
+/* Where models and packs live, in memory of its own, shared by the settings of the registry and
+ * the loads that were started under them.  Never changed; users is the engine's thread's. */
+typedef struct g2_shared_paths
+{
+	g2_model_paths paths;
+	uint32_t	users;
+	char	   *copies[G2_MAX_DIRECTORIES + 1];
+} g2_shared_paths;
+
+extern g2_shared_paths *g2_shared_paths_new(const g2_settings *settings, g2_error *err);
+extern void g2_shared_paths_release(g2_shared_paths *paths);	/* NULL is allowed */
+
+typedef struct g2_loader
+{
+	const g2_registry_options *options;
+	g2_helper  *helper;			/* one thread: loads are disk-bound, one after the other */
+	void		(*ended) (g2_model *model);	/* on the engine's thread; it is LOADED or FAILED */
+} g2_loader;
+
+/* Starts the load of a model that is neither LOADED nor LOADING; false: its state stays. */
+extern bool g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths,
+							g2_error *err);
+
+/* Frees a model that is not LOADING, with all that loading has given it. */
+extern void g2_loader_free(const g2_loader *loader, g2_model *model);
+
+extern char *g2_span_dup(g2_span s);	/* NULL: no memory */
+
+#endif							/* G2_REGISTRY_LOAD_H */

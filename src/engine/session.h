@@ -1,0 +1,109 @@
+/*
+ * session.h: who asks: sessions (one per connection) and the roles that they belong to.
+ *
+ * A role carries what is counted and limited per role: the service that it has had of the device,
+ * the sequences that it runs, the tokens of the last minute.  Its sessions with queued groups form
+ * a ring, so that the scheduler takes them in turn; a session's own groups wait in order.
+ *
+ * Fairness is that of a virtual token counter (Sheng et al., "Fairness in Serving Large Language
+ * Models", OSDI 2024): `service` grows by the device time that a role's rows have cost, the role
+ * with the least is served next, and one that comes back after a pause starts at the least of
+ * those that are active, so that idleness earns no credit.
+ *
+ * The engine's thread owns all of it.  Roles outlive their sessions as long as they are over a
+ * limit per minute.
+ */
+#ifndef G2_SESSION_H
+#define G2_SESSION_H
+
+#include "protocol.h"
+#include "util.h"
+
+#define G2_ROLE_NAME_SIZE 64		/* bytes with the NUL (PostgreSQL's NAMEDATALEN) */
+
+typedef struct g2_group g2_group;
+typedef struct g2_session g2_session;
+typedef struct g2_people g2_people;
+
+typedef struct g2_role
+{
+	struct g2_role *next;
+	uint32_t	oid;
+	char		name[G2_ROLE_NAME_SIZE];
+	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
+	uint32_t	n_sessions;
+	uint32_t	n_running;		/* admitted sequences */
+	uint32_t	n_queued;		/* groups */
+	double		service;		/* microseconds of the device, weighted by rows; virtual */
+	double		minute_left;	/* tokens that may still be spent, at minute_at; may be negative */
+	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
+	uint32_t	throttled;		/* its queued groups wait because of this limit: 1 + g2_limit; 0 = no */
+	g2_session *ring;			/* the next session with queued groups; linked in a circle */
+} g2_role;
+
+struct g2_session
+{
+	g2_people  *people;
+	g2_role    *role;
+	uint32_t	pid;			/* of the backend */
+	uint32_t	database;		/* OID */
+	uint32_t	n_requests;		/* that are not freed yet: the session outlives them */
+	bool		closed;
+	g2_group   *queue;			/* its groups that wait, linked by group->next */
+	g2_group   *queue_last;
+	g2_session *ring_prev;		/* NULL: not in the ring */
+	g2_session *ring_next;
+	struct g2_grant *grants;	/* models that it may use besides those for everybody */
+};
+
+/* All roles. */
+struct g2_people
+{
+	g2_role    *roles;
+	int64_t		limits[G2_N_LIMITS];	/* of roles for which nothing is set */
+	double		virtual_time;	/* least service of the active roles, never falling */
+};
+
+extern void g2_people_init(g2_people *people);
+extern void g2_people_close(g2_people *people);
+
+extern bool g2_session_open(g2_people *people, uint32_t pid, uint32_t database, uint32_t user,
+							g2_session **out, g2_error *err);
+
+/* Freed with its last request, or now. */
+extern void g2_session_close(g2_session *session);
+extern void g2_session_hold(g2_session *session);
+extern void g2_session_release(g2_session *session);
+
+/* What SESSION says, of the same user; all access is forgotten.  (Another user is another session:
+ * what runs or waits is its old role's.) */
+extern void g2_session_set(g2_session *session, const g2_session_message *m);
+
+/* What ACCESS says, and whether it has said so. */
+extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_error *err);
+extern bool g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
+							   uint64_t token);
+
+/* The limit that counts for the role: its own, else the setting's. */
+extern int64_t g2_role_limit(const g2_people *people, const g2_role *role, g2_limit limit);
+
+/* Tokens were computed. */
+extern void g2_role_spend(g2_people *people, g2_role *role, uint64_t tokens);
+
+/* When (monotonic microseconds) the role may spend tokens again: now or earlier = it may;
+ * INT64_MAX = never. */
+extern int64_t g2_role_ready_at(const g2_people *people, const g2_role *role, int64_t now);
+
+/* The role gets its first queued or running group: no credit for having been idle. */
+extern void g2_role_activate(g2_people *people, g2_role *role);
+
+/* The least service of the roles that are active has grown, perhaps. */
+extern void g2_people_advance(g2_people *people);
+
+static inline bool
+g2_role_is_active(const g2_role *role)
+{
+	return role->n_running > 0 || role->n_queued > 0;
+}
+
+#endif							/* G2_SESSION_H */

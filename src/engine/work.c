@@ -1,0 +1,274 @@
+/*
+ * work.c: what becomes of a request whose model is there: text on a helper thread, a group in the
+ * scheduler or an answer out of the result cache, and what it counts for.
+ */
+#include "engine_state.h"
+
+#include "answer.h"
+
+#define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
+
+/* ---- counting ---- */
+
+static void
+count(const g2_request *request, const g2_usage_delta *delta)
+{
+	g2_engine  *engine = request->engine;
+
+	if (request->type != G2_MSG_GENERATE)
+		return;
+	g2_usage_add(engine->usage, request->session->role->oid, request->session->database,
+				 request->model ? request->model->name : "", delta);
+	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
+}
+
+static void
+count_group(const g2_request *request, const g2_group *group, const g2_error *error)
+{
+	g2_usage_delta delta = {
+		.calls = 1,
+		.sequences = group->o.n,
+		.completion_tokens = g2_group_made(group),
+		.compute_us = (uint64_t) group->compute_us,
+		.cost = group->compute_us * request->engine->price_per_us,
+		.cancelled = error && error->code == G2_E_CANCELED,
+		.errors = error && error->code != G2_E_CANCELED,
+	};
+
+	/* One that was never admitted has used nothing of its prompt. */
+	if (group->admitted_at != 0)
+	{
+		delta.prompt_tokens = group->prompt.len;
+		delta.cached_tokens = group->cached_tokens;
+		delta.queue_us = (uint64_t) (group->admitted_at - group->queued_at);
+	}
+	count(request, &delta);
+}
+
+void
+g2_request_refuse(g2_request *request, const g2_error *err)
+{
+	count(request, &(g2_usage_delta) {.calls = 1, .errors = 1});
+	g2_answer_error(request, err);
+	g2_request_free(request);
+}
+
+/* ---- the result cache ---- */
+
+/* Whether the same request has the same answer next time, and may have it from memory. */
+static bool
+is_cacheable(const g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+
+	return !(m->flags & (G2_GEN_NO_CACHE | G2_GEN_STREAM)) &&
+		(m->temperature == 0 || (m->flags & G2_GEN_SEEDED));
+}
+
+static bool
+make_key(g2_request *request)
+{
+	const g2_engine *engine = request->engine;
+	const g2_model *model = request->model;
+	const g2_result_identity identity = {
+		.content_hash = model->pack->content_hash,
+		.format = g2_format_name(model->format),
+		.arithmetic = engine->api->arithmetic(engine->backend, model->format),
+		.database = request->session->database,
+	};
+
+	return is_cacheable(request) &&
+		g2_result_key(&request->m.generate, &identity, request->key, NULL);
+}
+
+/* Answers from the cache; false: it is not there. */
+static bool
+answer_from_cache(g2_request *request)
+{
+	g2_span		payload;
+	g2_writer	w = g2_answer_writer();
+	g2_reader	r;
+	g2_completions_head head;
+
+	if (!g2_result_cache_get(request->engine->results, request->key, &payload))
+		return false;
+	r = g2_read(payload.data, payload.len);
+	g2_completions_head_get(&r, &head);
+	head.cached_tokens = head.prompt_tokens;
+	head.elapsed_us = (uint64_t) (g2_now_us() - request->arrived_us);
+	head.queue_us = 0;
+	head.result_hit = 1;
+	g2_completions_head_encode(&w, &head);
+	g2_put(&w, r.at, (size_t) (r.end - r.at));
+	count(request, &(g2_usage_delta) {
+		.calls = 1, .sequences = head.n, .prompt_tokens = head.prompt_tokens,
+		.cached_tokens = head.prompt_tokens, .result_hits = 1,
+	});
+	g2_answer(request, G2_MSG_COMPLETIONS, &w);
+	g2_request_free(request);
+	return true;
+}
+
+/* ---- groups ---- */
+
+static void
+answer_group(g2_request *request, const g2_group *group)
+{
+	g2_writer	w = g2_answer_writer();
+	g2_error	err;
+
+	if (!g2_group_answer(group, (uint64_t) (g2_now_us() - request->arrived_us), &w, &err))
+	{
+		g2_answer_free(&w);
+		g2_answer_error(request, &err);
+		return;
+	}
+	if (request->has_key)
+		g2_result_cache_put(request->engine->results, request->key, w.data, w.len);
+	g2_answer(request, G2_MSG_COMPLETIONS, &w);
+}
+
+static void
+group_done(g2_group *group, const g2_error *error)
+{
+	g2_request *request = group->o.user;
+
+	count_group(request, group, error);
+	if (atomic_load(&request->canceled))
+		;						/* nobody listens */
+	else if (error)
+		g2_answer_error(request, error);
+	else
+		answer_group(request, group);
+	g2_group_free(group);
+	g2_request_free(request);
+}
+
+static void
+group_stream(g2_group *group, const g2_stream *token)
+{
+	g2_request *request = group->o.user;
+
+	if (!atomic_load(&request->canceled))
+		g2_answer_stream(request, token);
+}
+
+static bool
+start_group(g2_request *request, const g2_group_options *options, g2_error *err)
+{
+	if (!g2_group_new(options, &request->ids, &request->group, err))
+		return false;
+	if (!g2_scheduler_add(request->engine->scheduler, request->group, err))
+	{
+		g2_group_free(request->group);
+		return false;
+	}
+	request->phase = G2_PHASE_GROUP;
+	return true;
+}
+
+static void
+generate(g2_request *request)
+{
+	g2_group_options options;
+
+	g2_request_group_options(request, &options);
+	options.done = group_done;
+	options.user = request;
+	if (request->m.generate.flags & G2_GEN_STREAM)
+		options.stream = group_stream;
+	if (request->has_key && answer_from_cache(request))
+		return;
+	if (!start_group(request, &options, &request->error))
+		g2_request_refuse(request, &request->error);
+}
+
+/* ---- text ---- */
+
+static void
+answer_text(g2_request *request)
+{
+	static const uint32_t none = 0;
+	g2_writer	w = g2_answer_writer();
+
+	if (request->type == G2_MSG_TOKENIZE)
+	{
+		/* No ids are an empty array; NULL is for those who only count. */
+		g2_tokens_encode(&w, (uint32_t) request->ids.len, request->m.tokenize.count_only ? NULL :
+						 request->ids.len > 0 ? request->ids.data : &none);
+		g2_answer(request, G2_MSG_TOKENS, &w);
+	}
+	else
+	{
+		g2_put_span(&w, (g2_span) {request->text.data, (uint32_t) request->text.len});
+		g2_answer(request, G2_MSG_TEXT, &w);
+	}
+	g2_request_free(request);
+}
+
+static void
+work_run(g2_job *job)
+{
+	g2_request *request = (g2_request *) job;
+
+	if (atomic_load(&request->canceled))
+		return;
+	g2_request_work(request);
+	request->has_key = request->ok && request->type == G2_MSG_GENERATE && make_key(request);
+}
+
+static void
+work_done(g2_job *job)
+{
+	g2_request *request = (g2_request *) job;
+
+	if (atomic_load(&request->canceled))
+	{
+		count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
+		g2_request_free(request);
+	}
+	else if (!request->ok)
+		g2_request_refuse(request, &request->error);
+	else if (request->type == G2_MSG_GENERATE)
+		generate(request);
+	else
+		answer_text(request);
+}
+
+/* ---- the model is there ---- */
+
+/* A model for some roles only: the backend has to say that the user is one of them. */
+static bool
+may_use(const g2_request *request)
+{
+	const g2_model *model = request->model;
+
+	return !model->restricted || request->type == G2_MSG_LOAD ||
+		g2_session_may_use(request->session, g2_span_of(model->name),
+						   g2_request_user(request), model->roles_token);
+}
+
+void
+g2_request_ready(g2_request *request)
+{
+	g2_writer	w = g2_answer_writer();
+
+	if (!may_use(request))
+	{
+		g2_model_roles_encode(request->model, &w);
+		g2_answer(request, G2_MSG_ROLES, &w);
+		g2_request_free(request);
+		return;
+	}
+	if (request->type == G2_MSG_LOAD)
+	{
+		g2_answer(request, G2_MSG_DONE, &w);
+		g2_request_free(request);
+		return;
+	}
+	request->phase = G2_PHASE_WORK;
+	request->job.run = work_run;
+	request->job.done = work_done;
+	g2_helper_submit(request->payload.len > LONG_TEXT ? request->engine->long_helper :
+					 request->engine->helper, &request->job);
+}

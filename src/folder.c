@@ -1,0 +1,244 @@
+/*
+ * folder.c: model folders as the PostgreSQL side reads them: names, small JSON files, roles.
+ *
+ * Model folders are untrusted: only regular files of at most 64 kB are read, never through a
+ * symbolic link, and what is wrong with one is a text for the caller to show or to raise.
+ *
+ * Roles: gpt2.json's "roles" names those whose members may use the model.  Without that key it is
+ * for everybody; an empty array leaves superusers, who may use any.  Where the file cannot be read,
+ * nobody else may: what it would say is not known.
+ */
+#include "compat.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "encoding.h"
+#include "file.h"
+#include "folder.h"
+#include "guc.h"
+
+/* ---- folders ---- */
+
+bool
+gpt2_is_model_name(const char *name)
+{
+	if (name[0] == '\0' || name[0] == '.' || strstr(name, "..") || strchr(name, '/'))
+		return false;
+	for (const char *c = name; *c; c++)
+		if ((unsigned char) *c < 0x20 || *c == 0x7f)
+			return false;
+	return true;
+}
+
+bool
+gpt2_is_model_folder(const char *folder)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int) sizeof path)
+		return false;
+	return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+bool
+gpt2_folder_is_link(const char *folder)
+{
+	struct stat st;
+
+	return lstat(folder, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+bool
+gpt2_folder_is_writable(const char *folder)
+{
+	return access(folder, W_OK | X_OK) == 0;
+}
+
+char *
+gpt2_folder_find(const char *name)
+{
+	char	  **directories = gpt2_model_directories();
+
+	for (int i = 0; directories[i]; i++)
+	{
+		char	   *folder = psprintf("%s/%s", directories[i], name);
+
+		if (gpt2_is_model_folder(folder))
+			return folder;
+		pfree(folder);
+	}
+	return NULL;
+}
+
+/* ---- JSON ---- */
+
+char *
+gpt2_folder_text(const char *folder, const char *file, char **error)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+	char	   *data;
+	size_t		len;
+
+	*error = NULL;
+	if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int) sizeof path)
+	{
+		*error = psprintf("the path of %s is too long", file);
+		return NULL;
+	}
+	data = gpt2_file_read(path, file, GPT2_MAX_JSON, &len, error);
+	if (!data)
+	{
+		if (*error && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+			*error = psprintf("%s; copy the folder with cp -rL", *error);
+		return NULL;
+	}
+	if (strlen(data) != len || !pg_verify_mbstr(PG_UTF8, data, (int) len, true))
+		*error = psprintf("%s is not UTF-8 text", file);
+	return *error ? NULL : data;
+}
+
+/*
+ * jsonb_in reports a malformed text by an error, caught here in a subtransaction, as is a text that
+ * the database's encoding cannot hold.  A cancel, lack of memory and the like go on.
+ */
+static Jsonb *
+parse_json(const char *text_utf8, const char *file, char **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Jsonb	   *volatile json = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		char	   *in_database_encoding = gpt2_from_utf8(text_utf8, strlen(text_utf8), NULL);
+
+		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+												  CStringGetDatum(in_database_encoding)));
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+		int			category;
+
+		MemoryContextSwitchTo(context);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			category != ERRCODE_FEATURE_NOT_SUPPORTED)
+			ReThrowError(edata);
+		*error = psprintf("%s: %s", file, edata->message);
+		json = NULL;
+	}
+	PG_END_TRY();
+	return json;
+}
+
+Jsonb *
+gpt2_folder_json(const char *text_utf8, const char *file, char **error)
+{
+	Jsonb	   *json = parse_json(text_utf8, file, error);
+
+	if (!json || JB_ROOT_IS_OBJECT(json))
+		return json;
+	*error = psprintf("%s is not a JSON object", file);
+	return NULL;
+}
+
+JsonbValue *
+gpt2_json_field(Jsonb *object, const char *key)
+{
+	JsonbValue	k;
+
+	k.type = jbvString;
+	k.val.string.val = unconstify(char *, key);
+	k.val.string.len = (int) strlen(key);
+	return findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
+}
+
+/* ---- roles ---- */
+
+/* The elements of an array of strings; false when it is something else. */
+static bool
+read_names(JsonbValue *array, List **names)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	if (array->type != jbvBinary || !JsonContainerIsArray(array->val.binary.data) ||
+		JsonContainerIsScalar(array->val.binary.data) ||
+		JsonContainerSize(array->val.binary.data) > G2_MAX_ROLES)
+		return false;
+	it = JsonbIteratorInit(array->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (v.type != jbvString)
+			return false;
+		*names = lappend(*names, pnstrdup(v.val.string.val, v.val.string.len));
+	}
+	return true;
+}
+
+bool
+gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error)
+{
+	JsonbValue *array = object ? gpt2_json_field(object, "roles") : NULL;
+
+	*roles = (Gpt2ModelRoles) {.restricted = array != NULL, .names = NIL};
+	if (!array || read_names(array, &roles->names))
+		return true;
+	roles->names = NIL;
+	*error = psprintf("%s: roles is not an array of at most %d names", GPT2_ROLES_FILE,
+					  G2_MAX_ROLES);
+	return false;
+}
+
+bool
+gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error)
+{
+	char	   *data = gpt2_folder_text(folder, GPT2_ROLES_FILE, error);
+	Jsonb	   *json = data ? gpt2_folder_json(data, GPT2_ROLES_FILE, error) : NULL;
+
+	*roles = (Gpt2ModelRoles) {.restricted = true, .names = NIL};
+	return *error == NULL && gpt2_json_roles(json, roles, error);
+}
+
+bool
+gpt2_roles_permit(const Gpt2ModelRoles *roles)
+{
+	ListCell   *cell;
+
+	if (!roles->restricted || superuser())
+		return true;
+	foreach(cell, roles->names)
+	{
+		Oid			role = get_role_oid((const char *) lfirst(cell), true);
+
+		/* As for any privilege: a member that does not inherit has to SET ROLE. */
+		if (OidIsValid(role) && has_privs_of_role(GetUserId(), role))
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,58 @@
+/*
+ * folder.h: model folders as the PostgreSQL side reads them: names, small JSON files, roles.
+ */
+#ifndef GPT2_FOLDER_H
+#define GPT2_FOLDER_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+#define GPT2_MAX_JSON 65536		/* bytes of a JSON file that is read here */
+#define GPT2_ROLES_FILE "gpt2.json"
+
+/* Others are refused by the engine, so they are not shown. */
+extern bool gpt2_is_model_name(const char *name);
+
+/* Is there a config.json, of whatever kind?  Otherwise the folder is none of ours. */
+extern bool gpt2_is_model_folder(const char *folder);
+
+/* The folder is itself a symbolic link; the engine does not follow it. */
+extern bool gpt2_folder_is_link(const char *folder);
+
+/* A file can be made in it; otherwise errno says why not. */
+extern bool gpt2_folder_is_writable(const char *folder);
+
+/* The folder of a model: the first directory of gpt2.model_path that has it; palloc'd, NULL when
+ * none has. */
+extern char *gpt2_folder_find(const char *name);
+
+/* A file of a folder as UTF-8 text; NULL with the cause in *error, or without where there is none.
+ * At most GPT2_MAX_JSON bytes. */
+extern char *gpt2_folder_text(const char *folder, const char *file, char **error);
+
+/* That text as a JSON object; NULL with the cause in *error.  Uses a subtransaction. */
+extern Jsonb *gpt2_folder_json(const char *text_utf8, const char *file, char **error);
+
+/* A key of the object; NULL when it is not there. */
+extern JsonbValue *gpt2_json_field(Jsonb *object, const char *key);
+
+/* Who may use a model. */
+typedef struct Gpt2ModelRoles
+{
+	bool		restricted;		/* false: everybody */
+	List	   *names;			/* of roles, char *; none of them: superusers only */
+} Gpt2ModelRoles;
+
+/* What a gpt2.json says about it (NULL = there is no such file).  False with the cause in *error
+ * where it cannot be understood; it is for superusers only then. */
+extern bool gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error);
+
+/* The same of a folder. */
+extern bool gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error);
+
+/* May the current user use the model? */
+extern bool gpt2_roles_permit(const Gpt2ModelRoles *roles);
+
+#endif							/* GPT2_FOLDER_H */

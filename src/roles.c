@@ -1,0 +1,332 @@
+/*
+ * roles.c: gpt_grant_model, gpt_revoke_model: the "roles" of a model folder's gpt2.json.
+ *
+ * The file is the only place where the roles stand, so that they travel with the folder; the engine
+ * reads it when it loads the model, and is made to do that again after a change.  A change is not
+ * part of the transaction: ROLLBACK does not undo it.
+ *
+ * A heavyweight lock keeps two changes from overwriting each other.  It is given up before the
+ * engine is asked for anything.
+ */
+#include "compat.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "admin.h"
+#include "encoding.h"
+#include "file.h"
+#include "folder.h"
+#include "models.h"
+#include "supervisor.h"
+#include "wire.h"
+
+PG_FUNCTION_INFO_V1(gpt2_grant_model);
+PG_FUNCTION_INFO_V1(gpt2_revoke_model);
+
+#define LOCK_KEY 0x67707272		/* "gprr" */
+#define EVERYBODY "public"		/* no role can have that name */
+
+typedef struct Change
+{
+	char	   *model;
+	char	   *role;
+	bool		grant;
+	bool		everybody;		/* role is PUBLIC */
+	char	   *folder;
+	Jsonb	   *json;			/* of gpt2.json; NULL = there is none */
+	Gpt2ModelRoles roles;
+} Change;
+
+/* ---- reading ---- */
+
+static void
+raise_file_error(const Change *c, const char *error)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_JSON_TEXT),
+			 errmsg("cannot change the roles of model \"%s\"", c->model),
+			 errdetail_internal("%s", error)));
+}
+
+/* What the database encoding lacks would be lost when the file is written. */
+static void
+check_encoding(const Change *c, const char *text_utf8)
+{
+	size_t		len;
+	char	   *here = gpt2_from_utf8(text_utf8, strlen(text_utf8), &len);
+	g2_span		back = gpt2_to_utf8(here, len, GPT2_ROLES_FILE);
+
+	if (back.len != strlen(text_utf8) || memcmp(back.data, text_utf8, back.len) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("cannot change the roles of model \"%s\" in this database", c->model),
+				 errdetail("Its gpt2.json has characters that the database's encoding lacks."),
+				 errhint("Do it in a database with encoding UTF8.")));
+}
+
+static void
+read_roles(Change *c)
+{
+	char	   *error;
+	char	   *data = gpt2_folder_text(c->folder, GPT2_ROLES_FILE, &error);
+
+	if (data)
+	{
+		check_encoding(c, data);
+		c->json = gpt2_folder_json(data, GPT2_ROLES_FILE, &error);
+	}
+	if (error || !gpt2_json_roles(c->json, &c->roles, &error))
+		raise_file_error(c, error);
+}
+
+static void
+find_folder(Change *c)
+{
+	if (!gpt2_is_model_name(c->model))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("model name \"%s\" is not valid", c->model),
+				 errhint("A model is named by its folder's name, without a slash.")));
+	c->folder = gpt2_folder_find(c->model);
+	if (!c->folder)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" not found", c->model),
+				 errhint("The view gpt_models lists the names.")));
+	if (gpt2_folder_is_link(c->folder))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the folder of model \"%s\" is a symbolic link", c->model),
+				 errhint("Copy it with cp -rL.")));
+}
+
+/* ---- changing ---- */
+
+static ListCell *
+find_name(List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (strcmp((const char *) lfirst(cell), name) == 0)
+			return cell;
+	return NULL;
+}
+
+/* False: nothing is to be changed. */
+static bool
+add_role(Change *c)
+{
+	if (c->everybody)
+	{
+		bool		restricted = c->roles.restricted;
+
+		c->roles = (Gpt2ModelRoles) {.restricted = false};
+		return restricted;
+	}
+	(void) get_role_oid(c->role, false);
+	if (find_name(c->roles.names, c->role))
+		return false;
+	if (list_length(c->roles.names) >= G2_MAX_ROLES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("model \"%s\" has too many roles", c->model),
+				 errdetail("The limit is %d.", G2_MAX_ROLES),
+				 errhint("Grant it to one role that the others are members of.")));
+	if (!c->roles.restricted)
+		ereport(NOTICE,
+				(errmsg("model \"%s\" was for everybody and is for members of \"%s\" only now",
+						c->model, c->role)));
+	c->roles.restricted = true;
+	c->roles.names = lappend(c->roles.names, c->role);
+	return true;
+}
+
+static bool
+remove_role(Change *c)
+{
+	ListCell   *cell = find_name(c->roles.names, c->role);
+
+	if (c->everybody)
+	{
+		bool		restricted = c->roles.restricted;
+
+		c->roles.restricted = true;
+		return !restricted;
+	}
+	if (!c->roles.restricted)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_GRANT_OPERATION),
+				 errmsg("model \"%s\" is for everybody", c->model),
+				 errhint("Grant it to the roles that may use it, or revoke it from public.")));
+	if (!cell)
+	{
+		ereport(NOTICE,
+				(errmsg("model \"%s\" was not granted to \"%s\"", c->model, c->role)));
+		return false;
+	}
+	c->roles.names = list_delete_cell(c->roles.names, cell);
+	return true;
+}
+
+/* ---- writing ---- */
+
+/* {"roles": [...]} */
+static Datum
+roles_object(const Change *c)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v;
+	ListCell   *cell;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	v.type = jbvString;
+	v.val.string.val = pstrdup("roles");
+	v.val.string.len = (int) strlen("roles");
+	pushJsonbValue(&state, WJB_KEY, &v);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	foreach(cell, c->roles.names)
+	{
+		v.val.string.val = (char *) lfirst(cell);
+		v.val.string.len = (int) strlen(v.val.string.val);
+		pushJsonbValue(&state, WJB_ELEM, &v);
+	}
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* The new contents of gpt2.json: the old ones with these roles. */
+static g2_span
+new_text(const Change *c)
+{
+	Datum		json;
+	Jsonb	   *result;
+	char	   *data;
+
+	if (!c->roles.restricted)
+		json = DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(c->json),
+								   CStringGetTextDatum("roles"));
+	else if (c->json)
+		json = DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(c->json), roles_object(c));
+	else
+		json = roles_object(c);
+	result = DatumGetJsonbP(json);
+	data = psprintf("%s\n", JsonbToCStringIndent(NULL, &result->root, VARSIZE(result)));
+	return gpt2_to_utf8(data, strlen(data), GPT2_ROLES_FILE);
+}
+
+/* The folder may be the installation's, which belongs to root. */
+static void
+write_roles(const Change *c)
+{
+	char	   *path = psprintf("%s/%s", c->folder, GPT2_ROLES_FILE);
+	g2_span		new = new_text(c);
+
+	if (new.len > GPT2_MAX_JSON)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("file \"%s\" would be too long", path),
+				 errdetail("The limit is %d bytes.", GPT2_MAX_JSON)));
+	if (!gpt2_folder_is_writable(c->folder))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write to model folder \"%s\": %m", c->folder),
+				 errhint("Let the server's user write there, or copy the folder to gpt2_models in "
+						 "the data directory, where it is found first.")));
+	gpt2_file_replace(path, new.data, new.len);
+}
+
+static void
+lock_changes(bool acquire)
+{
+	LOCKTAG		tag;
+
+	memset(&tag, 0, sizeof tag);
+	tag.locktag_field2 = LOCK_KEY;	/* no database: one per cluster */
+	tag.locktag_type = LOCKTAG_USERLOCK;
+	tag.locktag_lockmethodid = USER_LOCKMETHOD;
+	if (acquire)
+		(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	else
+		LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* ---- the engine ---- */
+
+typedef struct Loaded
+{
+	g2_span		name;
+	bool		loaded;
+} Loaded;
+
+static void
+look_for_model(const g2_model_row *m, void *arg)
+{
+	Loaded	   *l = arg;
+
+	if (m->state != G2_MODEL_FAILED && m->name.len == l->name.len &&
+		memcmp(m->name.data, l->name.data, m->name.len) == 0)
+		l->loaded = true;
+}
+
+/* The engine goes by the roles that it read with the model. */
+static void
+unload(const char *model)
+{
+	Loaded		l = {.name = gpt2_to_utf8(model, strlen(model), "model name")};
+
+	gpt2_for_each_model(look_for_model, &l);
+	if (l.loaded)
+	{
+		g2_writer	w = gpt2_writer();
+
+		g2_put_span(&w, l.name);
+		gpt2_run_until_done(G2_MSG_UNLOAD, &w);
+	}
+}
+
+/* ---- SQL ---- */
+
+static void
+change_roles(FunctionCallInfo fcinfo, bool is_grant)
+{
+	Change		c = {.grant = is_grant};
+	bool		changed;
+
+	gpt2_require_name(fcinfo);
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role name must not be null")));
+	c.model = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	c.role = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	c.everybody = strcmp(c.role, EVERYBODY) == 0;
+	find_folder(&c);
+	lock_changes(true);
+	read_roles(&c);
+	changed = c.grant ? add_role(&c) : remove_role(&c);
+	if (changed)
+		write_roles(&c);
+	lock_changes(false);
+	if (changed)
+		unload(c.model);
+}
+
+Datum
+gpt2_grant_model(PG_FUNCTION_ARGS)
+{
+	change_roles(fcinfo, true);
+	PG_RETURN_VOID();
+}
+
+Datum
+gpt2_revoke_model(PG_FUNCTION_ARGS)
+{
+	change_roles(fcinfo, false);
+	PG_RETURN_VOID();
+}

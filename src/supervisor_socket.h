@@ -1,0 +1,33 @@
+/*
+ * supervisor_socket.h: what others find of the supervisor: its lock file and its socket.
+ */
+#ifndef GPT2_SUPERVISOR_SOCKET_H
+#define GPT2_SUPERVISOR_SOCKET_H
+
+#include "postgres.h"
+
+/* Number of descriptors that are held. */
+#define GPT2_SOCKET_DESCRIPTORS 2
+
+/* Takes the lock of the supervisor; false: another one runs. */
+extern bool gpt2_socket_lock(void);
+
+/* Listens; the descriptor, which belongs here, is for the engine too. */
+extern int	gpt2_socket_open(void);
+
+/* Now this supervisor serves: whoever started it waits for that. */
+extern void gpt2_socket_publish(void);
+
+/* Says whether an engine runs or is on its way (gpt2_engine_expected). */
+extern void gpt2_socket_show_engine(bool expected);
+
+/* Somebody has connected whom no engine has accepted. */
+extern bool gpt2_socket_is_wanted(void);
+
+/* Answers everybody who has connected with this error. */
+extern void gpt2_socket_refuse(const char *sqlstate, const char *message, const char *hint);
+
+/* The socket cannot be found any more. */
+extern void gpt2_socket_remove(void);
+
+#endif							/* GPT2_SUPERVISOR_SOCKET_H */
