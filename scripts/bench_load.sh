@@ -34,6 +34,8 @@ engine_kb() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$(sql 'SEL
 # Tokens that the model has computed so far: those of prompts, and new ones.
 tokens() { sql "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
 
+calc() { awk "BEGIN { printf \"%.6f\", $1 }"; }
+
 # GPT-2's 124M shape with random weights; its tokens are the 256 bytes, and names for the rest.
 make_m124() {
 	local vocabulary=$1/vocab.json
@@ -79,10 +81,10 @@ sql "SELECT gpt_load_model(m) FROM unnest('{$(echo $models | tr ' ' ,)}'::text[]
 # A closed loop for pgbench; an error ends a client, and is told.
 as_user sh -c "cat >'$root/call.sql'" <<'END'
 \set id random(1, 2000)
-SELECT completion_tokens FROM prompts AS p, gpt_completions(p.text, 32, model => :'model', options => '{"cache": false}') WHERE p.id = :id;
+SELECT completion_tokens FROM prompts AS p, gpt_completions(p.text, 32, model => :model, options => '{"cache": false}') WHERE p.id = :id;
 END
 bench() {	# CLIENTS SECONDS MODEL LOG
-	as_user "$bin/pgbench" -n -c "$1" -j 1 -T "$2" -D "model=$3" -f call.sql "$conninfo" >"$4" 2>&1
+	as_user "$bin/pgbench" -n -c "$1" -j 1 -T "$2" -D "model='$3'" -f call.sql "$conninfo" >"$4" 2>&1
 }
 
 rate=
@@ -110,8 +112,8 @@ for model in $models; do
 		wait "$background" || failed=1
 		background=
 		texts=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' bench.log)
-		new=$(echo "($new1 - $new0) / ($to - $from)" | bc -l)
-		all=$(echo "($new1 + $prompt1 - $new0 - $prompt0) / ($to - $from)" | bc -l)
+		new=$(calc "($new1 - $new0) / ($to - $from)")
+		all=$(calc "($new1 + $prompt1 - $new0 - $prompt0) / ($to - $from)")
 		read -r _ s_texts s_new first50 first99 next50 next99 s_errors \
 			< <(as_user "$root/stream_clients" "$conninfo" "$model" 2000 "$n" "$seconds")
 		printf '%-8s|%10.1f %12.1f %9s|%8.1f %6s|%8.1f %8.1f|%8.2f %8.2f|%7s\n' "$n" "$new" "$all" \
@@ -123,7 +125,7 @@ for model in $models; do
 done
 if [ -n "$rate" ]; then
 	printf '64 clients, all tokens: %.0f/s, of the %.0f/s of 64 sequences that only decode: %.0f %% (aim: 60 %%)\n' \
-		"$rate" "$product" "$(echo "100 * $rate / $product" | bc -l)"
+		"$rate" "$product" "$(calc "100 * $rate / $product")"
 fi
 
 echo "== 200 clients for $long s, demo model"
@@ -141,7 +143,7 @@ background=
 sed -n 's/^number of \(transactions actually processed\|failed transactions\)/&/p' bench.log
 printf 'errors: %s\n' "$(grep -c ERROR bench.log || true)"
 printf 'engine, resident: %s kB after %s s, %s kB at the end: %+.2f %%\n' "$before" "$minute" \
-	"$after" "$(echo "100 * ($after - $before) / $before" | bc -l)"
+	"$after" "$(calc "100 * ($after - $before) / $before")"
 
 echo "== pgbench -S, 2 clients, beside 64 that generate"
 as_user "$bin/pgbench" -i -q -s 10 "$conninfo" >/dev/null 2>&1
@@ -163,7 +165,7 @@ background=$!
 sleep 5
 neighbour
 printf 'beside (model %s): p99 %s us, %.0f transactions/s\n' "$last" "$p99" "$(cat tps)"
-printf 'ratio of p99: %.2f (aim: 1.3)\n' "$(echo "$p99 / $alone" | bc -l)"
+printf 'ratio of p99: %.2f (aim: 1.3)\n' "$(calc "$p99 / $alone")"
 wait "$background" || failed=1
 background=
 exit "$failed"
