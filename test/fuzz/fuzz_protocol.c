@@ -1,5 +1,5 @@
 /*
- * fuzz_protocol.c: any bytes through every decoder of protocol.c (the first byte chooses).  What
+ * fuzz_protocol.c: any bytes through every decoder of protocol.h (the first byte chooses).  What
  * was decoded is read to its last byte, so that a sanitizer sees a span that leaves the payload.
  */
 #include <stdlib.h>
@@ -23,6 +23,15 @@ touch_span(g2_span s)
 }
 
 static void
+touch_names(const g2_span *names, uint32_t n, uint32_t max)
+{
+	if (n > max)
+		abort();
+	for (uint32_t i = 0; i < n; i++)
+		touch_span(names[i]);
+}
+
+static void
 fuzz_generate(const void *p, size_t n)
 {
 	g2_generate m;
@@ -33,10 +42,8 @@ fuzz_generate(const void *p, size_t n)
 	touch_span(m.prompt);
 	touch_span(m.task);
 	touch_span(m.template_text);
-	if (m.n_stops > G2_MAX_STOPS)
-		abort();
-	for (uint32_t i = 0; i < m.n_stops; i++)
-		touch_span(m.stops[i]);
+	touch_span(m.cache_salt);
+	touch_names(m.stops, m.n_stops, G2_MAX_STOPS);
 }
 
 static void
@@ -75,7 +82,75 @@ fuzz_models(const void *p, size_t n)
 		touch_span(m.architecture);
 		touch_span(m.tokenizer);
 		touch_span(m.error);
+		touch_names(m.roles, m.n_roles, G2_MAX_ROLES);
 	}
+}
+
+/* Lists of the other rows: the second byte chooses. */
+static void
+fuzz_rows(const void *p, size_t n)
+{
+	g2_reader	r = g2_read(p, n);
+	unsigned	what = g2_get_u8(&r) % 3;
+	uint32_t	count = g2_get_u32(&r);
+
+	for (uint32_t i = 0; !r.failed && i < count; i++)
+	{
+		g2_span		names[2] = {{"", 0}, {"", 0}};
+
+		if (what == 0)
+		{
+			g2_request_row m;
+
+			g2_request_row_get(&r, &m);
+			names[0] = m.model;
+		}
+		else if (what == 1)
+		{
+			g2_usage_row m;
+
+			g2_usage_row_get(&r, &m);
+			names[0] = m.model;
+		}
+		else
+		{
+			g2_engine_row m;
+
+			g2_engine_row_get(&r, &m);
+			names[0] = m.model;
+			names[1] = m.format;
+		}
+		if (!r.failed)
+			touch_names(names, 2, 2);
+	}
+}
+
+/* Who asks, and what comes before a final answer. */
+static void
+fuzz_session(const void *p, size_t n)
+{
+	g2_session_message session;
+	g2_access	access;
+	g2_roles	roles;
+	g2_stream	stream;
+
+	if (g2_session_message_decode(p, n, &session))
+	{
+		touch_span(session.user_name);
+		for (int i = 0; i < G2_N_LIMITS; i++)
+			if (session.limits[i] < G2_LIMIT_UNSET)
+				abort();
+	}
+	if (g2_access_decode(p, n, &access))
+		touch_span(access.model);
+	if (g2_roles_decode(p, n, &roles))
+	{
+		if (roles.token == 0)
+			abort();
+		touch_names(roles.roles, roles.n, G2_MAX_ROLES);
+	}
+	if (g2_stream_decode(p, n, &stream))
+		touch_span(stream.piece);
 }
 
 static void
@@ -131,11 +206,9 @@ fuzz_settings(const void *p, size_t n)
 
 	if (g2_settings_decode(p, n, &m))
 	{
-		if (m.n_directories > G2_MAX_DIRECTORIES)
-			abort();
-		for (uint32_t i = 0; i < m.n_directories; i++)
-			touch_span(m.directories[i]);
+		touch_names(m.directories, m.n_directories, G2_MAX_DIRECTORIES);
 		touch_span(m.cpu);
+		touch_names(m.preload, m.n_preload, G2_MAX_PRELOAD);
 	}
 	if (g2_info_decode(p, n, &info))
 		touch_span(info.cuda_driver);
@@ -147,7 +220,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const decoders[]) (const void *, size_t) = {
-		fuzz_generate, fuzz_completions, fuzz_models, fuzz_tokens, fuzz_small, fuzz_settings
+		fuzz_generate, fuzz_completions, fuzz_models, fuzz_tokens, fuzz_small, fuzz_settings,
+		fuzz_rows, fuzz_session
 	};
 
 	if (size > 0)

@@ -64,9 +64,39 @@ sql('SELECT gpt_stop_engine()');
 ok(!process_exists($engine), 'stop under a query: that engine has gone');
 is(join('', (finish_query($query))[ 1, 2 ]), $expected, 'stop under a query: the same text');
 
+# A restart under a query: the next engine goes on with it.
+$query = start_query($node, slow_sql(1500));
+ok(wait_generating($node), 'restart under a query: generating');
+$engine = engine_pid($node);
+sql('SELECT gpt_restart_engine()');
+ok(poll_until(sub { !process_exists($engine) }), 'restart under a query: that engine goes');
+is(join('', (finish_query($query))[ 1, 2 ]), $expected, 'restart under a query: the same text');
+is(log_count(qr/LOG:  gpt2 engine stopped \(PID $engine\): it was told to/), 1,
+	'restart: one line for its stop');
+
+# What was used, while the engine runs, and without it.
+sql('SELECT gpt_stat_reset()');
+sql("SELECT gpt_generate('Once', 3, n => 2, model => 'slow', temperature => 1)");
+my $used = 'SELECT role = current_user, database, model, calls, sequences, prompt_tokens,'
+  . ' completion_tokens, errors, cancelled FROM gpt_stat_usage';
+is(sql($used), 't|postgres|slow|1|2|4|6|0|0', 'usage: counted');
+is(sql("SELECT model, weight_format, steps > 0, completion_tokens > 0, running, queued"
+		  . ' FROM gpt_stat_engine'), 'slow|f32|t|t|0|0', 'engine: at work');
+sql('SELECT gpt_stop_engine()');
+is(sql($used), 't|postgres|slow|1|2|4|6|0|0', 'usage: saved when the engine ends');
+sql($short);
+is(sql("SELECT calls FROM gpt_stat_usage"), 2, 'usage: goes on in the next engine');
+$query = start_query($node, slow_sql(7000));
+ok(poll_sql($node, "SELECT count(*) FROM gpt_stat_requests WHERE state = 'decode' AND"
+	  . " usename = current_user AND datname = 'postgres' AND model = 'slow' AND max_len = 7000"
+	  . ' AND prompt_tokens = 4 AND generated_tokens > 0 AND queued_at <= started_at'
+	  . ' AND started_at <= clock_timestamp()', 1), 'requests: one at work');
+kill_query($query);
+ok(poll_sql($node, 'SELECT count(*) FROM gpt_stat_requests', 0), 'requests: gone with its client');
+
 # purge: our files go, those of others stay.
-my %foreign = map { $_ => 1 } ('notes.txt', 'x.pack', 'x-f32-0123.pack', 'x-f99-0123456789abcdef.pack',
-	'-f32-0123456789abcdef.pack', 'x-f32-0123456789abcdef.pack.1.tmp');
+my %foreign = map { $_ => 1 } ('notes.txt', 'x.pack', 'x-f32-0123.pack',
+	'x-f99-0123456789abcdef.pack', '-f32-0123456789abcdef.pack', 'x-f32-0123456789abcdef.pack.1.tmp');
 my %ours = map { $_ => 1 } ('x-f32-0123456789abcdef.pack', 'x-y-q8-0123456789abcdef.pack',
 	'x-f32-0123456789abcdef.pack.12.3.tmp');
 append_to_file("$packs/$_", 'x') for keys %foreign, keys %ours;
@@ -114,6 +144,19 @@ is(scalar(engines_of($node)), 0, 'on: no engine before it is needed');
 ok(poll_until(sub { ask($session, "$short;") eq $right }), 'on: it works again');
 is(scalar(engines_of($node)), 1, 'on: one engine');
 
+# Idle: the engine ends, looking does not bring it back, a call does.
+$engine = engine_pid($node);
+reload("gpt2.engine_idle_timeout = 1\n");
+ok(poll_until(sub { !process_exists($engine) }), 'idle: the engine ends');
+ok(poll_until(sub { log_count(qr/engine stopped \(PID $engine\): nobody has needed it/) == 1 }),
+	'idle: one line');
+is(sql('SELECT (SELECT engine_pid IS NULL FROM gpt_info()), (SELECT count(*) FROM gpt_stat_engine),'
+	  . " (SELECT state FROM gpt_models WHERE name = 'slow')"), 't|0|on disk', 'idle: looking');
+is(scalar(engines_of($node)), 0, 'idle: looking starts no engine');
+is(ask($session, "$short;"), $right, 'idle: a call in a connected session does');
+reload("gpt2.engine_idle_timeout = 0\nwork_mem = '8MB'\n");
+ok(poll_sql($node, 'SHOW work_mem', '8MB'), 'idle: no longer');
+
 # ---- model roles ----
 
 my $file = "$data/gpt2_models/slow/gpt2.json";
@@ -140,6 +183,13 @@ is(engine_pid($node), $engine, 'roles: by the same engine');
 is(as_role($_->[0], $look), $_->[1], "roles: $_->[0] sees $_->[1]")
   for ['ann', 1], ['bob', 0], ['boss', 0];
 is(sql($look), 1, 'roles: a superuser sees it');
+is(as_role('ann', $short), $right, 'roles: ann uses it');
+for my $sql ($short, "SELECT gpt_count_tokens('a', 'slow')", "SELECT gpt_detokenize('{1}', 'slow')")
+{
+	like((finish_query(start_query($node, 'SET ROLE bob', $sql)))[2], qr/ERROR:  42501/,
+		"roles: refused to bob: $sql");
+}
+is(as_role('bob', $look), 0, 'roles: hidden from bob while it is loaded');
 sql("SELECT gpt_grant_model('slow', 'boss'), gpt_grant_model('slow', 'hr')");
 is(sql("SELECT pg_read_file('$file')::jsonb"),
 	'{"stop": {}, "roles": ["hr", "boss"], "templates": {"summarize": "{input}é"}}',
@@ -151,6 +201,8 @@ like(slurp_file($file), qr/"roles": \[\s*\]/, 'roles: none is left');
 is(as_role('ann', $look), 0, 'roles: none is left: nobody');
 is(sql($look), 1, 'roles: none is left: but superusers');
 is(sql($short), $right, 'roles: and it works for them');
+is(as_role('ann', $look), 0, 'roles: hidden from others while it is loaded');
+like(as_role('ann', $short), qr/ERROR: .*slow/, 'roles: others cannot use it');
 sql("SELECT gpt_grant_model('slow', 'public')");
 unlike(slurp_file($file), qr/roles/, 'roles: public removes the key');
 is(as_role('bob', $look), 1, 'roles: public: everybody');
@@ -166,7 +218,8 @@ is(sql("SELECT jsonb_array_length(pg_read_file('$file')::jsonb -> 'roles')"), 12
 	'roles: of changes at once none is lost');
 
 # What cannot be understood is for nobody but superusers, and is not overwritten.
-for my $text ('{"roles": "hr"}', '{"roles": [1]}', '{"roles": [["hr"]]}', '{"roles": [', '[]', "\xff")
+for my $text ('{"roles": "hr"}', '{"roles": [1]}', '{"roles": [["hr"]]}', '{"roles": [', '[]',
+	"\xff")
 {
 	unlink $file;
 	append_to_file($file, $text);
@@ -190,7 +243,8 @@ unlink $file;
 append_to_file($file, '{"stop": "' . "\xe4\xb8\xad" . '"}');
 sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'");
 $node->safe_psql('latin', 'CREATE EXTENSION gpt2');
-like((finish_query(start_query($node, { db => 'latin' }, "SELECT gpt_grant_model('slow', 'hr')")))[2],
+like((finish_query(start_query($node, { db => 'latin' },
+			"SELECT gpt_grant_model('slow', 'hr')")))[2],
 	qr/ERROR:  22P05: .*encoding UTF8/s, 'roles: not where a character would be lost');
 unlink $file;
 

@@ -129,7 +129,8 @@ is($out, 5, 'requests: pg_read_all_stats sees all');
 
 sub usage_row { return pack('L L L L/a* Q11 d', @_) }
 
-my $usage = list(usage_row(2026 * 12, $oid{ann}, $database, 'demo', 1 .. 9, 1_000_000, 60_000_000, 2.5),
+my $usage = list(
+	usage_row(2026 * 12, $oid{ann}, $database, 'demo', 1 .. 9, 1_000_000, 60_000_000, 2.5),
 	usage_row(2026 * 12 + 11, $oid{bob}, $database, 'demo', ((1) x 11), 0));
 ($out, $err) = ask_engine([ 'SET ROLE ann', 'SELECT * FROM gpt_stat_usage' ],
 	[ 'USAGE', 'USAGE_LIST', $usage ]);
@@ -198,7 +199,8 @@ for my $case ([ 'gpt_restart_engine', 'RESTART' ], [ 'gpt_stat_reset', 'USAGE_RE
 # ---- malformed answers ----
 
 for my $case (
-	[ 'requests', 'REQUESTS', 'REQUEST_LIST', pack('L', 2) . text(request_row((1) x 3, 'm', (1) x 7)) ],
+	[ 'requests', 'REQUESTS', 'REQUEST_LIST',
+		pack('L', 2) . text(request_row((1) x 3, 'm', (1) x 7)) ],
 	[ 'requests', 'REQUESTS', 'REQUEST_LIST', pack('L L', 1, 99) . 'short' ],
 	[ 'usage', 'USAGE', 'USAGE_LIST', pack('L', 0xFFFFFFFF) ],
 	[ 'usage', 'USAGE', 'USAGE_LIST', list(usage_row(0xFFFFFFFF, 1, 1, 'm', (1) x 12)) ],
