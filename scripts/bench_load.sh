@@ -29,8 +29,14 @@ stop() {
 trap stop EXIT
 
 conninfo="host=$root/run user=bench dbname=postgres"
-sql() { as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" -c "SET client_min_messages = warning" -c "$1"; }
-engine_kb() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$(sql 'SELECT engine_pid FROM gpt_info()')/status"; }
+sql() {
+	as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" -c 'SET client_min_messages = warning' \
+		-c "$1"
+}
+engine_kb() {
+	sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' \
+		"/proc/$(sql 'SELECT engine_pid FROM gpt_info()')/status"
+}
 # Tokens that the model has computed so far: those of prompts, and new ones.
 tokens() { sql "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
 
@@ -81,10 +87,13 @@ sql "SELECT gpt_load_model(m) FROM unnest('{$(echo $models | tr ' ' ,)}'::text[]
 # A closed loop for pgbench; an error ends a client, and is told.
 as_user sh -c "cat >'$root/call.sql'" <<'END'
 \set id random(1, 2000)
-SELECT completion_tokens FROM prompts AS p, gpt_completions(p.text, 32, model => :model, options => '{"cache": false}') WHERE p.id = :id;
+SELECT completion_tokens
+FROM prompts AS p, gpt_completions(p.text, 32, model => :model, options => '{"cache": false}')
+WHERE p.id = :id;
 END
 bench() {	# CLIENTS SECONDS MODEL LOG
-	as_user "$bin/pgbench" -n -c "$1" -j 1 -T "$2" -D "model='$3'" -f call.sql "$conninfo" >"$4" 2>&1
+	as_user "$bin/pgbench" -n -c "$1" -j 1 -T "$2" -D "model='$3'" -f call.sql "$conninfo" \
+		>"$4" 2>&1
 }
 
 rate=
@@ -124,12 +133,16 @@ for model in $models; do
 	done
 done
 if [ -n "$rate" ]; then
-	printf '64 clients, all tokens: %.0f/s, of the %.0f/s of 64 sequences that only decode: %.0f %% (aim: 60 %%)\n' \
-		"$rate" "$product" "$(calc "100 * $rate / $product")"
+	printf '64 clients, all tokens: %.0f/s; the engine alone, 64 sequences: %.0f/s; ' \
+		"$rate" "$product"
+	printf 'ratio: %.0f %% (aim: 60 %%)\n' "$(calc "100 * $rate / $product")"
 fi
 
 echo "== 200 clients for $long s, demo model"
 sql "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_demo"
+# A new engine: what the large model has touched is not to hide a growth.
+sql 'SELECT gpt_restart_engine()' >/dev/null
+sql "SELECT gpt_load_model('demo')" >/dev/null
 failed=0
 bench 200 "$long" demo "$root/bench.log" &
 background=$!

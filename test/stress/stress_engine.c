@@ -44,8 +44,8 @@ typedef struct fake
 
 static fake fakes[CLIENTS];
 
-/* cmocka's checks belong to the main thread.  No exit(), which takes libraries down that the engine's
- * threads still use. */
+/* cmocka's checks belong to the main thread.  No exit(), which takes libraries down that the
+ * engine's threads still use. */
 static void
 die(const fake *f, const char *what, uint64_t id)
 {

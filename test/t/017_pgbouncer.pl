@@ -120,7 +120,8 @@ sub forget
 		  . ' ALTER ROLE ann SET gpt2.max_tokens_per_minute = 0');
 	for my $set ('SET gpt2.max_tokens_per_minute = -1', 'SELECT 1')
 	{
-		my ($rc, $out, $err) = finish_query(start_query($pooled, { db => 'limited' }, $set, $short));
+		my ($rc, $out, $err) =
+		  finish_query(start_query($pooled, { db => 'limited' }, $set, $short));
 		like($err, qr/ERROR:  53400: .*ann/, "limit: holds after $set");
 	}
 	is((finish_query(start_query($pooled, $short)))[1], $right, 'limit: not for another role');
