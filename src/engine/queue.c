@@ -151,11 +151,11 @@ refuse(const g2_role *role, g2_limit limit, int64_t value, g2_error *err)
 }
 
 bool
-g2_queue_allows(const g2_group *group, g2_error *err)
+g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 {
-	const g2_session *session = group->o.session;
+	const g2_session *session = o->session;
 	const g2_role *role = session->role;
-	uint64_t	tokens = group->prompt.len + (uint64_t) group->o.n * group->o.max_new;
+	uint64_t	tokens = prompt_tokens + (uint64_t) o->n * o->max_new;
 	int64_t		call = g2_session_limit(session, G2_LIMIT_CALL),
 				sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
 
@@ -163,9 +163,9 @@ g2_queue_allows(const g2_group *group, g2_error *err)
 	{
 		refuse(role, G2_LIMIT_CALL, call, err);
 		return g2_fail_detail(err, "The prompt has %zu tokens, and %u times %u new ones are asked "
-							  "for.", group->prompt.len, group->o.n, group->o.max_new);
+							  "for.", prompt_tokens, o->n, o->max_new);
 	}
-	if (sequences != G2_UNLIMITED && group->o.n > sequences)
+	if (sequences != G2_UNLIMITED && o->n > sequences)
 		return refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
 	if (g2_session_limit(session, G2_LIMIT_MINUTE) == 0)
 		return refuse(role, G2_LIMIT_MINUTE, 0, err);

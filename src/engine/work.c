@@ -177,7 +177,9 @@ generate(g2_request *request)
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
 		options.stream = group_stream;
-	if (request->has_key && answer_from_cache(request))
+	/* A limit holds whether somebody else has asked the same before or not. */
+	if (request->has_key && g2_queue_allows(&options, request->ids.len, &request->error) &&
+		answer_from_cache(request))
 		return;
 	if (!start_group(request, &options, &request->error))
 		g2_request_refuse(request, &request->error);
