@@ -78,15 +78,6 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	return d;
 }
 
-/* What a step of so many sequences that decode will take; 0 = not known. */
-static double
-step_us(const g2_work *work, uint32_t n_decode)
-{
-	double		us = work->us_per_step;
-
-	return us > 0 && n_decode > work->step_rows ? us * n_decode / work->step_rows : us;
-}
-
 /* Prompt rows beside n_decode others. */
 static uint32_t
 prompt_room(const g2_scheduler *s, const g2_work *work, uint32_t n_decode)
@@ -97,11 +88,11 @@ prompt_room(const g2_scheduler *s, const g2_work *work, uint32_t n_decode)
 	if (s->step_tokens > 0)
 		return G2_MIN(room, n_decode + MIN_CHUNK < s->step_tokens ? s->step_tokens - n_decode :
 					  MIN_CHUNK);
-	if (n_decode > 0)
-		target = G2_MIN(target, PREFILL_STEPS * step_us(work, n_decode));
-	if (work->us_per_row <= 0 || target <= 0)
+	if (work->cost.per_row <= 0)
 		return G2_MIN(room, n_decode > 0 ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
-	target = G2_MIN(target / work->us_per_row, (double) room);
+	if (n_decode > 0)
+		target = G2_MIN(target, PREFILL_STEPS * g2_cost_step(&work->cost, n_decode));
+	target = G2_MIN(target / work->cost.per_row, (double) room);
 	return G2_MAX((uint32_t) target, (uint32_t) MIN_CHUNK);
 }
 
@@ -109,10 +100,10 @@ prompt_room(const g2_scheduler *s, const g2_work *work, uint32_t n_decode)
 static uint32_t
 choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work, bool others)
 {
-	double		us = step_us(work, d->n_decode);
+	double		us = g2_cost_step(&work->cost, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || others || s->blocked || us <= 0)
+	if (d->prefill || others || s->blocked || !work->decoded)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -249,22 +240,11 @@ submit(g2_scheduler *s)
 /* ---- results ---- */
 
 static void
-learn_costs(const g2_visit *v)
+learn_cost(const g2_visit *v)
 {
-	double		us = (double) v->result.busy_us;
-	uint32_t	n_prompt = v->plan.n_rows - G2_MIN(v->plan.n_rows, v->plan.n_outputs);
-	g2_work    *work = v->work;
-
-	if (n_prompt >= MIN_CHUNK / 2)
-	{
-		us /= v->plan.n_rows;
-		work->us_per_row = work->us_per_row > 0 ? 0.7 * work->us_per_row + 0.3 * us : us;
-	}
-	else if (n_prompt == 0)
-	{
-		work->us_per_step = us / v->plan.n_steps;
-		work->step_rows = v->plan.n_rows;
-	}
+	g2_cost_learn(&v->work->cost, v->plan.n_rows,
+				  (double) v->result.busy_us / v->plan.n_steps);
+	v->work->decoded |= v->plan.n_rows == v->plan.n_outputs;
 }
 
 static void
@@ -282,7 +262,7 @@ take_result(g2_scheduler *s)
 		fail_visit(s, &err);
 		return;
 	}
-	learn_costs(v);
+	learn_cost(v);
 	g2_visit_take(v);
 	g2_people_advance(s->people);
 	g2_fail_memory(&err, sizeof(g2_group));

@@ -155,29 +155,15 @@ g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt
 
 /* ---- results ---- */
 
-/* A step's cost is shared by rows: those of prompts at what such a row costs, those that decode
- * at their part of a step. */
-static double
-row_cost(const g2_work *work, bool decodes)
-{
-	if (work->us_per_row <= 0 || work->us_per_step <= 0)
-		return 1;
-	return decodes ? work->us_per_step / work->step_rows : work->us_per_row;
-}
-
+/* The device's time is shared by rows: what a row costs is the same for prompts and new tokens. */
 static void
 charge(g2_visit *v)
 {
-	double		all = 0;
-
-	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
-		all += v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes);
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 	{
 		g2_group   *group = v->parts[p].group;
 		g2_role    *role = group->o.session->role;
-		double		us = (double) v->result.busy_us * v->sequences[p].n_rows *
-			row_cost(v->work, v->parts[p].decodes) / all;
+		double		us = (double) v->result.busy_us * v->sequences[p].n_rows / v->plan.n_rows;
 
 		group->compute_us += us;
 		role->service += us;
