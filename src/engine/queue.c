@@ -181,7 +181,9 @@ throttle(g2_role *role, int64_t now, int64_t *ready_at)
 				ready = g2_session_ready_at(session, now);
 
 	role->throttled = 0;
-	if (sequences != G2_UNLIMITED && role->n_running + session->queue->o.n > sequences)
+	/* One that was taken under a higher limit goes alone. */
+	if (sequences != G2_UNLIMITED && role->n_running + session->queue->o.n > sequences &&
+		(role->n_running > 0 || sequences == 0))
 		role->throttled = 1 + G2_LIMIT_SEQUENCES;
 	else if (ready > now)
 	{

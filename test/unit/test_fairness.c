@@ -360,6 +360,12 @@ test_concurrent_limit(void **state)
 		run_once();
 		assert_true(role_of(0)->n_running <= 3);
 	}
+	/* What waits when the limit is lowered below it does not wait for ever. */
+	add_ok(new_job(0, 1, 10, 20));
+	add_ok(new_job(0, 3, 10, 20));
+	run_once();
+	set_limit(0, G2_LIMIT_SEQUENCES, 2);
+	run_all();
 	check_empty();
 	close_all();
 }
