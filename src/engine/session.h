@@ -85,8 +85,8 @@ extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_er
 extern bool g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 							   uint64_t token);
 
-/* The limit that counts for the session: its own, else the setting's.  What it limits is the role's:
- * sessions of one role may have other limits, by database or by SET. */
+/* The limit that counts for the session: its own, else the setting's.  Sessions of one role may
+ * have other limits, by database or by SET; what is counted against them is the role's. */
 extern int64_t g2_session_limit(const g2_session *session, g2_limit limit);
 
 /* Tokens were computed. */

@@ -36,7 +36,8 @@ sub refused_ok
 
 sql('CREATE DATABASE free');
 $node->safe_psql('free', 'CREATE EXTENSION gpt2');
-sql('CREATE ROLE alice LOGIN; ALTER ROLE alice IN DATABASE postgres SET gpt2.max_tokens_per_call = 20');
+sql('CREATE ROLE alice LOGIN;'
+	  . 'ALTER ROLE alice IN DATABASE postgres SET gpt2.max_tokens_per_call = 20');
 
 my $limited = open_session($node, 'postgres', user => 'alice');
 my $free = open_session($node, 'free', user => 'alice');
