@@ -21,7 +21,6 @@
 #include "pack_purge.h"
 #include "result.h"
 #include "supervisor.h"
-#include "usage_file.h"
 
 PG_FUNCTION_INFO_V1(gpt2_load_model);
 PG_FUNCTION_INFO_V1(gpt2_unload_model);
@@ -154,7 +153,8 @@ gpt2_stop_engine(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0) && PG_GETARG_BOOL(0))
 	{
 		gpt2_purge_packs();
-		gpt2_usage_file_remove();
+		/* Somebody else may have started the next engine meanwhile. */
+		gpt2_reset_usage();
 	}
 	PG_RETURN_VOID();
 }

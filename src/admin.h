@@ -13,6 +13,9 @@
 /* Sends the request (its payload is freed), waits for DONE; starts an engine where none runs. */
 extern void gpt2_run_until_done(g2_message type, g2_writer *w);
 
+/* Sets the usage counters to zero, whoever has them. */
+extern void gpt2_reset_usage(void);
+
 /* Argument 0, the name of a model, must not be null. */
 extern void gpt2_require_name(FunctionCallInfo fcinfo);
 

@@ -47,7 +47,6 @@ static uint64 told_version;		/* of the session, as the engine knows it; 0 = not 
 static WaitEventSet *wait_set;
 static int	wait_socket;		/* position of the socket in wait_set */
 static uint32 wait_for;			/* what wait_set waits for at the socket */
-static TimestampTz client_checked;
 
 bool
 gpt2_connection_is_open(void)
@@ -146,6 +145,7 @@ static void
 check_client(void)
 {
 #ifdef GPT2_HAVE_CHECK_CONNECTION
+	static TimestampTz client_checked = 0;
 	TimestampTz now;
 
 	if (!MyProcPort)

@@ -112,14 +112,32 @@ write_whole(int fd, const char *path, const char *data, size_t len)
 	}
 }
 
+/* The new name lasts only after this.  It is there already, and the file is no part of the
+ * database: PostgreSQL's own function would panic where it cannot. */
+static void
+sync_directory(const char *path)
+{
+	char		directory[MAXPGPATH];
+	int			fd;
+
+	strlcpy(directory, path, sizeof directory);
+	get_parent_directory(directory);
+	fd = OpenTransientFile(directory, O_RDONLY | O_DIRECTORY);
+	if (fd < 0 || (pg_fsync(fd) != 0 && errno != EINVAL))
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync directory \"%s\": %m", directory)));
+	if (fd >= 0)
+		CloseTransientFile(fd);
+}
+
 static void
 write_and_rename(int fd, const char *temp, const char *path, const char *data, size_t len)
 {
-	char		directory[MAXPGPATH];
 	struct stat st;
 
 	write_whole(fd, temp, data, len);
-	if (lstat(path, &st) == 0 && fchmod(fd, st.st_mode & 0777) != 0)
+	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && fchmod(fd, st.st_mode & 0777) != 0)
 		fail_at("set permissions of", temp);
 	if (pg_fsync(fd) != 0)
 		fail_at("fsync", temp);
@@ -129,9 +147,7 @@ write_and_rename(int fd, const char *temp, const char *path, const char *data, s
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not rename file \"%s\" to \"%s\": %m", temp, path)));
-	strlcpy(directory, path, sizeof directory);
-	get_parent_directory(directory);
-	fsync_fname(directory, true);
+	sync_directory(path);
 }
 
 void

@@ -31,12 +31,7 @@
 bool
 gpt2_is_model_name(const char *name)
 {
-	if (name[0] == '\0' || name[0] == '.' || strstr(name, "..") || strchr(name, '/'))
-		return false;
-	for (const char *c = name; *c; c++)
-		if ((unsigned char) *c < 0x20 || *c == 0x7f)
-			return false;
-	return true;
+	return name[0] != '\0' && !gpt2_model_name_problem(name);
 }
 
 bool

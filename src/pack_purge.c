@@ -41,7 +41,7 @@ is_pack(const char *name, size_t len)
 				tail = 1 + HASH_DIGITS + suffix;
 	size_t		format;
 
-	if (len <= tail || strncmp(name + len - suffix, SUFFIX, suffix) != 0 ||
+	if (name[0] == '.' || len <= tail || strncmp(name + len - suffix, SUFFIX, suffix) != 0 ||
 		name[len - tail] != '-' ||
 		strspn(name + len - tail + 1, "0123456789abcdef") != HASH_DIGITS)
 		return false;

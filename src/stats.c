@@ -323,8 +323,8 @@ gpt2_stat_usage(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-gpt2_stat_reset(PG_FUNCTION_ARGS)
+void
+gpt2_reset_usage(void)
 {
 	g2_writer	nothing = {.data = NULL};
 
@@ -333,27 +333,33 @@ gpt2_stat_reset(PG_FUNCTION_ARGS)
 		gpt2_run_until_done(G2_MSG_USAGE_RESET, &nothing);
 	else
 		gpt2_usage_file_remove();
+}
+
+Datum
+gpt2_stat_reset(PG_FUNCTION_ARGS)
+{
+	gpt2_reset_usage();
 	PG_RETURN_VOID();
 }
 
 /* ---- the engine ---- */
 
-/* Models that the current user may not see: their names. */
+/* Models that the current user may see: their names. */
 static void
-collect_hidden(const g2_model_row *m, void *arg)
+collect_visible(const g2_model_row *m, void *arg)
 {
-	List	  **hidden = arg;
+	List	  **visible = arg;
 
-	if (!gpt2_model_is_visible(m))
-		*hidden = lappend(*hidden, pnstrdup(m->name.data, m->name.len));
+	if (gpt2_model_is_visible(m))
+		*visible = lappend(*visible, pnstrdup(m->name.data, m->name.len));
 }
 
 static bool
-is_hidden(List *hidden, g2_span model)
+is_visible(List *visible, g2_span model)
 {
 	ListCell   *cell;
 
-	foreach(cell, hidden)
+	foreach(cell, visible)
 	{
 		const char *name = (const char *) lfirst(cell);
 
@@ -390,22 +396,23 @@ gpt2_stat_engine(PG_FUNCTION_ARGS)
 	Rows		rows;
 	Row			row;
 	size_t		len;
-	List	   *hidden = NIL;
+	List	   *visible = NIL;
+	bool		all = sees_all();
 	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
 		read_rows(&rows, payload, len);
-	/* Asked second: a model that was loaded in between is hidden too. */
-	if (rows.left > 0 && !sees_all())
-		gpt2_for_each_model(collect_hidden, &hidden);
+	/* For whom a model is that has been unloaded, but is still at work, nobody knows any more. */
+	if (rows.left > 0 && !all)
+		gpt2_for_each_model(collect_visible, &visible);
 	while (next_row(&rows, &row))
 	{
 		g2_engine_row m;
 
 		g2_engine_row_get(&rows.reader, &m);
 		check_reader(&rows);
-		if (is_hidden(hidden, m.model))
+		if (!all && !is_visible(visible, m.model))
 			continue;
 		put_engine(&row, &m);
 		put_row(&rows, &row);

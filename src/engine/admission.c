@@ -30,7 +30,7 @@ g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 {
 	if (group->most_blocks > g2_kv_capacity(group->o.kv))
 		return fail_too_small(group, err);
-	if (!g2_queue_allows(&s->queue, group, err))
+	if (!g2_queue_allows(&group->o, group->prompt.len, err))
 		return false;
 	group->queued_at = g2_now_us();
 	g2_queue_push(&s->queue, group);

@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "config.h"
 #include "file.h"
 #include "json.h"
 #include "model.h"
+#include "model_roles.h"
 
 #define FOLDER_MAX_NAMES 10000	/* models listed per directory */
 
@@ -195,11 +197,33 @@ folder_hint_add(folder_hint *hint, const char *name)
 								   "%s\"%s\"", hint->len ? ", " : "", name);
 }
 
+/* Also not where nobody can say. */
+static bool
+folder_is_for_everybody(const char *name, const char *path)
+{
+	g2_buf		text = {0};
+	g2_role_list roles;
+	g2_error	ignored;
+	bool		ok = !g2_file_exists(path, "gpt2.json");
+
+	if (!ok && g2_file_read(path, "gpt2.json", G2_MAX_JSON_FILE, &text, &ignored) &&
+		g2_role_list_read(name, text.data, &roles, &ignored))
+	{
+		ok = !roles.restricted;
+		g2_role_list_free(&roles);
+	}
+	g2_buf_free(&text);
+	return ok;
+}
+
+/* The hint goes to whoever has made a mistake in a name: no model of others' is in it. */
 static void
 folder_hint_name(void *arg, const char *name, const char *path)
 {
-	(void) path;
-	folder_hint_add(arg, name);
+	folder_hint *hint = arg;
+
+	if (!hint->full && folder_is_for_everybody(name, path))
+		folder_hint_add(hint, name);
 }
 
 static bool
@@ -222,7 +246,7 @@ folder_not_found(const g2_model_paths *paths, const char *name, g2_error *err)
 	if (!g2_model_list(paths, folder_hint_name, &models, &ignored))
 		return false;
 	if (!models.len)
-		return g2_fail_hint(err, "There is no model in them.");
+		return g2_fail_hint(err, "There is no model in them that is for everybody.");
 	return g2_fail_hint(err, "Models there: %s.", models.text);
 }
 

@@ -137,12 +137,6 @@ g2_queue_take(g2_queue *q, g2_group *group)
 
 /* ---- limits ---- */
 
-static int64_t
-limit_of(const g2_queue *q, const g2_role *role, g2_limit limit)
-{
-	return g2_role_limit(q->people, role, limit);
-}
-
 static bool
 refuse(const g2_role *role, g2_limit limit, int64_t value, g2_error *err)
 {
@@ -157,42 +151,47 @@ refuse(const g2_role *role, g2_limit limit, int64_t value, g2_error *err)
 }
 
 bool
-g2_queue_allows(const g2_queue *q, const g2_group *group, g2_error *err)
+g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 {
-	const g2_role *role = group->o.session->role;
-	uint64_t	tokens = group->prompt.len + (uint64_t) group->o.n * group->o.max_new;
-	int64_t		call = limit_of(q, role, G2_LIMIT_CALL),
-				sequences = limit_of(q, role, G2_LIMIT_SEQUENCES);
+	const g2_session *session = o->session;
+	const g2_role *role = session->role;
+	uint64_t	tokens = prompt_tokens + (uint64_t) o->n * o->max_new;
+	int64_t		call = g2_session_limit(session, G2_LIMIT_CALL),
+				sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
 
 	if (call != G2_UNLIMITED && tokens > (uint64_t) call)
 	{
 		refuse(role, G2_LIMIT_CALL, call, err);
 		return g2_fail_detail(err, "The prompt has %zu tokens, and %u times %u new ones are asked "
-							  "for.", group->prompt.len, group->o.n, group->o.max_new);
+							  "for.", prompt_tokens, o->n, o->max_new);
 	}
-	if (sequences != G2_UNLIMITED && group->o.n > sequences)
+	if (sequences != G2_UNLIMITED && o->n > sequences)
 		return refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
-	if (limit_of(q, role, G2_LIMIT_MINUTE) == 0)
+	if (g2_session_limit(session, G2_LIMIT_MINUTE) == 0)
 		return refuse(role, G2_LIMIT_MINUTE, 0, err);
 	return true;
 }
 
 /* Notes which limit holds the role's next group back, if one does. */
 static void
-throttle(const g2_queue *q, g2_role *role, int64_t now, int64_t *ready_at)
+throttle(g2_role *role, int64_t now, int64_t *ready_at)
 {
-	const g2_group *group = role->ring->queue;
-	int64_t		sequences = limit_of(q, role, G2_LIMIT_SEQUENCES),
-				ready = g2_role_ready_at(q->people, role, now);
+	const g2_session *session = role->ring;
+	int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
+				ready = g2_session_ready_at(session, now);
 
 	role->throttled = 0;
-	if (sequences != G2_UNLIMITED && role->n_running + group->o.n > sequences)
+	/* One that was taken under a higher limit goes alone. */
+	if (sequences != G2_UNLIMITED && role->n_running + session->queue->o.n > sequences &&
+		(role->n_running > 0 || sequences == 0))
 		role->throttled = 1 + G2_LIMIT_SEQUENCES;
 	else if (ready > now)
 	{
 		role->throttled = 1 + G2_LIMIT_MINUTE;
 		*ready_at = G2_MIN(*ready_at, ready);
 	}
+	if (role->throttled)
+		role->throttled_at = g2_session_limit(session, (g2_limit) (role->throttled - 1));
 }
 
 g2_group *
@@ -207,7 +206,7 @@ g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
 	{
 		if (role->n_queued == 0)
 			continue;
-		throttle(q, role, now, ready_at);
+		throttle(role, now, ready_at);
 		if (!role->throttled && (!best || role->service < best->service))
 			best = role;
 	}
@@ -224,10 +223,8 @@ fail_late(const g2_queue *q, const g2_group *group, g2_error *why)
 
 	if (role->throttled)
 	{
-		g2_limit	limit = (g2_limit) (role->throttled - 1);
-
 		g2_fail(why, G2_E_LIMIT, "role \"%s\" is over its limit: %s is %lld", role->name,
-				limit_names[limit], (long long) limit_of(q, role, limit));
+				limit_names[role->throttled - 1], (long long) role->throttled_at);
 		g2_fail_detail(why, "The request waited for %u ms.", ms);
 		g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
 		return;

@@ -38,6 +38,6 @@ extern g2_group *g2_queue_take_ended(g2_queue *queue, int64_t now, g2_error *why
 extern void g2_queue_cancel_all(g2_queue *queue);
 
 /* 53400: the role may not make such a request at all. */
-extern bool g2_queue_allows(const g2_queue *queue, const g2_group *group, g2_error *err);
+extern bool g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err);
 
 #endif							/* G2_QUEUE_H */

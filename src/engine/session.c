@@ -38,7 +38,15 @@ g2_people_close(g2_people *people)
 	people->roles = NULL;
 }
 
-/* A role that nobody speaks for and that owes nothing is like one that was never seen. */
+/* A minute's worth flows back in a minute. */
+static double
+minute_spent(const g2_role *role, double limit, int64_t now)
+{
+	return G2_MAX(role->minute_spent - limit * (double) (now - role->minute_at) / MINUTE_US, 0);
+}
+
+/* A role that nobody speaks for and that owes nothing, whatever its limit, is like one that was
+ * never seen. */
 static void
 forget_roles(g2_people *people)
 {
@@ -49,7 +57,7 @@ forget_roles(g2_people *people)
 		g2_role    *role = *at;
 
 		if (role->n_sessions > 0 || g2_role_is_active(role) ||
-			now - role->minute_at < (int64_t) MINUTE_US || role->minute_left < 0)
+			minute_spent(role, 1, now) > 0)
 		{
 			at = &role->next;
 			continue;
@@ -76,57 +84,44 @@ get_role(g2_people *people, uint32_t oid, g2_error *err)
 		return NULL;
 	}
 	role->oid = oid;
-	for (int i = 0; i < G2_N_LIMITS; i++)
-		role->own_limits[i] = G2_LIMIT_UNSET;
 	role->next = people->roles;
 	people->roles = role;
 	return role;
 }
 
 int64_t
-g2_role_limit(const g2_people *people, const g2_role *role, g2_limit limit)
+g2_session_limit(const g2_session *session, g2_limit limit)
 {
-	int64_t		own = role->own_limits[limit];
+	int64_t		own = session->own_limits[limit];
 
-	return own == G2_LIMIT_UNSET ? people->limits[limit] : own;
-}
-
-/* What the role may spend now: a minute's worth at most, which flows back in a minute. */
-static double
-minute_left(const g2_role *role, double limit, int64_t now)
-{
-	double		left;
-
-	if (role->minute_at == 0)
-		return limit;
-	left = role->minute_left + limit * (double) (now - role->minute_at) / MINUTE_US;
-	return G2_MIN(left, limit);
+	return own == G2_LIMIT_UNSET ? session->people->limits[limit] : own;
 }
 
 void
-g2_role_spend(g2_people *people, g2_role *role, uint64_t tokens)
+g2_session_spend(g2_session *session, uint64_t tokens)
 {
-	int64_t		limit = g2_role_limit(people, role, G2_LIMIT_MINUTE),
+	g2_role    *role = session->role;
+	int64_t		limit = g2_session_limit(session, G2_LIMIT_MINUTE),
 				now;
 
 	if (limit <= 0)
 		return;
 	now = g2_now_us();
-	role->minute_left = minute_left(role, (double) limit, now) - (double) tokens;
+	role->minute_spent = minute_spent(role, (double) limit, now) + (double) tokens;
 	role->minute_at = now;
 }
 
 int64_t
-g2_role_ready_at(const g2_people *people, const g2_role *role, int64_t now)
+g2_session_ready_at(const g2_session *session, int64_t now)
 {
-	int64_t		limit = g2_role_limit(people, role, G2_LIMIT_MINUTE);
+	int64_t		limit = g2_session_limit(session, G2_LIMIT_MINUTE);
 	double		left;
 
 	if (limit == G2_UNLIMITED)
 		return now;
 	if (limit == 0)
 		return INT64_MAX;
-	left = minute_left(role, (double) limit, now);
+	left = (double) limit - minute_spent(session->role, (double) limit, now);
 	if (left > 0)
 		return now;
 	/* One token more than nothing, so that a wake-up at that time finds some. */
@@ -166,6 +161,8 @@ g2_session_open(g2_people *people, uint32_t pid, uint32_t database, uint32_t use
 	}
 	session->role->n_sessions++;
 	session->people = people;
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		session->own_limits[i] = G2_LIMIT_UNSET;
 	session->pid = pid;
 	session->database = database;
 	*out = session;
@@ -224,7 +221,7 @@ g2_session_set(g2_session *session, const g2_session_message *m)
 	len = g2_utf8_valid_prefix(m->user_name.data, len);
 	memcpy(role->name, m->user_name.data, len);
 	role->name[len] = '\0';
-	memcpy(role->own_limits, m->limits, sizeof role->own_limits);
+	memcpy(session->own_limits, m->limits, sizeof session->own_limits);
 }
 
 bool

@@ -30,14 +30,14 @@ typedef struct g2_role
 	struct g2_role *next;
 	uint32_t	oid;
 	char		name[G2_ROLE_NAME_SIZE];
-	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	uint32_t	n_sessions;
 	uint32_t	n_running;		/* admitted sequences */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
-	double		minute_left;	/* tokens that may still be spent, at minute_at; may be negative */
+	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
 	uint32_t	throttled;		/* its queued groups wait because of this limit: 1 + g2_limit; 0 = no */
+	int64_t		throttled_at;	/* the limit's value */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
 } g2_role;
 
@@ -49,6 +49,7 @@ struct g2_session
 	uint32_t	database;		/* OID */
 	uint32_t	n_requests;		/* that are not freed yet: the session outlives them */
 	bool		closed;
+	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;
 	g2_session *ring_prev;		/* NULL: not in the ring */
@@ -61,7 +62,7 @@ struct g2_session
 struct g2_people
 {
 	g2_role    *roles;
-	int64_t		limits[G2_N_LIMITS];	/* of roles for which nothing is set */
+	int64_t		limits[G2_N_LIMITS];	/* of sessions for which nothing is set */
 	double		virtual_time;	/* least service of the active roles, never falling */
 };
 
@@ -87,15 +88,16 @@ extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_er
 extern bool g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 							   uint64_t token);
 
-/* The limit that counts for the role: its own, else the setting's. */
-extern int64_t g2_role_limit(const g2_people *people, const g2_role *role, g2_limit limit);
+/* The limit that counts for the session: its own, else the setting's.  Sessions of one role may
+ * have other limits, by database or by SET; what is counted against them is the role's. */
+extern int64_t g2_session_limit(const g2_session *session, g2_limit limit);
 
 /* Tokens were computed. */
-extern void g2_role_spend(g2_people *people, g2_role *role, uint64_t tokens);
+extern void g2_session_spend(g2_session *session, uint64_t tokens);
 
-/* When (monotonic microseconds) the role may spend tokens again: now or earlier = it may;
+/* When (monotonic microseconds) the session may spend tokens again: now or earlier = it may;
  * INT64_MAX = never. */
-extern int64_t g2_role_ready_at(const g2_people *people, const g2_role *role, int64_t now);
+extern int64_t g2_session_ready_at(const g2_session *session, int64_t now);
 
 /* The role gets its first queued or running group: no credit for having been idle. */
 extern void g2_role_activate(g2_people *people, g2_role *role);

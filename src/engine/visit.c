@@ -168,7 +168,7 @@ charge(g2_visit *v)
 		group->compute_us += us;
 		role->service += us;
 		if (!v->parts[p].decodes)
-			g2_role_spend(group->o.session->people, role, v->sequences[p].n_rows);
+			g2_session_spend(group->o.session, v->sequences[p].n_rows);
 	}
 }
 
@@ -214,7 +214,7 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 	v->work->completion_tokens++;
 	v->work->recent[v->work->second % G2_LENGTH(v->work->recent)]++;
 	v->work->step_sequences++;
-	g2_role_spend(group->o.session->people, group->o.session->role, 1);
+	g2_session_spend(group->o.session, 1);
 	if (!g2_group_accept(group, t->sequence, v->result.token[at],
 						 group->o.logprobs ? v->result.logprob[at] : 0.0,
 						 v->result.ended[at] != 0, NULL))

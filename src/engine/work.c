@@ -10,6 +10,17 @@
 
 /* ---- counting ---- */
 
+/* A model that is not there has no name: with such names anybody could fill the table. */
+static const char *
+counted_model(const g2_request *request)
+{
+	const g2_model *model = request->model;
+
+	if (!model || (model->state == G2_MODEL_FAILED && model->error.code == G2_E_NOT_FOUND))
+		return "";
+	return model->name;
+}
+
 static void
 count(const g2_request *request, const g2_usage_delta *delta)
 {
@@ -18,7 +29,7 @@ count(const g2_request *request, const g2_usage_delta *delta)
 	if (request->type != G2_MSG_GENERATE)
 		return;
 	g2_usage_add(engine->usage, request->session->role->oid, request->session->database,
-				 request->model ? request->model->name : "", delta);
+				 counted_model(request), delta);
 	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
 }
 
@@ -184,7 +195,9 @@ generate(g2_request *request)
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
 		options.stream = group_stream;
-	if (request->has_key && answer_from_cache(request))
+	/* A limit holds whether somebody else has asked the same before or not. */
+	if (request->has_key && g2_queue_allows(&options, request->ids.len, &request->error) &&
+		answer_from_cache(request))
 		return;
 	if (!start_group(request, &options, &request->error))
 		g2_request_refuse(request, &request->error);

@@ -59,6 +59,9 @@ SELECT gpt_grant_model('regress_roles', 'regress_gpt2_nobody');
 SELECT gpt_grant_model('regress_nothing', 'regress_gpt2_hr');
 SELECT gpt_grant_model('../demo', 'regress_gpt2_hr');
 SELECT gpt_grant_model('', 'regress_gpt2_hr');
+\set VERBOSITY sqlstate
+SELECT gpt_grant_model(repeat('x', 256), 'regress_gpt2_hr');
+\set VERBOSITY default
 SELECT gpt_grant_model(NULL, 'regress_gpt2_hr');
 SELECT gpt_grant_model('regress_roles', NULL);
 SET ROLE regress_gpt2_hr;

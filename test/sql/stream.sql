@@ -88,6 +88,17 @@ COMMIT;
 FETCH ALL FROM held;
 CLOSE held;
 
+-- backwards and again; a savepoint that goes does not take along what is older
+BEGIN;
+DECLARE c SCROLL CURSOR FOR SELECT (s).pos FROM (SELECT gpt_stream(:'prompt', 4) AS s) AS q;
+FETCH 2 FROM c;
+FETCH BACKWARD 1 FROM c;
+SAVEPOINT s;
+FETCH 2 FROM c;
+ROLLBACK TO s;
+FETCH ALL FROM c;
+COMMIT;
+
 -- loops
 DO $$
 DECLARE
@@ -106,6 +117,13 @@ BEGIN
     EXCEPTION WHEN division_by_zero THEN
         RAISE INFO 'an error in the loop';
     END;
+    -- a commit reads it to its end before
+    n := 0;
+    FOR piece IN SELECT (s).piece FROM (SELECT gpt_stream('The printer', 9) AS s) AS q LOOP
+        n := n + 1;
+        COMMIT;
+    END LOOP;
+    RAISE INFO '%', n;
 END $$;
 
 -- what it does not take

@@ -100,12 +100,15 @@ my %foreign = map { $_ => 1 } ('notes.txt', 'x.pack', 'x-f32-0123.pack',
 my %ours = map { $_ => 1 } ('x-f32-0123456789abcdef.pack', 'x-y-q8-0123456789abcdef.pack',
 	'x-f32-0123456789abcdef.pack.12.3.tmp');
 append_to_file("$packs/$_", 'x') for keys %foreign, keys %ours;
+my $hidden = "$packs/.x-f32-0123456789abcdef.pack";
+append_to_file($hidden, 'x');
 symlink 'notes.txt', "$packs/link-f32-0123456789abcdef.pack" or die "could not link: $!";
 append_to_file($counters, 'x');
 sql('SELECT gpt_stop_engine(purge => true)');
 is(join(' ', sort map { s{.*/}{}r } grep { !-d } glob "$packs/*"),
 	join(' ', sort keys %foreign, 'link-f32-0123456789abcdef.pack'),
 	'purge: packs have gone, nothing else');
+ok(unlink($hidden), 'purge: no file with a hidden name');
 ok(!-e $counters, 'purge: counters have gone');
 unlink map { "$packs/$_" } keys %foreign, 'link-f32-0123456789abcdef.pack';
 is(sql($short), $right, 'purge: packed again');

@@ -284,7 +284,7 @@ test_no_credit(void **state)
 /* ---- limits ---- */
 
 static void
-set_limit(uint32_t session, g2_limit limit, int64_t value)
+set_limit_of_session(uint32_t session, g2_limit limit, int64_t value)
 {
 	g2_session_message m = {
 		.session_user = role_of(session)->oid, .user_name = g2_span_of("clerk"),
@@ -293,6 +293,15 @@ set_limit(uint32_t session, g2_limit limit, int64_t value)
 
 	m.limits[limit] = value;
 	g2_session_set(sessions[session], &m);
+}
+
+/* In all sessions of that one's role. */
+static void
+set_limit(uint32_t session, g2_limit limit, int64_t value)
+{
+	for (uint32_t i = 0; i < G2_LENGTH(sessions); i++)
+		if (role_of(i) == role_of(session))
+			set_limit_of_session(i, limit, value);
 }
 
 static void
@@ -351,6 +360,12 @@ test_concurrent_limit(void **state)
 		run_once();
 		assert_true(role_of(0)->n_running <= 3);
 	}
+	/* What waits when the limit is lowered below it does not wait for ever. */
+	add_ok(new_job(0, 1, 10, 20));
+	add_ok(new_job(0, 3, 10, 20));
+	run_once();
+	set_limit(0, G2_LIMIT_SEQUENCES, 2);
+	run_all();
 	check_empty();
 	close_all();
 }
@@ -398,6 +413,41 @@ test_minute_limit(void **state)
 	run_until_ended(&jobs[1]);
 	assert_int_equal(jobs[1].code, G2_OK);
 	assert_true(g2_now_us() - start > 300000);
+	check_empty();
+	close_all();
+}
+
+/* Sessions of a role may have other limits, but what counts against them is the role's. */
+static void
+test_limits_of_sessions(void **state)
+{
+	job		   *j;
+
+	(void) state;
+	open_all(400, 600000);
+	set_limit_of_session(0, G2_LIMIT_CALL, 20);
+	set_limit_of_session(1, G2_LIMIT_CALL, 40);
+	expect_refused(new_job(0, 1, 15, 10), "gpt2.max_tokens_per_call is 20");
+	j = new_job(0, 1, 15, 10);
+	j->options.session = sessions[1];
+	add_ok(j);
+	run_all();
+	/* 60 tokens flow back in a minute; 6000 do in 0.6 s. */
+	set_limit_of_session(0, G2_LIMIT_MINUTE, 60);
+	set_limit_of_session(1, G2_LIMIT_MINUTE, 6000);
+	add_ok(new_job(0, 1, 90, 10));
+	run_all();
+	j = new_job(0, 1, 5, 5);
+	j->options.queue_timeout_ms = 1;
+	add_ok(j);
+	run_until_ended(j);
+	assert_int_equal(j->code, G2_E_LIMIT);
+	assert_non_null(strstr(j->error.message, "gpt2.max_tokens_per_minute is 60"));
+	j = new_job(0, 1, 5, 5);
+	j->options.session = sessions[1];
+	add_ok(j);
+	run_until_ended(j);
+	assert_int_equal(j->code, G2_OK);
 	check_empty();
 	close_all();
 }
@@ -480,6 +530,7 @@ main(void)
 		cmocka_unit_test(test_newcomer_blocks), cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_no_credit), cmocka_unit_test(test_call_limit),
 		cmocka_unit_test(test_concurrent_limit), cmocka_unit_test(test_minute_limit),
+		cmocka_unit_test(test_limits_of_sessions),
 		cmocka_unit_test(test_queue_timeout), cmocka_unit_test(test_long_prompt),
 	};
 

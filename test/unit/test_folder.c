@@ -88,6 +88,16 @@ test_find(void **state)
 	assert_non_null(strstr(err.detail, fx.models));
 	assert_non_null(strstr(err.hint, "\"one\""));
 	assert_null(strstr(err.hint, "two"));	/* no config.json there */
+	/* names of models that are not for everybody are in no hint */
+	tb_text(tb_path(fx.models, "one"), "gpt2.json", "{\"roles\": [\"hr\"]}");
+	assert_false(g2_model_find(&paths, "three", &path, &err));
+	assert_null(strstr(err.hint, "one"));
+	tb_text(tb_path(fx.models, "one"), "gpt2.json", "{\"roles\": ");
+	assert_false(g2_model_find(&paths, "three", &path, &err));
+	assert_null(strstr(err.hint, "one"));
+	tb_text(tb_path(fx.models, "one"), "gpt2.json", "{\"stop\": {}}");
+	assert_false(g2_model_find(&paths, "three", &path, &err));
+	assert_non_null(strstr(err.hint, "\"one\""));
 	assert_false(g2_model_find(&paths, "5", &path, &err));
 	EXPECT_ERROR(err, G2_E_NOT_FOUND, "\"5\"");
 	assert_non_null(strstr(err.hint, "n => 5"));
