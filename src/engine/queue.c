@@ -64,11 +64,15 @@ static void
 count_in(g2_queue *q, g2_group *group)
 {
 	g2_session *session = group->o.session;
+	g2_role    *role = session->role;
 
-	g2_role_activate(q->people, session->role);
+	if (role->n_queued++ == 0)
+	{
+		role->throttled = 0;
+		g2_role_begin(q->people, role);
+	}
 	if (!session->ring_next)
-		ring_add(session->role, session);
-	session->role->n_queued++;
+		ring_add(role, session);
 	q->n++;
 	q->n_canceled += group->canceled;
 	q->next_deadline = G2_MIN(q->next_deadline, deadline_of(group));
@@ -182,6 +186,7 @@ static void
 throttle(const g2_queue *q, g2_role *role, int64_t now, int64_t *ready_at)
 {
 	const g2_group *group = role->ring->queue;
+	bool		was_throttled = role->throttled != 0;
 	int64_t		sequences = limit_of(q, role, G2_LIMIT_SEQUENCES),
 				ready = g2_role_ready_at(q->people, role, now);
 
@@ -193,6 +198,8 @@ throttle(const g2_queue *q, g2_role *role, int64_t now, int64_t *ready_at)
 		role->throttled = 1 + G2_LIMIT_MINUTE;
 		*ready_at = G2_MIN(*ready_at, ready);
 	}
+	else if (was_throttled)
+		g2_role_begin(q->people, role);
 }
 
 g2_group *

@@ -132,22 +132,29 @@ g2_role_ready_at(const g2_people *people, const g2_role *role, int64_t now)
 	return now + (int64_t) ((1 - left) * MINUTE_US / (double) limit) + 1;
 }
 
+/* The least service of those that wait counts, and not of all that run: one that asks for little
+ * falls far behind, though it is given all that it wants.  Where nobody waits, all are given that,
+ * and who comes starts beside the one that runs with the most service. */
 void
 g2_people_advance(g2_people *people)
 {
-	double		least = -1;
+	double		least = -1,
+				most = 0;
 
 	for (const g2_role *role = people->roles; role; role = role->next)
-		if (g2_role_is_active(role) && (least < 0 || role->service < least))
+	{
+		if (role->n_running > 0)
+			most = G2_MAX(most, role->service);
+		if (role->n_queued > 0 && !role->throttled && (least < 0 || role->service < least))
 			least = role->service;
-	people->virtual_time = G2_MAX(people->virtual_time, least);
+	}
+	people->virtual_time = G2_MAX(people->virtual_time, least >= 0 ? least : most);
 }
 
 void
-g2_role_activate(g2_people *people, g2_role *role)
+g2_role_begin(const g2_people *people, g2_role *role)
 {
-	if (!g2_role_is_active(role))
-		role->service = G2_MAX(role->service, people->virtual_time);
+	role->service = G2_MAX(role->service, people->virtual_time);
 }
 
 /* ---- sessions ---- */

@@ -7,8 +7,8 @@
  *
  * Fairness is that of a virtual token counter (Sheng et al., "Fairness in Serving Large Language
  * Models", OSDI 2024): `service` grows by the device time that a role's rows have cost, the role
- * with the least is served next, and one that comes back after a pause starts at the least of
- * those that are active, so that idleness earns no credit.
+ * with the least is served next.  One that has asked for nothing, or was held back by a limit, starts
+ * again at the least of those that wait, so that it has no credit for that time.
  *
  * The engine's thread owns all of it.  Roles outlive their sessions as long as they are over a
  * limit per minute.
@@ -61,7 +61,7 @@ struct g2_people
 {
 	g2_role    *roles;
 	int64_t		limits[G2_N_LIMITS];	/* of roles for which nothing is set */
-	double		virtual_time;	/* least service of the active roles, never falling */
+	double		virtual_time;	/* where a role starts that begins to wait; never falls */
 };
 
 extern void g2_people_init(g2_people *people);
@@ -94,10 +94,10 @@ extern void g2_role_spend(g2_people *people, g2_role *role, uint64_t tokens);
  * INT64_MAX = never. */
 extern int64_t g2_role_ready_at(const g2_people *people, const g2_role *role, int64_t now);
 
-/* The role gets its first queued or running group: no credit for having been idle. */
-extern void g2_role_activate(g2_people *people, g2_role *role);
+/* The role begins to wait for the device: no credit for the time before. */
+extern void g2_role_begin(const g2_people *people, g2_role *role);
 
-/* The least service of the roles that are active has grown, perhaps. */
+/* The services of roles have grown. */
 extern void g2_people_advance(g2_people *people);
 
 static inline bool
