@@ -15,11 +15,20 @@
 #define BIG_REQUEST (1u << 20)	/* such requests get only half of MAX_HELD */
 #define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
 
-/* ---- the list of requests ---- */
+/* ---- the lists of requests ---- */
 
+/* Into that of all, and that of its client. */
 static void
 link_request(g2_engine *engine, g2_request *request)
 {
+	g2_client  *client = request->client;
+
+	request->own_prev = client->last;
+	if (client->last)
+		client->last->own_next = request;
+	else
+		client->first = request;
+	client->last = request;
 	request->prev = engine->last;
 	if (engine->last)
 		engine->last->next = request;
@@ -29,11 +38,31 @@ link_request(g2_engine *engine, g2_request *request)
 	engine->n_requests++;
 }
 
+/* Nobody listens to it any more. */
+static void
+leave_client(g2_request *request)
+{
+	g2_client  *client = request->client;
+
+	if (!client)
+		return;
+	if (request->own_prev)
+		request->own_prev->own_next = request->own_next;
+	else
+		client->first = request->own_next;
+	if (request->own_next)
+		request->own_next->own_prev = request->own_prev;
+	else
+		client->last = request->own_prev;
+	request->client = NULL;
+}
+
 void
 g2_request_free(g2_request *request)
 {
 	g2_engine  *engine = request->engine;
 
+	leave_client(request);
 	if (request->prev)
 		request->prev->next = request->next;
 	else
@@ -87,7 +116,7 @@ static void
 cancel_request(g2_request *request)
 {
 	atomic_store(&request->canceled, true);
-	request->client = NULL;
+	leave_client(request);
 	if (request->phase == G2_PHASE_MODEL)
 		g2_request_free(request);
 	else if (request->phase == G2_PHASE_GROUP)
@@ -97,24 +126,20 @@ cancel_request(g2_request *request)
 bool
 g2_engine_cancel(g2_client *client, uint64_t id)
 {
-	for (g2_request *r = client->engine->first; r; r = r->next)
-		if (r->client == client && r->id == id)
-		{
-			cancel_request(r);
-			return true;
-		}
-	return false;
+	g2_request *r = client->first;
+
+	while (r && r->id != id)
+		r = r->own_next;
+	if (r)
+		cancel_request(r);
+	return r != NULL;
 }
 
 void
 g2_engine_detach(g2_client *client)
 {
-	for (g2_request *r = client->engine->first, *next; r; r = next)
-	{
-		next = r->next;
-		if (r->client == client)
-			cancel_request(r);
-	}
+	while (client->first)
+		cancel_request(client->first);
 	g2_session_close(client->session);
 	g2_free(client);
 }

@@ -74,6 +74,8 @@ struct g2_client
 	uint32_t	pid;
 	uint32_t	database;
 	g2_session *session;		/* of its session user, by now */
+	g2_request *first;			/* its own, in order of arrival */
+	g2_request *last;
 };
 
 extern void g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)

@@ -90,6 +90,7 @@ typedef enum g2_group_state
 struct g2_group
 {
 	g2_group   *next;			/* its session's queue, or the list of running groups */
+	g2_group   *prev;			/* its session's queue only */
 	g2_group_options o;
 	g2_ids		prompt;
 	g2_group_state state;

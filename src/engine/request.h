@@ -25,8 +25,10 @@ typedef struct g2_request
 	g2_job		job;			/* first */
 	struct g2_request *prev;	/* the engine's list, in order of arrival */
 	struct g2_request *next;
+	struct g2_request *own_prev;	/* its client's list */
+	struct g2_request *own_next;
 	g2_engine  *engine;
-	const g2_client *client;	/* NULL: it has left, and nobody listens */
+	g2_client  *client;			/* NULL: it has left, and nobody listens */
 	g2_session *session;		/* held */
 	g2_answer_fn answer;
 	void	   *owner;			/* answer's first argument */

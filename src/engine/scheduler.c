@@ -323,11 +323,9 @@ drop_queued(g2_scheduler *s)
 void
 g2_scheduler_cancel(g2_scheduler *s, g2_group *group)
 {
-	if (group->canceled)
-		return;
+	if (group->state == G2_GROUP_QUEUED && !group->canceled)
+		g2_queue_cancel(&s->queue, group);
 	group->canceled = true;
-	if (group->state == G2_GROUP_QUEUED)
-		s->queue.n_canceled++;
 }
 
 void

@@ -174,6 +174,7 @@ g2_session_open(g2_people *people, uint32_t pid, uint32_t database, uint32_t use
 	session->people = people;
 	session->pid = pid;
 	session->database = database;
+	session->next_deadline = INT64_MAX;
 	*out = session;
 	return true;
 }

@@ -51,6 +51,7 @@ struct g2_session
 	bool		closed;
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;
+	int64_t		next_deadline;	/* none of these has waited for too long before (queue.h) */
 	g2_session *ring_prev;		/* NULL: not in the ring */
 	g2_session *ring_next;
 	struct g2_grant *grants;	/* models that it may use besides those for everybody */

@@ -160,13 +160,63 @@ test_second_gives_way(void **state)
 	close_all();
 }
 
+/* ---- the end of waiting ---- */
+
+/* Time limits of all lengths in the queues of four sessions, and cancels among them: each ends when
+ * it is due, for its own reason, and who has no limit stays. */
+static void
+test_many_time_limits(void **state)
+{
+	int64_t		start = g2_now_us();
+
+	(void) state;
+	open_all(20, 20000);
+	add_job(0, 1, 500, 60);
+	run_once();
+	device.delay = UINT32_MAX;
+	for (int i = 1; i < 300; i++)
+	{
+		job		   *j = new_job(0, 1, 500, 2);
+
+		j->options.session = sessions[fake_random(4)];
+		j->options.queue_timeout_ms = fake_random(3) ? 1 + fake_random(60) : 0;
+		add_ok(j);
+		j->canceled = fake_random(4) == 0;
+	}
+	for (int i = 1; i < 300; i++)
+		if (jobs[i].canceled)
+			g2_scheduler_cancel(scheduler, jobs[i].group);
+	run_once();
+	for (int i = 1; i < 300; i++)
+		assert_int_equal(jobs[i].ended, jobs[i].canceled);
+	while (g2_now_us() - start < 100000 || g2_scheduler_wake_at(scheduler) != INT64_MAX)
+	{
+		int64_t		now = g2_now_us();
+
+		run_once();
+		for (int i = 1; i < 300; i++)
+			if (!jobs[i].canceled && jobs[i].options.queue_timeout_ms > 0 && !jobs[i].ended)
+				assert_true(jobs[i].group->queued_at +
+							jobs[i].options.queue_timeout_ms * 1000 > now);
+	}
+	for (int i = 1; i < 300; i++)
+		if (!jobs[i].canceled)
+		{
+			assert_int_equal(jobs[i].ended, jobs[i].options.queue_timeout_ms > 0);
+			assert_true(!jobs[i].ended || jobs[i].code == G2_E_LIMIT);
+		}
+	device.delay = 0;
+	run_all();
+	close_all();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_small_role), cmocka_unit_test(test_throttled_role),
 		cmocka_unit_test(test_no_livelock), cmocka_unit_test(test_no_overcommitment),
-		cmocka_unit_test(test_second_gives_way),
+		cmocka_unit_test(test_second_gives_way), cmocka_unit_test(test_many_time_limits),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
