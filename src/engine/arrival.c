@@ -2,8 +2,8 @@
  * arrival.c: clients, and the requests that they send, up to the point where work begins.
  *
  * Phases of a request: decoded and checked -> (its model is loading: waits) -> work (work.c).  A
- * cancelled request is marked; it is freed where its phase ends: at once, when its job ends, or
- * when its group is given up.
+ * cancelled request is marked; it is freed where its phase ends: at once while it waits, when its
+ * job ends, or when its group is given up.
  */
 #include "arrival.h"
 
@@ -119,6 +119,8 @@ cancel_request(g2_request *request)
 	leave_client(request);
 	if (request->phase == G2_PHASE_MODEL)
 		g2_request_free(request);
+	else if (request->phase == G2_PHASE_TURN)
+		g2_request_withdraw(request);
 	else if (request->phase == G2_PHASE_GROUP)
 		g2_scheduler_cancel(request->engine->scheduler, request->group);
 }

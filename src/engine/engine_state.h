@@ -87,6 +87,9 @@ extern void g2_request_free(g2_request *request);
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);
 
+/* work.c: in phase TURN, and nobody waits for it any more: frees it. */
+extern void g2_request_withdraw(g2_request *request);
+
 /* work.c: it was refused or failed before any work was done: answers and frees it. */
 extern void g2_request_refuse(g2_request *request, const g2_error *err);
 

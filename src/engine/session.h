@@ -48,6 +48,9 @@ struct g2_session
 	uint32_t	pid;			/* of the backend */
 	uint32_t	database;		/* OID */
 	uint32_t	n_requests;		/* that are not freed yet: the session outlives them */
+	uint32_t	n_working;		/* of these, those that helper threads have */
+	struct g2_job *work;		/* of these, those that wait to be given to them (work.c) */
+	struct g2_job **work_last;
 	bool		closed;
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;

@@ -263,6 +263,50 @@ test_tokens(void **state)
 	close_engine();
 }
 
+/* Who asks for one thing does not wait for all that somebody else has asked for. */
+static void
+test_helpers_turns(void **state)
+{
+	enum
+	{
+		N = 300
+	};
+	static reply many[N];
+	reply		one = {0};
+	uint32_t	before = 0;
+
+	(void) state;
+	memset(long_text, 'a', 60000);
+	open_engine();
+	send_load(&one, 0, "tiny", "", "");
+	run_until(&one);
+	free_replies(&one, 1);
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	send_tokenize(&one, 0, "tiny", "ab", 2, true);
+	run_until(&one);
+	for (uint32_t i = 0; i < N; i++)
+		before += many[i].type != 0;
+	assert_true(before < 20);
+	/* Its own come in order of arrival; those that are cancelled do not come. */
+	g2_engine_cancel(client_of(many), 100);
+	g2_engine_cancel(client_of(many), N - 1);
+	run_idle();
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(many[i].answers, i != 100 && i != N - 1);
+	free_replies(many, N);
+	free_replies(&one, 1);
+	/* The engine may end, or the client leave, with most of them still waiting. */
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	leave(many);
+	check_idle();
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	abandon_engine();
+	free_replies(many, N);
+}
+
 int
 main(void)
 {
@@ -272,6 +316,7 @@ main(void)
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_helpers_turns),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
