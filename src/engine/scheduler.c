@@ -16,6 +16,7 @@
 #define UNMEASURED_BESIDE 32	/* ... and when others decode */
 #define PREFILL_TARGET_US 200000	/* a visit with prompt rows only lasts about so long at most */
 #define PREFILL_STEPS 2			/* prompt rows beside others: as long as so many of their steps */
+#define MAX_RISE 2				/* a visit counts as so much slower than the ones before at most */
 #define VISIT_TARGET_US 5000	/* a visit of several steps: cancel and arrivals wait no longer */
 
 bool
@@ -52,7 +53,20 @@ typedef struct demand
 	uint32_t	n_decode;		/* sequences that decode */
 	bool		prefill;
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
+	bool		others;			/* groups of other models run too */
+	bool		others_decode;
+	double		others_us;		/* the longest step of those; 0 = not known */
 } demand;
+
+static void
+measure_other(demand *d, const g2_group *group)
+{
+	d->others = true;
+	if (g2_group_prefilling(group))
+		return;
+	d->others_decode = true;
+	d->others_us = G2_MAX(d->others_us, group->o.work->us_per_step);
+}
 
 static demand
 measure(const g2_scheduler *s, const g2_backend_model *model)
@@ -62,7 +76,10 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	for (const g2_group *group = s->running; group; group = group->next)
 	{
 		if (group->o.model != model)
+		{
+			measure_other(&d, group);
 			continue;
+		}
 		d.prefill |= g2_group_prefilling(group);
 		for (uint32_t i = 0; i < group->o.n; i++)
 		{
@@ -87,32 +104,35 @@ step_us(const g2_work *work, uint32_t n_decode)
 	return us > 0 && n_decode > work->step_rows ? us * n_decode / work->step_rows : us;
 }
 
-/* Prompt rows beside n_decode others. */
+/* Prompt rows of a step, so that those that decode, of this model or another, do not wait long. */
 static uint32_t
-prompt_room(const g2_scheduler *s, const g2_work *work, uint32_t n_decode)
+prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
 {
-	uint32_t	room = G2_VISIT_ROWS - n_decode;
-	double		target = PREFILL_TARGET_US;
+	uint32_t	n_decode = d->n_decode,
+				room = G2_VISIT_ROWS - n_decode;
+	bool		beside = n_decode > 0 || d->others_decode;
+	double		target = PREFILL_TARGET_US,
+				us = G2_MAX(n_decode > 0 ? step_us(work, n_decode) : 0, d->others_us);
 
 	if (s->step_tokens > 0)
 		return G2_MIN(room, n_decode + MIN_CHUNK < s->step_tokens ? s->step_tokens - n_decode :
 					  MIN_CHUNK);
-	if (n_decode > 0)
-		target = G2_MIN(target, PREFILL_STEPS * step_us(work, n_decode));
+	if (beside)
+		target = G2_MIN(target, PREFILL_STEPS * us);
 	if (work->us_per_row <= 0 || target <= 0)
-		return G2_MIN(room, n_decode > 0 ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
+		return G2_MIN(room, beside ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
 	target = G2_MIN(target / work->us_per_row, (double) room);
 	return G2_MAX((uint32_t) target, (uint32_t) MIN_CHUNK);
 }
 
 /* Several steps only where nobody has to wait for their end. */
 static uint32_t
-choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work, bool others)
+choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work)
 {
 	double		us = step_us(work, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || others || s->blocked || us <= 0)
+	if (d->prefill || d->others || s->blocked || us <= 0)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -169,17 +189,17 @@ next_prefill(const g2_scheduler *s, const g2_backend_model *model)
 
 /* Fills the visit for one model.  False: groups have gone, so choose again. */
 static bool
-plan_model(g2_scheduler *s, const g2_group *chosen, bool others)
+plan_model(g2_scheduler *s, const g2_group *chosen)
 {
 	g2_backend_model *model = chosen->o.model;
 	g2_work    *work = chosen->o.work;
 	demand		d = measure(s, model);
-	uint32_t	room = prompt_room(s, work, d.n_decode),
+	uint32_t	room = prompt_room(s, work, &d),
 				rows;
 
 	s->n_turns++;
 	g2_visit_begin(&s->visit, work, model,
-				   s->one_step ? 1 : choose_steps(s, &d, work, others));
+				   s->one_step ? 1 : choose_steps(s, &d, work));
 	for (g2_group *group = s->running; group; group = group->next)
 		if (group->o.model == model && !g2_group_prefilling(group) &&
 			!add_group(s, group, 0, &rows))
@@ -196,18 +216,13 @@ plan_model(g2_scheduler *s, const g2_group *chosen, bool others)
 
 /* A group of the model whose last turn is the longest ago. */
 static const g2_group *
-next_model(const g2_scheduler *s, bool *others)
+next_model(const g2_scheduler *s)
 {
 	const g2_group *chosen = s->running;
 
-	*others = false;
 	for (const g2_group *group = s->running; group; group = group->next)
-	{
-		if (group->o.model != s->running->o.model)
-			*others = true;
 		if (group->turn < chosen->turn)
 			chosen = group;
-	}
 	return chosen;
 }
 
@@ -233,10 +248,7 @@ submit(g2_scheduler *s)
 	s->one_step = false;
 	while (s->running)
 	{
-		bool		others;
-		const g2_group *chosen = next_model(s, &others);
-
-		if (!plan_model(s, chosen, others))
+		if (!plan_model(s, next_model(s)))
 			continue;
 		v->in_flight = s->api->step_submit(s->backend, &v->plan, &v->result, &err);
 		if (v->in_flight)
@@ -248,6 +260,13 @@ submit(g2_scheduler *s)
 
 /* ---- results ---- */
 
+/* A visit that was held up by something else must not spoil what is known. */
+static double
+tame(double us, double known)
+{
+	return known > 0 ? G2_MIN(us, MAX_RISE * known) : us;
+}
+
 static void
 learn_costs(const g2_visit *v)
 {
@@ -257,12 +276,12 @@ learn_costs(const g2_visit *v)
 
 	if (n_prompt >= MIN_CHUNK / 2)
 	{
-		us /= v->plan.n_rows;
+		us = tame(us / v->plan.n_rows, work->us_per_row);
 		work->us_per_row = work->us_per_row > 0 ? 0.7 * work->us_per_row + 0.3 * us : us;
 	}
 	else if (n_prompt == 0)
 	{
-		work->us_per_step = us / v->plan.n_steps;
+		work->us_per_step = tame(us / v->plan.n_steps, step_us(work, v->plan.n_rows));
 		work->step_rows = v->plan.n_rows;
 	}
 }

@@ -3,6 +3,8 @@
  */
 #include "visit.h"
 
+#define MAX_CHARGE 4			/* times what a visit's rows cost otherwise, at most */
+
 _Static_assert(G2_MAX_SEQUENCES <= G2_SLOTS, "a group must find slots for all its sequences");
 _Static_assert(G2_SLOTS < G2_VISIT_ROWS, "prompts must find room beside all that decode");
 _Static_assert(G2_VISIT_STEPS <= G2_MAX_STEPS, "the back end has a limit of its own");
@@ -165,24 +167,42 @@ row_cost(const g2_work *work, bool decodes)
 	return decodes ? work->us_per_step / work->step_rows : work->us_per_row;
 }
 
+/* Prompt tokens that its role has not paid for yet: what is computed again after a preemption was
+ * not its wish. */
+static void
+spend_prompt(const g2_part *part, uint32_t n_rows)
+{
+	g2_group   *group = part->group;
+	uint32_t	position = group->sequences[part->sequence].position,
+				end = G2_MIN(position + n_rows, (uint32_t) group->prompt.len),
+				begin = G2_MAX(position, group->spent);
+
+	if (end <= begin)
+		return;
+	g2_role_spend(group->o.session->people, group->o.session->role, end - begin);
+	group->spent = end;
+}
+
 static void
 charge(g2_visit *v)
 {
-	double		all = 0;
+	double		all = 0,
+				fair = (double) v->result.busy_us;
 
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 		all += v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes);
+	/* That something else held up the device is no role's fault. */
+	if (v->work->us_per_row > 0 && v->work->us_per_step > 0)
+		fair = G2_MIN(fair, MAX_CHARGE * all * v->plan.n_steps);
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 	{
 		g2_group   *group = v->parts[p].group;
-		g2_role    *role = group->o.session->role;
-		double		us = (double) v->result.busy_us * v->sequences[p].n_rows *
-			row_cost(v->work, v->parts[p].decodes) / all;
+		double		share = v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes) / all;
 
-		group->compute_us += us;
-		role->service += us;
+		group->compute_us += (double) v->result.busy_us * share;
+		group->o.session->role->service += fair * share;
 		if (!v->parts[p].decodes)
-			g2_role_spend(group->o.session->people, role, v->sequences[p].n_rows);
+			spend_prompt(&v->parts[p], v->sequences[p].n_rows);
 	}
 }
 
