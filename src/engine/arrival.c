@@ -13,7 +13,9 @@
 
 #define MAX_HELD ((uint64_t) 1 << 30)	/* bytes of all requests that are not answered yet */
 #define BIG_REQUEST (1u << 20)	/* such requests get only half of MAX_HELD */
-#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
+#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told ... */
+#define TELL_EVERY_US 100000	/* ... so often: not one by one to thousands that came together */
+#define ROLE_SHARE 64			/* a role may have so many times as many requests as are left */
 
 /* ---- the lists of requests ---- */
 
@@ -276,7 +278,9 @@ g2_engine_tell_loading(g2_engine *engine)
 			continue;
 		if (now - r->arrived_us < TELL_LOADING_US)
 		{
-			engine->loading_tick = G2_MIN(engine->loading_tick, r->arrived_us + TELL_LOADING_US);
+			engine->loading_tick = G2_MIN(engine->loading_tick,
+										  G2_MAX(r->arrived_us + TELL_LOADING_US,
+												 now + TELL_EVERY_US));
 			continue;
 		}
 		if (atomic_load(&r->model->packing_bytes) > 0)
@@ -376,16 +380,20 @@ keep_payload(g2_request *request, const void *payload, size_t len, g2_error *err
 	return true;
 }
 
-/* Whether requests for work are taken at all. */
+/* Whether requests for work are taken at all.  The last few places are for roles that have few, so
+ * that one does not shut out all others. */
 static bool
-accepts_work(const g2_engine *engine, g2_error *err)
+accepts_work(const g2_request *request, g2_error *err)
 {
+	const g2_engine *engine = request->engine;
+	uint32_t	waiting = engine->n_requests - 1,
+				left = engine->max_queued - G2_MIN(engine->max_queued, waiting);
+
 	if (engine->disabled)
 		return fail_disabled(err);
-	if (engine->n_requests > engine->max_queued)
+	if (request->session->role->n_requests > (uint64_t) ROLE_SHARE * left)
 	{
-		g2_fail(err, G2_E_LIMIT, "%u requests are waiting: no more are taken",
-				engine->n_requests - 1);
+		g2_fail(err, G2_E_LIMIT, "%u requests are waiting: no more are taken", waiting);
 		return g2_fail_hint(err, "Retry later, or with fewer rows at a time.");
 	}
 	return true;
@@ -418,7 +426,7 @@ g2_engine_submit(g2_client *client, uint64_t id, g2_message type, const void *pa
 	link_request(engine, request);
 	if (keep_payload(request, payload, len, &err) &&
 		(answer_at_once(request) ||
-		 (accepts_work(engine, &err) && start_request(request, &err))))
+		 (accepts_work(request, &err) && start_request(request, &err))))
 		return;
 	g2_request_refuse(request, &err);
 }

@@ -37,7 +37,36 @@ g2_people_close(g2_people *people)
 	people->roles = NULL;
 }
 
-/* A role that nobody speaks for and that owes nothing is like one that was never seen. */
+int64_t
+g2_role_limit(const g2_people *people, const g2_role *role, g2_limit limit)
+{
+	int64_t		own = role->own_limits[limit];
+
+	return own == G2_LIMIT_UNSET ? people->limits[limit] : own;
+}
+
+/* What the role may spend now: a minute's worth at most, which flows back in a minute. */
+static double
+minute_left(const g2_role *role, double limit, int64_t now)
+{
+	double		left;
+
+	if (role->minute_at == 0)
+		return limit;
+	left = role->minute_left + limit * (double) (now - role->minute_at) / MINUTE_US;
+	return G2_MIN(left, limit);
+}
+
+/* Whether less is left of the role's minute than a new role would have. */
+static bool
+has_spent(const g2_people *people, const g2_role *role, int64_t now)
+{
+	int64_t		limit = g2_role_limit(people, role, G2_LIMIT_MINUTE);
+
+	return limit > 0 && minute_left(role, (double) limit, now) < (double) limit;
+}
+
+/* A role that nobody speaks for and that has spent nothing is like one that was never seen. */
 static void
 forget_roles(g2_people *people)
 {
@@ -47,8 +76,7 @@ forget_roles(g2_people *people)
 	{
 		g2_role    *role = *at;
 
-		if (role->n_sessions > 0 || g2_role_is_active(role) ||
-			now - role->minute_at < (int64_t) MINUTE_US || role->minute_left < 0)
+		if (role->n_sessions > 0 || has_spent(people, role, now))
 		{
 			at = &role->next;
 			continue;
@@ -80,26 +108,6 @@ get_role(g2_people *people, uint32_t oid, g2_error *err)
 	role->next = people->roles;
 	people->roles = role;
 	return role;
-}
-
-int64_t
-g2_role_limit(const g2_people *people, const g2_role *role, g2_limit limit)
-{
-	int64_t		own = role->own_limits[limit];
-
-	return own == G2_LIMIT_UNSET ? people->limits[limit] : own;
-}
-
-/* What the role may spend now: a minute's worth at most, which flows back in a minute. */
-static double
-minute_left(const g2_role *role, double limit, int64_t now)
-{
-	double		left;
-
-	if (role->minute_at == 0)
-		return limit;
-	left = role->minute_left + limit * (double) (now - role->minute_at) / MINUTE_US;
-	return G2_MIN(left, limit);
 }
 
 void
@@ -211,12 +219,14 @@ void
 g2_session_hold(g2_session *session)
 {
 	session->n_requests++;
+	session->role->n_requests++;
 }
 
 void
 g2_session_release(g2_session *session)
 {
 	session->n_requests--;
+	session->role->n_requests--;
 	free_if_unused(session);
 }
 
@@ -233,14 +243,27 @@ g2_session_set(g2_session *session, const g2_session_message *m)
 	memcpy(role->own_limits, m->limits, sizeof role->own_limits);
 }
 
+static g2_grant *
+find_grant(const g2_session *session, g2_span model, uint32_t current_user)
+{
+	for (g2_grant *grant = session->grants; grant; grant = grant->next)
+		if (grant->current_user == current_user && grant->model_len == model.len &&
+			memcmp(grant->model, model.data, model.len) == 0)
+			return grant;
+	return NULL;
+}
+
 bool
 g2_session_grant(g2_session *session, const g2_access *access, g2_error *err)
 {
 	size_t		bytes = sizeof(g2_grant) + access->model.len;
-	g2_grant   *grant;
+	g2_grant   *grant = find_grant(session, access->model, access->current_user);
 
-	if (g2_session_may_use(session, access->model, access->current_user, access->token))
+	if (grant)
+	{
+		grant->token = access->token;
 		return true;
+	}
 	grant = g2_alloc(bytes);
 	if (!grant)
 		return g2_fail_memory(err, bytes);
@@ -257,9 +280,7 @@ bool
 g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 				   uint64_t token)
 {
-	for (const g2_grant *grant = session->grants; grant; grant = grant->next)
-		if (grant->token == token && grant->current_user == current_user &&
-			grant->model_len == model.len && memcmp(grant->model, model.data, model.len) == 0)
-			return true;
-	return false;
+	const g2_grant *grant = find_grant(session, model, current_user);
+
+	return grant && grant->token == token;
 }

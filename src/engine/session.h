@@ -10,8 +10,8 @@
  * with the least is served next.  One that has asked for nothing, or was held back by a limit, starts
  * again at the least of those that wait, so that it has no credit for that time.
  *
- * The engine's thread owns all of it.  Roles outlive their sessions as long as they are over a
- * limit per minute.
+ * The engine's thread owns all of it.  Roles outlive their sessions until their limit per minute
+ * has given back all that they have used of it.
  */
 #ifndef G2_SESSION_H
 #define G2_SESSION_H
@@ -32,6 +32,7 @@ typedef struct g2_role
 	char		name[G2_ROLE_NAME_SIZE];
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	uint32_t	n_sessions;
+	uint32_t	n_requests;		/* of these sessions, not freed yet */
 	uint32_t	n_running;		/* admitted sequences */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
@@ -83,7 +84,8 @@ extern void g2_session_release(g2_session *session);
  * what runs or waits is its old role's.) */
 extern void g2_session_set(g2_session *session, const g2_session_message *m);
 
-/* What ACCESS says, and whether it has said so. */
+/* What ACCESS says, which replaces what it said of the same user and model; and whether it has
+ * said so. */
 extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_error *err);
 extern bool g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 							   uint64_t token);
@@ -103,11 +105,5 @@ extern void g2_role_begin(const g2_people *people, g2_role *role);
 
 /* The services of roles have grown. */
 extern void g2_people_advance(g2_people *people);
-
-static inline bool
-g2_role_is_active(const g2_role *role)
-{
-	return role->n_running > 0 || role->n_queued > 0;
-}
 
 #endif							/* G2_SESSION_H */

@@ -307,6 +307,40 @@ test_helpers_turns(void **state)
 	free_replies(many, N);
 }
 
+/* The queue is bounded, and one role does not use it up for all others. */
+static void
+test_full_queue(void **state)
+{
+	static reply many[150];
+	reply		one = {0};
+	g2_settings s = settings();
+	g2_writer	w = {.grow = grow};
+	g2_error	err;
+
+	(void) state;
+	s.max_queued = 130;
+	open_with(&s);
+	g2_session_message_encode(&w, &(g2_session_message) {.session_user = 7,
+							  .user_name = g2_span_of("other")});
+	EXPECT_OK(g2_engine_tell(client_of(&one), G2_MSG_SESSION, w.data, w.len, &err), err);
+	for (uint32_t i = 0; i < G2_LENGTH(many); i++)
+		send_tokenize(many, i, "tiny", "ab", 2, true);
+	send_tokenize(&one, 0, "tiny", "ab", 2, true);
+	for (uint32_t i = 0; i < G2_LENGTH(many); i++)
+		if (i < 128)
+			assert_int_equal(many[i].type, 0);
+		else
+			expect_error(&many[i], "53400", "128 requests are waiting");
+	assert_int_equal(one.type, 0);
+	run_idle();
+	assert_int_equal(one.type, G2_MSG_TOKENS);
+	assert_int_equal(many[127].type, G2_MSG_TOKENS);
+	free(w.data);
+	free_replies(many, G2_LENGTH(many));
+	free_replies(&one, 1);
+	close_engine();
+}
+
 int
 main(void)
 {
@@ -317,6 +351,7 @@ main(void)
 		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_helpers_turns),
+		cmocka_unit_test(test_full_queue),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
