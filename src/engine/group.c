@@ -192,6 +192,8 @@ settled_text(const g2_group *group, const g2_sequence *sequence)
 			if (memcmp(text + sequence->text.len - tail, stop->data, tail) == 0)
 				len = sequence->text.len - tail;
 	}
+	if (len == 0)
+		return 0;				/* there may be no text at all yet */
 	return sequence->streamed + g2_text_complete(text + sequence->streamed,
 												 len - sequence->streamed);
 }
@@ -202,13 +204,12 @@ stream_token(g2_group *group, uint32_t token, double logprob)
 	g2_sequence *sequence = &group->sequences[0];
 	bool		is_end = sequence->finish != 0;
 	size_t		end = is_end ? sequence->text.len : settled_text(group, sequence);
-	const char *bytes = sequence->text.data + sequence->streamed;
 	g2_buf		piece = {0};
 	bool		ok = true;
 
 	if (end > sequence->streamed)
-		ok = is_end ? g2_text_clean(bytes, end - sequence->streamed, &piece) :
-			g2_text_clean_part(bytes, end - sequence->streamed, &piece);
+		ok = (is_end ? g2_text_clean : g2_text_clean_part)
+			(sequence->text.data + sequence->streamed, end - sequence->streamed, &piece);
 	if (ok)
 		group->o.stream(group, &(g2_stream) {
 			.pos = (uint32_t) sequence->ids.len - 1, .token = token, .logprob = logprob,

@@ -106,8 +106,7 @@ give_back(g2_kv_block *block)
 static void
 zero(g2_kv *kv, const uint32_t *blocks, uint32_t n)
 {
-	if (n > 0)
-		(void) kv->api->kv_zero(kv->model, blocks, n, NULL);
+	(void) kv->api->kv_zero(kv->model, blocks, n, NULL);
 }
 
 static void
@@ -347,7 +346,8 @@ g2_kv_release(g2_kv *kv, g2_block_table *table)
 	for (uint32_t i = table->n; i-- > 0;)
 		if (drop_block(kv, table->blocks[i]))
 			table->blocks[table->n - ++n_freed] = table->blocks[i];
-	zero(kv, table->blocks + table->n - n_freed, n_freed);
+	if (n_freed > 0)
+		zero(kv, table->blocks + table->n - n_freed, n_freed);
 	g2_free(table->blocks);
 	memset(table, 0, sizeof *table);
 }

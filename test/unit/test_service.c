@@ -75,7 +75,8 @@ static void
 test_throttled_role(void **state)
 {
 	g2_session_message m = {
-		.session_user = 300, .limits = {G2_LIMIT_UNSET, 1, G2_LIMIT_UNSET},
+		.session_user = 300, .user_name = g2_span_of("clerk"),
+		.limits = {G2_LIMIT_UNSET, 1, G2_LIMIT_UNSET},
 	};
 
 	(void) state;
@@ -233,7 +234,8 @@ static void
 test_limit_once(void **state)
 {
 	g2_session_message m = {
-		.session_user = 100, .limits = {G2_LIMIT_UNSET, G2_LIMIT_UNSET, 1000000},
+		.session_user = 100, .user_name = g2_span_of("clerk"),
+		.limits = {G2_LIMIT_UNSET, G2_LIMIT_UNSET, 1000000},
 	};
 	uint32_t	preemptions = 0;
 	double		spent = 0;
