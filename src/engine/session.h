@@ -7,8 +7,8 @@
  *
  * Fairness is that of a virtual token counter (Sheng et al., "Fairness in Serving Large Language
  * Models", OSDI 2024): `service` grows by the device time that a role's rows have cost, the role
- * with the least is served next.  One that has asked for nothing, or was held back by a limit, starts
- * again at the least of those that wait, so that it has no credit for that time.
+ * with the least is served next.  One that has asked for nothing, or was held back by a limit,
+ * starts again at the least of those that wait, so that it has no credit for that time.
  *
  * The engine's thread owns all of it.  Roles outlive their sessions until their limit per minute
  * has given back all that they have used of it.
