@@ -104,7 +104,7 @@ test_no_livelock(void **state)
 {
 	(void) state;
 	open_all(40, 40000);
-	device.busy_us = 100000;
+	device.busy_us = 300000;
 	add_job(0, 1, 900, 100);
 	add_job(2, 1, 900, 100);
 	for (int i = 0; n_ended < n_jobs; i++)
