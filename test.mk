@@ -16,7 +16,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run
+.PHONY: stress stress-run bench-load
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -43,6 +43,9 @@ stress-run: $(B)/stress/stress_engine
 
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol.h
 	scripts/check_layers.sh
+
+bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
+	scripts/bench_load.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh
@@ -74,6 +77,12 @@ $(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -fsanitize=fuzzer $< $(B)/libgpt2_engine.a \
 	  $(ENGINE_LIBS) -o $@
+
+# A client of the server: it knows libpq and nothing of the engine.
+$(B)/bench/stream_clients: test/bench/stream_clients.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wshadow $(WERROR) \
+	  -I$(shell $(PG_CONFIG) --includedir) $< -L$(shell $(PG_CONFIG) --libdir) -lpq -o $@
 
 # OpenBLAS, where its package libopenblas-dev is installed, is the yardstick.
 BENCH_BLAS = $(if $(wildcard /usr/include/*/cblas.h),-DG2_BENCH_OPENBLAS)

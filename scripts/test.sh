@@ -1,6 +1,7 @@
 #!/bin/bash
 # test.sh: all tests, one part after the other; the last line is "N passed, N failed".
-# FUZZ_SECONDS (60) is the time for each fuzzer; 0 leaves fuzzing out.
+# FUZZ_SECONDS (60) is the time for each fuzzer; 0 leaves fuzzing out.  STRESS_SECONDS (10) is that of
+# each of the two runs of the stress test.
 set -u
 cd "$(dirname "$0")/.."
 scripts/setup.sh test || exit 1

@@ -18,7 +18,7 @@
 #include "flight.h"
 #include "session.h"
 
-#define WAKE_MS 1000			/* to look after the client, and for changes of limits */
+#define WAKE_MS 500			/* to look after the client, and for changes of limits */
 #define MAX_ASKED 1000			/* an engine that asks a request so often does not listen */
 
 /* ---- beginning and end ---- */

@@ -96,8 +96,6 @@ child_signals(void)
 	(void) signal(SIGINT, SIG_IGN);
 	(void) signal(SIGHUP, SIG_IGN);
 	(void) signal(SIGPIPE, SIG_IGN);
-	/* A file over the limit (ulimit -f) is an error of the write. */
-	(void) signal(SIGXFSZ, SIG_IGN);
 }
 
 static void

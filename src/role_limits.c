@@ -8,8 +8,8 @@
  * configuration files' values are the engine's, from the supervisor.
  *
  * A change of that catalog is announced to nobody, so it is read again when the last reading is
- * older than REREAD_MS.  A wait wakes up once a second; together a change is seen within a second
- * and a half.
+ * older than REREAD_MS.  With the time after which a wait wakes up (client.c), a change is seen
+ * within a second.
  */
 #include "compat.h"
 

@@ -13,6 +13,7 @@
 #ifndef G2_GROUP_H
 #define G2_GROUP_H
 
+#include "cost.h"
 #include "kv.h"
 #include "protocol.h"
 #include "session.h"
@@ -43,9 +44,8 @@ typedef void (*g2_stream_fn) (g2_group *group, const g2_stream *token);
 /* A model at work: what its visits have cost, and counters since it was loaded. */
 typedef struct g2_work
 {
-	double		us_per_row;		/* of a prompt; 0 = not measured yet */
-	double		us_per_step;	/* that only decodes; likewise */
-	uint32_t	step_rows;		/* rows of the step that us_per_step was measured at */
+	g2_cost		cost;			/* of a step */
+	bool		decoded;		/* the cost of a step that only decodes is among it */
 	uint64_t	steps;
 	uint64_t	step_sequences;
 	uint64_t	prompt_tokens;

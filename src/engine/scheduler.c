@@ -16,7 +16,6 @@
 #define UNMEASURED_BESIDE 32	/* ... and when others decode */
 #define PREFILL_TARGET_US 200000	/* a visit with prompt rows only lasts about so long at most */
 #define PREFILL_STEPS 2			/* prompt rows beside others: as long as so many of their steps */
-#define MAX_RISE 2				/* a visit counts as so much slower than the ones before at most */
 #define VISIT_TARGET_US 5000	/* a visit of several steps: cancel and arrivals wait no longer */
 
 bool
@@ -54,8 +53,8 @@ typedef struct demand
 	bool		prefill;
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
 	bool		others;			/* groups of other models run too */
-	bool		others_decode;
-	double		others_us;		/* the longest step of those; 0 = not known */
+	uint32_t	others_decode;	/* their sequences that decode */
+	double		others_us;		/* a step of those, of the slowest model */
 } demand;
 
 static void
@@ -64,8 +63,8 @@ measure_other(demand *d, const g2_group *group)
 	d->others = true;
 	if (g2_group_prefilling(group))
 		return;
-	d->others_decode = true;
-	d->others_us = G2_MAX(d->others_us, group->o.work->us_per_step);
+	d->others_decode += group->n_live;
+	d->others_us = G2_MAX(d->others_us, g2_cost_step(&group->o.work->cost, d->others_decode));
 }
 
 static demand
@@ -95,15 +94,6 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	return d;
 }
 
-/* What a step of so many sequences that decode will take; 0 = not known. */
-static double
-step_us(const g2_work *work, uint32_t n_decode)
-{
-	double		us = work->us_per_step;
-
-	return us > 0 && n_decode > work->step_rows ? us * n_decode / work->step_rows : us;
-}
-
 /* Prompt rows of a step, so that those that decode, of this model or another, do not wait long. */
 static uint32_t
 prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
@@ -112,16 +102,16 @@ prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
 				room = G2_VISIT_ROWS - n_decode;
 	bool		beside = n_decode > 0 || d->others_decode;
 	double		target = PREFILL_TARGET_US,
-				us = G2_MAX(n_decode > 0 ? step_us(work, n_decode) : 0, d->others_us);
+				us = G2_MAX(n_decode > 0 ? g2_cost_step(&work->cost, n_decode) : 0, d->others_us);
 
 	if (s->step_tokens > 0)
 		return G2_MIN(room, n_decode + MIN_CHUNK < s->step_tokens ? s->step_tokens - n_decode :
 					  MIN_CHUNK);
+	if (work->cost.per_row <= 0)
+		return G2_MIN(room, beside ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
 	if (beside)
 		target = G2_MIN(target, PREFILL_STEPS * us);
-	if (work->us_per_row <= 0 || target <= 0)
-		return G2_MIN(room, beside ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
-	target = G2_MIN(target / work->us_per_row, (double) room);
+	target = G2_MIN(target / work->cost.per_row, (double) room);
 	return G2_MAX((uint32_t) target, (uint32_t) MIN_CHUNK);
 }
 
@@ -129,10 +119,10 @@ prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
 static uint32_t
 choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work)
 {
-	double		us = step_us(work, d->n_decode);
+	double		us = g2_cost_step(&work->cost, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || d->others || s->blocked || us <= 0)
+	if (d->prefill || d->others || s->blocked || !work->decoded)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -260,30 +250,12 @@ submit(g2_scheduler *s)
 
 /* ---- results ---- */
 
-/* A visit that was held up by something else must not spoil what is known. */
-static double
-tame(double us, double known)
-{
-	return known > 0 ? G2_MIN(us, MAX_RISE * known) : us;
-}
-
 static void
-learn_costs(const g2_visit *v)
+learn_cost(const g2_visit *v)
 {
-	double		us = (double) v->result.busy_us;
-	uint32_t	n_prompt = v->plan.n_rows - G2_MIN(v->plan.n_rows, v->plan.n_outputs);
-	g2_work    *work = v->work;
-
-	if (n_prompt >= MIN_CHUNK / 2)
-	{
-		us = tame(us / v->plan.n_rows, work->us_per_row);
-		work->us_per_row = work->us_per_row > 0 ? 0.7 * work->us_per_row + 0.3 * us : us;
-	}
-	else if (n_prompt == 0)
-	{
-		work->us_per_step = tame(us / v->plan.n_steps, step_us(work, v->plan.n_rows));
-		work->step_rows = v->plan.n_rows;
-	}
+	g2_cost_learn(&v->work->cost, v->plan.n_rows,
+				  (double) v->result.busy_us / v->plan.n_steps);
+	v->work->decoded |= v->plan.n_rows == v->plan.n_outputs;
 }
 
 static void
@@ -301,7 +273,7 @@ take_result(g2_scheduler *s)
 		fail_visit(s, &err);
 		return;
 	}
-	learn_costs(v);
+	learn_cost(v);
 	g2_visit_take(v);
 	g2_people_advance(s->people);
 	g2_fail_memory(&err, sizeof(g2_group));

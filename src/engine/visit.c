@@ -157,16 +157,6 @@ g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt
 
 /* ---- results ---- */
 
-/* A step's cost is shared by rows: those of prompts at what such a row costs, those that decode
- * at their part of a step. */
-static double
-row_cost(const g2_work *work, bool decodes)
-{
-	if (work->us_per_row <= 0 || work->us_per_step <= 0)
-		return 1;
-	return decodes ? work->us_per_step / work->step_rows : work->us_per_row;
-}
-
 /* Prompt tokens that its role has not paid for yet: what is computed again after a preemption was
  * not its wish. */
 static void
@@ -183,21 +173,20 @@ spend_prompt(const g2_part *part, uint32_t n_rows)
 	group->spent = end;
 }
 
+/* The device's time is shared by rows: what a row costs is the same for prompts and new tokens. */
 static void
 charge(g2_visit *v)
 {
-	double		all = 0,
+	double		usual = v->plan.n_steps * g2_cost_step(&v->work->cost, v->plan.n_rows),
 				fair = (double) v->result.busy_us;
 
-	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
-		all += v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes);
 	/* That something else held up the device is no role's fault. */
-	if (v->work->us_per_row > 0 && v->work->us_per_step > 0)
-		fair = G2_MIN(fair, MAX_CHARGE * all * v->plan.n_steps);
+	if (usual > 0)
+		fair = G2_MIN(fair, MAX_CHARGE * usual);
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 	{
 		g2_group   *group = v->parts[p].group;
-		double		share = v->sequences[p].n_rows * row_cost(v->work, v->parts[p].decodes) / all;
+		double		share = (double) v->sequences[p].n_rows / v->plan.n_rows;
 
 		group->compute_us += (double) v->result.busy_us * share;
 		group->o.session->role->service += fair * share;

@@ -44,8 +44,8 @@ typedef struct fake
 
 static fake fakes[CLIENTS];
 
-/* cmocka's checks belong to the main thread.  No exit(), which takes libraries down that the engine's
- * threads still use. */
+/* cmocka's checks belong to the main thread.  No exit(), which takes libraries down that the
+ * engine's threads still use. */
 static void
 die(const fake *f, const char *what, uint64_t id)
 {
@@ -243,14 +243,17 @@ check_stream(const fake *f, const request *r, const char *payload, size_t len)
 		die(f, "another text in the stream than in the answer", r->id);
 }
 
-/* An unload ends the load that requests wait for. */
+/* An unload ends the load that requests wait for; and the model may not be loaded just then. */
 static bool
-load_was_canceled(const request *r, uint16_t type, const char *payload, size_t len)
+comes_of_unloading(const request *r, uint16_t type, const char *payload, size_t len)
 {
 	g2_error_message m;
 
-	return r->k && r->k->unloaded && type == G2_MSG_ERROR &&
-		g2_error_decode(payload, len, &m) && strcmp(m.sqlstate, "57014") == 0;
+	if (type != G2_MSG_ERROR || !g2_error_decode(payload, len, &m))
+		return false;
+	if (r->k)
+		return r->k->unloaded && strcmp(m.sqlstate, "57014") == 0;
+	return r->wanted_type == G2_MSG_DONE && strcmp(m.sqlstate, "42704") == 0;
 }
 
 static void
@@ -269,7 +272,7 @@ on_answer(fake *f, request *r, uint16_t type, const char *payload, size_t len)
 {
 	g2_buf		got = {0};
 
-	if (load_was_canceled(r, type, payload, len))
+	if (comes_of_unloading(r, type, payload, len))
 	{
 		close_request(f, r);
 		return;

@@ -61,7 +61,8 @@ SKIP:
 	$node->_update_pid(1);
 
 	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');
-	my $ballast = "COPY (SELECT repeat('x', 1000000) FROM generate_series(1, %d)) TO '$mount/ballast'";
+	my $ballast = "COPY (SELECT repeat('x', 1000000) FROM generate_series(1, %d))"
+	  . " TO '$mount/ballast'";
 	$node->safe_psql('postgres', sprintf($ballast, 50));
 	check_refused($node, 'full', qr/DETAIL:  The packed file needs \d+ bytes; \d+ are free/);
 	$node->safe_psql('postgres', sprintf($ballast, 0));

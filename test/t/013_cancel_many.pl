@@ -86,7 +86,8 @@ for my $query (@victims, @others)
 {
 	($rc, $out, $err) = finish_query($query);
 	is($out, $right, 'a session is good at the end');
-	my @errors = grep { !/57014: canceling statement due to user request/ } $err =~ /^.*ERROR:.*$/mg;
+	my @errors = grep { !/57014: canceling statement due to user request/ }
+	  $err =~ /^.*ERROR:.*$/mg;
 	is(scalar(@errors), 0, 'a session sees no other error') or diag(@errors);
 }
 ok(idle_engine($node, 60), 'nothing is left in the engine');

@@ -29,7 +29,8 @@ sub checksums
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "gpt2.threads = 2\nwal_keep_size = 320MB\n");
+$primary->append_conf('postgresql.conf', "gpt2.threads = 2\ngpt2.result_cache_size = 0\n"
+	  . "wal_keep_size = 320MB\n");
 add_slow_model($primary);
 $primary->start;
 $primary->safe_psql('postgres', 'CREATE EXTENSION gpt2');

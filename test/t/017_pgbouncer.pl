@@ -22,6 +22,7 @@ my $user = $node->safe_psql('postgres', 'SELECT current_user');
 append_to_file("$place/pgbouncer.ini", <<"END");
 [databases]
 postgres = host=@{[ $node->host ]} port=@{[ $node->port ]} user=$user
+limited = host=@{[ $node->host ]} port=@{[ $node->port ]} user=ann dbname=postgres
 [pgbouncer]
 listen_addr =
 unix_socket_dir = $place
@@ -41,7 +42,7 @@ END { kill 'INT', $pid if $pid }
 # For start_query: connections go to PgBouncer.
 {
 	package Pooled;
-	sub connstr { return "host=$place port=$port dbname=postgres user=$user" }
+	sub connstr { return "host=$place port=$port dbname=$_[1] user=$user" }
 }
 my $pooled = bless {}, 'Pooled';
 my $short = slow_sql(20);
@@ -111,6 +112,19 @@ sub forget
 	kill_query($query);
 	ok(idle_engine($node), 'client gone: nothing is left in the engine');
 	is((finish_query(start_query($pooled, $short)))[1], $right, 'client gone: the next client');
+}
+
+# The limits are those of the role that the pool connects as, whatever its clients set.
+{
+	$node->safe_psql('postgres', "CREATE ROLE ann LOGIN; LOAD 'gpt2';"
+		  . ' ALTER ROLE ann SET gpt2.max_tokens_per_minute = 0');
+	for my $set ('SET gpt2.max_tokens_per_minute = -1', 'SELECT 1')
+	{
+		my ($rc, $out, $err) =
+		  finish_query(start_query($pooled, { db => 'limited' }, $set, $short));
+		like($err, qr/ERROR:  53400: .*ann/, "limit: holds after $set");
+	}
+	is((finish_query(start_query($pooled, $short)))[1], $right, 'limit: not for another role');
 }
 
 # An engine's end is no end of the pool's connections.

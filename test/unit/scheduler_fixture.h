@@ -201,8 +201,10 @@ static UNUSED job *
 random_job(void)
 {
 	static const char *const stops[] = {"\n", "tht", "aath", "hthe", "the\n", "ab", "zz"};
-	job		   *j = new_job(fake_random(3), 1 + fake_random(fake_random(3) ? 2 : 8),
-							1 + fake_random(fake_random(10) ? 200 : 700), 1 + fake_random(80));
+	uint32_t	n_prompt = 1 + fake_random(fake_random(10) ? 200 : 700);
+	/* Not more than fits into the smallest cache. */
+	job		   *j = new_job(fake_random(3), 1 + fake_random(fake_random(3) || n_prompt > 400 ? 2 : 8),
+							n_prompt, 1 + fake_random(80));
 
 	if (fake_random(2))
 		j->options.end_token = end_token;
