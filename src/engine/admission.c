@@ -4,8 +4,9 @@
 #include "admission.h"
 
 /* A role that runs something may take the place of another's when that one has had so much more
- * service, and runs more. */
-#define SERVICE_MARGIN_US 250000
+ * service, and runs more.  Twice as much after each time that the other's group was preempted, so
+ * that groups which do not fit together take turns that grow, until one is long enough to end. */
+#define SERVICE_MARGIN_US 250000.0
 #define MAX_PREEMPTIONS 16		/* of one run, for admission */
 #define GROWTH 8				/* one block is kept free for so many running sequences */
 
@@ -103,33 +104,54 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	return ok;
 }
 
-/* Blocks for the tokens so far, and one more for each sequence. */
+/* Blocks for the tokens so far, and `more` for each sequence. */
 static uint32_t
-blocks_wanted(const g2_group *group)
+blocks_for_all(const g2_group *group, uint32_t more)
 {
 	uint32_t	shared = (uint32_t) group->prompt.len / G2_BLOCK,
 				n = shared;
 
 	for (uint32_t i = 0; i < group->o.n; i++)
 		if (!group->sequences[i].finish)
-			n += g2_blocks_for(group->prompt.len + group->sequences[i].ids.len) - shared + 1;
+			n += g2_blocks_for(group->prompt.len + group->sequences[i].ids.len) - shared + more;
 	return G2_MIN(n, group->most_blocks);
 }
 
+/* Of these, those that it does not hold yet: blocks are taken as rows are planned. */
 static uint32_t
-running_sequences(const g2_scheduler *s)
+blocks_missing(const g2_group *group, uint32_t more)
 {
-	return G2_SLOTS - s->n_free_slots;
+	uint32_t	all = blocks_for_all(group, more),
+				held = group->sequences[0].table.n;
+
+	for (uint32_t i = 1; group->forked && i < group->o.n; i++)
+		held += group->sequences[i].table.n;
+	return all - G2_MIN(held, all);
+}
+
+static uint64_t
+promise(const g2_group *group)
+{
+	return (uint64_t) blocks_missing(group, 0) * group->o.kv->block_bytes;
+}
+
+static void
+count_promises(g2_scheduler *s)
+{
+	s->promised = 0;
+	for (const g2_group *group = s->running; group; group = group->next)
+		s->promised += promise(group);
 }
 
 static bool
 has_room(const g2_scheduler *s, const g2_group *group)
 {
-	uint32_t	adopted = group->sequences[0].table.n,
-				want = blocks_wanted(group) - G2_MIN(adopted, blocks_wanted(group));
-
+	const g2_kv *kv = group->o.kv;
 	/* What runs will grow: without some room for that it would be preempted at once. */
-	return g2_kv_room(group->o.kv) >= want + running_sequences(s) / GROWTH;
+	uint32_t	growth = (G2_SLOTS - s->n_free_slots) / GROWTH;
+
+	return (uint64_t) g2_kv_room(kv) * kv->block_bytes >=
+		((uint64_t) blocks_missing(group, 1) + growth) * kv->block_bytes + s->promised;
 }
 
 typedef enum admission
@@ -175,6 +197,7 @@ try_admit(g2_scheduler *s, g2_group *group)
 	for (uint32_t i = 0; i < group->o.n; i++)
 		group->sequences[i].slot = s->free_slots[--s->n_free_slots];
 	running_insert(s, group);
+	s->promised += promise(group);
 	for (uint32_t i = 0; i < group->o.n; i++)
 		if (!group->sequences[i].finish && !set_slot(s, group, i, &err))
 		{
@@ -197,30 +220,44 @@ preempt(g2_scheduler *s, g2_group *group)
 	g2_queue_push_first(&s->queue, group);
 }
 
-/* The newest group of the role with the most service among those that run; `spared` is not taken,
- * nor is any group of the role `not_of`. */
+/* Whether the group may be preempted for another role.  One that runs nothing needs no lead, but
+ * for a role's only group that was preempted before. */
+static bool
+gives_way(const g2_group *group, const g2_role *role)
+{
+	const g2_role *other = group->o.session->role;
+	bool		is_only = other->n_running == group->o.n;
+	double		lead = 0;
+
+	if (other == role || (role->n_running > 0 && other->n_running <= role->n_running))
+		return false;
+	if (role->n_running > 0 || (is_only && group->preemptions > 0))
+		lead = SERVICE_MARGIN_US * (double) (UINT64_C(1) << G2_MIN(group->preemptions, 32));
+	return other->service >= role->service + lead;
+}
+
+/* The newest group of the role with the most service among those that run.  With `role`, of those
+ * that give way to it; without, the oldest group of all is spared. */
 static g2_group *
-choose_victim(const g2_scheduler *s, const g2_group *spared, const g2_role *not_of)
+choose_victim(const g2_scheduler *s, const g2_role *role)
 {
 	g2_group   *victim = NULL;
 
 	/* In the order of age, so the last of equals is the newest. */
 	for (g2_group *group = s->running; group; group = group->next)
 	{
-		const g2_role *role = group->o.session->role;
-
-		if (group == spared || role == not_of || group->canceled)
+		if (group->canceled || (role ? !gives_way(group, role) : group == s->running))
 			continue;
-		if (!victim || role->service >= victim->o.session->role->service)
+		if (!victim || group->o.session->role->service >= victim->o.session->role->service)
 			victim = group;
 	}
 	return victim;
 }
 
-bool
-g2_preempt_for_blocks(g2_scheduler *s)
+static bool
+preempt_for(g2_scheduler *s, const g2_role *role)
 {
-	g2_group   *victim = choose_victim(s, s->running, NULL);
+	g2_group   *victim = choose_victim(s, role);
 
 	if (!victim)
 		return false;
@@ -228,21 +265,10 @@ g2_preempt_for_blocks(g2_scheduler *s)
 	return true;
 }
 
-/* Another role gives way to this one, if that is fair. */
-static bool
-preempt_for_role(g2_scheduler *s, const g2_role *role)
+bool
+g2_preempt_for_blocks(g2_scheduler *s)
 {
-	g2_group   *victim = choose_victim(s, NULL, role);
-	const g2_role *other;
-
-	if (!victim)
-		return false;
-	other = victim->o.session->role;
-	if (role->n_running == 0 ? other->service < role->service :
-		other->service < role->service + SERVICE_MARGIN_US || other->n_running <= role->n_running)
-		return false;
-	preempt(s, victim);
-	return true;
+	return preempt_for(s, NULL);
 }
 
 void
@@ -254,17 +280,19 @@ g2_admit(g2_scheduler *s)
 	g2_group   *group;
 
 	s->blocked = false;
+	count_promises(s);
 	while ((group = g2_queue_next(&s->queue, now, &ready_at)))
 	{
 		const g2_role *role = group->o.session->role;
 
 		if (try_admit(s, group) != NO_ROOM)
 			continue;
-		if (preempted == MAX_PREEMPTIONS || !preempt_for_role(s, role))
+		if (preempted == MAX_PREEMPTIONS || !preempt_for(s, role))
 		{
 			s->blocked = true;
 			break;
 		}
+		count_promises(s);
 		preempted++;
 	}
 	s->wake_at = G2_MIN(s->queue.next_deadline, ready_at);

@@ -20,6 +20,7 @@ struct g2_scheduler
 	uint32_t	free_slots[G2_SLOTS];
 	uint32_t	n_free_slots;
 	uint32_t	step_tokens;	/* 0 = automatic */
+	uint64_t	promised;		/* bytes of blocks that running groups need and do not hold yet */
 	bool		blocked;		/* a group that might run has found no room */
 	bool		one_step;		/* the plan that is being made has one step */
 	uint64_t	n_orders;		/* counts first admissions; group.order */

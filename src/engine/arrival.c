@@ -2,8 +2,8 @@
  * arrival.c: clients, and the requests that they send, up to the point where work begins.
  *
  * Phases of a request: decoded and checked -> (its model is loading: waits) -> work (work.c).  A
- * cancelled request is marked; it is freed where its phase ends: at once, when its job ends, or
- * when its group is given up.
+ * cancelled request is marked; it is freed where its phase ends: at once while it waits, when its
+ * job ends, or when its group is given up.
  */
 #include "arrival.h"
 
@@ -13,13 +13,24 @@
 
 #define MAX_HELD ((uint64_t) 1 << 30)	/* bytes of all requests that are not answered yet */
 #define BIG_REQUEST (1u << 20)	/* such requests get only half of MAX_HELD */
-#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told */
+#define TELL_LOADING_US 1000000	/* a wait for a model that lasts longer is told ... */
+#define TELL_EVERY_US 100000	/* ... so often: not one by one to thousands that came together */
+#define ROLE_SHARE 64			/* a role may have so many times as many requests as are left */
 
-/* ---- the list of requests ---- */
+/* ---- the lists of requests ---- */
 
+/* Into that of all, and that of its client. */
 static void
 link_request(g2_engine *engine, g2_request *request)
 {
+	g2_client  *client = request->client;
+
+	request->own_prev = client->last;
+	if (client->last)
+		client->last->own_next = request;
+	else
+		client->first = request;
+	client->last = request;
 	request->prev = engine->last;
 	if (engine->last)
 		engine->last->next = request;
@@ -29,11 +40,31 @@ link_request(g2_engine *engine, g2_request *request)
 	engine->n_requests++;
 }
 
+/* Nobody listens to it any more. */
+static void
+leave_client(g2_request *request)
+{
+	g2_client  *client = request->client;
+
+	if (!client)
+		return;
+	if (request->own_prev)
+		request->own_prev->own_next = request->own_next;
+	else
+		client->first = request->own_next;
+	if (request->own_next)
+		request->own_next->own_prev = request->own_prev;
+	else
+		client->last = request->own_prev;
+	request->client = NULL;
+}
+
 void
 g2_request_free(g2_request *request)
 {
 	g2_engine  *engine = request->engine;
 
+	leave_client(request);
 	if (request->prev)
 		request->prev->next = request->next;
 	else
@@ -87,9 +118,11 @@ static void
 cancel_request(g2_request *request)
 {
 	atomic_store(&request->canceled, true);
-	request->client = NULL;
+	leave_client(request);
 	if (request->phase == G2_PHASE_MODEL)
 		g2_request_drop(request);
+	else if (request->phase == G2_PHASE_TURN)
+		g2_request_withdraw(request);
 	else if (request->phase == G2_PHASE_GROUP)
 		g2_scheduler_cancel(request->engine->scheduler, request->group);
 }
@@ -97,24 +130,20 @@ cancel_request(g2_request *request)
 bool
 g2_engine_cancel(g2_client *client, uint64_t id)
 {
-	for (g2_request *r = client->engine->first; r; r = r->next)
-		if (r->client == client && r->id == id)
-		{
-			cancel_request(r);
-			return true;
-		}
-	return false;
+	g2_request *r = client->first;
+
+	while (r && r->id != id)
+		r = r->own_next;
+	if (r)
+		cancel_request(r);
+	return r != NULL;
 }
 
 void
 g2_engine_detach(g2_client *client)
 {
-	for (g2_request *r = client->engine->first, *next; r; r = next)
-	{
-		next = r->next;
-		if (r->client == client)
-			cancel_request(r);
-	}
+	while (client->first)
+		cancel_request(client->first);
 	g2_session_close(client->session);
 	g2_free(client);
 }
@@ -249,7 +278,9 @@ g2_engine_tell_loading(g2_engine *engine)
 			continue;
 		if (now - r->arrived_us < TELL_LOADING_US)
 		{
-			engine->loading_tick = G2_MIN(engine->loading_tick, r->arrived_us + TELL_LOADING_US);
+			engine->loading_tick = G2_MIN(engine->loading_tick,
+										  G2_MAX(r->arrived_us + TELL_LOADING_US,
+												 now + TELL_EVERY_US));
 			continue;
 		}
 		if (atomic_load(&r->model->packing_bytes) > 0)
@@ -349,16 +380,20 @@ keep_payload(g2_request *request, const void *payload, size_t len, g2_error *err
 	return true;
 }
 
-/* Whether requests for work are taken at all. */
+/* Whether requests for work are taken at all.  The last few places are for roles that have few, so
+ * that one does not shut out all others. */
 static bool
-accepts_work(const g2_engine *engine, g2_error *err)
+accepts_work(const g2_request *request, g2_error *err)
 {
+	const g2_engine *engine = request->engine;
+	uint32_t	waiting = engine->n_requests - 1,
+				left = engine->max_queued - G2_MIN(engine->max_queued, waiting);
+
 	if (engine->disabled)
 		return fail_disabled(err);
-	if (engine->n_requests > engine->max_queued)
+	if (request->session->role->n_requests > (uint64_t) ROLE_SHARE * left)
 	{
-		g2_fail(err, G2_E_LIMIT, "%u requests are waiting: no more are taken",
-				engine->n_requests - 1);
+		g2_fail(err, G2_E_LIMIT, "%u requests are waiting: no more are taken", waiting);
 		return g2_fail_hint(err, "Retry later, or with fewer rows at a time.");
 	}
 	return true;
@@ -391,7 +426,7 @@ g2_engine_submit(g2_client *client, uint64_t id, g2_message type, const void *pa
 	link_request(engine, request);
 	if (keep_payload(request, payload, len, &err) &&
 		(answer_at_once(request) ||
-		 (accepts_work(engine, &err) && start_request(request, &err))))
+		 (accepts_work(request, &err) && start_request(request, &err))))
 		return;
 	g2_request_refuse(request, &err);
 }

@@ -74,6 +74,8 @@ struct g2_client
 	uint32_t	pid;
 	uint32_t	database;
 	g2_session *session;		/* of its session user, by now */
+	g2_request *first;			/* its own, in order of arrival */
+	g2_request *last;
 };
 
 extern void g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
@@ -84,6 +86,9 @@ extern void g2_request_free(g2_request *request);
 
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);
+
+/* work.c: in phase TURN, and nobody waits for it any more: frees it. */
+extern void g2_request_withdraw(g2_request *request);
 
 /* work.c: it was refused or failed before any work was done: answers and frees it. */
 extern void g2_request_refuse(g2_request *request, const g2_error *err);

@@ -194,6 +194,8 @@ settled_text(const g2_group *group, const g2_sequence *sequence)
 			if (memcmp(text + sequence->text.len - tail, stop->data, tail) == 0)
 				len = sequence->text.len - tail;
 	}
+	if (len == 0)
+		return 0;				/* there may be no text at all yet */
 	return sequence->streamed + g2_text_complete(text + sequence->streamed,
 												 len - sequence->streamed);
 }
@@ -208,12 +210,8 @@ stream_token(g2_group *group, uint32_t token, double logprob)
 	bool		ok = true;
 
 	if (end > sequence->streamed)
-	{
-		const char *bytes = sequence->text.data + sequence->streamed;
-
-		ok = is_end ? g2_text_clean(bytes, end - sequence->streamed, &piece) :
-			g2_text_clean_part(bytes, end - sequence->streamed, &piece);
-	}
+		ok = (is_end ? g2_text_clean : g2_text_clean_part)
+			(sequence->text.data + sequence->streamed, end - sequence->streamed, &piece);
 	if (ok)
 		group->o.stream(group, &(g2_stream) {
 			.pos = (uint32_t) sequence->ids.len - 1, .token = token, .logprob = logprob,

@@ -90,6 +90,7 @@ typedef enum g2_group_state
 struct g2_group
 {
 	g2_group   *next;			/* its session's queue, or the list of running groups */
+	g2_group   *prev;			/* its session's queue only */
 	g2_group_options o;
 	g2_ids		prompt;
 	g2_group_state state;
@@ -98,6 +99,7 @@ struct g2_group
 	bool		failed;			/* no memory for what it got: ends when the visit has been taken */
 	uint32_t	most_blocks;	/* that it can ever hold */
 	uint32_t	cached_tokens;	/* of the prompt, found in the prefix cache at first */
+	uint32_t	spent;			/* of the prompt, up to which its role's limit has been charged */
 	uint32_t	preemptions;
 	uint64_t	order;			/* of first admission, from 1; 0 = never admitted */
 	int64_t		queued_at;		/* monotonic microseconds */

@@ -106,8 +106,7 @@ give_back(g2_kv_block *block)
 static void
 zero(g2_kv *kv, const uint32_t *blocks, uint32_t n)
 {
-	if (n > 0)
-		(void) kv->api->kv_zero(kv->model, blocks, n, NULL);
+	(void) kv->api->kv_zero(kv->model, blocks, n, NULL);
 }
 
 static void

@@ -64,13 +64,17 @@ static void
 count_in(g2_queue *q, g2_group *group)
 {
 	g2_session *session = group->o.session;
+	g2_role    *role = session->role;
 
-	g2_role_activate(q->people, session->role);
+	if (role->n_queued++ == 0)
+	{
+		role->throttled = 0;
+		g2_role_begin(q->people, role);
+	}
 	if (!session->ring_next)
-		ring_add(session->role, session);
-	session->role->n_queued++;
+		ring_add(role, session);
 	q->n++;
-	q->n_canceled += group->canceled;
+	session->next_deadline = G2_MIN(session->next_deadline, deadline_of(group));
 	q->next_deadline = G2_MIN(q->next_deadline, deadline_of(group));
 	group->state = G2_GROUP_QUEUED;
 }
@@ -82,7 +86,8 @@ g2_queue_push(g2_queue *q, g2_group *group)
 
 	count_in(q, group);
 	group->next = NULL;
-	if (session->queue)
+	group->prev = session->queue_last;
+	if (session->queue_last)
 		session->queue_last->next = group;
 	else
 		session->queue = group;
@@ -95,8 +100,11 @@ g2_queue_push_first(g2_queue *q, g2_group *group)
 	g2_session *session = group->o.session;
 
 	count_in(q, group);
+	group->prev = NULL;
 	group->next = session->queue;
-	if (!session->queue)
+	if (session->queue)
+		session->queue->prev = group;
+	else
 		session->queue_last = group;
 	session->queue = group;
 	session->role->ring = session;
@@ -106,21 +114,18 @@ static void
 unlink_group(g2_queue *q, g2_group *group)
 {
 	g2_session *session = group->o.session;
-	g2_group   *before = NULL,
-			  **at = &session->queue;
 
-	while (*at != group)
-	{
-		before = *at;
-		at = &before->next;
-	}
-	*at = group->next;
-	if (session->queue_last == group)
-		session->queue_last = before;
-	group->next = NULL;
+	if (group->prev)
+		group->prev->next = group->next;
+	else
+		session->queue = group->next;
+	if (group->next)
+		group->next->prev = group->prev;
+	else
+		session->queue_last = group->prev;
+	group->prev = group->next = NULL;
 	session->role->n_queued--;
 	q->n--;
-	q->n_canceled -= group->canceled;
 	if (!session->queue)
 		ring_remove(session->role, session);
 }
@@ -177,6 +182,7 @@ static void
 throttle(g2_role *role, int64_t now, int64_t *ready_at)
 {
 	const g2_session *session = role->ring;
+	bool		was_throttled = role->throttled != 0;
 	int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
 				ready = g2_session_ready_at(session, now);
 
@@ -192,6 +198,8 @@ throttle(g2_role *role, int64_t now, int64_t *ready_at)
 	}
 	if (role->throttled)
 		role->throttled_at = g2_session_limit(session, (g2_limit) (role->throttled - 1));
+	else if (was_throttled)
+		g2_role_begin(session->people, role);
 }
 
 g2_group *
@@ -234,83 +242,74 @@ fail_late(const g2_queue *q, const g2_group *group, g2_error *why)
 	g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
 }
 
-/* A walk over all groups; begin with zeros. */
-typedef struct walk
-{
-	const g2_role *role;
-	const g2_session *session;
-	g2_group   *group;
-} walk;
-
+/* The first of the session that has waited for too long; else sets the session's deadline. */
 static g2_group *
-walk_on(const g2_queue *q, walk *w)
+find_late_of(g2_session *session, int64_t now)
 {
-	if (w->group)
-		w->group = w->group->next;
-	while (!w->group)
+	session->next_deadline = INT64_MAX;
+	for (g2_group *group = session->queue; group; group = group->next)
 	{
-		if (w->session)
-			w->session = w->session->ring_next == w->role->ring ? NULL : w->session->ring_next;
-		if (!w->session)
+		if (deadline_of(group) <= now)
 		{
-			w->role = w->role ? w->role->next : q->people->roles;
-			if (!w->role)
-				return NULL;
-			w->session = w->role->ring;
+			session->next_deadline = now;	/* there may be more */
+			return group;
 		}
-		if (w->session)
-			w->group = w->session->queue;
-	}
-	return w->group;
-}
-
-/* The first that has waited for too long; *next = when the next one will have. */
-static g2_group *
-find_late(const g2_queue *q, int64_t now, int64_t *next)
-{
-	*next = INT64_MAX;
-	for (walk w = {0}; walk_on(q, &w);)
-	{
-		if (deadline_of(w.group) <= now)
-			return w.group;
-		*next = G2_MIN(*next, deadline_of(w.group));
+		session->next_deadline = G2_MIN(session->next_deadline, deadline_of(group));
 	}
 	return NULL;
 }
 
+/* The first of all; else sets the queue's deadline. */
 static g2_group *
-find_canceled(const g2_queue *q)
+find_late(g2_queue *q, int64_t now)
 {
-	walk		w = {0};
+	int64_t		next = INT64_MAX;
 
-	while (walk_on(q, &w) && !w.group->canceled)
-		;
-	return w.group;
+	for (const g2_role *role = q->people->roles; role; role = role->next)
+		for (g2_session *session = role->ring; session;
+			 session = session->ring_next == role->ring ? NULL : session->ring_next)
+		{
+			g2_group   *group = session->next_deadline <= now ? find_late_of(session, now) : NULL;
+
+			if (group)
+				return group;
+			next = G2_MIN(next, session->next_deadline);
+		}
+	q->next_deadline = next;
+	return NULL;
 }
 
 g2_group *
 g2_queue_take_ended(g2_queue *q, int64_t now, g2_error *why)
 {
-	g2_group   *group = q->n_canceled > 0 ? find_canceled(q) : NULL;
-	int64_t		next;
+	g2_group   *group = q->canceled;
 
 	if (group)
+	{
+		q->canceled = group->next;
 		g2_fail(why, G2_E_CANCELED, "the request was cancelled");
-	else if (now < q->next_deadline)
-		return NULL;
-	else if ((group = find_late(q, now, &next)))
+	}
+	else if (now >= q->next_deadline && (group = find_late(q, now)))
+	{
 		fail_late(q, group, why);
-	else
-		q->next_deadline = next;
-	if (group)
 		unlink_group(q, group);
+	}
 	return group;
+}
+
+void
+g2_queue_cancel(g2_queue *q, g2_group *group)
+{
+	unlink_group(q, group);
+	group->canceled = true;
+	group->next = q->canceled;
+	q->canceled = group;
 }
 
 void
 g2_queue_cancel_all(g2_queue *q)
 {
-	for (walk w = {0}; walk_on(q, &w);)
-		w.group->canceled = true;
-	q->n_canceled = q->n;
+	for (const g2_role *role = q->people->roles; role; role = role->next)
+		while (role->ring)
+			g2_queue_cancel(q, role->ring->queue);
 }

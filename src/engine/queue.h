@@ -16,7 +16,7 @@ typedef struct g2_queue
 {
 	g2_people  *people;
 	uint32_t	n;				/* groups */
-	uint32_t	n_canceled;		/* of these */
+	g2_group   *canceled;		/* no longer among them, to be told so; linked by group->next */
 	int64_t		next_deadline;	/* no group has waited for too long before; INT64_MAX = none */
 } g2_queue;
 
@@ -33,6 +33,9 @@ extern void g2_queue_take(g2_queue *queue, g2_group *group);
 
 /* Takes out a group that was cancelled or has waited for too long, with the reason; NULL: none. */
 extern g2_group *g2_queue_take_ended(g2_queue *queue, int64_t now, g2_error *why);
+
+/* It no longer waits; g2_queue_take_ended gives it out. */
+extern void g2_queue_cancel(g2_queue *queue, g2_group *group);
 
 /* All that wait are cancelled. */
 extern void g2_queue_cancel_all(g2_queue *queue);

@@ -1,9 +1,9 @@
 /*
  * request.h: one request from its arrival to its answer.
  *
- * Phases: its model is waited for; a helper thread turns text into ids or back (owns the fields of
- * "work" meanwhile); a group of it runs.  engine.c moves it along; request.c knows what the fields
- * of a message mean.
+ * Phases: its model is waited for; its turn with the helper threads is; one of them turns text into
+ * ids or back (owns the fields of "work" meanwhile); a group of it runs.  arrival.c and work.c move
+ * it along; request.c knows what the fields of a message mean.
  */
 #ifndef G2_REQUEST_H
 #define G2_REQUEST_H
@@ -16,6 +16,7 @@
 typedef enum g2_request_phase
 {
 	G2_PHASE_MODEL,				/* waits until its model is loaded */
+	G2_PHASE_TURN,				/* waits in its session's list of work */
 	G2_PHASE_WORK,				/* on a helper thread, or queued for one */
 	G2_PHASE_GROUP				/* its group is with the scheduler */
 } g2_request_phase;
@@ -25,8 +26,10 @@ typedef struct g2_request
 	g2_job		job;			/* first */
 	struct g2_request *prev;	/* the engine's list, in order of arrival */
 	struct g2_request *next;
+	struct g2_request *own_prev;	/* its client's list */
+	struct g2_request *own_next;
 	g2_engine  *engine;
-	const g2_client *client;	/* NULL: it has left, and nobody listens */
+	g2_client  *client;			/* NULL: it has left, and nobody listens */
 	g2_session *session;		/* held */
 	g2_answer_fn answer;
 	void	   *owner;			/* answer's first argument */

@@ -52,7 +52,20 @@ typedef struct demand
 	uint32_t	n_decode;		/* sequences that decode */
 	bool		prefill;
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
+	bool		others;			/* groups of other models run too */
+	uint32_t	others_decode;	/* their sequences that decode */
+	double		others_us;		/* a step of those, of the slowest model */
 } demand;
+
+static void
+measure_other(demand *d, const g2_group *group)
+{
+	d->others = true;
+	if (g2_group_prefilling(group))
+		return;
+	d->others_decode += group->n_live;
+	d->others_us = G2_MAX(d->others_us, g2_cost_step(&group->o.work->cost, d->others_decode));
+}
 
 static demand
 measure(const g2_scheduler *s, const g2_backend_model *model)
@@ -62,7 +75,10 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	for (const g2_group *group = s->running; group; group = group->next)
 	{
 		if (group->o.model != model)
+		{
+			measure_other(&d, group);
 			continue;
+		}
 		d.prefill |= g2_group_prefilling(group);
 		for (uint32_t i = 0; i < group->o.n; i++)
 		{
@@ -78,32 +94,35 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 	return d;
 }
 
-/* Prompt rows beside n_decode others. */
+/* Prompt rows of a step, so that those that decode, of this model or another, do not wait long. */
 static uint32_t
-prompt_room(const g2_scheduler *s, const g2_work *work, uint32_t n_decode)
+prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
 {
-	uint32_t	room = G2_VISIT_ROWS - n_decode;
-	double		target = PREFILL_TARGET_US;
+	uint32_t	n_decode = d->n_decode,
+				room = G2_VISIT_ROWS - n_decode;
+	bool		beside = n_decode > 0 || d->others_decode;
+	double		target = PREFILL_TARGET_US,
+				us = G2_MAX(n_decode > 0 ? g2_cost_step(&work->cost, n_decode) : 0, d->others_us);
 
 	if (s->step_tokens > 0)
 		return G2_MIN(room, n_decode + MIN_CHUNK < s->step_tokens ? s->step_tokens - n_decode :
 					  MIN_CHUNK);
 	if (work->cost.per_row <= 0)
-		return G2_MIN(room, n_decode > 0 ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
-	if (n_decode > 0)
-		target = G2_MIN(target, PREFILL_STEPS * g2_cost_step(&work->cost, n_decode));
+		return G2_MIN(room, beside ? UNMEASURED_BESIDE : UNMEASURED_CHUNK);
+	if (beside)
+		target = G2_MIN(target, PREFILL_STEPS * us);
 	target = G2_MIN(target / work->cost.per_row, (double) room);
 	return G2_MAX((uint32_t) target, (uint32_t) MIN_CHUNK);
 }
 
 /* Several steps only where nobody has to wait for their end. */
 static uint32_t
-choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work, bool others)
+choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work)
 {
 	double		us = g2_cost_step(&work->cost, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || others || s->blocked || !work->decoded)
+	if (d->prefill || d->others || s->blocked || !work->decoded)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -160,17 +179,17 @@ next_prefill(const g2_scheduler *s, const g2_backend_model *model)
 
 /* Fills the visit for one model.  False: groups have gone, so choose again. */
 static bool
-plan_model(g2_scheduler *s, const g2_group *chosen, bool others)
+plan_model(g2_scheduler *s, const g2_group *chosen)
 {
 	g2_backend_model *model = chosen->o.model;
 	g2_work    *work = chosen->o.work;
 	demand		d = measure(s, model);
-	uint32_t	room = prompt_room(s, work, d.n_decode),
+	uint32_t	room = prompt_room(s, work, &d),
 				rows;
 
 	s->n_turns++;
 	g2_visit_begin(&s->visit, work, model,
-				   s->one_step ? 1 : choose_steps(s, &d, work, others));
+				   s->one_step ? 1 : choose_steps(s, &d, work));
 	for (g2_group *group = s->running; group; group = group->next)
 		if (group->o.model == model && !g2_group_prefilling(group) &&
 			!add_group(s, group, 0, &rows))
@@ -187,18 +206,13 @@ plan_model(g2_scheduler *s, const g2_group *chosen, bool others)
 
 /* A group of the model whose last turn is the longest ago. */
 static const g2_group *
-next_model(const g2_scheduler *s, bool *others)
+next_model(const g2_scheduler *s)
 {
 	const g2_group *chosen = s->running;
 
-	*others = false;
 	for (const g2_group *group = s->running; group; group = group->next)
-	{
-		if (group->o.model != s->running->o.model)
-			*others = true;
 		if (group->turn < chosen->turn)
 			chosen = group;
-	}
 	return chosen;
 }
 
@@ -224,10 +238,7 @@ submit(g2_scheduler *s)
 	s->one_step = false;
 	while (s->running)
 	{
-		bool		others;
-		const g2_group *chosen = next_model(s, &others);
-
-		if (!plan_model(s, chosen, others))
+		if (!plan_model(s, next_model(s)))
 			continue;
 		v->in_flight = s->api->step_submit(s->backend, &v->plan, &v->result, &err);
 		if (v->in_flight)
@@ -303,11 +314,9 @@ drop_queued(g2_scheduler *s)
 void
 g2_scheduler_cancel(g2_scheduler *s, g2_group *group)
 {
-	if (group->canceled)
-		return;
+	if (group->state == G2_GROUP_QUEUED && !group->canceled)
+		g2_queue_cancel(&s->queue, group);
 	group->canceled = true;
-	if (group->state == G2_GROUP_QUEUED)
-		s->queue.n_canceled++;
 }
 
 void

@@ -8,8 +8,10 @@
  * A group is admitted when its sampler slots are free and the blocks for its tokens, and one more
  * for each sequence, can be had.  When blocks run out later, or a role that runs nothing finds no
  * room, the newest group of the role with the most service is preempted: it gives its blocks back,
- * waits again, and computes again what the prefix cache has not kept.  The oldest group of all
- * keeps its blocks when they run out, so that something always ends.
+ * waits again, and computes again what the prefix cache has not kept.  A role that runs something
+ * needs a lead in service for that, and so does everybody where it is another's only group and not
+ * the first time.  The oldest group of all keeps its blocks when they run out, so that something
+ * always ends.
  *
  * The engine's thread owns all of it.
  */

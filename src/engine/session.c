@@ -56,8 +56,7 @@ forget_roles(g2_people *people)
 	{
 		g2_role    *role = *at;
 
-		if (role->n_sessions > 0 || g2_role_is_active(role) ||
-			minute_spent(role, 1, now) > 0)
+		if (role->n_sessions > 0 || minute_spent(role, 1, now) > 0)
 		{
 			at = &role->next;
 			continue;
@@ -128,22 +127,29 @@ g2_session_ready_at(const g2_session *session, int64_t now)
 	return now + (int64_t) ((1 - left) * MINUTE_US / (double) limit) + 1;
 }
 
+/* The least service of those that wait counts, and not of all that run: one that asks for little
+ * falls far behind, though it is given all that it wants.  Where nobody waits, all are given that,
+ * and who comes starts beside the one that runs with the most service. */
 void
 g2_people_advance(g2_people *people)
 {
-	double		least = -1;
+	double		least = -1,
+				most = 0;
 
 	for (const g2_role *role = people->roles; role; role = role->next)
-		if (g2_role_is_active(role) && (least < 0 || role->service < least))
+	{
+		if (role->n_running > 0)
+			most = G2_MAX(most, role->service);
+		if (role->n_queued > 0 && !role->throttled && (least < 0 || role->service < least))
 			least = role->service;
-	people->virtual_time = G2_MAX(people->virtual_time, least);
+	}
+	people->virtual_time = G2_MAX(people->virtual_time, least >= 0 ? least : most);
 }
 
 void
-g2_role_activate(g2_people *people, g2_role *role)
+g2_role_begin(const g2_people *people, g2_role *role)
 {
-	if (!g2_role_is_active(role))
-		role->service = G2_MAX(role->service, people->virtual_time);
+	role->service = G2_MAX(role->service, people->virtual_time);
 }
 
 /* ---- sessions ---- */
@@ -165,6 +171,7 @@ g2_session_open(g2_people *people, uint32_t pid, uint32_t database, uint32_t use
 		session->own_limits[i] = G2_LIMIT_UNSET;
 	session->pid = pid;
 	session->database = database;
+	session->next_deadline = INT64_MAX;
 	*out = session;
 	return true;
 }
@@ -202,12 +209,14 @@ void
 g2_session_hold(g2_session *session)
 {
 	session->n_requests++;
+	session->role->n_requests++;
 }
 
 void
 g2_session_release(g2_session *session)
 {
 	session->n_requests--;
+	session->role->n_requests--;
 	free_if_unused(session);
 }
 
@@ -224,14 +233,27 @@ g2_session_set(g2_session *session, const g2_session_message *m)
 	memcpy(session->own_limits, m->limits, sizeof session->own_limits);
 }
 
+static g2_grant *
+find_grant(const g2_session *session, g2_span model, uint32_t current_user)
+{
+	for (g2_grant *grant = session->grants; grant; grant = grant->next)
+		if (grant->current_user == current_user && grant->model_len == model.len &&
+			memcmp(grant->model, model.data, model.len) == 0)
+			return grant;
+	return NULL;
+}
+
 bool
 g2_session_grant(g2_session *session, const g2_access *access, g2_error *err)
 {
 	size_t		bytes = sizeof(g2_grant) + access->model.len;
-	g2_grant   *grant;
+	g2_grant   *grant = find_grant(session, access->model, access->current_user);
 
-	if (g2_session_may_use(session, access->model, access->current_user, access->token))
+	if (grant)
+	{
+		grant->token = access->token;
 		return true;
+	}
 	if (!g2_model_name_check(access->model.data, access->model.len, err))
 		return false;
 	grant = g2_alloc(bytes);
@@ -253,9 +275,7 @@ bool
 g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 				   uint64_t token)
 {
-	for (const g2_grant *grant = session->grants; grant; grant = grant->next)
-		if (grant->token == token && grant->current_user == current_user &&
-			grant->model_len == model.len && memcmp(grant->model, model.data, model.len) == 0)
-			return true;
-	return false;
+	const g2_grant *grant = find_grant(session, model, current_user);
+
+	return grant && grant->token == token;
 }

@@ -7,11 +7,11 @@
  *
  * Fairness is that of a virtual token counter (Sheng et al., "Fairness in Serving Large Language
  * Models", OSDI 2024): `service` grows by the device time that a role's rows have cost, the role
- * with the least is served next, and one that comes back after a pause starts at the least of
- * those that are active, so that idleness earns no credit.
+ * with the least is served next.  One that has asked for nothing, or was held back by a limit,
+ * starts again at the least of those that wait, so that it has no credit for that time.
  *
- * The engine's thread owns all of it.  Roles outlive their sessions as long as they are over a
- * limit per minute.
+ * The engine's thread owns all of it.  Roles outlive their sessions until their limit per minute
+ * has given back all that they have used of it.
  */
 #ifndef G2_SESSION_H
 #define G2_SESSION_H
@@ -31,6 +31,7 @@ typedef struct g2_role
 	uint32_t	oid;
 	char		name[G2_ROLE_NAME_SIZE];
 	uint32_t	n_sessions;
+	uint32_t	n_requests;		/* of these sessions, not freed yet */
 	uint32_t	n_running;		/* admitted sequences */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
@@ -48,10 +49,14 @@ struct g2_session
 	uint32_t	pid;			/* of the backend */
 	uint32_t	database;		/* OID */
 	uint32_t	n_requests;		/* that are not freed yet: the session outlives them */
+	uint32_t	n_working;		/* of these, those that helper threads have */
+	struct g2_job *work;		/* of these, those that wait to be given to them (work.c) */
+	struct g2_job **work_last;
 	bool		closed;
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;
+	int64_t		next_deadline;	/* none of these has waited for too long before (queue.h) */
 	g2_session *ring_prev;		/* NULL: not in the ring */
 	g2_session *ring_next;
 	struct g2_grant *grants;	/* models that it may use besides those for everybody */
@@ -63,7 +68,7 @@ struct g2_people
 {
 	g2_role    *roles;
 	int64_t		limits[G2_N_LIMITS];	/* of sessions for which nothing is set */
-	double		virtual_time;	/* least service of the active roles, never falling */
+	double		virtual_time;	/* where a role starts that begins to wait; never falls */
 };
 
 extern void g2_people_init(g2_people *people);
@@ -83,7 +88,8 @@ extern void g2_session_set(g2_session *session, const g2_session_message *m);
 
 #define G2_MAX_GRANTS 1024		/* of a session: one more, and it begins anew, with those asked again */
 
-/* What ACCESS says, and whether it has said so. */
+/* What ACCESS says, which replaces what it said of the same user and model; and whether it has
+ * said so. */
 extern bool g2_session_grant(g2_session *session, const g2_access *access, g2_error *err);
 extern bool g2_session_may_use(const g2_session *session, g2_span model, uint32_t current_user,
 							   uint64_t token);
@@ -99,16 +105,10 @@ extern void g2_session_spend(g2_session *session, uint64_t tokens);
  * INT64_MAX = never. */
 extern int64_t g2_session_ready_at(const g2_session *session, int64_t now);
 
-/* The role gets its first queued or running group: no credit for having been idle. */
-extern void g2_role_activate(g2_people *people, g2_role *role);
+/* The role begins to wait for the device: no credit for the time before. */
+extern void g2_role_begin(const g2_people *people, g2_role *role);
 
-/* The least service of the roles that are active has grown, perhaps. */
+/* The services of roles have grown. */
 extern void g2_people_advance(g2_people *people);
-
-static inline bool
-g2_role_is_active(const g2_role *role)
-{
-	return role->n_running > 0 || role->n_queued > 0;
-}
 
 #endif							/* G2_SESSION_H */

@@ -3,6 +3,8 @@
  */
 #include "visit.h"
 
+#define MAX_CHARGE 4			/* times what a visit's rows cost otherwise, at most */
+
 _Static_assert(G2_MAX_SEQUENCES <= G2_SLOTS, "a group must find slots for all its sequences");
 _Static_assert(G2_SLOTS < G2_VISIT_ROWS, "prompts must find room beside all that decode");
 _Static_assert(G2_VISIT_STEPS <= G2_MAX_STEPS, "the back end has a limit of its own");
@@ -155,20 +157,41 @@ g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt
 
 /* ---- results ---- */
 
+/* Prompt tokens that its role has not paid for yet: what is computed again after a preemption was
+ * not its wish. */
+static void
+spend_prompt(const g2_part *part, uint32_t n_rows)
+{
+	g2_group   *group = part->group;
+	uint32_t	position = group->sequences[part->sequence].position,
+				end = G2_MIN(position + n_rows, (uint32_t) group->prompt.len),
+				begin = G2_MAX(position, group->spent);
+
+	if (end <= begin)
+		return;
+	g2_session_spend(group->o.session, end - begin);
+	group->spent = end;
+}
+
 /* The device's time is shared by rows: what a row costs is the same for prompts and new tokens. */
 static void
 charge(g2_visit *v)
 {
+	double		usual = v->plan.n_steps * g2_cost_step(&v->work->cost, v->plan.n_rows),
+				fair = (double) v->result.busy_us;
+
+	/* That something else held up the device is no role's fault. */
+	if (usual > 0)
+		fair = G2_MIN(fair, MAX_CHARGE * usual);
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
 	{
 		g2_group   *group = v->parts[p].group;
-		g2_role    *role = group->o.session->role;
-		double		us = (double) v->result.busy_us * v->sequences[p].n_rows / v->plan.n_rows;
+		double		share = (double) v->sequences[p].n_rows / v->plan.n_rows;
 
-		group->compute_us += us;
-		role->service += us;
+		group->compute_us += (double) v->result.busy_us * share;
+		group->o.session->role->service += fair * share;
 		if (!v->parts[p].decodes)
-			g2_session_spend(group->o.session, v->sequences[p].n_rows);
+			spend_prompt(&v->parts[p], v->sequences[p].n_rows);
 	}
 }
 

@@ -39,7 +39,7 @@ state_of(const g2_request *r)
 {
 	if (r->phase == G2_PHASE_MODEL)
 		return G2_STATE_LOADING;
-	if (r->phase == G2_PHASE_WORK)
+	if (r->phase != G2_PHASE_GROUP)
 		return G2_STATE_QUEUED;
 	if (r->group->state == G2_GROUP_QUEUED)
 		return r->session->role->throttled ? G2_STATE_THROTTLED : G2_STATE_QUEUED;

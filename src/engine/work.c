@@ -7,6 +7,8 @@
 #include "answer.h"
 
 #define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
+#define SESSION_JOBS 4			/* of one session that helper threads have at once: thousands of rows
+								 * of one do not stand before the only one of another */
 
 /* ---- counting ---- */
 
@@ -237,11 +239,59 @@ work_run(g2_job *job)
 	request->has_key = request->ok && request->type == G2_MSG_GENERATE && make_key(request);
 }
 
+/* Hands the session's next requests to the helper threads. */
+static void
+start_work(g2_session *session)
+{
+	while (session->work && session->n_working < SESSION_JOBS)
+	{
+		g2_request *request = (g2_request *) session->work;
+		const g2_engine *engine = request->engine;
+
+		session->work = request->job.next;
+		session->n_working++;
+		request->phase = G2_PHASE_WORK;
+		g2_helper_submit(request->payload.len > LONG_TEXT ? engine->long_helper :
+						 engine->helper, &request->job);
+	}
+}
+
+static void
+queue_work(g2_request *request)
+{
+	g2_session *session = request->session;
+
+	request->phase = G2_PHASE_TURN;
+	request->job.next = NULL;
+	if (session->work)
+		*session->work_last = &request->job;
+	else
+		session->work = &request->job;
+	session->work_last = &request->job.next;
+	start_work(session);
+}
+
+void
+g2_request_withdraw(g2_request *request)
+{
+	g2_job	  **at = &request->session->work;
+
+	while (*at != &request->job)
+		at = &(*at)->next;
+	*at = request->job.next;
+	if (!*at)
+		request->session->work_last = at;
+	count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
+	g2_request_free(request);
+}
+
 static void
 work_done(g2_job *job)
 {
 	g2_request *request = (g2_request *) job;
 
+	request->session->n_working--;
+	start_work(request->session);
 	if (atomic_load(&request->canceled))
 		g2_request_drop(request);
 	else if (!request->ok)
@@ -283,9 +333,7 @@ g2_request_ready(g2_request *request)
 		g2_request_free(request);
 		return;
 	}
-	request->phase = G2_PHASE_WORK;
 	request->job.run = work_run;
 	request->job.done = work_done;
-	g2_helper_submit(request->payload.len > LONG_TEXT ? request->engine->long_helper :
-					 request->engine->helper, &request->job);
+	queue_work(request);
 }

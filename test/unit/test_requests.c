@@ -263,6 +263,84 @@ test_tokens(void **state)
 	close_engine();
 }
 
+/* Who asks for one thing does not wait for all that somebody else has asked for. */
+static void
+test_helpers_turns(void **state)
+{
+	enum
+	{
+		N = 300
+	};
+	static reply many[N];
+	reply		one = {0};
+	uint32_t	before = 0;
+
+	(void) state;
+	memset(long_text, 'a', 60000);
+	open_engine();
+	send_load(&one, 0, "tiny", "", "");
+	run_until(&one);
+	free_replies(&one, 1);
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	send_tokenize(&one, 0, "tiny", "ab", 2, true);
+	run_until(&one);
+	for (uint32_t i = 0; i < N; i++)
+		before += many[i].type != 0;
+	assert_true(before < 20);
+	/* Its own come in order of arrival; those that are cancelled do not come. */
+	g2_engine_cancel(client_of(many), 100);
+	g2_engine_cancel(client_of(many), N - 1);
+	run_idle();
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(many[i].answers, i != 100 && i != N - 1);
+	free_replies(many, N);
+	free_replies(&one, 1);
+	/* The engine may end, or the client leave, with most of them still waiting. */
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	leave(many);
+	check_idle();
+	for (uint32_t i = 0; i < N; i++)
+		send_tokenize(many, i, "tiny", long_text, 60000, true);
+	abandon_engine();
+	free_replies(many, N);
+}
+
+/* The queue is bounded, and one role does not use it up for all others. */
+static void
+test_full_queue(void **state)
+{
+	static reply many[150];
+	reply		one = {0};
+	g2_settings s = settings();
+	g2_writer	w = {.grow = grow};
+	g2_error	err;
+
+	(void) state;
+	s.max_queued = 130;
+	open_with(&s);
+	g2_session_message_encode(&w, &(g2_session_message) {.session_user = 7,
+							  .user_name = g2_span_of("other")});
+	EXPECT_OK(g2_engine_tell(client_of(&one), G2_MSG_SESSION, w.data, w.len, &err), err);
+	for (uint32_t i = 0; i < G2_LENGTH(many); i++)
+		send_tokenize(many, i, "tiny", "ab", 2, true);
+	send_tokenize(&one, 0, "tiny", "ab", 2, true);
+	for (uint32_t i = 0; i < G2_LENGTH(many); i++)
+		if (i < 128)
+			assert_int_equal(many[i].type, 0);
+		else
+			expect_error(&many[i], "53400", "128 requests are waiting");
+	assert_int_equal(one.type, 0);
+	run_idle();
+	assert_int_equal(one.type, G2_MSG_TOKENS);
+	assert_int_equal(many[127].type, G2_MSG_TOKENS);
+	free(w.data);
+	free_replies(many, G2_LENGTH(many));
+	free_replies(&one, 1);
+	close_engine();
+}
+
 int
 main(void)
 {
@@ -272,6 +350,8 @@ main(void)
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_helpers_turns),
+		cmocka_unit_test(test_full_queue),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
