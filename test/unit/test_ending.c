@@ -276,9 +276,7 @@ test_minute(void **state)
 	assert_int_equal(r[1].type, 0);
 	/* A higher limit counts from now on: what was spent is below it. */
 	say_session(r, 10, "eva", UNSET, UNSET, 5000);
-	g2_engine_run(engine);
-	while (!r[1].type)
-		timer_turn();
+	run_until(&r[1]);
 	assert_int_equal(r[1].type, G2_MSG_COMPLETIONS);
 	free_replies(r, 4);
 	close_engine();
