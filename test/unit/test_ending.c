@@ -274,11 +274,55 @@ test_minute(void **state)
 	run_until(&r[3]);
 	assert_int_equal(r[3].type, G2_MSG_COMPLETIONS);
 	assert_int_equal(r[1].type, 0);
-	/* A higher limit counts from now on: what was spent is below it. */
-	say_session(r, 10, "eva", UNSET, UNSET, 5000);
-	run_until(&r[1]);
+	/* A higher limit counts from now on: the token above it takes less than a second. */
+	say_session(r, 10, "eva", UNSET, UNSET, 69);
+	g2_engine_run(engine);
+	assert_int_equal(state_of_pid(somebody.pid), G2_STATE_THROTTLED);
+	while (!r[1].type)
+		timer_turn();
 	assert_int_equal(r[1].type, G2_MSG_COMPLETIONS);
 	free_replies(r, 4);
+	close_engine();
+}
+
+/* Lifting a limit lets those go that wait because of it. */
+static void
+test_lifted(void **state)
+{
+	reply		r[2] = {0};
+	g2_generate all = of_ids(10, 1),
+				one = all;
+	g2_settings s = settings();
+
+	(void) state;
+	open_engine();
+	all.n = 8;
+	all.max_new = one.max_new = 110;
+	attach_as(&r[0], &somebody);
+	attach_as(&r[1], &(g2_hello) {.pid = 1, .session_user = 10});
+	say_session(&r[0], 10, "eva", UNSET, 8, 20);
+	send_generate(&r[0], 0, &all);
+	run_until(&r[0]);
+	say_session(&r[1], 10, "eva", UNSET, 8, 20);
+	send_generate(&r[1], 0, &one);
+	run_to_state(1, G2_STATE_THROTTLED);
+	/* Of the session's own limits one is lifted; the settings' are no limits then. */
+	say_session(&r[1], 10, "eva", UNSET, 8, UNSET);
+	run_until(&r[1]);
+	assert_int_equal(r[1].type, G2_MSG_COMPLETIONS);
+	/* Those of the settings count for what it has used before, and are lifted there. */
+	s.has_limits = 1;
+	s.limits[G2_LIMIT_CALL] = s.limits[G2_LIMIT_SEQUENCES] = FREE;
+	s.limits[G2_LIMIT_MINUTE] = 20;
+	configure(&s);
+	free_replies(r, 2);
+	send_generate(&r[1], 0, &one);
+	run_to_state(1, G2_STATE_THROTTLED);
+	s.limits[G2_LIMIT_MINUTE] = FREE;
+	configure(&s);
+	run_until(&r[1]);
+	assert_int_equal(r[1].type, G2_MSG_COMPLETIONS);
+	free_replies(r, 2);
 	close_engine();
 }
 
@@ -289,7 +333,7 @@ main(void)
 		cmocka_unit_test(test_restart), cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_no_idle_end), cmocka_unit_test(test_disabled),
 		cmocka_unit_test(test_max_queued), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_minute),
+		cmocka_unit_test(test_minute), cmocka_unit_test(test_lifted),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
