@@ -5,18 +5,11 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
-use Fcntl qw(F_WRLCK SEEK_SET);
+use FakeEngine;
 use Gpt2Test;
-use IO::Select;
-use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-
-# g2_message
-my %type = (HELLO => 1, WELCOME => 2, ERROR => 3, DONE => 5, UNLOAD => 24, MODELS => 25,
-	MODEL_LIST => 26, REQUESTS => 31, REQUEST_LIST => 32, USAGE => 33, USAGE_LIST => 34,
-	USAGE_RESET => 35, ENGINE => 36, ENGINE_LIST => 37, RESTART => 38);
 
 my $node = new_server('main');
 $node->safe_psql('postgres', 'CREATE ROLE ann; CREATE ROLE bob; CREATE ROLE eve;'
@@ -25,53 +18,8 @@ my %oid = map { $_ => $node->safe_psql('postgres', "SELECT '$_'::regrole::oid") 
 my $database = $node->safe_psql('postgres',
 	'SELECT oid FROM pg_database WHERE datname = current_database()');
 
-# Nobody else listens, so the library takes this for the engine.  The path is relative, as the
-# library's: absolute ones are too long for a socket's name.
-chdir $node->data_dir or die "could not change directory: $!";
-my $listener = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Listen => 16,
-	Local => 'pg_stat_tmp/gpt2_engine.sock') or die "could not listen: $!";
-
-# An engine runs, says the supervisor's lock file: an open file description lock of its third byte.
-open my $lock_file, '+>', 'pg_stat_tmp/gpt2_engine.lock' or die "could not open: $!";
-my $lock = pack('s s x4 q q i x4', F_WRLCK, SEEK_SET, 2, 1, 0);
-fcntl($lock_file, 37, $lock) or die "could not lock: $!";
-
-sub text { return pack('L/a*', $_[0]) }
-
-sub put
-{
-	my ($socket, $name, $id, $payload) = @_;
-	print $socket pack('L S S Q', length $payload, $type{$name}, 0, $id) . $payload;
-	$socket->flush;
-	return;
-}
-
-sub take_bytes
-{
-	my ($socket, $n) = @_;
-	my $data = '';
-
-	while (length $data < $n)
-	{
-		return unless IO::Select->new($socket)->can_read(60);
-		return unless sysread $socket, $data, $n - length $data, length $data;
-	}
-	return $data;
-}
-
-# (type, id) of the next request; what has no id is none.
-sub take
-{
-	my ($socket) = @_;
-
-	while (defined(my $head = take_bytes($socket, 16)))
-	{
-		my ($length, $request, undef, $id) = unpack 'L S S Q', $head;
-		take_bytes($socket, $length) if $length;
-		return ($request, $id) if $id;
-	}
-	return;
-}
+listen_as_engine($node);
+say_engine_runs();
 
 # Runs statements that ask the engine, which gives these answers: [request, answer, payload].
 # Gives (output, errors).
@@ -79,11 +27,8 @@ sub ask_engine
 {
 	my ($statements, @answers) = @_;
 	my $query = start_query($node, @$statements);
-	die 'no backend connects' unless IO::Select->new($listener)->can_read(60);
-	my $socket = $listener->accept or die "could not accept: $!";
+	my $socket = welcome(accept_backend());
 
-	take_bytes($socket, (unpack 'L', take_bytes($socket, 16) || pack 'L', 0)[0]);
-	put($socket, 'WELCOME', 0, pack('L L L', 1, 0, $$) . text('1.0.0'));
 	for my $answer (@answers)
 	{
 		my ($request, $id) = take($socket);

@@ -6,19 +6,24 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Fcntl qw(F_WRLCK SEEK_SET);
 use IO::Select;
 use IO::Socket::UNIX;
 use Test::More;
 
-our @EXPORT = qw(%type listen_as_engine text put take take_any accept_backend welcome);
+our @EXPORT = qw(%type listen_as_engine say_engine_runs text put take take_any accept_backend
+  welcome);
 
 # g2_message
 our %type = (HELLO => 1, WELCOME => 2, ERROR => 3, NOTICE => 4, ROLES => 7, STREAM => 8, CANCEL => 16,
-	GENERATE => 17, COMPLETIONS => 18, TOKENIZE => 19, TOKENS => 20, TEXT => 22, SESSION => 29,
-	ACCESS => 30);
+	DONE => 5, GENERATE => 17, COMPLETIONS => 18, TOKENIZE => 19, TOKENS => 20, TEXT => 22,
+	UNLOAD => 24, MODELS => 25, MODEL_LIST => 26, SESSION => 29, ACCESS => 30, REQUESTS => 31,
+	REQUEST_LIST => 32, USAGE => 33, USAGE_LIST => 34, USAGE_RESET => 35, ENGINE => 36,
+	ENGINE_LIST => 37, RESTART => 38);
 
 my $socket_path = 'pg_stat_tmp/gpt2_engine.sock';
 my $listener;
+my $lock_file;
 
 # Nobody else listens, so the library takes this for the engine.  The path is relative, as the
 # library's: absolute ones are too long for a socket's name.
@@ -28,6 +33,16 @@ sub listen_as_engine
 	chdir $node->data_dir or die "could not change directory: $!";
 	$listener = IO::Socket::UNIX->new(Type => SOCK_STREAM(), Listen => 16,
 		Local => $socket_path) or die "could not listen: $!";
+	return;
+}
+
+# An engine runs, says the supervisor's lock file: an open file description lock of its third byte.
+# Without it the views do not ask.
+sub say_engine_runs
+{
+	open $lock_file, '+>', 'pg_stat_tmp/gpt2_engine.lock' or die "could not open: $!";
+	my $lock = pack('s s x4 q q i x4', F_WRLCK, SEEK_SET, 2, 1, 0);
+	fcntl($lock_file, 37, $lock) or die "could not lock: $!";
 	return;
 }
 
