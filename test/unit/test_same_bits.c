@@ -6,7 +6,7 @@
  *
  *     GPT2_TEST_QUICK      set: fewer requests (a sanitizer is slow)
  */
-#include "engine_driver.h"
+#include "engine_watch.h"
 
 #define MOST_REQUESTS 500
 #define AT_ONCE 64
@@ -98,25 +98,6 @@ run_together(bool use_cache)
 	}
 }
 
-/* Of the running engine's only model. */
-static g2_engine_row
-model_counters(void)
-{
-	reply		r = {0};
-	g2_engine_row row;
-	g2_reader	in;
-
-	g2_engine_submit(client_of(&r), 0, G2_MSG_ENGINE, NULL, 0);
-	assert_int_equal(r.type, G2_MSG_ENGINE_LIST);
-	in = g2_read(r.data, r.len);
-	assert_int_equal(g2_get_u32(&in), 1);
-	g2_engine_row_get(&in, &row);
-	assert_false(in.failed);
-	free_replies(&r, 1);
-	leave(&r);
-	return row;
-}
-
 static g2_engine_row
 compare(uint32_t threads, uint32_t step_tokens, bool use_cache, uint64_t kv_cache_size)
 {
@@ -134,7 +115,7 @@ compare(uint32_t threads, uint32_t step_tokens, bool use_cache, uint64_t kv_cach
 			fail_msg("request %u differs: %u threads, %u rows a step, cache %d", i, threads,
 					 step_tokens, use_cache);
 	free_replies(together, n_requests);
-	row = model_counters();
+	row = engine_row_of("larger");
 	close_engine();
 	return row;
 }
