@@ -40,7 +40,7 @@ make_requests(void)
 		*m = generate(prompts[i]);
 		m->model = g2_span_of("larger");
 		m->prompt.len = n;
-		m->max_new = 1 + random_below(random_below(6) ? 30 : 200);
+		m->max_new = 1 + random_below(random_below(4) ? 30 : 200);
 		m->n = random_below(4) ? 1 : 1 + random_below(4);
 		m->temperature = m->n > 1 || random_below(2) ? 0.8 : 0;
 		m->seed = random_below(1000);
