@@ -206,8 +206,9 @@ product_task(void *arg, uint32_t task, uint32_t thread)
 	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
 				panel = task % j->groups * j->group;
 
-	j->pass->kernels->product(&j->p, panel, G2_MIN(panel + j->group, j->panels), row,
-							  G2_MIN(row + G2_PRODUCT_ROWS, j->rows), scratch_of(j->pass, thread));
+	j->pass->kernels->product[G2_FORMAT_F32](&j->p, panel, G2_MIN(panel + j->group, j->panels),
+											 row, G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+											 scratch_of(j->pass, thread));
 }
 
 static void
@@ -229,7 +230,7 @@ static void
 linear(const g2_pass *pass, const g2_matrix *w, const float *bias, const float *x, size_t ldx,
 	   float *y, size_t ldy)
 {
-	g2_product	p = {.x = x, .ldx = ldx, .w = w->data, .k = w->k, .bias = bias,
+	g2_product	p = {.x = {.x = (void *) x, .ld = ldx}, .w = w->data, .k = w->k, .bias = bias,
 		.activation = G2_NO_ACTIVATION, .y = y, .ldy = ldy};
 
 	run_product(pass, &p, w->n_padded, pass->ws->n_rows);
@@ -240,7 +241,7 @@ static void
 linear_residual(const g2_pass *pass, const g2_matrix *w, const float *bias, const float *x,
 				size_t ldx, float *y, size_t ldy)
 {
-	g2_product	p = {.x = x, .ldx = ldx, .w = w->data, .k = w->k, .bias = bias,
+	g2_product	p = {.x = {.x = (void *) x, .ld = ldx}, .w = w->data, .k = w->k, .bias = bias,
 		.activation = G2_NO_ACTIVATION, .residual = y, .ldr = ldy, .y = y, .ldy = ldy};
 
 	run_product(pass, &p, w->n_padded, pass->ws->n_rows);
@@ -378,7 +379,7 @@ attend_task(void *arg, uint32_t task, uint32_t thread)
 	if (j->write)
 		write_cache(j, s, t->offset, rows, head);
 	if (j->attend)
-		j->pass->kernels->attend(&a, scratch_of(j->pass, thread));
+		j->pass->kernels->attend[G2_KV_F32](&a, scratch_of(j->pass, thread));
 }
 
 /* Cuts the spans into tiles; returns whether every span is one tile. */
@@ -428,9 +429,9 @@ g2_forward_layers(const g2_pass *pass)
 	for (uint32_t i = 0; i < w->arch.n_layer; i++)
 	{
 		const g2_layer *l = &w->layers[i];
-		g2_product	up = {.x = ws->norm, .ldx = m->ld_embd, .w = l->ff_up.data, .k = l->ff_up.k,
-			.bias = l->ff_up_bias, .activation = w->arch.activation, .y = ws->ff,
-			.ldy = m->ld_ff};
+		g2_product	up = {.x = {.x = ws->norm, .ld = m->ld_embd}, .w = l->ff_up.data,
+			.k = l->ff_up.k, .bias = l->ff_up_bias, .activation = w->arch.activation,
+			.y = ws->ff, .ldy = m->ld_ff};
 
 		norm(pass, l->norm1_gain, l->norm1_bias);
 		linear(pass, &l->qkv, l->qkv_bias, ws->norm, m->ld_embd, ws->qkv, m->ld_qkv);
@@ -451,7 +452,7 @@ g2_forward_head(const g2_pass *pass, bool want_logits)
 	g2_workspace *ws = pass->ws;
 	row_job		j = {.gain = w->norm_gain, .bias = w->norm_bias, .final = true,
 		.rows = ws->n_head_rows};
-	g2_product	p = {.x = ws->final, .ldx = m->ld_embd, .w = w->head.data, .k = w->head.k,
+	g2_product	p = {.x = {.x = ws->final, .ld = m->ld_embd}, .w = w->head.data, .k = w->head.k,
 		.activation = G2_NO_ACTIVATION, .y = ws->logits, .ldy = w->head.n_padded};
 
 	run_rows(pass, &j, norm_task);

@@ -110,3 +110,29 @@ g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err)
 						  n > 1 ? ", " : "", n > 1 ? tables[1]->name : "", n > 2 ? ", " : "",
 						  n > 2 ? tables[2]->name : "");
 }
+
+size_t
+g2_operand_layout(g2_format format, uint32_t rows, uint32_t k, void *base, g2_operand *operand)
+{
+	size_t		tiles = ((size_t) rows + G2_OPERAND_ROWS - 1) / G2_OPERAND_ROWS,
+				groups = ((size_t) k + G2_GROUP - 1) / G2_GROUP,
+				part = tiles * groups * G2_OPERAND_ROWS * sizeof(float),
+				at;
+	char	   *p = base;
+
+	if (format == G2_FORMAT_BF16)
+	{
+		*operand = (g2_operand) {.x = p};
+		return G2_ROUND_UP(tiles * G2_OPERAND_ROWS * G2_ROUND_UP((size_t) k, 2) * sizeof(uint16_t),
+						   (size_t) G2_ALIGN);
+	}
+	at = tiles * G2_OPERAND_ROWS * groups * G2_GROUP;
+	part = G2_ROUND_UP(part, (size_t) G2_ALIGN);
+	*operand = (g2_operand) {.x = p};
+	if (p)
+	{
+		operand->scale = (float *) (p + at);
+		operand->sum = (int32_t *) (p + at + part);
+	}
+	return at + 2 * part;
+}

@@ -4,7 +4,8 @@
  * All tables give the same bits for the same arguments: the bodies are one text (kernels_body.h)
  * over 16 virtual lanes, tile sizes differ, the order of operations of an element does not.
  * Kernels allocate nothing, know no threads and no model; memory that they need is passed in.
- * Row strides (ld...) count floats.
+ * Row strides (ld...) count floats.  The one exception to equal bits is bf16, whose instruction
+ * (where there is one) rounds its own way: see bf16_family.
  */
 #ifndef G2_KERNELS_H
 #define G2_KERNELS_H
@@ -23,16 +24,41 @@
 #define G2_ATTEND_ROWS 32		/* queries of one call of attend */
 
 /*
+ * Rows of activations as the products of a format take them.
+ *
+ * f32: x is [rows][ld] floats.  Else tiles of G2_OPERAND_ROWS (4) rows, zeros where rows or k are
+ * missing: bf16 [rows/4][k/2][4][2]; q8 and q4 [rows/4][k/4][4][4] signed bytes, -127 .. 127, with
+ * a scale and the sum of the bytes for each row and group of 32 k.
+ */
+typedef struct g2_operand
+{
+	void	   *x;
+	size_t		ld;				/* f32 */
+	float	   *scale;			/* [rows/4][k/32][4] */
+	int32_t    *sum;			/* [rows/4][k/32][4] */
+} g2_operand;
+
+#define G2_OPERAND_ROWS 4
+
+/* Lays out an operand of this format at base (NULL: only counts); returns its bytes.  Not f32. */
+extern size_t g2_operand_layout(g2_format format, uint32_t rows, uint32_t k, void *base,
+								g2_operand *operand);
+
+/*
  * y[r][c] = activation(sum over k of x[r][k] w[k][c] + bias[c]) + residual[r][c]
  *
- * One accumulator per element, from 0, k ascending, fused multiply-add; then bias, activation,
- * residual, each where there is one.  All n_padded columns of a panel are written.
+ * One accumulator per element, from 0; then bias, activation, residual, each where there is one.
+ * All n_padded columns of a panel are written.  The sum, by format of w:
+ *   f32   k ascending, fused multiply-add
+ *   bf16  k ascending by pairs; without an instruction for it, fused multiply-adds of the even k of
+ *         a pair and then of the odd one
+ *   q8, q4  groups ascending: sum = fma((float) dot, weight scale * x scale, sum), where dot is the
+ *         exact sum of 32 products of integers
  */
 typedef struct g2_product
 {
-	const float *x;				/* [rows][k] */
-	size_t		ldx;
-	const float *w;				/* [n_padded / 48][k][48] */
+	g2_operand	x;
+	const void *w;				/* [n_padded / 48] panels */
 	uint32_t	k;
 	const float *bias;			/* [n_padded] or NULL */
 	uint32_t	activation;		/* g2_activation or G2_NO_ACTIVATION */
@@ -57,13 +83,20 @@ typedef struct g2_attention
 	uint32_t	head_dim;
 	uint32_t	dv;				/* head_dim rounded up to 16 */
 	float		scale;
-	const float *cache;			/* K of this layer and head in block 0 */
-	size_t		block_stride;	/* floats from block to block */
+	const void *cache;			/* K of this layer and head in block 0; floats or bf16 */
+	size_t		block_stride;	/* elements from block to block */
 	const uint32_t *blocks;		/* block table of the sequence */
 } g2_attention;
 
 /* Floats of scratch for attend: p [4][32] and, for each row, maximum, sum and dv accumulators. */
 #define G2_ATTEND_SCRATCH(dv) (8 * G2_BLOCK + G2_ATTEND_ROWS * ((size_t) (dv) + 2))
+
+typedef enum g2_kv_type
+{
+	G2_KV_F32,
+	G2_KV_BF16,
+	G2_KV_TYPES
+} g2_kv_type;
 
 typedef enum g2_math
 {
@@ -80,16 +113,29 @@ typedef struct g2_kernels
 {
 	const char *name;
 
-	/* Panels [panel, panel_end) of rows [row, row_end); scratch: G2_PRODUCT_SCRATCH floats. */
-	void		(*product) (const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row,
-							uint32_t row_end, float *scratch);
+	/* Panels [panel, panel_end) of rows [row, row_end), row a multiple of G2_OPERAND_ROWS except
+	 * in f32; by format of the weights; scratch: G2_PRODUCT_SCRATCH floats. */
+	void		(*product[G2_FORMATS]) (const g2_product *p, uint32_t panel, uint32_t panel_end,
+										uint32_t row, uint32_t row_end, float *scratch);
+
+	/*
+	 * Rows [row, row_end) of x, row a multiple of G2_OPERAND_ROWS, k values each, into the operand
+	 * of a format; up to the end of the last tile.  Not for f32 (NULL).  bf16: nearest even.  q8,
+	 * q4: scale = largest magnitude / 127, q = x * (127 / largest) to nearest even; scale and q are
+	 * 0 where the largest is below 2^-100, the scale is not finite where a value is not.
+	 */
+	void		(*convert[G2_FORMATS]) (const float *x, size_t ldx, uint32_t row, uint32_t row_end,
+										uint32_t k, const g2_operand *to);
+
+	/* Which arithmetic bf16 products have: "fma", or the name of the instruction's family. */
+	const char *bf16_family;
 
 	/* y = (x - mean) / sqrt(var + epsilon) * gain + bias over n elements; bias may be NULL. */
 	void		(*layer_norm) (const float *x, uint32_t n, const float *gain, const float *bias,
 							   float epsilon, float *y);
 
-	/* scratch: G2_ATTEND_SCRATCH(dv) floats. */
-	void		(*attend) (const g2_attention *a, float *scratch);
+	/* By type of the cache; scratch: G2_ATTEND_SCRATCH(dv) floats. */
+	void		(*attend[G2_KV_TYPES]) (const g2_attention *a, float *scratch);
 
 	/* Largest of x that is not a NaN, -inf if there is none; *clean: neither NaN nor +inf. */
 	float		(*max) (const float *x, uint32_t n, bool *clean);

@@ -319,9 +319,9 @@ sweep_pair(const g2_product *p, float *c, uint32_t n, uint32_t row, uint32_t row
 
 	for (uint32_t k = 0; k < p->k; k += step)
 		for (uint32_t r = 0; r < rows; r++)
-			row_pair(c + r * 2 * G2_PANEL, p->x + (row + r) * p->ldx + k,
-					 p->w + n * stride + (size_t) k * G2_PANEL, stride, G2_MIN(step, p->k - k),
-					 k == 0);
+			row_pair(c + r * 2 * G2_PANEL, (const float *) p->x.x + (row + r) * p->x.ld + k,
+					 (const float *) p->w + n * stride + (size_t) k * G2_PANEL, stride,
+					 G2_MIN(step, p->k - k), k == 0);
 	for (uint32_t r = 0; r < rows; r++)
 		for (uint32_t i = 0; i < 2; i++)
 			finish(p, c + (2 * r + i) * G2_PANEL, n + i, row + r, 1);
@@ -348,7 +348,7 @@ product(const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row, u
 
 		for (uint32_t n = panel; n < panel_end; n++)
 		{
-			const float *w = p->w + (size_t) n * p->k * G2_PANEL;
+			const float *w = (const float *) p->w + (size_t) n * p->k * G2_PANEL;
 
 			if (rows <= G2_PAIR_ROWS && n + 1 < panel_end)
 			{
@@ -356,8 +356,8 @@ product(const g2_product *p, uint32_t panel, uint32_t panel_end, uint32_t row, u
 				continue;
 			}
 			for (uint32_t k = 0; k < p->k; k += step)
-				sweep(scratch, p->x + row * p->ldx + k, p->ldx, rows, w + (size_t) k * G2_PANEL,
-					  G2_MIN(step, p->k - k), k == 0);
+				sweep(scratch, (const float *) p->x.x + row * p->x.ld + k, p->x.ld, rows,
+					  w + (size_t) k * G2_PANEL, G2_MIN(step, p->k - k), k == 0);
 			finish(p, scratch, n, row, rows);
 		}
 	}
@@ -563,7 +563,7 @@ attend(const g2_attention *a, float *scratch)
 	}
 	for (uint32_t b = 0; b <= last / G2_BLOCK; b++)
 	{
-		const float *keys = a->cache + a->blocks[b] * a->block_stride;
+		const float *keys = (const float *) a->cache + a->blocks[b] * a->block_stride;
 		uint32_t	start = b * G2_BLOCK,
 					r = start > a->position ? start - a->position : 0;
 
@@ -694,9 +694,10 @@ map(g2_math fn, const float *x, float *y, size_t n)
 
 const g2_kernels SET(g2_kernels) = {
 	.name = SET_NAME,
-	.product = product,
+	.bf16_family = "fma",
+	.product = {[G2_FORMAT_F32] = product},
 	.layer_norm = layer_norm,
-	.attend = attend,
+	.attend = {[G2_KV_F32] = attend},
 	.max = largest,
 	.sum_exp = sum_exp,
 	.weights = weights,

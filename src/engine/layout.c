@@ -119,7 +119,7 @@ layout_matrix(const g2_layout *layout, const char *section, uint32_t i)
 	uint32_t	k = (uint32_t) (rows_are_outputs ? t->cols : t->rows),
 				n = (uint32_t) (rows_are_outputs ? t->rows : t->cols);
 
-	return (g2_matrix) {section + t->offset, k, n, G2_ROUND_UP(n, G2_PANEL)};
+	return (g2_matrix) {section + t->offset, G2_FORMAT_F32, k, n, G2_ROUND_UP(n, G2_PANEL)};
 }
 
 void

@@ -2,9 +2,19 @@
  * weights.h: what a model is to the forward pass: its graph (one struct for every architecture)
  * and its weights, as pointers into a mapped pack.  Owned by the pack; read-only; any thread.
  *
- * Matrices are stored in panels of 48 output columns: panel p holds [K][48] values of columns
- * 48p .. 48p+47, k ascending, so that a product reads each panel as one sequential stream.  N is
- * padded to a multiple of 48 with zeros.  One layout serves every instruction set.
+ * Matrices are stored in panels of 48 output columns, so that a product reads each panel as one
+ * sequential stream.  N is padded to a multiple of 48 with zeros, K as the format says.  One layout
+ * serves every instruction set.  A panel, by format (g2_panel_bytes):
+ *
+ *   f32   [k][48] floats
+ *   bf16  [k/2][48][2]: pairs of neighbouring k; K padded to 2
+ *   q8    [k/32][8][48][4] bytes: by groups of 32 k, in each by quads of k; weight + 128, so 1 ..
+ *         255; then the scales [k/32][48] as bf16, w = (byte - 128) scale; K padded to 32
+ *   q4    [k/32][4][48][4] bytes: each holds weight + 8 of two k of a group: quad 2j in the low
+ *         halves, quad 2j + 1 in the high ones; then the scales as in q8
+ *
+ * Each part of a panel starts at a multiple of 64 bytes.  Padding weighs nothing: its weights are
+ * zero (128, 8 in the unsigned forms).
  */
 #ifndef G2_WEIGHTS_H
 #define G2_WEIGHTS_H
@@ -15,9 +25,16 @@
 
 #define G2_PANEL 48
 
+#define G2_GROUP 32				/* k that share a scale in q8 and q4 */
+
+/* Of a matrix, and of a model: in a q4 model, embedding and head are q8.  Numbers go into packs. */
 typedef enum g2_format
 {
-	G2_FORMAT_F32 = 0			/* weights f32, KV f32: the reference */
+	G2_FORMAT_F32 = 0,			/* weights f32, KV f32: the reference */
+	G2_FORMAT_BF16 = 1,			/* this and the next: KV bf16 */
+	G2_FORMAT_Q8 = 2,			/* activations too: 8 bits, a scale per row and group */
+	G2_FORMAT_Q4 = 3,			/* activations as in q8 */
+	G2_FORMATS
 } g2_format;
 
 typedef enum g2_norm_kind
@@ -68,14 +85,22 @@ typedef struct g2_arch
 	uint32_t	tied_head;
 } g2_arch;
 
-/* K inputs -> n outputs; data = [n_padded / 48][k][48] in the model's format. */
+/* K inputs -> n outputs; data = [n_padded / 48] panels. */
 typedef struct g2_matrix
 {
 	const void *data;
+	g2_format	format;
 	uint32_t	k;
 	uint32_t	n;
 	uint32_t	n_padded;
 } g2_matrix;
+
+/* Bytes of a panel of k inputs, and where its scales start (q8, q4). */
+extern size_t g2_panel_bytes(g2_format format, uint32_t k);
+extern size_t g2_panel_scales(g2_format format, uint32_t k);
+
+/* Column n of the matrix, dequantized: k floats to x. */
+extern void g2_matrix_column(const g2_matrix *m, uint32_t n, float *x);
 
 typedef struct g2_layer
 {
@@ -96,9 +121,8 @@ typedef struct g2_layer
 typedef struct g2_weights
 {
 	g2_arch		arch;
-	g2_format	format;
-	g2_matrix	embed;			/* k = n_embd, n = n_vocab: element k of token v stands at
-								 * panel v / 48, row k, column v % 48 */
+	g2_format	format;			/* of the model */
+	g2_matrix	embed;			/* k = n_embd, n = n_vocab: column v is token v */
 	const float *positions;		/* [n_ctx][n_embd], learned positions */
 	g2_layer   *layers;			/* [n_layer] */
 	const float *norm_gain;		/* final norm */

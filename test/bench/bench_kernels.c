@@ -106,9 +106,9 @@ product_task(void *arg, uint32_t task, uint32_t thread)
 	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
 				panel = task % j->groups * j->group;
 
-	kernels->product(&j->p, panel, G2_MIN(panel + j->group, N / G2_PANEL), row,
-					 G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
-					 scratch + thread * G2_PRODUCT_SCRATCH);
+	kernels->product[G2_FORMAT_F32](&j->p, panel, G2_MIN(panel + j->group, N / G2_PANEL), row,
+									G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+									scratch + thread * G2_PRODUCT_SCRATCH);
 }
 
 /* Seconds of one product of `rows` rows, over n matrices. */
@@ -120,7 +120,7 @@ time_own(uint32_t rows, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++)
 	{
-		job			j = {.p = {.x = x, .ldx = K + 16, .w = weights + (size_t) i * K * N, .k = K,
+		job			j = {.p = {.x = {.x = x, .ld = K + 16}, .w = weights + (size_t) i * K * N, .k = K,
 				.activation = G2_NO_ACTIVATION, .y = y, .ldy = N + 16}, .rows = rows};
 
 		j.group = G2_MAX(1, N / G2_PANEL * chunks / (g2_pool_threads(pool) * 16));

@@ -61,7 +61,7 @@ random_array(size_t n, float scale)
 static g2_matrix
 random_matrix(uint32_t k, uint32_t n)
 {
-	g2_matrix	m = {NULL, k, n, G2_ROUND_UP(n, (uint32_t) G2_PANEL)};
+	g2_matrix	m = {NULL, G2_FORMAT_F32, k, n, G2_ROUND_UP(n, (uint32_t) G2_PANEL)};
 	float	   *w = random_array((size_t) m.n_padded * k, 1.5f / sqrtf((float) k));
 
 	for (uint32_t c = n; c < m.n_padded; c++)

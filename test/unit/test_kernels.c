@@ -103,8 +103,8 @@ check_product_reference(const g2_product *p, const float *old_y, uint32_t n_padd
 			double		sum = 0.0;
 
 			for (uint32_t k = 0; k < p->k; k++)
-				sum += (double) p->x[r * p->ldx + k] *
-					p->w[((size_t) (c / 48) * p->k + k) * 48 + c % 48];
+				sum += (double) ((const float *) p->x.x)[r * p->x.ld + k] *
+					((const float *) p->w)[((size_t) (c / 48) * p->k + k) * 48 + c % 48];
 			sum = act_reference(p->activation, sum + (p->bias ? p->bias[c] : 0.0));
 			if (p->residual)
 				sum += old_y[r * p->ldy + c];
@@ -131,10 +131,10 @@ product_case(uint32_t rows, uint32_t k, uint32_t panels, uint32_t activation, bo
 	for (int s = 0; s < n_sets; s++)
 	{
 		float	   *y = copy_floats(y0, len);
-		g2_product	p = {x, ldx, w, k, bias ? b : NULL, activation, residual ? y : NULL, ldy, y,
-			ldy};
+		g2_product	p = {{.x = x, .ld = ldx}, w, k, bias ? b : NULL, activation,
+			residual ? y : NULL, ldy, y, ldy};
 
-		sets[s]->product(&p, 0, panels, 0, rows, scratch);
+		sets[s]->product[G2_FORMAT_F32](&p, 0, panels, 0, rows, scratch);
 		if (s == 0)
 		{
 			if (reference)
@@ -145,7 +145,7 @@ product_case(uint32_t rows, uint32_t k, uint32_t panels, uint32_t activation, bo
 		assert_memory_equal(y, first, len * sizeof *y);
 		memcpy(y, y0, len * sizeof *y);
 		for (uint32_t r = 0; r < rows; r++)
-			sets[s]->product(&p, 0, panels, r, r + 1, scratch);
+			sets[s]->product[G2_FORMAT_F32](&p, 0, panels, r, r + 1, scratch);
 		assert_memory_equal(y, first, len * sizeof *y);
 		free(y);
 	}
@@ -319,7 +319,7 @@ attention_case(uint32_t d, uint32_t position, uint32_t rows)
 		g2_attention a = {q, ldq, y, ldo, rows, position, d, c.dv, 1.0f / sqrtf((float) d), c.data,
 			c.stride, c.blocks};
 
-		sets[s]->attend(&a, scratch);
+		sets[s]->attend[G2_KV_F32](&a, scratch);
 		if (s == 0)
 		{
 			check_attention_reference(&c, &a);
@@ -337,7 +337,7 @@ attention_case(uint32_t d, uint32_t position, uint32_t rows)
 			one.out += r * ldo;
 			one.position += r;
 			one.rows = 1;
-			sets[s]->attend(&one, scratch);
+			sets[s]->attend[G2_KV_F32](&one, scratch);
 		}
 		if (s == 0)
 			continue;
