@@ -66,7 +66,39 @@ gpt2_request(g2_message type, const g2_writer *payload)
 void
 gpt2_request_release(Gpt2Request *request)
 {
-	gpt2_flight_drop(request);
+	if (--request->users == 0)
+		gpt2_flight_drop(request);
+}
+
+uint64
+gpt2_request_id(const Gpt2Request *request)
+{
+	return request->id;
+}
+
+bool
+gpt2_request_share(uint64 id)
+{
+	Gpt2Request *request = gpt2_flight_find(id);
+
+	if (request)
+		request->users++;
+	return request != NULL;
+}
+
+void
+gpt2_request_abandon(uint64 id)
+{
+	Gpt2Request *request = gpt2_flight_find(id);
+
+	if (request)
+		gpt2_request_release(request);
+}
+
+bool
+gpt2_requests_are_many(void)
+{
+	return gpt2_flight_count() >= G2_MAX_IN_FLIGHT / 2;
 }
 
 /* ---- waiting ---- */
@@ -164,6 +196,20 @@ gpt2_request_wait(Gpt2Request *request)
 {
 	wait_for(request, false);
 	check_state(request);
+}
+
+Gpt2Request *
+gpt2_request_redeem(uint64 id)
+{
+	Gpt2Request *request = gpt2_flight_find(id);
+
+	if (!request)
+		return NULL;
+	wait_for(request, false);
+	if (request->state == REQUEST_ANSWERED && request->answer_type != G2_MSG_ERROR)
+		return request;
+	gpt2_request_release(request);
+	return NULL;
 }
 
 bool
