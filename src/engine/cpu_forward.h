@@ -79,6 +79,7 @@ typedef struct g2_workspace
 	uint32_t   *row_in_pass;	/* [plan rows] */
 	uint32_t   *chosen;			/* [plan outputs] */
 	uint32_t   *chosen_row;		/* [plan outputs] head row of each chosen output */
+	uint32_t   *task_start;		/* [plan outputs + 1] the first chosen output of each task */
 	char	   *scratch;		/* [threads][scratch_bytes] */
 	size_t		scratch_bytes;
 } g2_workspace;

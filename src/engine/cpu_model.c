@@ -181,6 +181,7 @@ g2_workspace_layout(g2_workspace *ws, const g2_backend_model *model, const g2_pl
 	ws->row_in_pass = take(base, &at, plan->n_rows, sizeof(uint32_t));
 	ws->chosen = take(base, &at, plan->n_outputs, sizeof(uint32_t));
 	ws->chosen_row = take(base, &at, plan->n_outputs, sizeof(uint32_t));
+	ws->task_start = take(base, &at, (size_t) plan->n_outputs + 1, sizeof(uint32_t));
 
 	/* What one task needs: of a product, of attention, or of an output: a copy of the logits,
 	 * the ids seen, the sampler's own. */

@@ -4,7 +4,8 @@
  * Checking runs on the scheduler's thread, running on the driver thread.  A run is, per step:
  * gather rows into passes of at most G2_FORWARD_ROWS, put each through the layers, and for the
  * outputs on its rows through the head, at most G2_HEAD_ROWS rows at a time; then every output
- * (sampling, logprobs, copies) is a task of its own, which may touch only its own slot.
+ * (sampling, logprobs, copies) is a task of its own, which may touch only its own slot; those of a
+ * draft are one task, in order.
  *
  * A sequence whose slot has ended rests: its rows are left out, its outputs say so.
  */
@@ -70,6 +71,17 @@ check_sequence(const g2_plan *plan, const g2_plan_limits *limits, const g2_plan_
 	return true;
 }
 
+/* Output i goes on with the draft of the output before it. */
+static bool
+follows(const g2_plan *plan, uint32_t i)
+{
+	const g2_output *o = &plan->outputs[i];
+
+	return i > 0 && (o->want & o[-1].want & G2_WANT_TOKEN) && o->slot == o[-1].slot &&
+		o->row > 0 && o->row - 1 == o[-1].row &&
+		plan->position[o->row] == plan->position[o->row - 1] + 1;
+}
+
 static bool
 check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
 			 const g2_output *o, uint32_t i, g2_error *err)
@@ -82,7 +94,7 @@ check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limit
 	{
 		if (o->slot >= limits->n_slots || !limits->slots[o->slot].set)
 			return bad_plan(err, "slot not set, output", i);
-		if (limits->slots[o->slot].stamp == limits->stamp)
+		if (limits->slots[o->slot].stamp == limits->stamp && !follows(plan, i))
 			return bad_plan(err, "slot samples twice, output", i);
 		limits->slots[o->slot].stamp = limits->stamp;
 	}
@@ -247,22 +259,36 @@ rest_output(const plan_run *run, uint32_t i)
 		memset(r->norm + (size_t) i * arch->n_embd, 0, arch->n_embd * sizeof(float));
 }
 
-static void
-output_task(void *arg, uint32_t task, uint32_t thread)
+/* Samples for output i, unless its slot has ended or refused what this output is based on. */
+static uint32_t
+sample_output(const plan_run *run, uint32_t i, float *logits, char *scratch)
 {
-	plan_run   *run = arg;
-	g2_workspace *ws = run->pass->ws;
+	const g2_plan *plan = run->plan;
+	g2_slot    *slot = &run->slots[plan->outputs[i].slot];
+	uint32_t	token;
+
+	if (!follows(plan, i))
+		slot->refused = false;
+	if (slot->ended || slot->refused)
+		return G2_TOKEN_NONE;
+	token = sample_slot(slot, logits, plan->model->weights->arch.n_vocab, scratch);
+	if (i + 1 < plan->n_outputs && follows(plan, i + 1))
+		slot->refused = token != plan->token[plan->outputs[i + 1].row];
+	return token;
+}
+
+static void
+run_output(const plan_run *run, uint32_t i, uint32_t head_row, char *scratch)
+{
+	const g2_workspace *ws = run->pass->ws;
 	const g2_plan *plan = run->plan;
 	const g2_backend_model *m = plan->model;
-	uint32_t	i = ws->chosen[task],
-				head_row = ws->chosen_row[task],
-				n_vocab = m->weights->arch.n_vocab,
+	uint32_t	n_vocab = m->weights->arch.n_vocab,
 				n_embd = m->weights->arch.n_embd,
 				token;
 	const g2_output *o = &plan->outputs[i];
 	g2_result  *r = run->result;
 	float	   *logits = ws->logits + (size_t) head_row * m->weights->head.n_padded;
-	char	   *scratch = ws->scratch + thread * ws->scratch_bytes;
 	size_t		at = (size_t) run->step * plan->n_outputs + i;
 	double		norm = 0.0;
 
@@ -284,29 +310,44 @@ output_task(void *arg, uint32_t task, uint32_t thread)
 	token = o->target;
 	if (o->want & G2_WANT_TOKEN)
 	{
-		g2_slot    *slot = &run->slots[o->slot];
-
-		token = r->token[at] = slot->ended ? G2_TOKEN_NONE :
-			sample_slot(slot, logits, n_vocab, scratch);
+		token = r->token[at] = sample_output(run, i, logits, scratch);
 		if (r->ended)
-			r->ended[at] = token != G2_TOKEN_NONE && slot->ended;
+			r->ended[at] = token != G2_TOKEN_NONE && run->slots[o->slot].ended;
 	}
 	if (o->want & G2_WANT_LOGPROB)
 		r->logprob[at] = token == G2_TOKEN_NONE ? NAN : (double) logits[token] - norm;
+}
+
+static void
+output_task(void *arg, uint32_t task, uint32_t thread)
+{
+	plan_run   *run = arg;
+	const g2_workspace *ws = run->pass->ws;
+
+	for (uint32_t c = ws->task_start[task]; c < ws->task_start[task + 1]; c++)
+		run_output(run, ws->chosen[c], ws->chosen_row[c],
+				   ws->scratch + thread * ws->scratch_bytes);
 }
 
 /* The head and the outputs for what has been chosen. */
 static void
 flush_outputs(plan_run *run, uint32_t n_chosen)
 {
+	g2_workspace *ws = run->pass->ws;
 	bool		want_logits = false;
+	uint32_t	n_tasks = 0;
 
 	if (n_chosen == 0)
 		return;
-	for (uint32_t i = 0; i < n_chosen; i++)
-		want_logits |= (run->plan->outputs[run->pass->ws->chosen[i]].want & WANT_OF_HEAD) != 0;
+	for (uint32_t c = 0; c < n_chosen; c++)
+	{
+		want_logits |= (run->plan->outputs[ws->chosen[c]].want & WANT_OF_HEAD) != 0;
+		if (c == 0 || !follows(run->plan, ws->chosen[c]))
+			ws->task_start[n_tasks++] = c;
+	}
+	ws->task_start[n_tasks] = n_chosen;
 	g2_forward_head(run->pass, want_logits);
-	g2_pool_run(run->pass->pool, n_chosen, output_task, run);
+	g2_pool_run(run->pass->pool, n_tasks, output_task, run);
 	run->pass->ws->n_head_rows = 0;
 }
 

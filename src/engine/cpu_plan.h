@@ -18,6 +18,7 @@ typedef struct g2_slot
 	uint32_t	end_token;
 	uint32_t	last_token;		/* sampled last, or the end of the history */
 	bool		ended;
+	bool		refused;		/* of the draft in this plan, what follows is not wanted */
 	uint64_t   *seen;			/* [G2_SEEN_WORDS] bits of ids; NULL without penalty */
 } g2_slot;
 
