@@ -37,6 +37,17 @@ typedef struct g2_plan_limits
 	uint32_t	stamp;			/* counts plans */
 } g2_plan_limits;
 
+/* Output i goes on with the draft of the output before it. */
+static inline bool
+g2_plan_follows(const g2_plan *plan, uint32_t i)
+{
+	const g2_output *o = &plan->outputs[i];
+
+	return i > 0 && (o->want & o[-1].want & G2_WANT_TOKEN) && o->slot == o[-1].slot &&
+		o->row > 0 && o->row - 1 == o[-1].row &&
+		plan->position[o->row] == plan->position[o->row - 1] + 1;
+}
+
 /* XX000 for a plan that breaks a rule of backend.h. */
 extern bool g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
 						  g2_error *err);
