@@ -213,6 +213,7 @@ take_settings(g2_engine *engine, const g2_settings *settings)
 
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		engine->people.limits[i] = settings->has_limits ? settings->limits[i] : G2_UNLIMITED;
+	engine->people.limits_set = true;
 	engine->max_queued = settings->max_queued ? settings->max_queued : G2_MAX_QUEUED;
 	engine->price_per_us = settings->price_per_hour / 3.6e9;
 	engine->idle_timeout_us = (int64_t) settings->idle_timeout_s * 1000000;

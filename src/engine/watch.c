@@ -42,7 +42,7 @@ state_of(const g2_request *r)
 	if (r->phase != G2_PHASE_GROUP)
 		return G2_STATE_QUEUED;
 	if (r->group->state == G2_GROUP_QUEUED)
-		return r->session->role->throttled ? G2_STATE_THROTTLED : G2_STATE_QUEUED;
+		return g2_queue_throttled(r->session) ? G2_STATE_THROTTLED : G2_STATE_QUEUED;
 	return g2_group_prefilling(r->group) ? G2_STATE_PREFILL : G2_STATE_DECODE;
 }
 
