@@ -110,6 +110,8 @@ g2_engine_attach(g2_engine *engine, void *owner, g2_answer_fn answer, const g2_h
 		g2_free(client);
 		return false;
 	}
+	/* Somebody has to notice; a new session may be of the new library. */
+	(void) g2_engine_replaced(engine);
 	*out = client;
 	return true;
 }

@@ -69,6 +69,18 @@ g2_engine_ending(const g2_engine *engine)
 	return engine->ending;
 }
 
+bool
+g2_engine_replaced(g2_engine *engine)
+{
+	bool		replaced = g2_program_replaced(&engine->program);
+
+	if (replaced && !engine->told_replaced)
+		g2_engine_log(engine, G2_LEVEL_LOG, "another gpt2 engine is installed than the one that "
+					  "runs (%s): gpt_restart_engine() starts it", G2_VERSION);
+	engine->told_replaced |= replaced;
+	return replaced;
+}
+
 /* ---- counters ---- */
 
 static void
@@ -314,6 +326,7 @@ g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg, g2_eng
 	engine->log = log;
 	engine->log_arg = log_arg;
 	g2_people_init(&engine->people);
+	g2_program_note(&engine->program, G2_RUNNING_PROGRAM);
 	engine->epoll_fd = engine->device_fd = engine->helper_fd = engine->timer_fd = -1;
 	engine->timer_at = engine->loading_tick = engine->save_at = INT64_MAX;
 	engine->idle_since = g2_now_us();

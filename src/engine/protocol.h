@@ -384,7 +384,7 @@ typedef struct g2_info
 	uint32_t	live_sequences;
 	uint64_t	kv_blocks_used;
 	uint64_t	kv_blocks_total;
-	uint32_t	restart_pending;	/* 1: the installed engine is newer than this process */
+	uint32_t	restart_pending;	/* 1: another engine is installed than this process */
 } g2_info;
 
 /* ---- watching ---- */

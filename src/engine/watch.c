@@ -8,7 +8,7 @@
 #include "answer.h"
 
 static g2_message
-watch_info(const g2_engine *engine, g2_writer *w)
+watch_info(g2_engine *engine, g2_writer *w)
 {
 	g2_info		info = {
 		.version = g2_span_of(G2_VERSION),
@@ -20,6 +20,7 @@ watch_info(const g2_engine *engine, g2_writer *w)
 		.started_at = engine->started_at,
 		.live_requests = engine->n_requests,
 		.live_sequences = g2_scheduler_live(engine->scheduler),
+		.restart_pending = g2_engine_replaced(engine),
 	};
 
 	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)

@@ -1,5 +1,6 @@
-# The views gpt_stat_requests, gpt_stat_usage and gpt_stat_engine, and what asks for a restart or a
-# reset, against an engine that this test plays: values, who sees what, answers that are malformed.
+# The views gpt_stat_requests, gpt_stat_usage and gpt_stat_engine, versions in gpt_info, and what asks
+# for a restart or a reset, against an engine that this test plays: values, who sees what, answers
+# that are malformed.
 use strict;
 use warnings;
 
@@ -17,6 +18,8 @@ $node->safe_psql('postgres', 'CREATE ROLE ann; CREATE ROLE bob; CREATE ROLE eve;
 my %oid = map { $_ => $node->safe_psql('postgres', "SELECT '$_'::regrole::oid") } ('ann', 'bob');
 my $database = $node->safe_psql('postgres',
 	'SELECT oid FROM pg_database WHERE datname = current_database()');
+
+my $library = $node->safe_psql('postgres', 'SELECT version FROM gpt_info()');
 
 listen_as_engine($node);
 say_engine_runs();
@@ -129,6 +132,21 @@ for my $case ([ 'ann', 'demo' ], [ 'bob', 'demo,secret' ], [ 'eve', 'demo' ])
 		[ "SET ROLE $case->[0]", "SELECT string_agg(name, ',' ORDER BY name) FROM gpt_models" ],
 		[ 'MODELS', 'MODEL_LIST', $models ]);
 	is("$out$err", $case->[1], "gpt_models: $case->[0] sees models that it may use");
+}
+
+# ---- versions ----
+
+# version, arithmetic, isa, blas, device, driver, threads, pids, started, counters, restart pending
+sub info_row { return pack('(L/a*)6 L3 q L2 Q2 L', $_[0], ('') x 5, 2, 1, 2, 1, 0, 0, 0, 0, $_[1]) }
+
+for my $case (
+	[ $library, 0, "$library|f" ], [ $library, 1, "$library|t" ],
+	[ '0.9.9', 0, "$library (engine 0.9.9)|t" ], [ '1', 0, "$library (engine 1)|f" ],
+	[ '1.0.10', 0, "$library (engine 1.0.10)|f" ], [ 'odd.', 0, "$library (engine odd.)|t" ])
+{
+	($out, $err) = ask_engine([ 'SELECT version, restart_pending FROM gpt_info()' ],
+		[ 'INFO', 'INFO_ROW', info_row(@$case[ 0, 1 ]) ]);
+	is("$out$err", $case->[2], "version: engine $case->[0]");
 }
 
 # ---- restart, reset ----
