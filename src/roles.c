@@ -227,11 +227,11 @@ write_roles(const Change *c)
 	char	   *path = psprintf("%s/%s", c->folder, GPT2_ROLES_FILE);
 	g2_span		new = new_text(c);
 
-	if (new.len > GPT2_MAX_JSON)
+	if (new.len > G2_MAX_OWN_JSON)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("file \"%s\" would be too long", path),
-				 errdetail("The limit is %d bytes.", GPT2_MAX_JSON)));
+				 errdetail("The limit is %d bytes.", G2_MAX_OWN_JSON)));
 	if (!gpt2_folder_is_writable(c->folder))
 		ereport(ERROR,
 				(errcode_for_file_access(),

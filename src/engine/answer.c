@@ -123,9 +123,9 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 		row.tokenizer = g2_span_of(d->tokenizer);
 		row.bytes = m->pack->bytes;
 		row.content_hash = g2_span_of(m->pack->content_hash);
-		row.restricted = m->restricted;
-		for (; row.n_roles < m->n_roles; row.n_roles++)
-			row.roles[row.n_roles] = g2_span_of(m->roles[row.n_roles]);
+		row.restricted = m->roles.restricted;
+		for (; row.n_roles < m->roles.n; row.n_roles++)
+			row.roles[row.n_roles] = g2_span_of(m->roles.names[row.n_roles]);
 	}
 	g2_model_row_encode(w, &row);
 }

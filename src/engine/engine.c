@@ -279,6 +279,7 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
+		.permits = g2_engine_permits,
 		.loaded = g2_engine_loaded,
 		.log = log_registry,
 		.arg = engine,

@@ -90,6 +90,10 @@ extern void g2_request_free(g2_request *request);
 /* engine.c: whether another program is installed than the one that runs, which is logged once. */
 extern bool g2_engine_replaced(g2_engine *engine);
 
+/* work.c: whether it may use its model, as far as is known.  False: the backend, which knows who is
+ * a member, has been asked by ROLES, and the request is freed. */
+extern bool g2_request_permitted(g2_request *request);
+
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);
 

@@ -10,6 +10,7 @@
 #define G2_MODEL_H
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "tokenizer.h"
 #include "weights.h"
@@ -36,7 +37,7 @@ typedef struct g2_description
 	uint64_t	parameters;		/* from the arch */
 	uint32_t	end_token;		/* G2_NO_TOKEN = none */
 	uint32_t	start_token;
-	char	   *tasks;			/* contents of gpt2.json, checked; NULL without one */
+	char	   *tasks;			/* content of gpt2.json (own_json.h), checked; NULL: none */
 	uint32_t	n_warnings;
 	char		warning[G2_MAX_WARNINGS][256];
 } g2_description;
@@ -86,7 +87,7 @@ typedef struct g2_pack
 /*
  * Opens the model's pack in the given format; packs the folder first when there is none, when its
  * format version, arithmetic version or layout is unknown, or when a source file's size, ctime or
- * inode has changed.  The pack is written to a temporary name, fsynced, renamed; packs of the same
+ * inode has changed (of gpt2.json: and its content has, own_json.h).  The pack is written to a temporary name, fsynced, renamed; packs of the same
  * model whose source has changed are removed.  *cancel ends packing soon with 57014.
  * A pack with a damaged header is packed again, never trusted (header checksum, sizes, offsets).
  */
@@ -95,10 +96,34 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
 
-/* Whether the files that the pack was made from are others now, by the rule above.  A folder that
- * is gone, cannot be read or holds no model any more has not changed: there is nothing to load
+/* What a file was when somebody looked at it; all zero: it was not there. */
+typedef struct g2_file_state
+{
+	uint64_t	size;
+	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
+	uint64_t	inode;
+} g2_file_state;
+
+static inline g2_file_state
+g2_file_state_of(const struct stat *st)
+{
+	return (g2_file_state) {
+		.size = (uint64_t) st->st_size,
+		.ctime_ns = (int64_t) st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+		.inode = (uint64_t) st->st_ino,
+	};
+}
+
+static inline bool
+g2_file_state_equal(const g2_file_state *a, const g2_file_state *b)
+{
+	return a->size == b->size && a->ctime_ns == b->ctime_ns && a->inode == b->inode;
+}
+
+/* Whether the files that the pack was made from are others now, by the rule above, or gpt2.json is
+ * not what it was: it says more than the pack holds.  A folder that is gone, cannot be read or holds no model any more has not changed: there is nothing to load
  * instead.  Some 15 stat calls and no other work, so that the engine's thread may ask. */
-extern bool g2_pack_changed(const g2_pack *pack);
+extern bool g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json);
 
 /* Compares the weights with the checksum that packing left; reads all of them.  22P03. */
 extern bool g2_pack_verify(const g2_pack *pack, g2_error *err);

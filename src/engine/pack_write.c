@@ -16,6 +16,7 @@
 #include "config.h"
 #include "file.h"
 #include "folder.h"
+#include "own_json.h"
 #include "pack.h"
 #include "pack_convert.h"
 
@@ -150,6 +151,17 @@ write_weights_file(const write_state *w, const char *name)
 	return NULL;
 }
 
+static void
+write_hash_name(g2_hash *hash, const char *name, uint64_t size)
+{
+	uint8_t		bytes[8];
+
+	for (int b = 0; b < 8; b++)
+		bytes[b] = (uint8_t) (size >> (8 * b));
+	g2_hash_add(hash, name, strlen(name) + 1);
+	g2_hash_add(hash, bytes, sizeof bytes);
+}
+
 static bool
 write_files(write_state *w, g2_converter *c, g2_error *err)
 {
@@ -157,14 +169,21 @@ write_files(write_state *w, g2_converter *c, g2_error *err)
 	{
 		const g2_pack_file *f = &w->files->file[i];
 		const g2_safetensors *st = write_weights_file(w, f->name);
-		uint8_t		size[8];
+		const char *tasks = w->description.tasks;
 
-		for (int b = 0; b < 8; b++)
-			size[b] = (uint8_t) (f->size >> (8 * b));
-		g2_hash_add(c->hash, f->name, strlen(f->name) + 1);
-		g2_hash_add(c->hash, size, sizeof size);
+		if (strcmp(f->name, G2_OWN_JSON) == 0)
+		{
+			/* of this one only what has a say in results */
+			if (tasks)
+			{
+				write_hash_name(c->hash, f->name, strlen(tasks));
+				g2_hash_add(c->hash, tasks, strlen(tasks));
+			}
+			continue;
+		}
+		write_hash_name(c->hash, f->name, f->state.size);
 		if (st ? !g2_convert_weights(c, st, err)
-			: !g2_convert_other(c, w->place->folder, f->name, f->size, err))
+			: !g2_convert_other(c, w->place->folder, f->name, f->state.size, err))
 			return false;
 	}
 	return g2_hash_end(c->hash, w->header.content_hash, err);
@@ -189,7 +208,8 @@ write_weights(write_state *w, g2_error *err)
 		uint64_t	total = 0;
 
 		for (uint32_t i = 0; i < w->files->n; i++)
-			total += w->files->file[i].size;
+			if (strcmp(w->files->file[i].name, G2_OWN_JSON) != 0)
+				total += w->files->file[i].state.size;
 		atomic_store(&w->progress->done, 0);
 		atomic_store(&w->progress->total, total);
 	}

@@ -206,6 +206,7 @@ typedef struct g2_access
 
 /* ---- answers ---- */
 
+#define G2_MAX_OWN_JSON 65536		/* bytes of a model's gpt2.json */
 #define G2_MAX_ROLES 256		/* of one model */
 
 typedef struct g2_roles

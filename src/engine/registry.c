@@ -275,6 +275,30 @@ preload_next(g2_registry *registry)
 	}
 }
 
+/* The callback's requests release the model one by one: it is kept until they have. */
+static bool
+load_asked(g2_model *model)
+{
+	const g2_registry *registry = model->registry;
+	bool		wanted;
+
+	if (!model->roles.restricted || is_preloaded(&registry->settings, g2_span_of(model->name)))
+		return true;
+	model->users++;
+	wanted = registry->options.permits(registry->options.arg, model);
+	model->users--;
+	return wanted;
+}
+
+static void
+load_dropped(g2_model *model)
+{
+	g2_registry *registry = model->registry;
+
+	detach(model);
+	preload_next(registry);
+}
+
 static void
 load_ended(g2_model *model)
 {
@@ -288,8 +312,8 @@ load_ended(g2_model *model)
 	/* Names that are no models would pile up in the list otherwise. */
 	else if (model->error.code == G2_E_NOT_FOUND)
 		model->detached = true;
-	/* The callback's requests release the model one by one: keep it until they have, and while
-	 * there is room made for it. */
+	/* It is kept until the callback's requests have released it, and while there is room made for
+	 * it. */
 	model->users++;
 	registry->options.loaded(registry->options.arg, model);
 	keep_limit(registry, NULL);
@@ -309,7 +333,7 @@ files_changed(g2_model *model)
 	if (model->state != G2_MODEL_LOADED || now - model->looked_at < G2_LOOK_US)
 		return false;
 	model->looked_at = now;
-	if (!g2_pack_changed(model->pack))
+	if (!g2_pack_changed(model->pack, &model->roles.source))
 		return false;
 	registry_log(model->registry, G2_LEVEL_LOG, "the files of model \"%s\" have changed: loading "
 				 "it again", model->name);
@@ -390,10 +414,10 @@ g2_registry_models(const g2_registry *registry)
 void
 g2_model_roles_encode(const g2_model *model, g2_writer *w)
 {
-	g2_roles	roles = {.token = model->roles_token, .n = model->n_roles};
+	g2_roles	roles = {.token = model->roles.token, .n = model->roles.n};
 
 	for (uint32_t i = 0; i < roles.n; i++)
-		roles.roles[i] = g2_span_of(model->roles[i]);
+		roles.roles[i] = g2_span_of(model->roles.names[i]);
 	g2_roles_encode(w, &roles);
 }
 
@@ -429,6 +453,8 @@ g2_registry_open(const g2_registry_options *options, g2_registry **out, g2_error
 		return g2_fail_memory(err, sizeof *registry);
 	registry->options = *options;
 	registry->loader.options = &registry->options;
+	registry->loader.asked = load_asked;
+	registry->loader.dropped = load_dropped;
 	registry->loader.ended = load_ended;
 	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err))
 	{

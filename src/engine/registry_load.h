@@ -22,7 +22,10 @@ typedef struct g2_loader
 {
 	const g2_registry_options *options;
 	g2_helper  *helper;			/* one thread: loads are disk-bound, one after the other */
-	void		(*ended) (g2_model *model);	/* on the engine's thread; it is LOADED or FAILED */
+	/* On the engine's thread. */
+	bool		(*asked) (g2_model *model); /* its roles are known: whether it is to be loaded */
+	void		(*dropped) (g2_model *model);	/* it is not; it is FAILED */
+	void		(*ended) (g2_model *model);	/* it is LOADED or FAILED */
 } g2_loader;
 
 /* Starts the load of a model that is neither LOADED nor LOADING; false: its state stays. */
