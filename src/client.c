@@ -59,7 +59,8 @@ gpt2_request(g2_message type, const g2_writer *payload)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("request to the gpt2 engine is too large"),
 				 errdetail("It has %zu bytes; the limit is %u MB.", payload->len,
-						   G2_MAX_PAYLOAD >> 20)));
+						   G2_MAX_PAYLOAD >> 20),
+				 errhint("Send shorter texts.")));
 	return gpt2_flight_add(type, payload);
 }
 

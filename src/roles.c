@@ -50,7 +50,8 @@ raise_file_error(const Change *c, const char *error)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_JSON_TEXT),
 			 errmsg("cannot change the roles of model \"%s\"", c->model),
-			 errdetail_internal("%s", error)));
+			 errdetail_internal("%s", error),
+			 errhint("Correct the file, or remove it.")));
 }
 
 /* What the database encoding lacks would be lost when the file is written. */
@@ -231,7 +232,8 @@ write_roles(const Change *c)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("file \"%s\" would be too long", path),
-				 errdetail("The limit is %d bytes.", G2_MAX_OWN_JSON)));
+				 errdetail("The limit is %d bytes.", G2_MAX_OWN_JSON),
+				 errhint("Grant the model to one role that the others are members of.")));
 	if (!gpt2_folder_is_writable(c->folder))
 		ereport(ERROR,
 				(errcode_for_file_access(),

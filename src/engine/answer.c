@@ -64,6 +64,7 @@ g2_answer(g2_request *request, g2_message type, g2_writer *w)
 	else if (w->len > G2_MAX_PAYLOAD)
 	{
 		g2_fail(&err, G2_E_TOO_LONG, "the answer has more than %u bytes", G2_MAX_PAYLOAD);
+		g2_fail_hint(&err, "Ask for fewer or shorter sequences in one call.");
 		g2_answer_error(request, &err);
 	}
 	else

@@ -106,9 +106,10 @@ g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err)
 		return g2_fail_hint(err, "Valid values are \"auto\", \"portable\", \"avx2\", \"avx512\".");
 	}
 	g2_fail(err, G2_E_UNSUPPORTED, "instruction set \"%s\" is not available on this machine", isa);
-	return g2_fail_detail(err, "This machine has %s%s%s%s%s.", tables[0]->name,
-						  n > 1 ? ", " : "", n > 1 ? tables[1]->name : "", n > 2 ? ", " : "",
-						  n > 2 ? tables[2]->name : "");
+	g2_fail_detail(err, "This machine has %s%s%s%s%s.", tables[0]->name,
+				   n > 1 ? ", " : "", n > 1 ? tables[1]->name : "", n > 2 ? ", " : "",
+				   n > 2 ? tables[2]->name : "");
+	return g2_fail_hint(err, "\"auto\" takes the best that it has.");
 }
 
 size_t

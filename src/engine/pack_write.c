@@ -303,8 +303,9 @@ write_check_source(write_state *w, bool *changed, g2_error *err)
 	if (ok && !g2_pack_files_equal(w->files->file, w->files->n, now))
 	{
 		*changed = true;
-		ok = g2_fail(err, G2_E_IO, "the files of the model in \"%s\" changed while it was being "
-					 "packed", g2_file_tail(w->place->folder));
+		g2_fail(err, G2_E_IO, "the files of the model in \"%s\" changed while it was being packed",
+				g2_file_tail(w->place->folder));
+		ok = g2_fail_hint(err, "Retry when they are complete.");
 	}
 	g2_free(now);
 	return ok;

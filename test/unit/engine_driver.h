@@ -254,6 +254,9 @@ expect_error(const reply *r, const char *sqlstate, const char *part)
 		fail_msg("no error for %s %s", sqlstate, part);
 	assert_int_equal(r->answers, 1);
 	assert_true(g2_error_decode(r->data, r->len, &m));
+	/* Of limits it is said what can be done. */
+	if ((strcmp(m.sqlstate, "53400") == 0 || strcmp(m.sqlstate, "54000") == 0) && m.hint.len == 0)
+		fail_msg("no hint: %.*s", (int) m.message.len, m.message.data);
 	if (strcmp(m.sqlstate, sqlstate) != 0 || !memmem(m.message.data, m.message.len, part,
 													 strlen(part)))
 		fail_msg("%s %.*s, wanted %s %s", m.sqlstate, (int) m.message.len, m.message.data,
