@@ -51,6 +51,7 @@ extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
 extern int	gpt2_result_cache_size;	/* kB; 0 = none */
 extern int	gpt2_model_memory;		/* kB; 0 = no limit */
 extern char *gpt2_pack_directory;
+extern int	gpt2_pack_cache_size;	/* kB; 0 = no limit */
 extern int	gpt2_engine_idle_timeout;	/* s; 0 = never ends */
 extern double gpt2_price_per_hour;
 

@@ -40,6 +40,7 @@ int			gpt2_kv_cache_size;
 int			gpt2_result_cache_size;
 int			gpt2_model_memory;
 char	   *gpt2_pack_directory;
+int			gpt2_pack_cache_size;
 int			gpt2_engine_idle_timeout;
 double		gpt2_price_per_hour;
 
@@ -179,6 +180,7 @@ gpt2_engine_settings(g2_settings *settings)
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		settings->limits[i] = gpt2_limit_settings[i].value;
 	settings->has_limits = 1;
+	settings->pack_cache_size = (uint64) gpt2_pack_cache_size * 1024;
 }
 
 /* ---- check hooks ---- */
@@ -293,6 +295,12 @@ define_model_settings(void)
 							   "which backups leave out.",
 							   &gpt2_pack_directory, "", PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.pack_cache_size",
+							"Disk space for converted models; those not used for longest are "
+							"removed.",
+							"0 means without a limit. What a loaded model needs is kept.",
+							&gpt2_pack_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 }
 
 static void

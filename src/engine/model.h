@@ -80,6 +80,7 @@ typedef struct g2_pack
 	char		content_hash[65];	/* SHA-256 over the source's files, hex */
 	uint64_t	bytes;			/* size of the packed file */
 	char	   *path;			/* of the packed file */
+	int			fd;				/* locked (shared) while it is open: see pack_trim.c */
 	void	   *map;
 	size_t		map_size;
 } g2_pack;
@@ -119,6 +120,16 @@ g2_file_state_equal(const g2_file_state *a, const g2_file_state *b)
 {
 	return a->size == b->size && a->ctime_ns == b->ctime_ns && a->inode == b->inode;
 }
+
+typedef struct g2_pack_trimmed
+{
+	uint32_t	n;				/* packs */
+	uint64_t	bytes;
+} g2_pack_trimmed;
+
+/* Removes packs of the directory that nobody has open until all have no more than `limit` bytes
+ * together, as far as that is enough; those first that were not used for the longest time. */
+extern g2_pack_trimmed g2_pack_trim(const char *directory, uint64_t limit);
 
 /* Whether the files that the pack was made from are others now, by the rule above, or gpt2.json is
  * not what it was: it says more than the pack holds.  A folder that is gone, cannot be read or holds no model any more has not changed: there is nothing to load

@@ -124,6 +124,9 @@ extern int	g2_pack_temp(const char *path, char **temp, g2_error *err);
  * vanished, but for the pack at `keep`.  Failures are of no importance. */
 extern void g2_pack_sweep(const g2_model_paths *paths, const char *name, const char *keep);
 
+/* True for <name>-<format>-<16 hex>.pack, a pack of any model. */
+extern bool g2_pack_is_name(const char *file, size_t *name_len);
+
 /* ---- pack_hash.c */
 
 typedef struct g2_hash g2_hash;

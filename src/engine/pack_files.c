@@ -330,24 +330,36 @@ files_sweep_temp(const char *path)
 	close(fd);
 }
 
-/* True for <name>-<format>-<16 hex>.pack. */
-static bool
-files_is_pack_of(const char *file, const char *name)
+bool
+g2_pack_is_name(const char *file, size_t *name_len)
 {
-	size_t		n = (size_t) files_name_length(name),
-				len = strlen(file),
-				tail = 1 + 16 + 5;
+	size_t		len = strlen(file),
+				tail = 1 + 16 + 5,
+				format_len = 0;
 	char		format[16];
 	g2_format	ignored;
 
-	if (len < n + 1 + tail || len - n - 1 - tail >= sizeof format ||
-		strncmp(file, name, n) != 0 || file[n] != '-' ||
-		strcmp(file + len - 5, ".pack") != 0 || file[len - tail] != '-' ||
-		strspn(file + len - tail + 1, "0123456789abcdef") != 16)
+	if (file[0] == '.' || len <= tail || strcmp(file + len - 5, ".pack") != 0 ||
+		file[len - tail] != '-' || strspn(file + len - tail + 1, "0123456789abcdef") != 16)
 		return false;
-	memcpy(format, file + n + 1, len - n - 1 - tail);
-	format[len - n - 1 - tail] = '\0';
+	len -= tail;
+	while (format_len < len && file[len - format_len - 1] != '-')
+		format_len++;
+	if (format_len + 1 >= len || format_len >= sizeof format)
+		return false;
+	memcpy(format, file + len - format_len, format_len);
+	format[format_len] = '\0';
+	*name_len = len - format_len - 1;
 	return g2_format_from_name(format, &ignored);
+}
+
+static bool
+files_is_pack_of(const char *file, const char *name)
+{
+	size_t		n;
+
+	return g2_pack_is_name(file, &n) && n == (size_t) files_name_length(name) &&
+		strncmp(file, name, n) == 0;
 }
 
 /* Unlinks a pack whose own record of its source no longer holds. */

@@ -530,6 +530,7 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u32(w, m->timeline);
 	g2_put_u32(w, m->max_queued);
 	g2_put_u32(w, m->has_limits);
+	g2_put_u64(w, m->pack_cache_size);
 }
 
 bool
@@ -563,5 +564,6 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->timeline = g2_get_u32(&r);
 	m->max_queued = g2_get_u32(&r);
 	m->has_limits = g2_get_u32(&r);
+	m->pack_cache_size = g2_get_u64(&r);
 	return !r.failed;
 }

@@ -507,6 +507,7 @@ typedef struct g2_settings
 	uint32_t	timeline;
 	uint32_t	max_queued;		/* requests that are not answered yet; 0 = the default */
 	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
+	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
 } g2_settings;
 
 #define G2_NO_RESULT_CACHE UINT64_MAX

@@ -12,13 +12,12 @@
 
 #include "json.h"
 
-#define BYTES_PER_MB 1048576.0	/* as the setting counts */
-
 typedef struct registry_settings
 {
 	g2_shared_paths *paths;
 	g2_format	format;
-	uint64_t	model_memory;	/* bytes of all packs; 0 = no limit */
+	uint64_t	model_memory;	/* bytes of the packs of loaded models; 0 = no limit */
+	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
 	uint32_t	n_preload;
 	char	   *preload[G2_MAX_PRELOAD];	/* different names */
 } registry_settings;
@@ -100,7 +99,10 @@ settings_free(registry_settings *s)
 static bool
 settings_copy(const g2_settings *from, registry_settings *s, g2_error *err)
 {
-	*s = (registry_settings) {.format = G2_FORMAT_F32, .model_memory = from->model_memory};
+	*s = (registry_settings) {
+		.format = G2_FORMAT_F32, .model_memory = from->model_memory,
+		.pack_cache_size = from->pack_cache_size,
+	};
 	if ((from->weight_format.len > 0 && !parse_format(from->weight_format, &s->format, err)) ||
 		!(s->paths = g2_shared_paths_new(from, err)))
 		return false;
@@ -150,18 +152,33 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 	return true;
 }
 
+/* After each change of what packs there are, or of which are in use. */
+static void
+trim_packs(const g2_registry *registry)
+{
+	const registry_settings *s = &registry->settings;
+
+	if (s->pack_cache_size > 0)
+		g2_loader_trim(&registry->loader, s->paths, s->pack_cache_size);
+}
+
 /* Frees a model that can no longer be found and that nobody holds. */
 static void
 free_if_unused(g2_model *model)
 {
-	g2_model  **at = &model->registry->models;
+	g2_registry *registry = model->registry;
+	g2_model  **at = &registry->models;
+	bool		was_loaded;
 
 	if (!model->detached || model->users > 0 || model->state == G2_MODEL_LOADING)
 		return;
 	while (*at != model)
 		at = &(*at)->next;
 	*at = model->next;
-	g2_loader_free(&model->registry->loader, model);
+	was_loaded = model->state == G2_MODEL_LOADED;
+	g2_loader_free(&registry->loader, model);
+	if (was_loaded)
+		trim_packs(registry);
 }
 
 static void
@@ -238,9 +255,9 @@ keep_limit(g2_registry *registry, const g2_model *used)
 	{
 		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
 					 "to keep gpt2.model_memory (%.1f MB)", model->name,
-					 (double) model->pack->bytes / BYTES_PER_MB,
+					 (double) model->pack->bytes / G2_BYTES_PER_MB,
 					 (double) G2_MAX(wall_clock_us() - model->last_used_at, 0) / 1e6,
-					 (double) registry->settings.model_memory / BYTES_PER_MB);
+					 (double) registry->settings.model_memory / G2_BYTES_PER_MB);
 		detach(model);
 	}
 }
@@ -308,6 +325,7 @@ load_ended(g2_model *model)
 	{
 		note_use(model);
 		model->loaded_at = model->last_used_at;
+		trim_packs(registry);
 	}
 	/* Names that are no models would pile up in the list otherwise. */
 	else if (model->error.code == G2_E_NOT_FOUND)
@@ -433,6 +451,7 @@ g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_err
 	settings_free(&registry->settings);
 	registry->settings = fresh;
 	registry->next_preload = 0;
+	trim_packs(registry);
 	keep_limit(registry, NULL);
 	preload_next(registry);
 	return true;

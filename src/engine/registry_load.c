@@ -8,6 +8,8 @@
  */
 #include "registry_load.h"
 
+#include <stdio.h>
+
 /* ---- paths ---- */
 
 char *
@@ -224,4 +226,55 @@ g2_loader_free(const g2_loader *loader, g2_model *model)
 	g2_pack_close(model->pack);
 	g2_free(model->name);
 	g2_free(model);
+}
+
+/* ---- packs above the limit ---- */
+
+typedef struct trim
+{
+	g2_job		job;			/* first */
+	const g2_loader *loader;
+	g2_shared_paths *paths;
+	uint64_t	limit;
+	g2_pack_trimmed removed;
+} trim;
+
+static void
+trim_run(g2_job *job)
+{
+	trim	   *t = (trim *) job;
+
+	t->removed = g2_pack_trim(t->paths->paths.pack_directory, t->limit);
+}
+
+static void
+trim_done(g2_job *job)
+{
+	trim	   *t = (trim *) job;
+	const g2_registry_options *o = t->loader->options;
+	char		line[160];
+
+	snprintf(line, sizeof line, "removed %u packed files (%.1f MB) to keep gpt2.pack_cache_size "
+			 "(%.1f MB)", t->removed.n, (double) t->removed.bytes / G2_BYTES_PER_MB,
+			 (double) t->limit / G2_BYTES_PER_MB);
+	if (t->removed.n > 0 && o->log)
+		o->log(o->arg, G2_LEVEL_LOG, line);
+	g2_shared_paths_release(t->paths);
+	g2_free(t);
+}
+
+/* Without memory there is another time. */
+void
+g2_loader_trim(const g2_loader *loader, g2_shared_paths *paths, uint64_t limit)
+{
+	trim	   *t = g2_alloc(sizeof *t);
+
+	if (!t)
+		return;
+	*t = (trim) {
+		.job = {.run = trim_run, .done = trim_done}, .loader = loader, .paths = paths,
+		.limit = limit,
+	};
+	paths->users++;
+	g2_helper_submit(loader->helper, &t->job);
 }

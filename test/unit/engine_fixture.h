@@ -53,7 +53,7 @@ settings(void)
 	return s;
 }
 
-static void *
+static UNUSED void *
 grow(void *data, size_t bytes)
 {
 	return realloc(data, bytes);
