@@ -41,7 +41,7 @@ stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), wi
 stress-run: $(B)/stress/stress_engine
 	$< $(STRESS_SECONDS)
 
-check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol.h
+check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours

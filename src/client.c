@@ -14,9 +14,9 @@
 #include "utils/resowner.h"
 
 #include "client.h"
-#include "connection.h"
+#include "engine_connection.h"
 #include "flight.h"
-#include "session.h"
+#include "session_user.h"
 
 #define WAKE_MS 500			/* to look after the client, and for changes of limits */
 #define MAX_ASKED 1000			/* an engine that asks a request so often does not listen */

@@ -24,7 +24,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "connection.h"
+#include "engine_connection.h"
 #include "flight.h"
 
 #define MAX_GOODBYES 50

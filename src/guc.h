@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "engine/protocol.h"
+#include "engine/protocol_watch.h"
 
 /* USERSET: the session's defaults of arguments. */
 extern char *gpt2_model;			/* gpt2.model; "" = never set: the demonstration model */

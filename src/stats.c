@@ -24,7 +24,7 @@
 #include "models.h"
 #include "result.h"
 #include "supervisor.h"
-#include "usage_file.h"
+#include "saved_usage.h"
 #include "wire.h"
 
 PG_FUNCTION_INFO_V1(gpt2_stat_requests);

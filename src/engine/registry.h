@@ -22,7 +22,7 @@
 #include "kv.h"
 #include "model.h"
 #include "model_roles.h"
-#include "protocol.h"
+#include "protocol_watch.h"
 
 #define G2_LOOK_US 1000000		/* how long a look at a model's files is good for */
 

@@ -1,5 +1,5 @@
 /*
- * session.c: what the engine is told about who asks: the session's user with its name and limits,
+ * session_user.c: what the engine is told about who asks: the session's user with its name and limits,
  * and whether a role is a member of those that a model is for.
  *
  * The engine keeps memberships that it has been told (ACCESS) until the next SESSION message.  So
@@ -17,7 +17,7 @@
 
 #include "encoding.h"
 #include "role_limits.h"
-#include "session.h"
+#include "session_user.h"
 
 static uint64 version;			/* 0 = nothing is known yet */
 static Oid	user;

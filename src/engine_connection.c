@@ -1,5 +1,5 @@
 /*
- * connection.c: the backend's one connection to the engine.
+ * engine_connection.c: the backend's one connection to the engine.
  *
  * States: closed, greeting (HELLO is on its way), open.  An error or an interrupt may leave any
  * of these behind by longjmp; what is not open is closed by the next attempt.
@@ -22,9 +22,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "connection.h"
+#include "engine_connection.h"
 #include "encoding.h"
-#include "session.h"
+#include "session_user.h"
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
