@@ -22,8 +22,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "engine_connection.h"
 #include "encoding.h"
+#include "engine_connection.h"
 #include "session_user.h"
 #include "supervisor.h"
 

@@ -23,8 +23,8 @@
 #include "encoding.h"
 #include "models.h"
 #include "result.h"
-#include "supervisor.h"
 #include "saved_usage.h"
+#include "supervisor.h"
 #include "wire.h"
 
 PG_FUNCTION_INFO_V1(gpt2_stat_requests);

@@ -112,6 +112,14 @@ close_registry(void)
 	close(helper_fd);
 }
 
+static UNUSED void
+preload(g2_settings *s, const char *const *names, uint32_t n)
+{
+	s->n_preload = n;
+	for (uint32_t i = 0; i < n; i++)
+		s->preload[i] = g2_span_of(names[i]);
+}
+
 /* ---- models ---- */
 
 static UNUSED g2_model *
@@ -271,6 +279,23 @@ run_tokens(g2_model *model, runner *r, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		run_rows(model, r, &(uint32_t) {r->next}, 1);
+}
+
+static UNUSED int
+set_up(void **state)
+{
+	(void) state;
+	make_models();
+	return 0;
+}
+
+static UNUSED int
+tear_down(void **state)
+{
+	(void) state;
+	g2_alloc_fail_at(0);
+	fixture_close(&places);
+	return 0;
 }
 
 #endif							/* REGISTRY_FIXTURE_H */

@@ -98,14 +98,6 @@ set_up_models(void **state)
 	return 0;
 }
 
-static int
-tear_down(void **state)
-{
-	(void) state;
-	fixture_close(&places);
-	return 0;
-}
-
 /* Without a limit all stay; with one, those that were not used for longest go, loaded ones never. */
 static void
 test_limit(void **state)
