@@ -256,7 +256,7 @@ check_device(char **value, void **extra, GucSource source)
 static bool
 check_cpu(char **value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"auto", "portable", "avx2", "avx512", NULL};
+	static const char *const choices[] = {G2_CPU_NAMES, NULL};
 
 	return check_choice(*value, choices);
 }

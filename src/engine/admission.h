@@ -22,7 +22,8 @@ struct g2_scheduler
 	uint32_t	step_tokens;	/* 0 = automatic */
 	uint64_t	promised;		/* bytes of blocks that running groups need and do not hold yet */
 	bool		blocked;		/* a group that might run has found no room */
-	bool		one_step;		/* the plan that is being made has one step */
+	bool		speculation;	/* drafts may be fed */
+	bool		frugal;			/* the plan that is being made takes no block that it can do without */
 	uint64_t	n_orders;		/* counts first admissions; group.order */
 	uint64_t	n_turns;		/* counts plans; group.turn */
 	int64_t		wake_at;

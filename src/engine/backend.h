@@ -29,7 +29,7 @@
 #define G2_MAX_STEPS 64			/* steps of one plan */
 
 #define G2_TOKEN_PREVIOUS (UINT32_MAX - 1)	/* plan.token: what the row's slot sampled last */
-#define G2_TOKEN_NONE UINT32_MAX	/* result: the slot had ended before this step */
+#define G2_TOKEN_NONE UINT32_MAX	/* result: the slot had ended, or had refused the draft */
 
 /* What an output shall give (g2_output.want, bits). */
 enum
@@ -73,6 +73,11 @@ typedef struct g2_plan_sequence
 								 * may read or write, all its steps included */
 } g2_plan_sequence;
 
+/*
+ * Outputs of one slot on consecutive rows are a draft: the first samples as ever; each further one
+ * holds only where the one before it has sampled the token that its own row feeds.  From the first
+ * that does not, the slot samples no more in this plan: G2_TOKEN_NONE.
+ */
 typedef struct g2_output
 {
 	uint32_t	row;			/* several outputs may share a row (n sequences, one prompt) */
@@ -106,7 +111,7 @@ typedef struct g2_plan
 /* Arrays are the caller's; one that no output wants may be NULL.  Index [step][output]. */
 typedef struct g2_result
 {
-	uint32_t   *token;			/* [n_steps][n_outputs]; G2_TOKEN_NONE: rested */
+	uint32_t   *token;			/* [n_steps][n_outputs]; G2_TOKEN_NONE: rested, or refused */
 	double	   *logprob;		/* [n_steps][n_outputs] */
 	uint8_t    *ended;			/* [n_steps][n_outputs] 1 = this token is the slot's end token */
 	uint32_t   *top_token;		/* [n_outputs][n_top], one step only */
@@ -121,7 +126,7 @@ typedef struct g2_backend_options
 {
 	uint32_t	threads;		/* compute threads, >= 1 */
 	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
-	const char *isa;			/* CPU: "auto", "portable", "avx2", "avx512" */
+	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
 } g2_backend_options;
 

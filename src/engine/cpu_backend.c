@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -65,6 +66,7 @@ struct g2_backend
 {
 	int			event_fd;
 	const g2_kernels *kernels;
+	char		bf16_arithmetic[32];
 	g2_pool    *pool;
 	uint32_t	threads;
 	uint32_t	nice;
@@ -151,15 +153,21 @@ append_operation(g2_backend *b, operation *op)
 	b->pending_tail = &op->next;
 }
 
-static float *
+static size_t
+cpu_kv_block_bytes(const g2_backend_model *m)
+{
+	return m->block_elements * m->kv_size;
+}
+
+static void *
 block_of(const g2_backend_model *m, uint32_t block)
 {
-	return m->kv + (size_t) block * m->block_floats;
+	return g2_cpu_cache(m, block, 0, 0);
 }
 
 /* Zeroes a block and gives its memory back: whole pages read as zeros when they are used again. */
 static void
-zero_block(float *block, size_t bytes)
+zero_block(void *block, size_t bytes)
 {
 	const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE),
 				begin = (uintptr_t) block,
@@ -179,7 +187,7 @@ zero_block(float *block, size_t bytes)
 static void
 apply(g2_backend *b, operation *op)
 {
-	size_t		bytes = op->model ? op->model->block_floats * sizeof(float) : 0;
+	size_t		bytes = op->model ? cpu_kv_block_bytes(op->model) : 0;
 
 	switch (op->kind)
 	{
@@ -339,6 +347,7 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 		cpu_close(b);
 		return false;
 	}
+	snprintf(b->bf16_arithmetic, sizeof b->bf16_arithmetic, "bf16-1-%s", b->kernels->bf16_family);
 	*out = b;
 	return true;
 }
@@ -352,8 +361,7 @@ cpu_isa(const g2_backend *b)
 static const char *
 cpu_arithmetic(const g2_backend *b, g2_format format)
 {
-	(void) b;
-	return format == G2_FORMAT_F32 ? "exact-1" : "unknown";
+	return format == G2_FORMAT_BF16 ? b->bf16_arithmetic : "exact-1";
 }
 
 /* ---- models and their cache ---- */
@@ -397,12 +405,6 @@ cpu_model_unload(g2_backend *b, g2_backend_model *m)
 	}
 	b->pending_tail = link;
 	release_model(m);
-}
-
-static size_t
-cpu_kv_block_bytes(const g2_backend_model *m)
-{
-	return m->block_floats * sizeof(float);
 }
 
 static bool

@@ -4,6 +4,8 @@
  * Phases of a pass, each one job of the pool (a barrier between two of them):
  *   embed; for each layer: norm, qkv, attention, attn_out (+ residual), norm, ff_up (activation),
  *   ff_down (+ residual); then for the rows that need outputs: final norm, head.
+ * Before each product its rows take the form that the format of its weights wants: in the norm's
+ * tasks where there is one, else in a phase of its own.
  * Tasks of a product are (96 rows, some panels); of attention (32 queries of a sequence, head).
  * No task's result depends on how many tasks or threads there are.
  *
@@ -12,174 +14,10 @@
  */
 #include "cpu_forward.h"
 
-#include "sampler.h"
+#include "bf16.h"
 
-#define ROWS_PER_TASK 8			/* embed and norms */
+#define ROWS_PER_TASK 8			/* embed, norms, conversions; a multiple of G2_OPERAND_ROWS */
 #define TASKS_PER_THREAD 16		/* products: enough to even out, few enough to be cheap */
-
-/* ---- models ---- */
-
-static bool
-unsupported(g2_error *err, const char *field, const char *value)
-{
-	g2_fail(err, G2_E_UNSUPPORTED, "model graph not supported by the CPU back end: %s %s", field,
-			value);
-	return false;
-}
-
-static bool
-check_graph(const g2_weights *w, g2_error *err)
-{
-	const g2_arch *a = &w->arch;
-
-	if (w->format != G2_FORMAT_F32)
-		return unsupported(err, "format", "other than f32");
-	if (a->norm != G2_NORM_LAYER)
-		return unsupported(err, "norm", "other than layer norm");
-	if (a->position != G2_POSITION_LEARNED)
-		return unsupported(err, "position", "other than learned positions");
-	if (a->activation != G2_ACT_GELU_NEW && a->activation != G2_ACT_GELU &&
-		a->activation != G2_ACT_RELU)
-		return unsupported(err, "activation", "other than gelu_new, gelu, relu");
-	if (a->gated_mlp)
-		return unsupported(err, "gated_mlp", "(gated MLP)");
-	if (!a->fused_qkv)
-		return unsupported(err, "fused_qkv", "(separate q, k and v)");
-	if (a->n_kv_head != a->n_head)
-		return unsupported(err, "n_kv_head", "different from n_head");
-	if (a->attn_window != 0)
-		return unsupported(err, "attn_window", "(sliding window)");
-	if (a->n_vocab > G2_MAX_VOCAB)
-		return unsupported(err, "n_vocab", "above 262144");
-	if (a->head_dim > G2_MAX_HEAD_DIM)
-		return unsupported(err, "head_dim", "above 1024");
-	return true;
-}
-
-static bool
-check_matrix(const g2_matrix *m, uint64_t k, uint64_t n, const char *name, g2_error *err)
-{
-	if (!m->data || m->k != k || m->n != n ||
-		m->n_padded != G2_ROUND_UP(n, (uint64_t) G2_PANEL))
-		return g2_fail(err, G2_E_INTERNAL, "weights do not fit the graph: %s is %u x %u (%u)",
-					   name, m->k, m->n, m->n_padded);
-	return true;
-}
-
-static bool
-check_weights(const g2_weights *w, g2_error *err)
-{
-	const g2_arch *a = &w->arch;
-	uint64_t	heads = (uint64_t) a->n_head * a->head_dim;
-
-	if (a->n_layer == 0 || a->n_embd == 0 || heads == 0 || a->n_ff == 0 || a->n_ctx == 0 ||
-		a->n_vocab == 0 || !w->layers || !w->positions || !w->norm_gain ||
-		3 * heads > UINT32_MAX / 2)
-		return g2_fail(err, G2_E_INTERNAL, "weights do not fit the graph: a size is out of range");
-	for (uint32_t i = 0; i < a->n_layer; i++)
-	{
-		const g2_layer *l = &w->layers[i];
-
-		if (!check_matrix(&l->qkv, a->n_embd, 3 * heads, "qkv", err) ||
-			!check_matrix(&l->attn_out, heads, a->n_embd, "attn_out", err) ||
-			!check_matrix(&l->ff_up, a->n_embd, a->n_ff, "ff_up", err) ||
-			!check_matrix(&l->ff_down, a->n_ff, a->n_embd, "ff_down", err))
-			return false;
-		if (!l->norm1_gain || !l->norm2_gain)
-			return g2_fail(err, G2_E_INTERNAL, "weights do not fit the graph: a gain is missing");
-	}
-	return check_matrix(&w->embed, a->n_embd, a->n_vocab, "embed", err) &&
-		check_matrix(&w->head, a->n_embd, a->n_vocab, "head", err);
-}
-
-bool
-g2_cpu_model_check(const g2_weights *weights, g2_error *err)
-{
-	return check_graph(weights, err) && check_weights(weights, err);
-}
-
-/* Whole panels, and 16 floats more so that the rows of a tile do not share cache sets. */
-static size_t
-row_stride(size_t n)
-{
-	return G2_ROUND_UP(n, (size_t) G2_PANEL) + G2_LANES;
-}
-
-void
-g2_cpu_model_init(g2_backend_model *model, const g2_weights *weights)
-{
-	const g2_arch *a = &weights->arch;
-
-	memset(model, 0, sizeof *model);
-	model->weights = weights;
-	model->dv = G2_ROUND_UP(a->head_dim, (uint32_t) G2_LANES);
-	model->head_floats = (size_t) G2_BLOCK * (a->head_dim + model->dv);
-	model->block_floats = model->head_floats * a->n_layer * a->n_head;
-	model->ld_embd = row_stride(a->n_embd);
-	model->ld_qkv = row_stride((size_t) 3 * a->n_head * a->head_dim);
-	model->ld_heads = row_stride((size_t) a->n_head * a->head_dim);
-	model->ld_ff = row_stride(a->n_ff);
-}
-
-/* ---- working memory ---- */
-
-/* Takes n * size bytes, aligned; `at` counts from the base. */
-static void *
-take(char *base, size_t *at, size_t n, size_t size)
-{
-	char	   *p = base ? base + *at : NULL;
-
-	*at += G2_ROUND_UP(n * size, (size_t) G2_ALIGN);
-	return p;
-}
-
-/* The next power of two, so that plans that grow slowly do not mean new memory each time. */
-static size_t
-rounded(size_t n, size_t most)
-{
-	size_t		r = 1;
-
-	while (r < n && r < most)
-		r *= 2;
-	return G2_MIN(G2_MAX(r, 1), most);
-}
-
-size_t
-g2_workspace_layout(g2_workspace *ws, const g2_backend_model *model, const g2_plan *plan,
-					uint32_t threads, void *base)
-{
-	const g2_weights *w = model->weights;
-	size_t		rows = rounded(plan->n_rows, G2_FORWARD_ROWS),
-				head_rows = rounded(plan->n_outputs, G2_HEAD_ROWS),
-				vocab = w->arch.n_vocab,
-				at = 0,
-				scratch;
-
-	ws->token = take(base, &at, rows, sizeof(uint32_t));
-	ws->position = take(base, &at, rows, sizeof(uint32_t));
-	ws->spans = take(base, &at, rows, sizeof(g2_span));
-	ws->tiles = take(base, &at, rows, sizeof(g2_attend_tile));
-	ws->x = take(base, &at, rows * model->ld_embd, sizeof(float));
-	ws->norm = take(base, &at, rows * model->ld_embd, sizeof(float));
-	ws->qkv = take(base, &at, rows * model->ld_qkv, sizeof(float));
-	ws->heads = take(base, &at, rows * model->ld_heads, sizeof(float));
-	ws->ff = take(base, &at, rows * model->ld_ff, sizeof(float));
-	ws->head_row = take(base, &at, head_rows, sizeof(uint32_t));
-	ws->final = take(base, &at, head_rows * model->ld_embd, sizeof(float));
-	ws->logits = take(base, &at, head_rows * w->head.n_padded, sizeof(float));
-	ws->row_in_pass = take(base, &at, plan->n_rows, sizeof(uint32_t));
-	ws->chosen = take(base, &at, plan->n_outputs, sizeof(uint32_t));
-	ws->chosen_row = take(base, &at, plan->n_outputs, sizeof(uint32_t));
-
-	/* What one task needs: of a product, of attention, or of an output: a copy of the logits,
-	 * the ids seen, the sampler's own. */
-	scratch = G2_MAX((size_t) G2_PRODUCT_SCRATCH, G2_ATTEND_SCRATCH(model->dv)) * sizeof(float);
-	scratch = G2_MAX(scratch, 2 * G2_ROUND_UP(vocab * sizeof(float), (size_t) G2_ALIGN) +
-					 g2_sampler_scratch_bytes(w->arch.n_vocab));
-	ws->scratch_bytes = G2_ROUND_UP(scratch, (size_t) G2_ALIGN);
-	ws->scratch = take(base, &at, threads, ws->scratch_bytes);
-	return at;
-}
 
 static float *
 scratch_of(const g2_pass *pass, uint32_t thread)
@@ -193,6 +31,7 @@ typedef struct product_job
 {
 	const g2_pass *pass;
 	g2_product	p;
+	g2_format	format;
 	uint32_t	rows;
 	uint32_t	panels;
 	uint32_t	group;			/* panels of a task */
@@ -206,18 +45,22 @@ product_task(void *arg, uint32_t task, uint32_t thread)
 	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
 				panel = task % j->groups * j->group;
 
-	j->pass->kernels->product[G2_FORMAT_F32](&j->p, panel, G2_MIN(panel + j->group, j->panels),
-											 row, G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
-											 scratch_of(j->pass, thread));
+	j->pass->kernels->product[j->format](&j->p, panel, G2_MIN(panel + j->group, j->panels), row,
+										 G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+										 scratch_of(j->pass, thread));
 }
 
+/* p with the matrix w, for rows rows. */
 static void
-run_product(const g2_pass *pass, const g2_product *p, uint32_t n_padded, uint32_t rows)
+run_product(const g2_pass *pass, const g2_matrix *w, const g2_product *p, uint32_t rows)
 {
-	product_job j = {.pass = pass, .p = *p, .rows = rows, .panels = n_padded / G2_PANEL};
+	product_job j = {.pass = pass, .p = *p, .format = w->format, .rows = rows,
+		.panels = w->n_padded / G2_PANEL};
 	uint32_t	chunks = (rows + G2_PRODUCT_ROWS - 1) / G2_PRODUCT_ROWS,
 				tasks = g2_pool_threads(pass->pool) * TASKS_PER_THREAD;
 
+	j.p.w = w->data;
+	j.p.k = w->k;
 	j.group = G2_MAX(1, (uint32_t) ((uint64_t) j.panels * chunks / tasks));
 	if (rows <= G2_PAIR_ROWS && j.panels >= 2 * g2_pool_threads(pass->pool))
 		j.group = G2_ROUND_UP(j.group, 2u);
@@ -225,81 +68,43 @@ run_product(const g2_pass *pass, const g2_product *p, uint32_t n_padded, uint32_
 	g2_pool_run(pass->pool, chunks * j.groups, product_task, &j);
 }
 
-/* y = x w + bias, all rows of the pass. */
+/* y = activation(x w + bias), all rows of the pass. */
 static void
-linear(const g2_pass *pass, const g2_matrix *w, const float *bias, const float *x, size_t ldx,
-	   float *y, size_t ldy)
+linear(const g2_pass *pass, const g2_matrix *w, const float *bias, uint32_t activation,
+	   g2_operand x, float *y, size_t ldy)
 {
-	g2_product	p = {.x = {.x = (void *) x, .ld = ldx}, .w = w->data, .k = w->k, .bias = bias,
-		.activation = G2_NO_ACTIVATION, .y = y, .ldy = ldy};
+	g2_product	p = {.x = x, .bias = bias, .activation = activation, .y = y, .ldy = ldy};
 
-	run_product(pass, &p, w->n_padded, pass->ws->n_rows);
+	run_product(pass, w, &p, pass->ws->n_rows);
 }
 
-/* y += x w + bias */
+/* ws->x += x w + bias */
 static void
-linear_residual(const g2_pass *pass, const g2_matrix *w, const float *bias, const float *x,
-				size_t ldx, float *y, size_t ldy)
+linear_residual(const g2_pass *pass, const g2_matrix *w, const float *bias, g2_operand x)
 {
-	g2_product	p = {.x = {.x = (void *) x, .ld = ldx}, .w = w->data, .k = w->k, .bias = bias,
-		.activation = G2_NO_ACTIVATION, .residual = y, .ldr = ldy, .y = y, .ldy = ldy};
+	float	   *y = pass->ws->x;
+	size_t		ldy = pass->model->ld_embd;
+	g2_product	p = {.x = x, .bias = bias, .activation = G2_NO_ACTIVATION, .residual = y,
+		.ldr = ldy, .y = y, .ldy = ldy};
 
-	run_product(pass, &p, w->n_padded, pass->ws->n_rows);
+	run_product(pass, w, &p, pass->ws->n_rows);
 }
 
-/* ---- embedding and norms: some rows a task ---- */
+/* ---- embedding, norms, conversions: some rows a task ---- */
 
 typedef struct row_job
 {
 	const g2_pass *pass;
-	const float *gain;
-	const float *bias;
-	bool		final;			/* rows head_row[] to ws->final, else all rows to ws->norm */
 	uint32_t	rows;
+	const float *gain;			/* norms */
+	const float *bias;
+	const uint32_t *from;		/* which rows of ws->x are normed; NULL: 0, 1, ... */
+	float	   *x;				/* rows that a norm has made, or that are there: to be converted */
+	size_t		ldx;
+	g2_format	format;			/* of the product that takes them */
+	uint32_t	k;
+	g2_operand	operand;		/* they as it takes them; f32: x itself */
 } row_job;
-
-/* x = embedding of the token + that of its position; the embedding stands in panels. */
-static void
-embed_task(void *arg, uint32_t task, uint32_t thread)
-{
-	row_job    *j = arg;
-	const g2_backend_model *m = j->pass->model;
-	const g2_workspace *ws = j->pass->ws;
-	const g2_matrix *e = &m->weights->embed;
-	uint32_t	n = m->weights->arch.n_embd;
-
-	(void) thread;
-	for (uint32_t r = task * ROWS_PER_TASK; r < G2_MIN((task + 1) * ROWS_PER_TASK, j->rows); r++)
-	{
-		const float *w = (const float *) e->data +
-			(size_t) (ws->token[r] / G2_PANEL) * e->k * G2_PANEL + ws->token[r] % G2_PANEL;
-		const float *p = m->weights->positions + (size_t) ws->position[r] * n;
-		float	   *x = ws->x + r * m->ld_embd;
-
-		for (uint32_t i = 0; i < n; i++)
-			x[i] = w[(size_t) i * G2_PANEL] + p[i];
-		for (size_t i = n; i < m->ld_embd; i++)
-			x[i] = 0.0f;
-	}
-}
-
-static void
-norm_task(void *arg, uint32_t task, uint32_t thread)
-{
-	row_job    *j = arg;
-	const g2_backend_model *m = j->pass->model;
-	const g2_workspace *ws = j->pass->ws;
-	float	   *y = j->final ? ws->final : ws->norm;
-
-	(void) thread;
-	for (uint32_t r = task * ROWS_PER_TASK; r < G2_MIN((task + 1) * ROWS_PER_TASK, j->rows); r++)
-	{
-		uint32_t	from = j->final ? ws->head_row[r] : r;
-
-		j->pass->kernels->layer_norm(ws->x + from * m->ld_embd, m->weights->arch.n_embd, j->gain,
-									 j->bias, m->weights->arch.norm_epsilon, y + r * m->ld_embd);
-	}
-}
 
 static void
 run_rows(const g2_pass *pass, row_job *j, g2_pool_fn fn)
@@ -308,12 +113,87 @@ run_rows(const g2_pass *pass, row_job *j, g2_pool_fn fn)
 	g2_pool_run(pass->pool, (j->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, fn, j);
 }
 
+/* x = embedding of the token + that of its position. */
 static void
-norm(const g2_pass *pass, const float *gain, const float *bias)
+embed_task(void *arg, uint32_t task, uint32_t thread)
 {
-	row_job		j = {.gain = gain, .bias = bias, .rows = pass->ws->n_rows};
+	row_job    *j = arg;
+	const g2_backend_model *m = j->pass->model;
+	const g2_workspace *ws = j->pass->ws;
+	uint32_t	n = m->weights->arch.n_embd;
 
+	(void) thread;
+	for (uint32_t r = task * ROWS_PER_TASK; r < G2_MIN((task + 1) * ROWS_PER_TASK, j->rows); r++)
+	{
+		const float *p = m->weights->positions + (size_t) ws->position[r] * n;
+		float	   *x = ws->x + r * m->ld_embd;
+
+		g2_matrix_column(&m->weights->embed, ws->token[r], x);
+		for (uint32_t i = 0; i < n; i++)
+			x[i] += p[i];
+		for (size_t i = n; i < m->ld_embd; i++)
+			x[i] = 0.0f;
+	}
+}
+
+static void
+convert_task(void *arg, uint32_t task, uint32_t thread)
+{
+	row_job    *j = arg;
+	uint32_t	row = task * ROWS_PER_TASK;
+
+	(void) thread;
+	j->pass->kernels->convert[j->format](j->x, j->ldx, row, G2_MIN(row + ROWS_PER_TASK, j->rows),
+										 j->k, &j->operand);
+}
+
+static void
+norm_task(void *arg, uint32_t task, uint32_t thread)
+{
+	row_job    *j = arg;
+	const g2_backend_model *m = j->pass->model;
+	const float *x = j->pass->ws->x;
+
+	for (uint32_t r = task * ROWS_PER_TASK; r < G2_MIN((task + 1) * ROWS_PER_TASK, j->rows); r++)
+		j->pass->kernels->layer_norm(x + (j->from ? j->from[r] : r) * m->ld_embd, j->k, j->gain,
+									 j->bias, m->weights->arch.norm_epsilon, j->x + r * j->ldx);
+	if (j->format != G2_FORMAT_F32)
+		convert_task(j, task, thread);
+}
+
+/* Says how the product with w takes the rows x, and where they will stand. */
+static row_job
+rows_for(const g2_pass *pass, const g2_matrix *w, float *x, size_t ldx, uint32_t rows)
+{
+	row_job		j = {.rows = rows, .x = x, .ldx = ldx, .format = w->format, .k = w->k,
+		.operand = {.x = x, .ld = ldx}};
+
+	if (w->format != G2_FORMAT_F32)
+		g2_operand_layout(w->format, rows, w->k, pass->ws->operand, &j.operand);
+	return j;
+}
+
+/* Layer norm of all rows, for the product with w. */
+static g2_operand
+norm(const g2_pass *pass, const float *gain, const float *bias, const g2_matrix *w)
+{
+	row_job		j = rows_for(pass, w, pass->ws->norm, pass->model->ld_embd, pass->ws->n_rows);
+
+	j.gain = gain;
+	j.bias = bias;
 	run_rows(pass, &j, norm_task);
+	return j.operand;
+}
+
+/* All rows x, for the product with w. */
+static g2_operand
+convert(const g2_pass *pass, const g2_matrix *w, float *x, size_t ldx)
+{
+	row_job		j = rows_for(pass, w, x, ldx, pass->ws->n_rows);
+
+	if (w->format != G2_FORMAT_F32)
+		run_rows(pass, &j, convert_task);
+	return j.operand;
 }
 
 /* ---- attention ---- */
@@ -326,25 +206,36 @@ typedef struct attend_job
 	bool		attend;
 } attend_job;
 
+/* n values to every stride-th element of a cache. */
+static void
+store(g2_kv_type type, void *to, size_t stride, const float *x, size_t n)
+{
+	if (type == G2_KV_F32)
+		for (size_t i = 0; i < n; i++)
+			((float *) to)[i * stride] = x[i];
+	else
+		for (size_t i = 0; i < n; i++)
+			((uint16_t *) to)[i * stride] = g2_to_bf16(x[i]);
+}
+
 /* K and V of some rows of a span, one head, into the cache: K as [head_dim][32], V as [32][dv]. */
 static void
 write_cache(const attend_job *j, const g2_span *s, uint32_t offset, uint32_t rows, uint32_t head)
 {
 	const g2_backend_model *m = j->pass->model;
 	const g2_arch *a = &m->weights->arch;
-	size_t		d = a->head_dim,
-				place = ((size_t) j->layer * a->n_head + head) * m->head_floats;
+	size_t		d = a->head_dim;
 
 	for (uint32_t r = offset; r < offset + rows; r++)
 	{
 		uint32_t	position = s->position + r,
 					lane = position % G2_BLOCK;
-		float	   *keys = m->kv + s->blocks[position / G2_BLOCK] * m->block_floats + place;
+		char	   *keys = g2_cpu_cache(m, s->blocks[position / G2_BLOCK], j->layer, head);
 		const float *k = j->pass->ws->qkv + (s->row + r) * m->ld_qkv + (a->n_head + head) * d;
 
-		for (size_t i = 0; i < d; i++)
-			keys[i * G2_BLOCK + lane] = k[i];
-		memcpy(keys + d * G2_BLOCK + (size_t) lane * m->dv, k + a->n_head * d, d * sizeof(float));
+		store(m->kv_type, keys + lane * m->kv_size, G2_BLOCK, k, d);
+		store(m->kv_type, keys + (d * G2_BLOCK + (size_t) lane * m->dv) * m->kv_size, 1,
+			  k + a->n_head * d, d);
 	}
 }
 
@@ -371,15 +262,15 @@ attend_task(void *arg, uint32_t task, uint32_t thread)
 		.head_dim = arch->head_dim,
 		.dv = m->dv,
 		.scale = arch->attn_scale,
-		.cache = m->kv + ((size_t) j->layer * arch->n_head + head) * m->head_floats,
-		.block_stride = m->block_floats,
+		.cache = g2_cpu_cache(m, 0, j->layer, head),
+		.block_stride = m->block_elements,
 		.blocks = s->blocks,
 	};
 
 	if (j->write)
 		write_cache(j, s, t->offset, rows, head);
 	if (j->attend)
-		j->pass->kernels->attend[G2_KV_F32](&a, scratch_of(j->pass, thread));
+		j->pass->kernels->attend[m->kv_type](&a, scratch_of(j->pass, thread));
 }
 
 /* Cuts the spans into tiles; returns whether every span is one tile. */
@@ -424,23 +315,22 @@ g2_forward_layers(const g2_pass *pass)
 	g2_workspace *ws = pass->ws;
 	row_job		rows = {.rows = ws->n_rows};
 	bool		single = make_tiles(ws);
+	g2_operand	x;
 
 	run_rows(pass, &rows, embed_task);
 	for (uint32_t i = 0; i < w->arch.n_layer; i++)
 	{
 		const g2_layer *l = &w->layers[i];
-		g2_product	up = {.x = {.x = ws->norm, .ld = m->ld_embd}, .w = l->ff_up.data,
-			.k = l->ff_up.k, .bias = l->ff_up_bias, .activation = w->arch.activation,
-			.y = ws->ff, .ldy = m->ld_ff};
 
-		norm(pass, l->norm1_gain, l->norm1_bias);
-		linear(pass, &l->qkv, l->qkv_bias, ws->norm, m->ld_embd, ws->qkv, m->ld_qkv);
+		x = norm(pass, l->norm1_gain, l->norm1_bias, &l->qkv);
+		linear(pass, &l->qkv, l->qkv_bias, G2_NO_ACTIVATION, x, ws->qkv, m->ld_qkv);
 		attention(pass, i, single);
-		linear_residual(pass, &l->attn_out, l->attn_out_bias, ws->heads, m->ld_heads, ws->x,
-						m->ld_embd);
-		norm(pass, l->norm2_gain, l->norm2_bias);
-		run_product(pass, &up, l->ff_up.n_padded, ws->n_rows);
-		linear_residual(pass, &l->ff_down, l->ff_down_bias, ws->ff, m->ld_ff, ws->x, m->ld_embd);
+		x = convert(pass, &l->attn_out, ws->heads, m->ld_heads);
+		linear_residual(pass, &l->attn_out, l->attn_out_bias, x);
+		x = norm(pass, l->norm2_gain, l->norm2_bias, &l->ff_up);
+		linear(pass, &l->ff_up, l->ff_up_bias, w->arch.activation, x, ws->ff, m->ld_ff);
+		x = convert(pass, &l->ff_down, ws->ff, m->ld_ff);
+		linear_residual(pass, &l->ff_down, l->ff_down_bias, x);
 	}
 }
 
@@ -450,12 +340,14 @@ g2_forward_head(const g2_pass *pass, bool want_logits)
 	const g2_backend_model *m = pass->model;
 	const g2_weights *w = m->weights;
 	g2_workspace *ws = pass->ws;
-	row_job		j = {.gain = w->norm_gain, .bias = w->norm_bias, .final = true,
-		.rows = ws->n_head_rows};
-	g2_product	p = {.x = {.x = ws->final, .ld = m->ld_embd}, .w = w->head.data, .k = w->head.k,
-		.activation = G2_NO_ACTIVATION, .y = ws->logits, .ldy = w->head.n_padded};
+	row_job		j = rows_for(pass, &w->head, ws->final, m->ld_embd, ws->n_head_rows);
+	g2_product	p = {.x = j.operand, .activation = G2_NO_ACTIVATION, .y = ws->logits,
+		.ldy = w->head.n_padded};
 
+	j.gain = w->norm_gain;
+	j.bias = w->norm_bias;
+	j.from = ws->head_row;
 	run_rows(pass, &j, norm_task);
 	if (want_logits)
-		run_product(pass, &p, w->head.n_padded, ws->n_head_rows);
+		run_product(pass, &w->head, &p, ws->n_head_rows);
 }

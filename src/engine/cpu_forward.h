@@ -26,9 +26,11 @@ struct g2_backend_model
 	g2_backend *backend;
 	const g2_weights *weights;
 	uint32_t	dv;				/* head_dim rounded up to 16: row length of V in the cache */
-	size_t		head_floats;	/* of one layer and head in a block: K, then V */
-	size_t		block_floats;	/* block = [n_layer][n_head] of those */
-	float	   *kv;				/* [n_blocks] blocks; NULL until kv_reserve */
+	g2_kv_type	kv_type;
+	size_t		kv_size;		/* bytes of an element of the cache */
+	size_t		head_elements;	/* of one layer and head in a block: K, then V */
+	size_t		block_elements; /* block = [n_layer][n_head] of those */
+	void	   *kv;				/* [n_blocks] blocks; NULL until kv_reserve */
 	size_t		kv_bytes;
 	uint32_t	n_blocks;
 	atomic_uint	holders;		/* the caller, and operations on the cache: cpu_backend.c */
@@ -69,6 +71,7 @@ typedef struct g2_workspace
 	float	   *qkv;			/* [rows][ld_qkv] */
 	float	   *heads;			/* [rows][ld_heads] attention's output */
 	float	   *ff;				/* [rows][ld_ff] */
+	void	   *operand;		/* the rows of one product, in its format; not f32 */
 	uint32_t	n_head_rows;
 	uint32_t   *head_row;		/* [head rows] which rows of the pass */
 	float	   *final;			/* [head rows][ld_embd] the final norm's output */
@@ -76,6 +79,7 @@ typedef struct g2_workspace
 	uint32_t   *row_in_pass;	/* [plan rows] */
 	uint32_t   *chosen;			/* [plan outputs] */
 	uint32_t   *chosen_row;		/* [plan outputs] head row of each chosen output */
+	uint32_t   *task_start;		/* [plan outputs + 1] the first chosen output of each task */
 	char	   *scratch;		/* [threads][scratch_bytes] */
 	size_t		scratch_bytes;
 } g2_workspace;
@@ -91,6 +95,16 @@ typedef struct g2_pass
 /* 0A000, with the field named, for a graph that this back end cannot run. */
 extern bool g2_cpu_model_check(const g2_weights *weights, g2_error *err);
 extern void g2_cpu_model_init(g2_backend_model *model, const g2_weights *weights);
+
+/* K, then V, of a layer and head in a block of the cache. */
+static inline void *
+g2_cpu_cache(const g2_backend_model *m, uint32_t block, uint32_t layer, uint32_t head)
+{
+	size_t		at = block * m->block_elements +
+		((size_t) layer * m->weights->arch.n_head + head) * m->head_elements;
+
+	return (char *) m->kv + at * m->kv_size;
+}
 
 /* Lays the arrays out from base (NULL: only counts) and returns the bytes they take. */
 extern size_t g2_workspace_layout(g2_workspace *ws, const g2_backend_model *model,

@@ -1,10 +1,10 @@
 /*
- * cpu_plan.c: a plan, from its rules to its result.
+ * cpu_plan.c: a plan, run: from its rows to its result.
  *
- * Checking runs on the scheduler's thread, running on the driver thread.  A run is, per step:
- * gather rows into passes of at most G2_FORWARD_ROWS, put each through the layers, and for the
- * outputs on its rows through the head, at most G2_HEAD_ROWS rows at a time; then every output
- * (sampling, logprobs, copies) is a task of its own, which may touch only its own slot.
+ * All on the driver thread.  Per step: gather rows into passes of at most G2_FORWARD_ROWS, put each
+ * through the layers, and for the outputs on its rows through the head, at most G2_HEAD_ROWS rows
+ * at a time; then every output (sampling, logprobs, copies) is a task of its own, which may touch
+ * only its own slot; those of a draft are one task, in order.
  *
  * A sequence whose slot has ended rests: its rows are left out, its outputs say so.
  */
@@ -14,152 +14,7 @@
 
 #include "sampler.h"
 
-#define WANT_ALL (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM)
-#define WANT_OF_HEAD (WANT_ALL & ~(uint32_t) G2_WANT_NORM)
-
-/* ---- rules ---- */
-
-static bool
-bad_plan(g2_error *err, const char *rule, uint32_t at)
-{
-	return g2_fail(err, G2_E_INTERNAL, "invalid plan: %s (%u)", rule, at);
-}
-
-static bool
-check_token(const g2_plan *plan, const g2_plan_limits *limits, uint32_t slot, uint32_t row,
-			g2_error *err)
-{
-	uint32_t	token = plan->token[row];
-
-	if (token == G2_TOKEN_PREVIOUS)
-	{
-		if (slot >= limits->n_slots || !limits->slots[slot].set ||
-			!limits->slots[slot].has_token)
-			return bad_plan(err, "previous token of a slot that has none, row", row);
-	}
-	else if (token >= plan->model->weights->arch.n_vocab)
-		return bad_plan(err, "token id out of range, row", row);
-	return true;
-}
-
-static bool
-check_sequence(const g2_plan *plan, const g2_plan_limits *limits, const g2_plan_sequence *s,
-			   uint32_t i, g2_error *err)
-{
-	const g2_backend_model *m = plan->model;
-	uint32_t	n_ctx = m->weights->arch.n_ctx,
-				first,
-				last;
-
-	if (s->n_rows == 0 || s->n_rows > plan->n_rows - s->first_row || !s->blocks)
-		return bad_plan(err, "rows of sequence", i);
-	first = plan->position[s->first_row];
-	if (first >= n_ctx || s->n_rows + (plan->n_steps - 1) > n_ctx - first)
-		return bad_plan(err, "position beyond the context, sequence", i);
-	for (uint32_t r = 0; r < s->n_rows; r++)
-	{
-		if (plan->position[s->first_row + r] != first + r)
-			return bad_plan(err, "positions with a gap, sequence", i);
-		if (!check_token(plan, limits, s->slot, s->first_row + r, err))
-			return false;
-	}
-	last = first + s->n_rows - 1 + (plan->n_steps - 1);
-	for (uint32_t b = 0; b <= last / G2_BLOCK; b++)
-		if (s->blocks[b] >= m->n_blocks)
-			return bad_plan(err, "block out of range, sequence", i);
-	return true;
-}
-
-static bool
-check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
-			 const g2_output *o, uint32_t i, g2_error *err)
-{
-	uint32_t	n_vocab = plan->model->weights->arch.n_vocab;
-
-	if (o->row >= plan->n_rows || (o->want & ~(uint32_t) WANT_ALL) != 0)
-		return bad_plan(err, "row or wish of output", i);
-	if (o->want & G2_WANT_TOKEN)
-	{
-		if (o->slot >= limits->n_slots || !limits->slots[o->slot].set)
-			return bad_plan(err, "slot not set, output", i);
-		if (limits->slots[o->slot].stamp == limits->stamp)
-			return bad_plan(err, "slot samples twice, output", i);
-		limits->slots[o->slot].stamp = limits->stamp;
-	}
-	else if ((o->want & G2_WANT_LOGPROB) && o->target >= n_vocab)
-		return bad_plan(err, "target id out of range, output", i);
-	if (((o->want & G2_WANT_TOKEN) && !result->token) ||
-		((o->want & G2_WANT_LOGPROB) && !result->logprob) ||
-		((o->want & G2_WANT_TOP) &&
-		 (!result->top_token || !result->top_logprob || plan->n_top > n_vocab)) ||
-		((o->want & G2_WANT_LOGITS) && !result->logits) ||
-		((o->want & G2_WANT_NORM) && !result->norm))
-		return bad_plan(err, "no room for the result of output", i);
-	return true;
-}
-
-/* Several steps: one row, one output and one slot per sequence. */
-static bool
-check_steps(const g2_plan *plan, g2_error *err)
-{
-	if (plan->n_steps == 0 || plan->n_steps > G2_MAX_STEPS)
-		return bad_plan(err, "number of steps", plan->n_steps);
-	if (plan->n_steps == 1)
-		return true;
-	if (plan->n_outputs != plan->n_sequences)
-		return bad_plan(err, "several steps need one output per sequence", plan->n_outputs);
-	for (uint32_t i = 0; i < plan->n_sequences; i++)
-	{
-		const g2_plan_sequence *s = &plan->sequences[i];
-		const g2_output *o = &plan->outputs[i];
-
-		if (s->n_rows != 1 || o->row != s->first_row || o->slot != s->slot ||
-			!(o->want & G2_WANT_TOKEN) || (o->want & ~(uint32_t) (G2_WANT_TOKEN |
-																  G2_WANT_LOGPROB)) != 0)
-			return bad_plan(err, "not allowed with several steps, sequence", i);
-	}
-	return true;
-}
-
-bool
-g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
-			  g2_error *err)
-{
-	uint32_t	row = 0;
-
-	if (!plan || !plan->model || !result || !plan->token || !plan->position || !plan->sequences ||
-		(plan->n_outputs > 0 && !plan->outputs))
-		return bad_plan(err, "an array is missing", 0);
-	if (!plan->model->kv)
-		return bad_plan(err, "model without a KV cache", 0);
-	if (plan->n_rows == 0 || plan->n_rows > INT32_MAX || plan->n_sequences > plan->n_rows)
-		return bad_plan(err, "number of rows", plan->n_rows);
-	if (!check_steps(plan, err))
-		return false;
-	for (uint32_t i = 0; i < plan->n_sequences; i++)
-	{
-		if (plan->sequences[i].first_row != row)
-			return bad_plan(err, "rows not in the order of sequences, sequence", i);
-		if (!check_sequence(plan, limits, &plan->sequences[i], i, err))
-			return false;
-		row += plan->sequences[i].n_rows;
-	}
-	if (row != plan->n_rows)
-		return bad_plan(err, "rows of no sequence from", row);
-	limits->stamp++;
-	for (uint32_t i = 0; i < plan->n_outputs; i++)
-		if (!check_output(plan, result, limits, &plan->outputs[i], i, err))
-			return false;
-	return true;
-}
-
-void
-g2_plan_note(const g2_plan *plan, g2_plan_limits *limits)
-{
-	for (uint32_t i = 0; i < plan->n_outputs; i++)
-		if (plan->outputs[i].want & G2_WANT_TOKEN)
-			limits->slots[plan->outputs[i].slot].has_token = true;
-}
+#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS)
 
 /* ---- outputs ---- */
 
@@ -247,22 +102,36 @@ rest_output(const plan_run *run, uint32_t i)
 		memset(r->norm + (size_t) i * arch->n_embd, 0, arch->n_embd * sizeof(float));
 }
 
-static void
-output_task(void *arg, uint32_t task, uint32_t thread)
+/* Samples for output i, unless its slot has ended or refused what this output is based on. */
+static uint32_t
+sample_output(const plan_run *run, uint32_t i, float *logits, char *scratch)
 {
-	plan_run   *run = arg;
-	g2_workspace *ws = run->pass->ws;
+	const g2_plan *plan = run->plan;
+	g2_slot    *slot = &run->slots[plan->outputs[i].slot];
+	uint32_t	token;
+
+	if (!g2_plan_follows(plan, i))
+		slot->refused = false;
+	if (slot->ended || slot->refused)
+		return G2_TOKEN_NONE;
+	token = sample_slot(slot, logits, plan->model->weights->arch.n_vocab, scratch);
+	if (i + 1 < plan->n_outputs && g2_plan_follows(plan, i + 1))
+		slot->refused = token != plan->token[plan->outputs[i + 1].row];
+	return token;
+}
+
+static void
+run_output(const plan_run *run, uint32_t i, uint32_t head_row, char *scratch)
+{
+	const g2_workspace *ws = run->pass->ws;
 	const g2_plan *plan = run->plan;
 	const g2_backend_model *m = plan->model;
-	uint32_t	i = ws->chosen[task],
-				head_row = ws->chosen_row[task],
-				n_vocab = m->weights->arch.n_vocab,
+	uint32_t	n_vocab = m->weights->arch.n_vocab,
 				n_embd = m->weights->arch.n_embd,
 				token;
 	const g2_output *o = &plan->outputs[i];
 	g2_result  *r = run->result;
 	float	   *logits = ws->logits + (size_t) head_row * m->weights->head.n_padded;
-	char	   *scratch = ws->scratch + thread * ws->scratch_bytes;
 	size_t		at = (size_t) run->step * plan->n_outputs + i;
 	double		norm = 0.0;
 
@@ -284,29 +153,44 @@ output_task(void *arg, uint32_t task, uint32_t thread)
 	token = o->target;
 	if (o->want & G2_WANT_TOKEN)
 	{
-		g2_slot    *slot = &run->slots[o->slot];
-
-		token = r->token[at] = slot->ended ? G2_TOKEN_NONE :
-			sample_slot(slot, logits, n_vocab, scratch);
+		token = r->token[at] = sample_output(run, i, logits, scratch);
 		if (r->ended)
-			r->ended[at] = token != G2_TOKEN_NONE && slot->ended;
+			r->ended[at] = token != G2_TOKEN_NONE && run->slots[o->slot].ended;
 	}
 	if (o->want & G2_WANT_LOGPROB)
 		r->logprob[at] = token == G2_TOKEN_NONE ? NAN : (double) logits[token] - norm;
+}
+
+static void
+output_task(void *arg, uint32_t task, uint32_t thread)
+{
+	plan_run   *run = arg;
+	const g2_workspace *ws = run->pass->ws;
+
+	for (uint32_t c = ws->task_start[task]; c < ws->task_start[task + 1]; c++)
+		run_output(run, ws->chosen[c], ws->chosen_row[c],
+				   ws->scratch + thread * ws->scratch_bytes);
 }
 
 /* The head and the outputs for what has been chosen. */
 static void
 flush_outputs(plan_run *run, uint32_t n_chosen)
 {
+	g2_workspace *ws = run->pass->ws;
 	bool		want_logits = false;
+	uint32_t	n_tasks = 0;
 
 	if (n_chosen == 0)
 		return;
-	for (uint32_t i = 0; i < n_chosen; i++)
-		want_logits |= (run->plan->outputs[run->pass->ws->chosen[i]].want & WANT_OF_HEAD) != 0;
+	for (uint32_t c = 0; c < n_chosen; c++)
+	{
+		want_logits |= (run->plan->outputs[ws->chosen[c]].want & WANT_OF_HEAD) != 0;
+		if (c == 0 || !g2_plan_follows(run->plan, ws->chosen[c]))
+			ws->task_start[n_tasks++] = c;
+	}
+	ws->task_start[n_tasks] = n_chosen;
 	g2_forward_head(run->pass, want_logits);
-	g2_pool_run(run->pass->pool, n_chosen, output_task, run);
+	g2_pool_run(run->pass->pool, n_tasks, output_task, run);
 	run->pass->ws->n_head_rows = 0;
 }
 
@@ -441,7 +325,8 @@ check_previous(const g2_plan *plan, const g2_slot *slots, g2_error *err)
 		for (uint32_t r = 0; r < s->n_rows; r++)
 			if (plan->token[s->first_row + r] == G2_TOKEN_PREVIOUS &&
 				slots[s->slot].last_token >= plan->model->weights->arch.n_vocab)
-				return bad_plan(err, "previous token out of range, sequence", i);
+				return g2_fail(err, G2_E_INTERNAL,
+							   "invalid plan: previous token out of range, sequence (%u)", i);
 	}
 	return true;
 }

@@ -18,6 +18,7 @@ typedef struct g2_slot
 	uint32_t	end_token;
 	uint32_t	last_token;		/* sampled last, or the end of the history */
 	bool		ended;
+	bool		refused;		/* of the draft in this plan, what follows is not wanted */
 	uint64_t   *seen;			/* [G2_SEEN_WORDS] bits of ids; NULL without penalty */
 } g2_slot;
 
@@ -35,6 +36,17 @@ typedef struct g2_plan_limits
 	uint32_t	n_slots;
 	uint32_t	stamp;			/* counts plans */
 } g2_plan_limits;
+
+/* Output i goes on with the draft of the output before it. */
+static inline bool
+g2_plan_follows(const g2_plan *plan, uint32_t i)
+{
+	const g2_output *o = &plan->outputs[i];
+
+	return i > 0 && (o->want & o[-1].want & G2_WANT_TOKEN) && o->slot == o[-1].slot &&
+		o->row > 0 && o->row - 1 == o[-1].row &&
+		plan->position[o->row] == plan->position[o->row - 1] + 1;
+}
 
 /* XX000 for a plan that breaks a rule of backend.h. */
 extern bool g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,

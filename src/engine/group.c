@@ -21,6 +21,8 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 	shared = (uint32_t) group->prompt.len / G2_BLOCK;
 	all = g2_blocks_for(group->prompt.len + options->max_new - 1);
 	group->most_blocks = shared + options->n * (all - shared);
+	for (uint32_t i = 0; i < options->n; i++)
+		g2_draft_init(&group->sequences[i].draft);
 	g2_group_rewind(group);
 	*out = group;
 	return true;

@@ -14,6 +14,7 @@
 #define G2_GROUP_H
 
 #include "cost.h"
+#include "draft.h"
 #include "kv.h"
 #include "protocol.h"
 #include "session.h"
@@ -31,6 +32,7 @@ typedef struct g2_sequence
 	g2_buf		text;			/* their bytes, up to the stop string */
 	size_t		streamed;		/* bytes of text that were given to the stream function */
 	double		logprob;
+	g2_draft	draft;
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
 
@@ -50,6 +52,8 @@ typedef struct g2_work
 	uint64_t	step_sequences;
 	uint64_t	prompt_tokens;
 	uint64_t	completion_tokens;
+	uint64_t	drafted_tokens;	/* fed as drafts ... */
+	uint64_t	drafts_kept;	/* ... and chosen by the sampler */
 	uint64_t	busy_us;
 	uint64_t	prefix_asked;
 	uint64_t	prefix_hits;

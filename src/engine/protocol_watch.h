@@ -151,6 +151,10 @@ typedef struct g2_usage_header
 #define G2_MAX_DIRECTORIES 16
 #define G2_MAX_PRELOAD 64		/* models of gpt2.preload_models */
 
+/* Instruction sets (kernels.h). */
+#define G2_CPU_NAMES \
+	"auto", "portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16"
+
 typedef struct g2_settings
 {
 	uint32_t	n_directories;
@@ -158,7 +162,7 @@ typedef struct g2_settings
 	g2_span		pack_directory;
 	g2_span		weight_format;
 	g2_span		device;			/* "auto", "cpu" */
-	g2_span		cpu;			/* "auto", "portable", "avx2", "avx512" */
+	g2_span		cpu;			/* one of G2_CPU_NAMES */
 	uint32_t	threads;		/* 0 = physical cores allowed to the process */
 	uint64_t	kv_cache_size;	/* bytes; 0 = min(1 GB, 1/8 of the memory) */
 	uint64_t	keep_free;		/* bytes that packing leaves free on the file system */

@@ -30,6 +30,7 @@ g2_scheduler_open(const g2_backend_api *api, g2_backend *backend, int event_fd,
 	s->backend = backend;
 	s->event_fd = event_fd;
 	s->people = people;
+	s->speculation = true;
 	s->wake_at = INT64_MAX;
 	g2_queue_init(&s->queue, people);
 	for (uint32_t i = 0; i < G2_SLOTS; i++)
@@ -42,6 +43,12 @@ void
 g2_scheduler_set_step_tokens(g2_scheduler *s, uint32_t step_tokens)
 {
 	s->step_tokens = step_tokens;
+}
+
+void
+g2_scheduler_set_speculation(g2_scheduler *s, bool on)
+{
+	s->speculation = on;
 }
 
 /* ---- what there is to do ---- */
@@ -150,8 +157,8 @@ add_group(g2_scheduler *s, g2_group *group, uint32_t max_prompt, uint32_t *promp
 		case G2_KV_DONE:
 			return true;
 		case G2_KV_FULL:
-			if (s->visit.plan.n_steps > 1)
-				s->one_step = true;	/* fewer blocks do */
+			if (!s->frugal)
+				s->frugal = true;	/* one step, no drafts */
 			else if (!g2_preempt_for_blocks(s))
 			{
 				g2_fail(&err, G2_E_INTERNAL, "no KV block is free though only one group runs");
@@ -177,6 +184,40 @@ next_prefill(const g2_scheduler *s, const g2_backend_model *model)
 	return best;
 }
 
+/*
+ * Sets the drafts of the model's sequences that decode; false: there are none.  A row more costs
+ * per_row, so a token of a draft is worth it where it is kept more often than that part of what
+ * tokens cost now.  Drafts take what room is left: none beside a prompt or another model.
+ */
+static bool
+plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work *work,
+			const demand *d)
+{
+	double		usual = g2_cost_step(&work->cost, d->n_decode),
+				worth = usual > 0 ? work->cost.per_row * d->n_decode / usual : 1;
+	uint32_t	room = G2_VISIT_ROWS - d->n_decode;
+	bool		any = false,
+				allowed = s->speculation && !s->frugal && !d->prefill && !d->others;
+
+	for (g2_group *group = s->running; group; group = group->next)
+		for (uint32_t i = 0; group->o.model == model && i < group->o.n; i++)
+		{
+			g2_sequence *sequence = &group->sequences[i];
+			uint32_t	left;
+
+			sequence->draft.n = sequence->draft.n_found = 0;
+			if (!allowed || sequence->finish || !g2_group_decodes(group, i))
+				continue;
+			left = group->o.max_new - (uint32_t) sequence->ids.len;
+			g2_draft_find(group, i);
+			sequence->draft.n = g2_draft_length(&sequence->draft, worth,
+												G2_MIN(left - 1, room));
+			room -= sequence->draft.n;
+			any |= sequence->draft.n > 0;
+		}
+	return any;
+}
+
 /* Fills the visit for one model.  False: groups have gone, so choose again. */
 static bool
 plan_model(g2_scheduler *s, const g2_group *chosen)
@@ -186,10 +227,10 @@ plan_model(g2_scheduler *s, const g2_group *chosen)
 	demand		d = measure(s, model);
 	uint32_t	room = prompt_room(s, work, &d),
 				rows;
+	bool		one_step = plan_drafts(s, model, work, &d) || s->frugal;
 
 	s->n_turns++;
-	g2_visit_begin(&s->visit, work, model,
-				   s->one_step ? 1 : choose_steps(s, &d, work));
+	g2_visit_begin(&s->visit, work, model, one_step ? 1 : choose_steps(s, &d, work));
 	for (g2_group *group = s->running; group; group = group->next)
 		if (group->o.model == model && !g2_group_prefilling(group) &&
 			!add_group(s, group, 0, &rows))
@@ -235,7 +276,7 @@ submit(g2_scheduler *s)
 	g2_visit   *v = &s->visit;
 	g2_error	err;
 
-	s->one_step = false;
+	s->frugal = false;
 	while (s->running)
 	{
 		if (!plan_model(s, next_model(s)))

@@ -34,6 +34,9 @@ extern void g2_scheduler_close(g2_scheduler *scheduler);
 /* Rows of one step at most, decoding ones beside; 0 = as many as do not hold up the others. */
 extern void g2_scheduler_set_step_tokens(g2_scheduler *scheduler, uint32_t step_tokens);
 
+/* Whether drafts are fed beside what decodes (draft.h); on at first. */
+extern void g2_scheduler_set_speculation(g2_scheduler *scheduler, bool on);
+
 /* Takes the group, or refuses it: 53200 when it can never fit, 53400 when its role may not. */
 extern bool g2_scheduler_add(g2_scheduler *scheduler, g2_group *group, g2_error *err);
 

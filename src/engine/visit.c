@@ -8,6 +8,7 @@
 _Static_assert(G2_MAX_SEQUENCES <= G2_SLOTS, "a group must find slots for all its sequences");
 _Static_assert(G2_SLOTS < G2_VISIT_ROWS, "prompts must find room beside all that decode");
 _Static_assert(G2_VISIT_STEPS <= G2_MAX_STEPS, "the back end has a limit of its own");
+_Static_assert(G2_VISIT_ROWS <= G2_SLOTS * G2_VISIT_STEPS, "results of drafts must find room");
 
 /* ---- planning ---- */
 
@@ -31,10 +32,16 @@ g2_visit_begin(g2_visit *v, g2_work *work, g2_backend_model *model, uint32_t n_s
 	};
 }
 
+/* The output that follows `drafted` tokens of the sequence's draft. */
 static void
-add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row)
+add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row, uint32_t drafted)
 {
-	v->targets[v->plan.n_outputs] = (g2_target) {group, sequence};
+	const g2_draft *draft = &group->sequences[sequence].draft;
+
+	v->targets[v->plan.n_outputs] = (g2_target) {
+		.group = group, .sequence = sequence, .drafted = drafted > 0,
+		.guess = drafted < draft->n_found ? draft->token[drafted] : G2_NO_TOKEN,
+	};
 	v->outputs[v->plan.n_outputs++] = (g2_output) {
 		.row = row,
 		.slot = group->sequences[sequence].slot,
@@ -49,13 +56,35 @@ add_outputs(g2_visit *v, g2_group *group, uint32_t i)
 	uint32_t	row = v->plan.n_rows - 1;
 
 	if (group->forked)
-		add_output(v, group, i, row);
+		add_output(v, group, i, row, 0);
 	else if (group->sequences[0].ids.len == 0)
 		for (uint32_t s = 0; s < group->o.n; s++)
-			add_output(v, group, s, row);
+			add_output(v, group, s, row, 0);
 }
 
-/* n rows of sequence i, whose blocks are there. */
+static void
+add_row(g2_visit *v, uint32_t token, uint32_t position)
+{
+	v->token[v->plan.n_rows] = token;
+	v->position[v->plan.n_rows++] = position;
+}
+
+/* The draft of sequence i, whose other rows have been added. */
+static void
+add_draft(g2_visit *v, g2_group *group, uint32_t i)
+{
+	const g2_sequence *sequence = &group->sequences[i];
+
+	for (uint32_t d = 0; d < sequence->draft.n; d++)
+	{
+		add_row(v, sequence->draft.token[d], sequence->position + 1 + d);
+		add_output(v, group, i, v->plan.n_rows - 1, d + 1);
+	}
+	v->sequences[v->plan.n_sequences - 1].n_rows += sequence->draft.n;
+	v->parts[v->plan.n_sequences - 1].n_draft = sequence->draft.n;
+}
+
+/* n rows of sequence i, whose blocks are there, and its draft. */
 static void
 add_rows(g2_visit *v, g2_group *group, uint32_t i, uint32_t n)
 {
@@ -74,12 +103,11 @@ add_rows(g2_visit *v, g2_group *group, uint32_t i, uint32_t n)
 		.blocks = sequence->table.blocks,
 	};
 	for (uint32_t r = 0; r < n; r++)
-	{
-		v->token[v->plan.n_rows] = g2_group_token(group, i, sequence->position + r);
-		v->position[v->plan.n_rows++] = sequence->position + r;
-	}
+		add_row(v, g2_group_token(group, i, sequence->position + r), sequence->position + r);
 	if (n == g2_group_rows(group, i))
 		add_outputs(v, group, i);
+	if (part->decodes)
+		add_draft(v, group, i);
 }
 
 /* Somebody in this plan computes the block that sequence i needs next. */
@@ -105,8 +133,9 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 			 uint32_t *prompt_rows, g2_error *err)
 {
 	g2_sequence *sequence = &group->sequences[i];
-	uint32_t	n = g2_group_rows(group, i);
 	bool		decodes = g2_group_decodes(group, i);
+	uint32_t	n = g2_group_rows(group, i),
+				n_draft = decodes ? sequence->draft.n : 0;
 	g2_kv_outcome outcome;
 
 	if (!decodes)
@@ -120,7 +149,7 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 		n = G2_MIN(g2_group_rows(group, i), max_prompt - *prompt_rows);
 	}
 	outcome = g2_kv_prepare(group->o.kv, &sequence->table, sequence->position,
-							sequence->position + G2_MAX(n, v->plan.n_steps) - 1, err);
+							sequence->position + G2_MAX(n + n_draft, v->plan.n_steps) - 1, err);
 	if (outcome != G2_KV_DONE)
 		return outcome;
 	add_rows(v, group, i, n);
@@ -204,7 +233,8 @@ take_rows(g2_visit *v)
 		g2_group   *group = v->parts[p].group;
 		g2_sequence *sequence = &group->sequences[v->parts[p].sequence];
 
-		sequence->position += v->sequences[p].n_rows;
+		sequence->position += v->sequences[p].n_rows - v->parts[p].n_draft;
+		v->work->drafted_tokens += v->parts[p].n_draft;
 		g2_group_publish(group, v->parts[p].sequence);
 		if (!v->parts[p].decodes)
 			v->work->prompt_tokens += v->sequences[p].n_rows;
@@ -228,8 +258,11 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 	size_t		at = (size_t) step * v->plan.n_outputs + output;
 
 	if (sequence->finish || v->result.token[at] == G2_TOKEN_NONE)
-		return true;			/* ended in an earlier step of this visit: overshoot */
-	if (step > 0)
+		return true;			/* it had ended in this visit, or the draft was refused */
+	if (step == 0 && t->guess != G2_NO_TOKEN)
+		g2_draft_learn(&sequence->draft, t->guess, v->result.token[at]);
+	v->work->drafts_kept += t->drafted;
+	if (step > 0 || t->drafted)
 	{
 		sequence->position++;	/* the token before this one is in the cache now */
 		g2_group_publish(group, t->sequence);

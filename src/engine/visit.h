@@ -4,7 +4,8 @@
  *
  * The arrays stay untouched from step_submit until the result is taken.  Block tables that the
  * plan points into are prepared once per plan and neither grow nor go before that.  Groups change
- * when the result is taken: a plan that is thrown away has changed nothing but block tables.
+ * when the result is taken: a plan that is thrown away has changed nothing but block tables, and
+ * drafts, which are made anew for each plan.
  */
 #ifndef G2_VISIT_H
 #define G2_VISIT_H
@@ -21,6 +22,7 @@ typedef struct g2_part
 	g2_group   *group;
 	uint32_t	sequence;
 	bool		decodes;
+	uint32_t	n_draft;		/* its last rows, which may be refused */
 	g2_prefix	next;			/* of the first block that it computes */
 	bool		has_next;
 } g2_part;
@@ -30,6 +32,8 @@ typedef struct g2_target
 {
 	g2_group   *group;
 	uint32_t	sequence;
+	uint32_t	guess;			/* of the lookup; G2_NO_TOKEN = none */
+	bool		drafted;		/* it follows a token of a draft */
 } g2_target;
 
 typedef struct g2_visit
@@ -43,8 +47,8 @@ typedef struct g2_visit
 	uint32_t	position[G2_VISIT_ROWS];
 	g2_plan_sequence sequences[G2_VISIT_ROWS];
 	g2_part		parts[G2_VISIT_ROWS];
-	g2_output	outputs[G2_SLOTS];
-	g2_target	targets[G2_SLOTS];
+	g2_output	outputs[G2_VISIT_ROWS];
+	g2_target	targets[G2_VISIT_ROWS];
 	uint32_t	result_token[G2_SLOTS * G2_VISIT_STEPS];
 	double		result_logprob[G2_SLOTS * G2_VISIT_STEPS];
 	uint8_t		result_ended[G2_SLOTS * G2_VISIT_STEPS];
@@ -55,8 +59,8 @@ extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *mod
 						   uint32_t n_steps);
 
 /*
- * Adds the rows of the group's sequences: one for each that decodes; of those that prefill, not
- * more than max_prompt altogether (0: none).  Blocks that others have published meanwhile are
+ * Adds the rows of the group's sequences: one for each that decodes, and those of its draft; of
+ * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have published meanwhile are
  * taken instead of computed; one that computes the same block as somebody in this plan already
  * does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL, G2_KV_FAILED: the
  * plan is as before.

@@ -85,12 +85,19 @@ fake_mix(uint64_t h, uint64_t v)
 	return h ^ h >> 33;
 }
 
-/* The end token comes for one in 100. */
+#define FAKE_QUOTE 9			/* tokens after which a text repeats itself */
+
+/* The end token comes for one in 100.  With an odd seed most tokens are those FAKE_QUOTE before
+ * (back; G2_TOKEN_NONE: there is none), where they are of the alphabet. */
 static inline uint32_t
-fake_token(const uint32_t *alphabet, uint32_t n_alphabet, uint64_t h, uint32_t end_token)
+fake_token(const uint32_t *alphabet, uint32_t n_alphabet, uint64_t h, uint32_t end_token,
+		   uint64_t seed, uint32_t back)
 {
 	if (end_token != G2_TOKEN_NONE && (h >> 32) % 100 == 0)
 		return end_token;
+	for (uint32_t i = 0; seed % 2 == 1 && i < n_alphabet && (h >> 40) % 20 != 0; i++)
+		if (alphabet[i] == back)
+			return back;
 	return alphabet[h % n_alphabet];
 }
 
@@ -166,6 +173,14 @@ fake_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 	return true;
 }
 
+/* Output i is based on the draft that output i - 1 may refuse. */
+static bool
+fake_follows(const g2_plan *plan, uint32_t i)
+{
+	return i > 0 && plan->outputs[i].slot == plan->outputs[i - 1].slot &&
+		plan->outputs[i].row == plan->outputs[i - 1].row + 1;
+}
+
 static void
 fake_check(const g2_plan *plan)
 {
@@ -196,7 +211,8 @@ fake_check(const g2_plan *plan)
 		const g2_output *o = &plan->outputs[i];
 
 		assert_true(o->row < plan->n_rows && o->slot < FAKE_SLOTS && (o->want & G2_WANT_TOKEN));
-		assert_true(fake->slots[o->slot].set && !sampled[o->slot]);
+		assert_true(fake->slots[o->slot].set);
+		assert_true(!sampled[o->slot] || fake_follows(plan, i));
 		sampled[o->slot] = true;
 	}
 }
@@ -249,6 +265,16 @@ fake_read(const g2_plan_sequence *s, uint32_t position, const fake_slot *slot)
 	return h;
 }
 
+static uint32_t
+fake_back(const g2_plan_sequence *s, uint32_t position)
+{
+	uint32_t	p = position + 1 - FAKE_QUOTE;
+
+	if (position + 1 < FAKE_QUOTE)
+		return G2_TOKEN_NONE;
+	return fake->plan.model->cache[s->blocks[p / G2_BLOCK] * G2_BLOCK + p % G2_BLOCK] - 1;
+}
+
 static void
 fake_step(g2_backend *b, uint32_t step)
 {
@@ -273,12 +299,17 @@ fake_step(g2_backend *b, uint32_t step)
 		uint64_t	h;
 
 		b->result->token[at] = G2_TOKEN_NONE;
-		if (slot->ended)
+		if (slot->ended || (fake_follows(plan, o) && slot->last_token != plan->token[row]))
+		{
+			slot->last_token = G2_TOKEN_NONE;	/* the rest of a draft is refused too */
 			continue;
+		}
 		while (row >= plan->sequences[i].first_row + plan->sequences[i].n_rows)
 			i++;
 		h = fake_read(&plan->sequences[i], plan->position[row] + step, slot);
-		slot->last_token = fake_token(b->alphabet, b->n_alphabet, h, slot->end_token);
+		slot->last_token = fake_token(b->alphabet, b->n_alphabet, h, slot->end_token,
+									  slot->sampling.seed,
+									  fake_back(&plan->sequences[i], plan->position[row] + step));
 		slot->ended = slot->last_token == slot->end_token;
 		slot->next_index++;
 		b->result->token[at] = slot->last_token;

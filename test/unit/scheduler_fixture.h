@@ -104,7 +104,8 @@ compare_sequence(const job *j, uint32_t i)
 
 		for (uint32_t p = 0; p < n; p++)
 			h = fake_mix(h, tokens[p]);
-		tokens[n] = fake_token(letters, n_letters, h, o->end_token);
+		tokens[n] = fake_token(letters, n_letters, h, o->end_token, o->sampling.seed,
+							   n < FAKE_QUOTE ? G2_TOKEN_NONE : tokens[n - FAKE_QUOTE]);
 		logprob += o->logprobs ? fake_logprob(h) : 0;
 		made++;
 		if (tokens[n] == o->end_token)

@@ -62,6 +62,42 @@ test_steps(void **state)
 	close_all();
 }
 
+/* Plans that 4 texts take whose seeds are odd (so they repeat themselves) or even. */
+static uint64_t
+plans_of_texts(uint32_t odd, bool speculation)
+{
+	uint64_t	plans;
+
+	open_all(80, 200000);
+	g2_scheduler_set_speculation(scheduler, speculation);
+	device.busy_us = 6000;		/* one step a visit */
+	for (uint32_t i = 0; i < 4; i++)
+	{
+		job		   *j = new_job(0, 1, 40, 200);
+
+		j->options.sampling.seed = 2 * i + odd;
+		j->options.logprobs = true;
+		add_ok(j);
+	}
+	run_all();
+	plans = device.plans;
+	assert_true(speculation || works[0].drafted_tokens == 0);
+	assert_true(works[0].drafts_kept <= works[0].drafted_tokens);
+	assert_true(!speculation || !odd || works[0].drafts_kept > 400);
+	check_empty();
+	close_all();
+	return plans;
+}
+
+static void
+test_drafts(void **state)
+{
+	(void) state;
+	assert_true(plans_of_texts(1, false) >= 200);
+	assert_true(plans_of_texts(1, true) < 100);
+	assert_true(plans_of_texts(0, true) > 120);
+}
+
 static void
 test_cancel(void **state)
 {
@@ -326,6 +362,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_alone), cmocka_unit_test(test_random), cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_drafts),
 		cmocka_unit_test(test_cancel), cmocka_unit_test(test_cancel_queued),
 		cmocka_unit_test(test_turns), cmocka_unit_test(test_turns_prefill),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_slots),
