@@ -240,7 +240,7 @@ check_choice(const char *value, const char *const *choices)
 static bool
 check_weight_format(char **value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"f32", NULL};
+	static const char *const choices[] = {G2_FORMAT_NAMES, NULL};
 
 	return check_choice(*value, choices);
 }

@@ -20,6 +20,7 @@ typedef struct bench
 	g2_pool    *pool;
 	char	   *memory;			/* READ_BYTES, larger than any cache */
 	uint64_t	weight_bytes;	/* that a decode step reads */
+	uint64_t	weights;		/* that a token is multiplied by */
 	uint32_t	n_ctx;
 	uint32_t	n_vocab;
 } bench;
@@ -193,12 +194,18 @@ bench_prefill(bench *b, uint32_t n_prompt)
 			return false;
 		best = G2_MAX(best, n_prompt / seconds);
 	}
-	printf("prefill %4u tokens       %9.1f tokens/s   %.1f GFLOP/s in the products\n", n_prompt,
-		   best, best * 2 * (double) b->weight_bytes / sizeof(float) / 1e9);
+	printf("prefill %4u tokens       %9.1f tokens/s   %.1f Gop/s in the products\n", n_prompt,
+		   best, best * 2 * (double) b->weights / 1e9);
 	return true;
 }
 
 /* ---- the command ---- */
+
+static uint64_t
+matrix_bytes(const g2_matrix *m)
+{
+	return (uint64_t) m->n_padded / G2_PANEL * g2_panel_bytes(m->format, m->k);
+}
 
 /* Opens the pack once by itself: times, and what a decode step reads. */
 static bool
@@ -207,13 +214,13 @@ bench_open(bench *b, g2_error *err)
 	const char *directory = b->cli.settings.directories[0].data;
 	g2_model_paths paths = {&directory, 1, b->cli.settings.pack_directory.data, 0};
 	uint64_t	bytes;
-	bool		packs = g2_pack_missing(&paths, b->cli.model, G2_FORMAT_F32, &bytes);
+	bool		packs = g2_pack_missing(&paths, b->cli.model, b->cli.format, &bytes);
 	int64_t		start = g2_now_us(),
 				middle;
 	g2_pack    *pack;
 	const g2_arch *a;
 
-	if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+	if (!g2_pack_open(&paths, b->cli.model, b->cli.format, NULL, NULL, &pack, err))
 		return false;
 	middle = g2_now_us();
 	if (packs)
@@ -221,7 +228,7 @@ bench_open(bench *b, g2_error *err)
 		printf("packing                   %9.1f ms\n", (double) (middle - start) / 1e3);
 		g2_pack_close(pack);
 		start = g2_now_us();
-		if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+		if (!g2_pack_open(&paths, b->cli.model, b->cli.format, NULL, NULL, &pack, err))
 			return false;
 		middle = g2_now_us();
 	}
@@ -229,9 +236,19 @@ bench_open(bench *b, g2_error *err)
 	a = &pack->weights.arch;
 	b->n_ctx = a->n_ctx;
 	b->n_vocab = a->n_vocab;
-	b->weight_bytes = sizeof(float) * ((uint64_t) pack->weights.head.n_padded * a->n_embd +
-		(uint64_t) a->n_layer * ((uint64_t) a->n_embd * 4 * a->n_head * a->head_dim +
-								 2 * (uint64_t) a->n_embd * a->n_ff));
+	b->weight_bytes = matrix_bytes(&pack->weights.head);
+	b->weights = (uint64_t) a->n_vocab * a->n_embd;
+	for (uint32_t i = 0; i < a->n_layer; i++)
+	{
+		const g2_layer *l = &pack->weights.layers[i];
+		const g2_matrix *const of_layer[] = {&l->qkv, &l->attn_out, &l->ff_up, &l->ff_down};
+
+		for (size_t m = 0; m < G2_LENGTH(of_layer); m++)
+		{
+			b->weight_bytes += matrix_bytes(of_layer[m]);
+			b->weights += (uint64_t) of_layer[m]->k * of_layer[m]->n;
+		}
+	}
 	g2_pack_close(pack);
 	return true;
 }
@@ -269,6 +286,7 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	bench		b = {.engine = NULL};
 	bool		ok;
 
+	g2_cli_init(&b.cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)

@@ -59,6 +59,15 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	}
 	else if (strcmp(option, "--packs") == 0)
 		s->pack_directory = g2_span_of(value);
+	else if (strcmp(option, "--format") == 0)
+	{
+		s->weight_format = g2_span_of(value);
+		if (!g2_format_from_name(value, &cli->format))
+		{
+			g2_fail(err, G2_E_PARAM, "weight format \"%.32s\" is not known", value);
+			return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
+		}
+	}
 	else if (strcmp(option, "--cpu") == 0)
 		s->cpu = g2_span_of(value);
 	else if (strcmp(option, "--threads") == 0)
@@ -76,6 +85,14 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	else
 		return g2_fail(err, G2_E_PARAM, "unknown option %s", option);
 	return true;
+}
+
+void
+g2_cli_init(g2_cli *cli)
+{
+	memset(cli, 0, sizeof *cli);
+	cli->format = G2_FORMAT_Q8;
+	cli->settings.weight_format = g2_span_of(g2_format_name(cli->format));
 }
 
 bool
@@ -273,7 +290,7 @@ print_completions(const g2_buf *reply)
 bool
 g2_cmd_generate(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_generate m = {.max_new = 50, .n = 1, .top_p = 1, .repetition_penalty = 1,
 	.flags = G2_GEN_LOGPROBS};
 	g2_writer	w = {.grow = g2_cli_grow};
@@ -281,6 +298,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 	g2_buf		reply = {0};
 	bool		ok;
 
+	g2_cli_init(&cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)
@@ -306,6 +324,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 static bool
 model_options(int argc, char **argv, g2_cli *cli, g2_error *err)
 {
+	g2_cli_init(cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)
@@ -319,7 +338,7 @@ model_options(int argc, char **argv, g2_cli *cli, g2_error *err)
 bool
 g2_cmd_pack(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	char	   *directories[G2_MAX_DIRECTORIES];
 	g2_model_paths paths = {.directories = (const char *const *) directories};
 	g2_pack    *pack;
@@ -334,7 +353,7 @@ g2_cmd_pack(int argc, char **argv, g2_error *err)
 		directories[paths.n_directories] =
 			(char *) cli.settings.directories[paths.n_directories].data;
 	paths.pack_directory = cli.settings.pack_directory.data;
-	if (!g2_pack_open(&paths, cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+	if (!g2_pack_open(&paths, cli.model, cli.format, NULL, NULL, &pack, err))
 		return false;
 	printf("%s\n%llu bytes, %llu parameters, content %s, %.1f ms\n", pack->path,
 		   (unsigned long long) pack->bytes, (unsigned long long) pack->description.parameters,
@@ -350,7 +369,7 @@ g2_cmd_pack(int argc, char **argv, g2_error *err)
 bool
 g2_cmd_info(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_writer	w = {.grow = g2_cli_grow};
 	g2_engine  *engine;
 	g2_buf		reply = {0};
@@ -446,7 +465,7 @@ listen_at(const char *path, int *fd, g2_error *err)
 bool
 g2_cmd_serve(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_server_options options = {.listen_fd = G2_LISTEN_FD, .control_fd = G2_CONTROL_FD};
 	const char *socket_path = NULL;
 	bool		ok;
@@ -458,6 +477,7 @@ g2_cmd_serve(int argc, char **argv, g2_error *err)
 		prctl(PR_SET_DUMPABLE, 0);
 		return g2_serve(&options, err);
 	}
+	g2_cli_init(&cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)

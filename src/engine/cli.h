@@ -5,19 +5,24 @@
 #define G2_CLI_H
 
 #include "engine.h"
+#include "model.h"
 #include "util.h"
 
 /* Options that every command with a model takes; strings point into argv. */
 typedef struct g2_cli
 {
 	g2_settings settings;
+	g2_format	format;			/* of the weights; default q8 */
 	const char *model;			/* a name in one of the directories */
 	char		folder_of_model[4096];	/* when --model was a path */
 } g2_cli;
 
-/* Takes --models, --packs, --threads, --cpu, --kv-cache-mb or --model with its value; false when
+/* Takes --models, --packs, --format, --threads, --cpu, --kv-cache-mb or --model with its value; false when
  * the option is none of these. */
 extern bool g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err);
+
+/* Before the options. */
+extern void g2_cli_init(g2_cli *cli);
 
 /* Fills defaults: the folder gpt2_models and packs in a folder below the system's temporary one. */
 extern bool g2_cli_finish(g2_cli *cli, g2_error *err);

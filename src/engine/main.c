@@ -32,7 +32,8 @@ usage(FILE *to)
 	for (size_t i = 0; i < G2_LENGTH(commands); i++)
 		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\nCommands with a model also take --models DIRECTORY (searched for names),\n"
-			"--packs DIRECTORY, --threads N, --cpu auto|portable|avx2|avx512, --kv-cache-mb N.\n");
+			"--packs DIRECTORY, --format q8|q4|bf16|f32, --threads N, --cpu auto|portable|avx2|...,\n"
+			"--kv-cache-mb N.\n");
 	return to == stderr ? 2 : 0;
 }
 

@@ -154,6 +154,7 @@ extern bool g2_pack_write(const g2_model_paths *paths, const g2_pack_place *plac
 						  g2_error *err);
 
 /* Bytes that packing would write, without the tokenizer. */
-extern bool g2_pack_estimate(const char *folder, uint64_t *bytes, g2_error *err);
+extern bool g2_pack_estimate(const char *folder, g2_format format, uint64_t *bytes,
+							 g2_error *err);
 
 #endif							/* G2_PACK_H */

@@ -364,7 +364,7 @@ files_is_pack_of(const char *file, const char *name)
 
 /* Unlinks a pack whose own record of its source no longer holds. */
 static void
-files_sweep_pack(const char *path, g2_format format)
+files_sweep_pack(const char *path)
 {
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct stat st;
@@ -378,7 +378,9 @@ files_sweep_pack(const char *path, g2_format format)
 	close(fd);
 	if (map == MAP_FAILED)
 		return;
-	if (g2_pack_check(map, (size_t) st.st_size, format, false, &view, NULL))
+	if (st.st_size >= (off_t) sizeof(g2_pack_header) &&
+		g2_pack_check(map, (size_t) st.st_size, (g2_format) ((g2_pack_header *) map)->format, false,
+					  &view, NULL))
 	{
 		bool		stale;
 
@@ -410,7 +412,7 @@ g2_pack_sweep(const g2_model_paths *paths, const char *name, const char *keep)
 		if (path && temp)
 			files_sweep_temp(path);
 		else if (path && strcmp(path, keep) != 0)
-			files_sweep_pack(path, G2_FORMAT_F32);
+			files_sweep_pack(path);
 		g2_free(path);
 	}
 	closedir(dir);

@@ -18,7 +18,8 @@
 #define OPEN_ATTEMPTS 3
 
 static const char *const format_names[] = {
-	[G2_FORMAT_F32] = "f32",
+	[G2_FORMAT_F32] = "f32", [G2_FORMAT_BF16] = "bf16", [G2_FORMAT_Q8] = "q8",
+	[G2_FORMAT_Q4] = "q4",
 };
 
 const char *
@@ -273,7 +274,7 @@ g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 		munmap(map, size);
 		close(fd);
 	}
-	if (missing && !g2_pack_estimate(place.folder, bytes, NULL))
+	if (missing && !g2_pack_estimate(place.folder, format, bytes, NULL))
 		*bytes = 0;
 	g2_pack_place_free(&place);
 	return missing;

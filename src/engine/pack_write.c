@@ -62,7 +62,7 @@ write_prepare(write_state *w, g2_error *err)
 		w->shards[i] = w->list.file[i].name;
 	return g2_pack_files_read(folder, w->shards, w->list.n, w->files, err) &&
 		g2_model_describe(folder, &w->description, &w->tokenizer, err) &&
-		g2_layout_make(&w->description.arch, &w->layout, err) &&
+		g2_layout_make(&w->description.arch, w->format, &w->layout, err) &&
 		g2_source_open(folder, &w->layout, &w->source, err);
 }
 
@@ -378,14 +378,14 @@ g2_pack_write(const g2_model_paths *paths, const g2_pack_place *place, g2_format
 }
 
 bool
-g2_pack_estimate(const char *folder, uint64_t *bytes, g2_error *err)
+g2_pack_estimate(const char *folder, g2_format format, uint64_t *bytes, g2_error *err)
 {
 	g2_buf		text = {0};
 	g2_config	config;
 	g2_layout	layout = {0};
 	bool		ok = g2_file_read(folder, "config.json", G2_MAX_JSON_FILE, &text, err) &&
 	g2_config_parse("config.json", text.data, text.len, &config, err) &&
-	g2_layout_make(&config.arch, &layout, err);
+	g2_layout_make(&config.arch, format, &layout, err);
 
 	if (ok)
 		*bytes = layout.bytes;
