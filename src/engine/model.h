@@ -24,8 +24,8 @@ typedef struct g2_model_paths
 	const char *const *directories;	/* searched in order */
 	uint32_t	n_directories;
 	const char *pack_directory;	/* made when missing (0700) */
-	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this on the file
-								 * system, except for packs below 64 MB (twice their size) */
+	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this, or a tenth, on the
+								 * file system, except for packs below 64 MB (twice their size) */
 } g2_model_paths;
 
 /* What a folder says about itself, without weights. */
