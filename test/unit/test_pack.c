@@ -161,7 +161,8 @@ test_changed(void **state)
 	for (long n = 1; n <= 5; n++)
 	{
 		g2_alloc_fail_at(n);
-		assert_int_equal(g2_pack_changed(pack, &own), n == 2);	/* the name of a file that is not there */
+		/* the second: the name of a file that is not there */
+		assert_int_equal(g2_pack_changed(pack, &own), n == 2);
 		g2_alloc_fail_at(0);
 	}
 	assert_true(g2_pack_changed(pack, &own));

@@ -98,7 +98,7 @@ set_up_models(void **state)
 	return 0;
 }
 
-/* Without a limit all stay; with one, those that were not used for longest go, loaded ones never. */
+/* Without a limit all stay; with one, those not used for longest go, loaded ones never. */
 static void
 test_limit(void **state)
 {
