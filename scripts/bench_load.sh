@@ -5,8 +5,8 @@
 # token by token, for what a reader waits for.  Then a long run, and pgbench -S beside the load.
 # Quiet machines only.
 #
-# LOAD_SECONDS (60): the long run, 240 at least where memory is to be compared: short ones begin with
-# its rise.  LOAD_STEP (20): each of the others, longer with the large model, where 200 texts take a
+# LOAD_SECONDS (60): the long run, 240 at least where memory is to be compared: short ones begin
+# with its rise.  LOAD_STEP (20): each of the others, longer with the large model, where 200 texts take a
 # minute.  LOAD_MODELS (demo m124), LOAD_CLIENTS (1 8 64 200).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -3,8 +3,8 @@
  * a packed file, and the packed file is mapped.
  *
  * Files: folder.c (names, search, errors about a folder), describe.c, config.c (config.json ->
- * g2_arch), safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may take long and runs on a
- * helper thread of the engine; nothing is shared between threads.
+ * g2_arch), own_json.c, safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may
+ * take long and runs on a helper thread of the engine; nothing is shared between threads.
  */
 #ifndef G2_MODEL_H
 #define G2_MODEL_H
@@ -24,8 +24,8 @@ typedef struct g2_model_paths
 	const char *const *directories;	/* searched in order */
 	uint32_t	n_directories;
 	const char *pack_directory;	/* made when missing (0700) */
-	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this on the file
-								 * system, except for packs below 64 MB (twice their size) */
+	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this, or a tenth, on
+								 * the file system, except for packs below 64 MB (twice their size) */
 } g2_model_paths;
 
 /* What a folder says about itself, without weights. */
@@ -88,8 +88,9 @@ typedef struct g2_pack
 /*
  * Opens the model's pack in the given format; packs the folder first when there is none, when its
  * format version, arithmetic version or layout is unknown, or when a source file's size, ctime or
- * inode has changed (of gpt2.json: and its content has, own_json.h).  The pack is written to a temporary name, fsynced, renamed; packs of the same
- * model whose source has changed are removed.  *cancel ends packing soon with 57014.
+ * inode has changed (of gpt2.json: and its content has, own_json.h).  The pack is written to a
+ * temporary name, fsynced, renamed; packs of the same model whose source has changed are removed.
+ * *cancel ends packing soon with 57014.
  * A pack with a damaged header is packed again, never trusted (header checksum, sizes, offsets).
  */
 extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
@@ -132,8 +133,9 @@ typedef struct g2_pack_trimmed
 extern g2_pack_trimmed g2_pack_trim(const char *directory, uint64_t limit);
 
 /* Whether the files that the pack was made from are others now, by the rule above, or gpt2.json is
- * not what it was: it says more than the pack holds.  A folder that is gone, cannot be read or holds no model any more has not changed: there is nothing to load
- * instead.  Some 15 stat calls and no other work, so that the engine's thread may ask. */
+ * not what it was: it says more than the pack holds.  A folder that is gone, cannot be read or holds
+ * no model any more has not changed: there is nothing to load instead.  Some 15 stat calls and no
+ * other work, so that the engine's thread may ask. */
 extern bool g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json);
 
 /* Compares the weights with the checksum that packing left; reads all of them.  22P03. */

@@ -20,6 +20,7 @@
 #include "pack.h"
 #include "pack_convert.h"
 
+#define RESERVE_PART 10			/* this part of the file system stays free */
 #define WRITE_ATTEMPTS 3		/* when the source changes meanwhile */
 
 _Static_assert(sizeof(g2_pack_header) <= G2_PACK_ALIGN, "the header has one page");
@@ -88,13 +89,14 @@ write_sizes(write_state *w)
 }
 
 static bool
-write_fail_space(const g2_model_paths *paths, uint64_t need, uint64_t free_bytes, g2_error *err)
+write_fail_space(const g2_model_paths *paths, uint64_t need, uint64_t free_bytes,
+				 uint64_t reserve, g2_error *err)
 {
 	g2_fail(err, G2_E_DISK_FULL, "not enough disk space in \"%s\" to pack the model",
 			g2_file_tail(paths->pack_directory));
 	g2_fail_detail(err, "The packed file needs %llu bytes; %llu are free, and %llu must stay "
 				   "free.", (unsigned long long) need, (unsigned long long) free_bytes,
-				   (unsigned long long) (need < G2_PACK_SMALL ? need : paths->keep_free));
+				   (unsigned long long) reserve);
 	return g2_fail_hint(err, "Free some space, or let gpt2.pack_directory name a directory on "
 						"another file system.");
 }
@@ -104,6 +106,7 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 {
 	struct statvfs fs;
 	uint64_t	free_bytes,
+				reserve,
 				with_reserve;
 
 	if (mkdir(paths->pack_directory, 0700) != 0 && errno != EEXIST)
@@ -112,9 +115,10 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 		return g2_fail_errno(err, errno, "stat the file system of",
 							 g2_file_tail(paths->pack_directory));
 	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
-	if (__builtin_add_overflow(need, need < G2_PACK_SMALL ? need : paths->keep_free,
-							   &with_reserve) || free_bytes < with_reserve)
-		return write_fail_space(paths, need, free_bytes, err);
+	reserve = need < G2_PACK_SMALL ? need :
+		G2_MAX(paths->keep_free, (uint64_t) fs.f_blocks / RESERVE_PART * fs.f_frsize);
+	if (__builtin_add_overflow(need, reserve, &with_reserve) || free_bytes < with_reserve)
+		return write_fail_space(paths, need, free_bytes, reserve, err);
 	return true;
 }
 
@@ -134,7 +138,7 @@ write_create(write_state *w, g2_error *err)
 	if (!failed)
 		return true;
 	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-		return write_fail_space(w->paths, size, 0, err);
+		return write_fail_space(w->paths, size, 0, 0, err);
 	if (ftruncate(w->fd, (off_t) size) != 0)	/* a file system without fallocate */
 		return g2_fail_errno(err, errno, "extend", g2_file_tail(w->temp));
 	return true;

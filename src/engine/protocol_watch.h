@@ -168,7 +168,8 @@ typedef struct g2_settings
 	g2_span		cpu;			/* one of G2_CPU_NAMES */
 	uint32_t	threads;		/* 0 = physical cores allowed to the process */
 	uint64_t	kv_cache_size;	/* bytes; 0 = min(1 GB, 1/8 of the memory) */
-	uint64_t	keep_free;		/* bytes that packing leaves free on the file system */
+	uint64_t	keep_free;		/* bytes that packing leaves free on the file system: this,
+								 * or a tenth of it if that is more */
 	uint32_t	disabled;		/* 1: gpt2.enabled is off: all requests end with 57014 */
 	uint32_t	nice;			/* of the compute threads, 0 .. 19 */
 	uint32_t	step_tokens;	/* rows of one step at most; 0 = automatic */

@@ -3,7 +3,8 @@
  *
  * Order: the role with the least service; within it its sessions in turn; within a session first
  * come, first served.  Sessions that are over one of their limits are passed over until they are
- * not; where it is the number of sequences, only by sessions that may have more.  A group that was preempted stands first in its session, and its session first in its role.
+ * not; where it is the number of sequences, only by sessions that may have more.  A group that was
+ * preempted stands first in its session, and its session first in its role.
  *
  * The lists are the sessions' and roles' (session.h); the engine's thread owns all of it.
  */

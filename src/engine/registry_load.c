@@ -1,7 +1,7 @@
 /*
- * registry_load.c: one load: the model's roles read on the loader's thread; the engine asked whether
- * to go on; the pack opened (and made) on the loader's thread; then the device's part on the
- * engine's.
+ * registry_load.c: one load: the model's roles read on the loader's thread; the engine asked
+ * whether to go on; the pack opened (and made) on the loader's thread; then the device's part on
+ * the engine's.
  *
  * A load in the loader's queue owns itself and holds its paths; the model outlives it, since a
  * model that is LOADING is not freed.

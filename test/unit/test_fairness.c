@@ -1,6 +1,6 @@
 /*
- * test_fairness.c: what the scheduler owes to others: shared prefixes, preemption, roles, steps that
- * are not too long.
+ * test_fairness.c: what the scheduler owes to others: shared prefixes, preemption, roles, steps
+ * that are not too long.
  */
 #include "scheduler_fixture.h"
 

@@ -351,7 +351,8 @@ test_own_file(void **state)
 	own(folder, "{}", NULL);
 	own(folder, "{\"templates\":{\"a\":\"{input}\"},\"stop\":{\"a\":[\"\\n\"]},\"roles\":[\"hr\"]}",
 		"{\"stop\":{\"a\":[\"\\n\"]},\"templates\":{\"a\":\"{input}\"}}");
-	own(folder, "{\"start_token\": 0, \"end_token\": 256}", "{\"end_token\":256,\"start_token\":0}");
+	own(folder, "{\"start_token\": 0, \"end_token\": 256}",
+		"{\"end_token\":256,\"start_token\":0}");
 	refuse_own(folder, "{\"template\":{}}", "unknown key \"template\"");
 	refuse_own(folder, "{\"templates\":[]}", "\"templates\"");
 	refuse_own(folder, "{\"templates\":{\"a\":1}}", "template \"a\"");

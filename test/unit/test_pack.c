@@ -1,6 +1,6 @@
 /*
  * test_pack.c: the life of a packed file: what makes a model be packed again, damage, two
- * processes at once, faults of memory and disk, cancel.
+ * processes at once, faults of memory, cancel.
  */
 #include "pack_fixture.h"
 
@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 /* ---------------------------------------------------------------- packed again, or not */
@@ -162,7 +161,8 @@ test_changed(void **state)
 	for (long n = 1; n <= 5; n++)
 	{
 		g2_alloc_fail_at(n);
-		assert_int_equal(g2_pack_changed(pack, &own), n == 2);	/* the name of a file that is not there */
+		/* the second: the name of a file that is not there */
+		assert_int_equal(g2_pack_changed(pack, &own), n == 2);
 		g2_alloc_fail_at(0);
 	}
 	assert_true(g2_pack_changed(pack, &own));
@@ -446,43 +446,6 @@ test_big(void **state)
 	check_model("big");
 }
 
-static void
-test_disk_full(void **state)
-{
-	char	   *disk = strdup(tb_path(fx.root, "disk"));
-	g2_error	err = {0};
-	g2_pack    *pack;
-
-	(void) state;
-	assert_int_equal(mkdir(disk, 0700), 0);
-	if (geteuid() != 0 || mount("tmpfs", disk, "tmpfs", 0, "size=64k") != 0)
-	{
-		free(disk);
-		print_message("needs the right to mount\n");
-		skip();
-	}
-	fixture_synth(&fx, "m", &small_model);
-	fx.paths.pack_directory = tb_path(disk, "packs");
-	if (g2_pack_open(&fx.paths, "m", G2_FORMAT_F32, NULL, NULL, &pack, &err))
-		err.code = G2_OK;
-	umount(disk);
-	EXPECT_ERROR(err, G2_E_DISK_FULL, "not enough disk space");
-	assert_non_null(strstr(err.hint, "gpt2.pack_directory"));
-	free(disk);
-}
-
-static void
-test_pack_directory(void **state)
-{
-	(void) state;
-	fixture_synth(&fx, "m", &small_model);
-	fx.paths.pack_directory = "/nonexistent/packs";
-	refuse_model("m", G2_E_NO_FILE, "create directory");
-	tb_text(fx.root, "file", "x");
-	fx.paths.pack_directory = tb_path(fx.root, "file");
-	refuse_model("m", G2_E_NO_FILE, "Not a directory");
-}
-
 int
 main(void)
 {
@@ -498,8 +461,6 @@ main(void)
 		TEST(test_find_memory),
 		TEST(test_cancel),
 		TEST(test_big),
-		TEST(test_disk_full),
-		TEST(test_pack_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,7 +98,7 @@ set_up_models(void **state)
 	return 0;
 }
 
-/* Without a limit all stay; with one, those that were not used for longest go, loaded ones never. */
+/* Without a limit all stay; with one, those not used for longest go, loaded ones never. */
 static void
 test_limit(void **state)
 {
@@ -121,6 +121,7 @@ test_limit(void **state)
 	run_until_true(packs_are, 0xD);
 	unload("c");
 	run_until_true(packs_are, 0x9);
+	run_until_true(n_lines_are, 2);
 	assert_int_equal(count_lines("removed 1 packed files"), 2);
 	unload("a");
 	unload("d");

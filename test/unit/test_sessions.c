@@ -1,6 +1,7 @@
 /*
  * test_sessions.c: who asks: SESSION and ACCESS, good and malformed ones, models for some roles
- * only, which others do not make it load, sessions that come, change their user and leave with requests in flight.
+ * only, which others do not make it load, sessions that come, change their user and leave with
+ * requests in flight.
  */
 #include "engine_watch.h"
 
@@ -212,7 +213,7 @@ test_no_load(void **state)
 	assert_int_equal(n_loads, 1);
 	free_replies(r, 3);
 	close_engine();
-	/* Models to be preloaded are loaded in any case, and so are those that are asked for by LOAD. */
+	/* Models to be preloaded are loaded in any case, and those that LOAD asks for. */
 	s.n_preload = 1;
 	s.preload[0] = g2_span_of("closed");
 	open_with(&s);

@@ -1,6 +1,6 @@
 /*
- * test_tokenizer_real.c: the byte-level BPE tokenizer against GPT-2's own, where the directory of real
- * models is given by GPT2_SHARED_MODELS.
+ * test_tokenizer_real.c: the byte-level BPE tokenizer against GPT-2's own, where the directory of
+ * real models is given by GPT2_SHARED_MODELS.
  */
 #include "tokenizer_fixture.h"
 

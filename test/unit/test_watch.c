@@ -1,6 +1,6 @@
 /*
- * test_watch.c: what can be seen of the engine: a program that was replaced, REQUESTS and ENGINE rows against requests that are
- * known.
+ * test_watch.c: what can be seen of the engine: a program that was replaced, REQUESTS and ENGINE
+ * rows against requests that are known.
  */
 #include "engine_watch.h"
 
