@@ -47,6 +47,7 @@ extern char *gpt2_device;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_step_tokens;		/* 0 = automatic */
+extern bool gpt2_speculation;
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
 extern int	gpt2_result_cache_size;	/* kB; 0 = none */
 extern int	gpt2_model_memory;		/* kB; 0 = no limit */

@@ -36,6 +36,7 @@ char	   *gpt2_device;
 char	   *gpt2_cpu;
 int			gpt2_threads;
 int			gpt2_step_tokens;
+bool		gpt2_speculation;
 int			gpt2_kv_cache_size;
 int			gpt2_result_cache_size;
 int			gpt2_model_memory;
@@ -170,6 +171,7 @@ gpt2_engine_settings(g2_settings *settings)
 	settings->disabled = !gpt2_enabled;
 	settings->nice = (uint32) gpt2_nice;
 	settings->step_tokens = (uint32) gpt2_step_tokens;
+	settings->no_speculation = !gpt2_speculation;
 	settings->model_memory = (uint64) gpt2_model_memory * 1024;
 	settings->result_cache_size = gpt2_result_cache_size == 0 ? G2_NO_RESULT_CACHE :
 		(uint64) gpt2_result_cache_size * 1024;
@@ -351,6 +353,11 @@ define_service_settings(void)
 							"0 means automatic. Results do not depend on it.",
 							&gpt2_step_tokens, 0, 0, MAX_STEP_TOKENS, PGC_SIGHUP, 0,
 							check_step_tokens, NULL, NULL);
+	DefineCustomBoolVariable("gpt2.speculation",
+							 "Lets the engine try what a text may repeat of its prompt or itself.",
+							 "Faster where texts quote. Results do not depend on it.",
+							 &gpt2_speculation, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.result_cache_size",
 							"Memory for answers that are given again to the same call.",
 							"0 means none.",

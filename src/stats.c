@@ -388,6 +388,8 @@ put_engine(Row *row, const g2_engine_row *m)
 	put_quotient(row, (double) m->prefix_hits, (double) m->prefix_asked);
 	put_int8(row, m->preemptions);
 	put_int8(row, m->bytes);
+	put_int8(row, m->drafted_tokens);
+	put_quotient(row, (double) m->drafts_kept, (double) m->drafted_tokens);
 }
 
 Datum

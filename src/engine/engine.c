@@ -230,6 +230,7 @@ take_settings(g2_engine *engine, const g2_settings *settings)
 	engine->price_per_us = settings->price_per_hour / 3.6e9;
 	engine->idle_timeout_us = (int64_t) settings->idle_timeout_s * 1000000;
 	g2_scheduler_set_step_tokens(engine->scheduler, settings->step_tokens);
+	g2_scheduler_set_speculation(engine->scheduler, !settings->no_speculation);
 	if (results == 0)
 		results = DEFAULT_RESULT_CACHE;
 	g2_result_cache_set_capacity(engine->results, results == G2_NO_RESULT_CACHE ? 0 : results);

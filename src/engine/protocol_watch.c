@@ -239,6 +239,8 @@ g2_engine_row_encode(g2_writer *w, const g2_engine_row *m)
 	g2_put_u32(w, m->running);
 	g2_put_u32(w, m->queued);
 	g2_put_u64(w, m->bytes);
+	g2_put_u64(w, m->drafted_tokens);
+	g2_put_u64(w, m->drafts_kept);
 	row_end(w, begin);
 }
 
@@ -264,6 +266,8 @@ g2_engine_row_get(g2_reader *r, g2_engine_row *m)
 	m->running = g2_get_u32(&in);
 	m->queued = g2_get_u32(&in);
 	m->bytes = g2_get_u64(&in);
+	m->drafted_tokens = g2_get_u64(&in);
+	m->drafts_kept = g2_get_u64(&in);
 	r->failed |= in.failed;
 }
 
@@ -341,6 +345,7 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u32(w, m->max_queued);
 	g2_put_u32(w, m->has_limits);
 	g2_put_u64(w, m->pack_cache_size);
+	g2_put_u32(w, m->no_speculation);
 }
 
 bool
@@ -375,5 +380,6 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->max_queued = g2_get_u32(&r);
 	m->has_limits = g2_get_u32(&r);
 	m->pack_cache_size = g2_get_u64(&r);
+	m->no_speculation = g2_get_u32(&r);
 	return !r.failed;
 }

@@ -124,6 +124,8 @@ typedef struct g2_engine_row
 	uint32_t	running;		/* sequences */
 	uint32_t	queued;
 	uint64_t	bytes;			/* of the pack and the KV blocks that hold something */
+	uint64_t	drafted_tokens; /* by prompt lookup */
+	uint64_t	drafts_kept;	/* that the sampler chose */
 } g2_engine_row;
 
 /*
@@ -185,6 +187,7 @@ typedef struct g2_settings
 	uint32_t	max_queued;		/* requests that are not answered yet; 0 = the default */
 	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
 	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
+	uint32_t	no_speculation; /* 1: no drafts by prompt lookup */
 } g2_settings;
 
 #define G2_NO_RESULT_CACHE UINT64_MAX

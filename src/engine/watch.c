@@ -154,6 +154,8 @@ watch_engine(const g2_engine *engine, g2_writer *w)
 			.prefix_asked = m->work.prefix_asked,
 			.prefix_hits = m->work.prefix_hits,
 			.preemptions = m->work.preemptions,
+			.drafted_tokens = m->work.drafted_tokens,
+			.drafts_kept = m->work.drafts_kept,
 		};
 
 		if (m->state != G2_MODEL_LOADED || m->detached)

@@ -91,16 +91,16 @@ is($out, "2026-01-01\n2026-12-01", 'usage: pg_read_all_stats sees all');
 # ---- the engine ----
 
 # model, format, steps, step sequences, prompt, completion, busy us, tokens/s, blocks used, cached,
-# total, prefix asked, hits, preemptions, running, queued, bytes
-sub engine_row { return pack('L/a* L/a* Q5 d Q6 L L Q', @_) }
+# total, prefix asked, hits, preemptions, running, queued, bytes, drafted, kept
+sub engine_row { return pack('L/a* L/a* Q5 d Q6 L L Q3', @_) }
 
 my $engine = list(
-	engine_row('demo', 'f32', 10, 35, 400, 200, 4_000_000, 12.5, 5, 6, 70, 8, 2, 3, 4, 1, 1000),
-	engine_row('secret', 'f32', (0) x 5, 0, (0) x 9),
-	engine_row('none', 'f32', (0) x 5, 0, (0) x 9),
-	engine_row('left', 'f32', (0) x 5, 0, (0) x 9));	# is no model any more
-my $demo = 'demo|f32|10|3.5|12.5|50|400|200|4|1|5|6|70|0.25|3|1000';
-my $idle = 'f32|0||0||0|0|0|0|0|0|0||0|0';
+	engine_row('demo', 'f32', 10, 35, 400, 200, 4_000_000, 12.5, 5, 6, 70, 8, 2, 3, 4, 1, 1000, 50, 40),
+	engine_row('secret', 'f32', (0) x 5, 0, (0) x 11),
+	engine_row('none', 'f32', (0) x 5, 0, (0) x 11),
+	engine_row('left', 'f32', (0) x 5, 0, (0) x 11));	# is no model any more
+my $demo = 'demo|f32|10|3.5|12.5|50|400|200|4|1|5|6|70|0.25|3|1000|50|0.8';
+my $idle = 'f32|0||0||0|0|0|0|0|0|0||0|0|0|';
 
 # A model as the engine describes it: state loaded, roles, restricted.
 sub model_row
