@@ -289,7 +289,7 @@ define_model_settings(void)
 							   "Number format that models are converted to.",
 							   "It is part of what decides a result. Models that are loaded "
 							   "already keep theirs.",
-							   &gpt2_weight_format, "f32", PGC_SIGHUP, 0,
+							   &gpt2_weight_format, "q8", PGC_SIGHUP, 0,
 							   check_weight_format, NULL, NULL);
 	DefineCustomStringVariable("gpt2.pack_directory",
 							   "Directory for converted models.",
