@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(gpt2_stat_usage);
 PG_FUNCTION_INFO_V1(gpt2_stat_engine);
 PG_FUNCTION_INFO_V1(gpt2_stat_reset);
 
-#define MAX_COLUMNS 17
+#define MAX_COLUMNS 18
 #define MONTHS 12
 
 /* The row that is being filled, column by column in the order of the OUT parameters. */

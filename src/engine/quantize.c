@@ -11,8 +11,8 @@
 #include "util.h"
 
 #define MAGIC 0x1.8p23f			/* added to a small number, leaves it rounded in the low bits */
-#define Q4_TRIES 16				/* scales on each side of the plain one, of both signs */
-#define Q4_STEP 0.05f			/* levels between two of them */
+#define Q4_TRIES 4				/* scales on each side of the plain one, of both signs */
+#define Q4_STEP 0.2f			/* levels between two of them */
 
 typedef float row[G2_PANEL];
 
