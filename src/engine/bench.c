@@ -211,8 +211,7 @@ matrix_bytes(const g2_matrix *m)
 static bool
 bench_open(bench *b, g2_error *err)
 {
-	const char *directory = b->cli.settings.directories[0].data;
-	g2_model_paths paths = {&directory, 1, b->cli.settings.pack_directory.data, 0};
+	const g2_model_paths paths = g2_cli_paths(&b->cli);
 	uint64_t	bytes;
 	bool		packs = g2_pack_missing(&paths, b->cli.model, b->cli.format, &bytes);
 	int64_t		start = g2_now_us(),

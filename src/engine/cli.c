@@ -125,6 +125,17 @@ g2_cli_finish(g2_cli *cli, g2_error *err)
 	return true;
 }
 
+g2_model_paths
+g2_cli_paths(g2_cli *cli)
+{
+	const g2_settings *s = &cli->settings;
+
+	/* spans of this program's own strings: they end in NUL */
+	for (uint32_t i = 0; i < s->n_directories; i++)
+		cli->directories[i] = s->directories[i].data;
+	return (g2_model_paths) {cli->directories, s->n_directories, s->pack_directory.data, 0};
+}
+
 /* ---- one request ---- */
 
 void *
@@ -339,8 +350,7 @@ bool
 g2_cmd_pack(int argc, char **argv, g2_error *err)
 {
 	g2_cli		cli;
-	char	   *directories[G2_MAX_DIRECTORIES];
-	g2_model_paths paths = {.directories = (const char *const *) directories};
+	g2_model_paths paths;
 	g2_pack    *pack;
 	int64_t		start = g2_now_us();
 
@@ -348,11 +358,7 @@ g2_cmd_pack(int argc, char **argv, g2_error *err)
 		return false;
 	if (!cli.model)
 		return g2_fail(err, G2_E_PARAM, "--model is missing");
-	/* Spans of this program's own strings: they end in NUL. */
-	for (; paths.n_directories < cli.settings.n_directories; paths.n_directories++)
-		directories[paths.n_directories] =
-			(char *) cli.settings.directories[paths.n_directories].data;
-	paths.pack_directory = cli.settings.pack_directory.data;
+	paths = g2_cli_paths(&cli);
 	if (!g2_pack_open(&paths, cli.model, cli.format, NULL, NULL, &pack, err))
 		return false;
 	printf("%s\n%llu bytes, %llu parameters, content %s, %.1f ms\n", pack->path,

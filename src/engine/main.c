@@ -21,6 +21,8 @@ static const struct
 	{"info", g2_cmd_info, "what this build and machine are"},
 	{"synth", g2_cmd_synth, "FOLDER [--layer N] [--embd N] [--head N] [--inner N] [--ctx N]\n"
 		"            [--vocab N] [--sigma S] [--seed S]: a model with random weights"},
+	{"verify", g2_cmd_verify, "FOLDER [--text FILE] [--reference FOLDER] [--max-tokens N]: check the\n"
+		"            model's packs and say how near its formats are to f32"},
 	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
 		"            limits"},
 };
