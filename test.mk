@@ -21,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run bench-load
+.PHONY: stress stress-run bench-load bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -51,6 +51,9 @@ check-layers:           ## the engine includes nothing of PostgreSQL, the librar
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
 	scripts/bench_load.sh
+
+bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour)
+	scripts/bench_peers.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh

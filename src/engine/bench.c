@@ -23,6 +23,7 @@ typedef struct bench
 	uint64_t	weights;		/* that a token is multiplied by */
 	uint32_t	n_ctx;
 	uint32_t	n_vocab;
+	uint32_t	period;			/* tokens after which prompts repeat */
 } bench;
 
 /* ---- read bandwidth ---- */
@@ -67,6 +68,8 @@ read_bandwidth(bench *b)
 
 /* ---- requests ---- */
 
+#define PASSAGE 48				/* tokens after which the prompt of the copying text repeats */
+
 static bool
 encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new, uint32_t salt)
 {
@@ -77,7 +80,7 @@ encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new
 	if (!ids)
 		return false;
 	for (uint32_t i = 0; i < n_prompt; i++)
-		ids[i] = (i * 2654435761u + salt * 40503u) % b->n_vocab;
+		ids[i] = (i % b->period * 2654435761u + salt * 40503u) % b->n_vocab;
 	m.model = g2_span_of(b->cli.model);
 	m.prompt = (g2_span) {(const char *) ids, n_prompt * (uint32_t) sizeof *ids};
 	g2_generate_encode(w, &m);
@@ -199,6 +202,37 @@ bench_prefill(bench *b, uint32_t n_prompt)
 	return true;
 }
 
+/* One text that repeats its prompt and itself, with drafts and without. */
+static bool
+bench_copy(bench *b, g2_error *err)
+{
+	const uint32_t n_prompt = 4 * PASSAGE,
+				max_new = 128;
+	double		best[2] = {1e9, 1e9};
+
+	if (n_prompt + max_new > b->n_ctx)
+		return true;
+	b->period = PASSAGE;
+	for (int round = 0; round < 2 * ROUNDS; round++)
+	{
+		uint64_t	tokens;
+		double		prefill,
+					all;
+
+		b->cli.settings.no_speculation = round % 2 == 0;
+		if (!g2_engine_configure(b->engine, &b->cli.settings, err))
+			return false;
+		prefill = run_batch(b, 1, n_prompt, 1, &tokens);
+		all = run_batch(b, 1, n_prompt, max_new, &tokens);
+		if (prefill < 0 || all < 0)
+			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+		best[round % 2] = G2_MIN(best[round % 2], all - prefill);
+	}
+	printf("one text that repeats     %9.1f tokens/s   %.2f times as fast as without drafts\n",
+		   (max_new - 1) / best[1], best[0] / best[1]);
+	return true;
+}
+
 /* ---- the command ---- */
 
 static uint64_t
@@ -276,7 +310,7 @@ bench_run(bench *b, g2_error *err)
 			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
 	if (!bench_prefill(b, 512))
 		return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
-	return true;
+	return bench_copy(b, err);
 }
 
 bool
@@ -286,6 +320,8 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	bool		ok;
 
 	g2_cli_init(&b.cli);
+	b.cli.settings.no_speculation = 1;
+	b.period = UINT32_MAX;
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)

@@ -219,6 +219,30 @@ with_engine(const g2_cli *cli, g2_engine **engine, g2_error *err)
 
 /* ---- generate ---- */
 
+#define MAX_IDS 1024			/* of a prompt given as --ids */
+
+/* "1,2,3": a prompt of token ids. */
+static bool
+generate_ids(g2_generate *m, const char *value, g2_error *err)
+{
+	static uint32_t ids[MAX_IDS];
+	size_t		n = 0;
+
+	for (const char *p = value; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+	{
+		char	   *end;
+		unsigned long id = strtoul(p, &end, 10);
+
+		if (n == MAX_IDS || end == p || (*end != ',' && *end != '\0') || id >= G2_NO_TOKEN)
+			return g2_fail(err, G2_E_PARAM, "--ids needs up to %d numbers, separated by commas",
+						   MAX_IDS);
+		ids[n++] = (uint32_t) id;
+	}
+	m->prompt = (g2_span) {(const char *) ids, (uint32_t) (n * sizeof *ids)};
+	m->flags |= G2_GEN_PROMPT_IDS;
+	return true;
+}
+
 static bool
 generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *value, g2_error *err)
 {
@@ -261,6 +285,8 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		m->seed = (uint64_t) number;
 		return true;
 	}
+	if (strcmp(option, "--ids") == 0)
+		return generate_ids(m, value, err);
 	if (strcmp(option, "--prompt") == 0)
 		m->prompt = g2_span_of(value);
 	else if (strcmp(option, "--task") == 0)
@@ -433,6 +459,11 @@ g2_cmd_synth(int argc, char **argv, g2_error *err)
 		if (strcmp(argv[i], "--sigma") == 0)
 		{
 			if (!g2_cli_double(argv[i], argv[i + 1], &o.sigma, err))
+				return false;
+		}
+		else if (strcmp(argv[i], "--embed-sigma") == 0)
+		{
+			if (!g2_cli_double(argv[i], argv[i + 1], &o.embed_sigma, err))
 				return false;
 		}
 		else if (strcmp(argv[i], "--seed") == 0)
