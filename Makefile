@@ -33,7 +33,7 @@ include engine.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
-$(OBJS): $(wildcard src/*.h) src/engine/protocol.h
+$(OBJS): $(wildcard src/*.h) src/engine/protocol.h src/engine/protocol_watch.h
 
 install: install-engine install-demo-model
 uninstall: uninstall-engine uninstall-demo-model
@@ -48,7 +48,7 @@ uninstall-engine:
 	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
-	vocab.json merges.txt model.safetensors
+	vocab.json merges.txt model.safetensors held_out.txt
 modeldir = $(DESTDIR)$(datadir)/gpt2/models/demo
 
 install-demo-model:

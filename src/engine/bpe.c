@@ -30,7 +30,10 @@ bool
 g2_bpe_emit(const g2_bpe *bpe, g2_bpe_work *work, uint32_t id, g2_ids *out, g2_error *err)
 {
 	if (out->len - work->first_id >= work->max_ids)
-		return g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
+	{
+		g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
+		return g2_fail_hint(err, "Split the text.");
+	}
 	if (!g2_ids_push(out, id == G2_NO_TOKEN ? bpe->unknown : id))
 		return g2_fail_memory(err, out->cap * 2 * sizeof *out->data);
 	return true;
@@ -111,8 +114,11 @@ g2_bpe_encode(const g2_bpe *bpe, g2_bpe_work *work, const char *piece, size_t le
 	if (len <= SHORT_PIECE)
 		return short_piece(bpe, work, piece, len, out, err);
 	if (len > G2_BPE_MAX_PIECE)
-		return g2_fail(err, G2_E_LIMIT, "the text has a word of %zu bytes, more than %u", len,
-					   G2_BPE_MAX_PIECE);
+	{
+		g2_fail(err, G2_E_LIMIT, "the text has a word of %zu bytes, more than %u", len,
+				G2_BPE_MAX_PIECE);
+		return g2_fail_hint(err, "Split the text, or put spaces into it.");
+	}
 	return g2_bpe_long_piece(bpe, work, piece, (uint32_t) len, out, err);
 }
 

@@ -239,7 +239,10 @@ g2_tokenizer_encode(const g2_tokenizer *tok, const char *text, size_t len, size_
 
 	/* too long even if every piece were the longest: refused before anything is spent on it */
 	if (len / tok->longest > work.max_ids)
-		return g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work.max_ids);
+	{
+		g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work.max_ids);
+		return g2_fail_hint(err, "Split the text.");
+	}
 	if (len == 0)
 		return true;
 	if (!g2_cut_begin(tok->pre, text, len, &cut, err))
