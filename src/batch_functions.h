@@ -1,0 +1,27 @@
+/*
+ * batch_functions.h: the functions whose calls can be sent ahead of their rows.
+ */
+#ifndef GPT2_BATCH_FUNCTIONS_H
+#define GPT2_BATCH_FUNCTIONS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+
+#include "call.h"
+
+/* What the function does before it sends its one request; false: it sends none. */
+typedef bool (*Gpt2Prepare) (FunctionCallInfo fcinfo, Gpt2Call *call);
+
+extern bool gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
+extern bool gpt2_generate_array_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
+extern bool gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
+
+/* NULL: the function is none of these, or must not be evaluated ahead (SECURITY DEFINER, SET). */
+extern Gpt2Prepare gpt2_batch_function(Oid function);
+
+/* May a plan with these dependencies call one of them? */
+extern bool gpt2_batch_functions_in(const List *plan_inval_items);
+
+#endif							/* GPT2_BATCH_FUNCTIONS_H */
