@@ -9,13 +9,11 @@
 #include "compat.h"
 
 #include "catalog/pg_proc.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/clauses.h"
-#include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 
 #include "batch_expr.h"
 #include "batch_functions.h"
+#include "plan_nodes.h"
 
 typedef struct Search
 {
@@ -71,9 +69,9 @@ needs_surroundings(Node *node, void *unused)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, CaseTestExpr) || IsA(node, CoerceToDomainValue) || IsA(node, SQLValueFunction) ||
-		IsA(node, Aggref) || IsA(node, WindowFunc) || IsA(node, GroupingFunc))
-		return !IsA(node, SQLValueFunction);
+	if (IsA(node, CaseTestExpr) || IsA(node, CoerceToDomainValue) || IsA(node, Aggref) ||
+		IsA(node, WindowFunc) || IsA(node, GroupingFunc))
+		return true;
 	return expression_tree_walker(node, needs_surroundings, NULL);
 }
 

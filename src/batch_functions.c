@@ -12,13 +12,12 @@
 #include "compat.h"
 
 #include "catalog/pg_proc.h"
-#include "nodes/plannodes.h"
-#include "nodes/supportnodes.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "batch_functions.h"
+#include "plan_nodes.h"
 
 PG_FUNCTION_INFO_V1(gpt2_support);
 

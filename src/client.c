@@ -77,23 +77,16 @@ gpt2_request_id(const Gpt2Request *request)
 	return request->id;
 }
 
-bool
-gpt2_request_share(uint64 id)
+Gpt2Request *
+gpt2_request_find(uint64 id)
 {
-	Gpt2Request *request = gpt2_flight_find(id);
-
-	if (request)
-		request->users++;
-	return request != NULL;
+	return gpt2_flight_find(id);
 }
 
 void
-gpt2_request_abandon(uint64 id)
+gpt2_request_share(Gpt2Request *request)
 {
-	Gpt2Request *request = gpt2_flight_find(id);
-
-	if (request)
-		gpt2_request_release(request);
+	request->users++;
 }
 
 bool
@@ -197,20 +190,6 @@ gpt2_request_wait(Gpt2Request *request)
 {
 	wait_for(request, false);
 	check_state(request);
-}
-
-Gpt2Request *
-gpt2_request_redeem(uint64 id)
-{
-	Gpt2Request *request = gpt2_flight_find(id);
-
-	if (!request)
-		return NULL;
-	wait_for(request, false);
-	if (request->state == REQUEST_ANSWERED && request->answer_type != G2_MSG_ERROR)
-		return request;
-	gpt2_request_release(request);
-	return NULL;
 }
 
 bool

@@ -39,21 +39,16 @@ extern const char *gpt2_request_result(Gpt2Request *request, g2_message expected
 extern void gpt2_request_release(Gpt2Request *request);
 
 /*
- * Requests that are made ahead of their time may have several users, and their users may outlive
- * them: the end of their resource owner frees them whoever counts on them.  So they are known by
- * their numbers.
+ * A request that is made ahead of its time may have several users, and be gone before they come for
+ * it: the end of its resource owner frees it whoever counts on it.  So it is known by its number.
  */
 extern uint64 gpt2_request_id(const Gpt2Request *request);
 
-/* One more user, who releases it as the first does; false when it is gone. */
-extern bool gpt2_request_share(uint64 id);
+/* NULL: it is gone. */
+extern Gpt2Request *gpt2_request_find(uint64 id);
 
-/* Releases it, unless it is gone. */
-extern void gpt2_request_abandon(uint64 id);
-
-/* Waits for its answer, as wait does.  NULL when it is gone, or has no answer but an error: then
- * it is released, and whoever wants the answer asks again. */
-extern Gpt2Request *gpt2_request_redeem(uint64 id);
+/* One more user, who releases it as the first does. */
+extern void gpt2_request_share(Gpt2Request *request);
 
 /* This session is near the limit of requests in flight. */
 extern bool gpt2_requests_are_many(void);
