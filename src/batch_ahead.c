@@ -26,6 +26,7 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 
 	site->call = call;
 	site->prepare = gpt2_batch_function(call->funcid);
+	site->may_draw = gpt2_may_draw(call);
 	site->guards = ExecInitExprList(found->guards, parent);
 	site->conditions = found->conditions;
 	site->arguments = ExecInitExprList(call->args, parent);
@@ -36,6 +37,12 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	site->flinfo.fn_extra = &site->ahead;
 	site->fcinfo = (FunctionCallInfo) palloc0(SizeForFunctionCallInfo(n));
 	InitFunctionCallInfoData(*site->fcinfo, &site->flinfo, n, call->inputcollid, NULL, NULL);
+}
+
+bool
+gpt2_site_holds(const Gpt2BatchSite *site)
+{
+	return site->may_draw && !(site->real && site->real->drawn);
 }
 
 void

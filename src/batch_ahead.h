@@ -42,6 +42,7 @@ struct Gpt2BatchSite
 {
 	FuncExpr   *call;			/* of this execution alone: the real call is found by it */
 	Gpt2Prepare prepare;
+	bool		may_draw;
 	List	   *guards;			/* ExprState */
 	List	   *conditions;		/* Gpt2Condition of each */
 	List	   *arguments;		/* ExprState */
@@ -56,6 +57,10 @@ struct Gpt2BatchSite
 /* The sites of a node; found->call is part of an expression compiled for this execution only. */
 extern void gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *parent,
 							Gpt2BatchFigures *figures);
+
+/* Nothing must be read ahead before its first row that draws a seed: whatever else calls random()
+ * would come first. */
+extern bool gpt2_site_holds(const Gpt2BatchSite *site);
 
 /* Before rows are looked at: `first` says that there is none before whose turn is still to come. */
 extern void gpt2_site_follow(Gpt2BatchSite *site, bool first);

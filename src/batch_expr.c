@@ -40,6 +40,16 @@ gpt2_has_call(Node *node, void *unused)
 	return expression_tree_walker(node, gpt2_has_call, NULL);
 }
 
+bool
+gpt2_has_drawing_call(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && gpt2_may_draw((FuncExpr *) node))
+		return true;
+	return expression_tree_walker(node, gpt2_has_drawing_call, NULL);
+}
+
 static bool
 is_volatile(Oid function, void *unused)
 {

@@ -35,6 +35,9 @@ extern bool gpt2_is_call(const Node *node);
 /* Contains a call that is evaluated where the expression is (and not in an aggregate's input). */
 extern bool gpt2_has_call(Node *node, void *unused);
 
+/* Contains a call that may draw a seed. */
+extern bool gpt2_has_drawing_call(Node *node, void *unused);
+
 /* The same inputs give the same value, and evaluating it changes nothing, but for our calls. */
 extern bool gpt2_is_repeatable(Node *node);
 

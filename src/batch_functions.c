@@ -17,6 +17,7 @@
 #include "utils/syscache.h"
 
 #include "batch_functions.h"
+#include "guc.h"
 #include "plan_nodes.h"
 
 PG_FUNCTION_INFO_V1(gpt2_support);
@@ -25,14 +26,19 @@ extern Datum gpt2_generate(PG_FUNCTION_ARGS);
 extern Datum gpt2_generate_array(PG_FUNCTION_ARGS);
 extern Datum gpt2_summarize(PG_FUNCTION_ARGS);
 
-static const struct
+typedef struct Function
 {
 	PGFunction	function;
 	Gpt2Prepare prepare;
-}			functions[] = {
-	{gpt2_generate, gpt2_generate_prepare},
-	{gpt2_generate_array, gpt2_generate_array_prepare},
-	{gpt2_summarize, gpt2_summarize_prepare},
+	int			temperature;	/* numbers of these arguments; 0 = it never samples */
+	int			seed;
+	int			n;				/* 0 = it makes one text */
+} Function;
+
+static const Function functions[] = {
+	{gpt2_generate, gpt2_generate_prepare, 3, 6, 0},
+	{gpt2_generate_array, gpt2_generate_array_prepare, 4, 7, 2},
+	{gpt2_summarize, gpt2_summarize_prepare, 0, 0, 0},
 };
 
 typedef struct Known
@@ -40,7 +46,7 @@ typedef struct Known
 	Oid			oid;
 	uint32		hash;			/* in the cache of functions */
 	bool		looked_up;		/* since the last change */
-	Gpt2Prepare prepare;		/* NULL: none of ours */
+	const Function *function;	/* NULL: none of ours */
 } Known;
 
 #define MAX_KNOWN 256			/* more only where the extension is made again and again */
@@ -83,7 +89,7 @@ learn(Oid function)
 	};
 }
 
-static Gpt2Prepare
+static const Function *
 look_up(Oid function)
 {
 	FmgrInfo	flinfo;
@@ -93,12 +99,12 @@ look_up(Oid function)
 	fmgr_info(function, &flinfo);
 	for (int i = 0; i < lengthof(functions); i++)
 		if (flinfo.fn_addr == functions[i].function)
-			return functions[i].prepare;
+			return &functions[i];
 	return NULL;
 }
 
-Gpt2Prepare
-gpt2_batch_function(Oid function)
+static const Function *
+find_function(Oid function)
 {
 	Known	   *k = find_known(function);
 
@@ -107,11 +113,39 @@ gpt2_batch_function(Oid function)
 	if (!k->looked_up)
 	{
 		/* In this order: a change may be heard of during the look. */
-		k->prepare = NULL;
+		k->function = NULL;
 		k->looked_up = true;
-		k->prepare = look_up(function);
+		k->function = look_up(function);
 	}
-	return k->prepare;
+	return k->function;
+}
+
+Gpt2Prepare
+gpt2_batch_function(Oid function)
+{
+	const Function *f = find_function(function);
+
+	return f ? f->prepare : NULL;
+}
+
+bool
+gpt2_may_draw(const FuncExpr *call)
+{
+	const Function *f = find_function(call->funcid);
+	const Node *temperature,
+			   *seed;
+
+	if (!f || f->temperature == 0)
+		return false;
+	temperature = (const Node *) list_nth(call->args, f->temperature);
+	seed = (const Node *) list_nth(call->args, f->seed);
+	if (IsA(seed, Const) && !((const Const *) seed)->constisnull)
+		return false;
+	if (!IsA(temperature, Const))
+		return true;
+	if (((const Const *) temperature)->constisnull)
+		return f->n > 0 || gpt2_temperature > 0;
+	return DatumGetFloat8(((const Const *) temperature)->constvalue) > 0;
 }
 
 bool

@@ -8,6 +8,7 @@
 
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
 
 #include "call.h"
 
@@ -20,6 +21,9 @@ extern bool gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 
 /* NULL: the function is none of these, or must not be evaluated ahead (SECURITY DEFINER, SET). */
 extern Gpt2Prepare gpt2_batch_function(Oid function);
+
+/* A call that draws a seed, as far as can be told from its constants and the session's settings. */
+extern bool gpt2_may_draw(const FuncExpr *call);
 
 /* May a plan with these dependencies call one of them? */
 extern bool gpt2_batch_functions_in(const List *plan_inval_items);

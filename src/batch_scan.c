@@ -11,7 +11,9 @@
  *
  * So rows come in the child's order, and an error in a call is raised when its row's turn comes.
  * What cannot be looked ahead at (an argument raises an error, a seed is still to be drawn) stops
- * the looking until that row has been evaluated in its turn.  An error while looking must leave no
+ * the looking until that row has been evaluated in its turn.  A call that may draw a seed stops the
+ * reading too, until it has drawn: random() is to be called in the order that it is called in
+ * without this node.  An error while looking must leave no
  * traces, so that is done inside a subtransaction; where there can be none (parallel plans), only
  * rows whose first row went well are looked at.
  *
@@ -135,6 +137,9 @@ window(Gpt2Batch *batch)
 		batch->run = gpt2_run.number;
 		batch->run_returned = 0;
 	}
+	for (int i = 0; i < batch->n_sites; i++)
+		if (gpt2_site_holds(&batch->sites[i]))
+			return 1;
 	if (batch->bound >= 0)
 		wanted = batch->bound - batch->returned;
 	else if (batch->reader == READER_OF_ALL ||

@@ -11,7 +11,8 @@
  * before it have let through.
  *
  * An argument of a call that contains a call is a leaf as a whole where it is evaluated in any case:
- * it is computed one level below, where its call is looked ahead at.
+ * it is computed one level below, where its call is looked ahead at.  Not where that would change
+ * the order in which calls draw their seeds.
  */
 #include "compat.h"
 
@@ -73,6 +74,7 @@ typedef struct Leaves
 {
 	List	   *tlist;			/* of the node below */
 	bool		whole_calls;	/* leaves are not taken out of calls' arguments */
+	bool		drawn;			/* a call that may draw a seed has been taken up */
 } Leaves;
 
 /* The column of the node below that is this expression. */
@@ -113,10 +115,11 @@ take_up_call(const FuncExpr *call, Leaves *leaves)
 	{
 		Node	   *arg = (Node *) lfirst(cell);
 		bool		below = !leaves->whole_calls && gpt2_has_call(arg, NULL) &&
-			gpt2_is_repeatable(arg);
+			gpt2_is_repeatable(arg) && !(leaves->drawn && gpt2_has_drawing_call(arg, NULL));
 
 		up->args = lappend(up->args, below ? leaf(arg, leaves) : take_up(arg, leaves));
 	}
+	leaves->drawn |= gpt2_may_draw(call);
 	return (Node *) up;
 }
 
@@ -150,7 +153,7 @@ take_up(Node *node, Leaves *leaves)
 static Plan *
 wrap_tlist(Plan *plan, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 {
-	Leaves		leaves = {NIL, false};
+	Leaves		leaves = {NIL, false, false};
 	List	   *tlist;
 	CustomScan *batch;
 
@@ -175,7 +178,7 @@ below_filter(Gpt2Reader reader)
 static Plan *
 wrap_qual(Plan *plan, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 {
-	Leaves		leaves = {NIL, false};
+	Leaves		leaves = {NIL, false, false};
 	List	   *qual,
 			   *tlist;
 	CustomScan *batch;
@@ -342,12 +345,16 @@ same_expressions(const List *a, const List *b)
 	return true;
 }
 
+/* Each child has call sites of its own, which number their rows and draw their seeds. */
 static bool
 children_do_the_same(const Append *append)
 {
 	Plan	   *first = (Plan *) linitial(append->appendplans);
 	ListCell   *cell;
 
+	if (gpt2_has_drawing_call((Node *) first->targetlist, NULL) ||
+		gpt2_has_drawing_call((Node *) first->qual, NULL))
+		return false;
 	foreach(cell, append->appendplans)
 	{
 		Plan	   *plan = (Plan *) lfirst(cell);

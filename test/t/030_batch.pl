@@ -90,10 +90,9 @@ is(started("SELECT gpt_generate('Ticket ' || i % 10, 2) FROM generate_series(1, 
 is(started("SELECT gpt_generate('Ticket', 2, temperature => 1) FROM generate_series(1, 64) AS i"),
 	63, 'those that draw are not, and the first of them draws the seed');
 cmp_ok(figure('Mean Rows in Flight',
-		"SELECT gpt_generate(repeat('long ', 50) || i, 2, model => 'slow') "
+		"SELECT gpt_generate('Row ' || i, 2), length(ballast) "
 		  . "FROM (SELECT i, repeat(md5(i::text), 500) AS ballast FROM generate_series(1, 30) AS i "
-		  . "OFFSET 0) AS q WHERE gpt_generate(ballast, 1, model => 'slow') IS NOT NULL",
-		'work_mem = 64'), '<', 10, 'rows ahead are bounded by work_mem');
+		  . "OFFSET 0) AS q", 'work_mem = 64'), '<', 6, 'rows ahead are bounded by work_mem');
 
 # ---- the first statement of a session ----
 
@@ -124,20 +123,20 @@ kill_query($query);
 ok(idle_engine($node), 'a client that vanishes leaves nothing either');
 
 my $session = open_session($node);
-ask($session, "BEGIN; DECLARE c CURSOR FOR $slow");
-ask_only($session, 'FETCH 20 FROM c');
+ask($session, "BEGIN; DECLARE c CURSOR FOR $slow;");
+ask_only($session, 'FETCH 20 FROM c;');
 ok(poll_sql($node, $many), 'a cursor has many sequences in the engine');
 $node->safe_psql('postgres',
 	"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'FETCH 20%'");
 like(hear($session), qr/57014/, 'its FETCH is cancelled');
 ok(idle_engine($node), 'nothing of it is left');
-ask($session, 'ROLLBACK; BEGIN');
-ask($session, 'DECLARE c CURSOR FOR ' . $slow =~ s/2000/20/r);
-ask($session, 'FETCH 3 FROM c; CLOSE c');
+ask($session, 'ROLLBACK; BEGIN; DECLARE c CURSOR FOR ' . $slow =~ s/2000/20/r . ';');
+ask($session, 'FETCH 3 FROM c; CLOSE c;');
 ok(idle_engine($node), 'closing a cursor leaves nothing');
-is(ask($session, "SAVEPOINT a; SET LOCAL statement_timeout = 300; $slow; ROLLBACK TO a;"
-		  . " SELECT gpt_generate('still here', 2) IS NOT NULL") =~ s/^ERROR.*\n//mgr =~ s/.*\n(?=t$)//sr,
-	't', 'after a timeout and ROLLBACK TO the session goes on');
+like(ask($session, "SAVEPOINT a; SET LOCAL statement_timeout = 300; $slow;"), qr/57014/,
+	'a statement times out');
+is(ask($session, "ROLLBACK TO a; SELECT gpt_generate('still here', 2) IS NOT NULL;"), 't',
+	'after ROLLBACK TO the session goes on');
 ok(idle_engine($node), 'and nothing is left of what timed out');
 
 # ---- the engine dies ----
@@ -158,11 +157,11 @@ is((finish_query($query))[1], $expected, 'an engine that is killed is not to be 
 $node->safe_psql('postgres', 'CREATE TABLE c (id int, body text, g text); '
 	  . "INSERT INTO c SELECT i, 'before ' || i FROM generate_series(1, 20) AS i");
 my $first = open_session($node);
-ask($first, "BEGIN; UPDATE c SET body = 'after ' || id WHERE id IN (3, 17)");
+ask($first, "BEGIN; UPDATE c SET body = 'after ' || id WHERE id IN (3, 17);");
 my $second = start_query($node,
 	"UPDATE c SET g = gpt_generate(body, 3) WHERE gpt_generate(body, 2) IS NOT NULL");
 ok(poll_sql($node, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"), 'an UPDATE waits');
-ask($first, 'COMMIT');
+ask($first, 'COMMIT;');
 is((finish_query($second))[0], 0, 'and goes on');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM c WHERE g IS DISTINCT FROM '
 		  . 'gpt_generate(body, 3)'), 0, 'each row has the answer to what it is now');

@@ -346,3 +346,19 @@ SELECT id, gpt_generate(body, 3) FROM t WHERE false
 
 SELECT id, gpt_generate(body, 3) FROM t WHERE id = (SELECT min(id) FROM u WHERE
     gpt_generate(word, 2) <> '')
+
+SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => 1) FROM part ORDER BY id;
+    SELECT random()
+
+SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => 1) FROM t
+    WHERE random() < 0.5 ORDER BY id; SELECT random()
+
+SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => id % 3),
+    gpt_generate(gpt_generate(body, 2, temperature => (id + 2) % 4), 3, temperature => id % 4) FROM t
+    WHERE gpt_generate(body, 3, temperature => (id + 1) % 3) LIKE '%a%' ORDER BY id; SELECT random()
+
+SET LOCAL gpt2.temperature = 0.8; SELECT setseed(0.1); SELECT id, gpt_generate(body, 4),
+    gpt_generate(gpt_summarize(alt, 4), 4) FROM t ORDER BY id; SELECT random()
+
+SELECT setseed(0.2); SELECT id, gpt_generate(body, 4, temperature => 1, seed => nullif(id, 12))
+    FROM t ORDER BY id; SELECT random()
