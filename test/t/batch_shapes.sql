@@ -351,7 +351,7 @@ SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => 1) FROM par
     SELECT random()
 
 SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => 1) FROM t
-    WHERE random() < 0.5 ORDER BY id; SELECT random()
+    WHERE random() < 0.5; SELECT random()
 
 SELECT setseed(0.1); SELECT id, gpt_generate(body, 4, temperature => id % 3),
     gpt_generate(gpt_generate(body, 2, temperature => (id + 2) % 4), 3, temperature => id % 4) FROM t
