@@ -28,6 +28,18 @@ names_of_calls(const Gpt2Batch *batch)
 	return names;
 }
 
+/* The names of those that nobody reads the output of. */
+static List *
+names_of_skipped(const List *skipped)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, skipped)
+		names = lappend(names, psprintf("%s (output unused)", strVal(lfirst(cell))));
+	return names;
+}
+
 static void
 explain_figures(const Gpt2BatchFigures *f, ExplainState *es)
 {
@@ -51,7 +63,12 @@ void
 gpt2_batch_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
+	List	   *skipped = (List *) lsecond(((CustomScan *) node->ss.ps.plan)->custom_private);
 
+	if (skipped)
+		ExplainPropertyList("Skipped Calls", names_of_skipped(skipped), es);
+	if (batch->n_sites == 0)
+		return;
 	ExplainPropertyList("Batched Calls", names_of_calls(batch), es);
 	ExplainPropertyInteger("Rows in Flight", NULL, gpt2_batch_rows, es);
 	if (es->analyze)

@@ -19,6 +19,7 @@
 #include "batch_expr.h"
 #include "batch_functions.h"
 #include "batch_scan.h"
+#include "batch_trim.h"
 #include "batch_wrap.h"
 #include "guc.h"
 #include "plan_nodes.h"
@@ -225,8 +226,12 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool wraps, Gpt2Rewrite *rewrite)
 	if (reader == READER_OF_RUN_BY_ROW && !is_one_to_one(plan))
 		below = READER_OF_RUN;
 	rewrite_children(plan, below, rewrite);
+	gpt2_skip_unused(plan);
 	if (IsA(plan, Limit))
+	{
+		gpt2_lift_above_sort((Limit *) plan);
 		tell_limit((Limit *) plan);
+	}
 	if (IsA(plan, Append) && ((Append *) plan)->appendplans != NIL)
 		return gpt2_lift_above((Append *) plan, reader, rewrite);
 	if (IsA(plan, Agg) && plan->lefttree)

@@ -378,7 +378,7 @@ compile(Gpt2Batch *batch)
 static void
 make_rows(Gpt2Batch *batch)
 {
-	batch->capacity = gpt2_batch_rows;
+	batch->capacity = batch->n_sites > 0 ? gpt2_batch_rows : 1;
 	batch->rows = palloc0(batch->capacity * sizeof(Gpt2BatchRow));
 	for (int i = 0; i < batch->capacity; i++)
 		batch->rows[i].tickets = palloc0((batch->n_sites + 1) * sizeof(Gpt2Ticket));

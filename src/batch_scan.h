@@ -12,7 +12,8 @@
 #include "batch_ahead.h"
 #include "plan_nodes.h"
 
-/* How much of the node's rows whoever is above it will read; custom_private holds it. */
+/* How much of the node's rows whoever is above it will read.  custom_private holds it, and a list of
+ * the names of functions whose calls were taken out of the node. */
 typedef enum Gpt2Reader
 {
 	READER_MAY_STOP,

@@ -62,7 +62,7 @@ make_batch(Plan *child, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 
 	gpt2_put_above(&batch->scan.plan, child, rewrite);
 	batch->methods = &gpt2_batch_scan_methods;
-	batch->custom_private = list_make1(makeInteger(reader));
+	batch->custom_private = list_make2(makeInteger(reader), NIL);
 	batch->custom_scan_tlist = gpt2_columns(child->targetlist, OUTER_VAR);
 	rewrite->nodes++;
 	return batch;

@@ -362,3 +362,27 @@ SET LOCAL gpt2.temperature = 0.8; SELECT setseed(0.1); SELECT id, gpt_generate(b
 
 SELECT setseed(0.2); SELECT id, gpt_generate(body, 4, temperature => 1, seed => nullif(id, 12))
     FROM t ORDER BY id; SELECT random()
+
+SELECT count(*), max(grp) FROM v
+
+SELECT grp, count(*) FROM (SELECT id, grp, gpt_generate(body, 3), gpt_summarize(body, 2) AS s FROM t
+    WHERE gpt_generate(body, 2) LIKE '%e%') q GROUP BY grp ORDER BY grp
+
+SELECT DISTINCT grp FROM (SELECT grp, gpt_generate(gpt_summarize(body, 2), 3) FROM t OFFSET 0) q
+    ORDER BY grp
+
+SELECT q.id FROM (SELECT id, gpt_generate(body, 3) AS g, length(body) AS l FROM t OFFSET 1) q
+    WHERE q.l > 8 ORDER BY id
+
+SELECT id, x FROM (SELECT id, gpt_generate(body, 3) AS x, gpt_generate(alt, 2) AS y FROM t) q
+    ORDER BY id % 5, id LIMIT 7
+
+SELECT * FROM (SELECT id, length(body) AS l, gpt_generate(gpt_summarize(body, 3), 2) FROM t) q
+    ORDER BY l DESC NULLS LAST, id OFFSET 2 LIMIT 3
+
+SELECT * FROM (SELECT id, gpt_generate(body, 3) AS g FROM t) q ORDER BY g, id LIMIT 3
+
+SELECT * FROM (SELECT id, grp, gpt_generate(body, 3) FROM t) q ORDER BY grp
+    FETCH FIRST 1 ROWS WITH TIES
+
+SELECT q FROM (SELECT id, gpt_generate(body, 3) AS g FROM t OFFSET 0) q ORDER BY id LIMIT 3
