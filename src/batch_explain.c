@@ -9,6 +9,7 @@
 #endif
 #include "utils/lsyscache.h"
 
+#include "batch_estimate.h"
 #include "batch_scan.h"
 #include "guc.h"
 #include "plan_nodes.h"
@@ -73,4 +74,11 @@ gpt2_batch_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	ExplainPropertyInteger("Rows in Flight", NULL, gpt2_batch_rows, es);
 	if (es->analyze)
 		explain_figures(&batch->figures, es);
+	else if (es->costs)
+	{
+		Gpt2Estimate estimate = {0};
+
+		gpt2_estimate_add(&estimate, (CustomScan *) node->ss.ps.plan, true);
+		ExplainPropertyText("Estimated", gpt2_estimate_text(&estimate), es);
+	}
 }

@@ -12,6 +12,7 @@
 #include "compat.h"
 
 #include "catalog/pg_proc.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -33,12 +34,13 @@ typedef struct Function
 	int			temperature;	/* numbers of these arguments; 0 = it never samples */
 	int			seed;
 	int			n;				/* 0 = it makes one text */
+	int			model;			/* (max_len is 1) */
 } Function;
 
 static const Function functions[] = {
-	{gpt2_generate, gpt2_generate_prepare, 3, 6, 0},
-	{gpt2_generate_array, gpt2_generate_array_prepare, 4, 7, 2},
-	{gpt2_summarize, gpt2_summarize_prepare, 0, 0, 0},
+	{gpt2_generate, gpt2_generate_prepare, 3, 6, 0, 2},
+	{gpt2_generate_array, gpt2_generate_array_prepare, 4, 7, 2, 3},
+	{gpt2_summarize, gpt2_summarize_prepare, 0, 0, 0, 2},
 };
 
 typedef struct Known
@@ -48,6 +50,9 @@ typedef struct Known
 	bool		looked_up;		/* since the last change */
 	const Function *function;	/* NULL: none of ours */
 } Known;
+
+#define USUAL_COST 10000		/* of a call with so many tokens; the functions' COST */
+#define USUAL_TOKENS 50
 
 #define MAX_KNOWN 256			/* more only where the extension is made again and again */
 
@@ -148,6 +153,51 @@ gpt2_may_draw(const FuncExpr *call)
 	return DatumGetFloat8(((const Const *) temperature)->constvalue) > 0;
 }
 
+/* The value of a constant that is not NULL. */
+static bool
+constant(const FuncExpr *call, int number, Datum *value)
+{
+	const Const *arg = (const Const *) list_nth(call->args, number);
+
+	if (!IsA(arg, Const) || arg->constisnull)
+		return false;
+	*value = arg->constvalue;
+	return true;
+}
+
+void
+gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape)
+{
+	const Function *f = find_function(call->funcid);
+	Datum		value;
+
+	shape->max_len = gpt2_max_len;
+	shape->n = 1;
+	shape->model = gpt2_model && *gpt2_model ? gpt2_model : "demo";
+	if (!f)
+		return;
+	if (constant(call, 1, &value))
+		shape->max_len = Max(1, Min(DatumGetInt32(value), (int32) G2_MAX_NEW_TOKENS));
+	if (f->n && constant(call, f->n, &value))
+		shape->n = Max(1, Min(DatumGetInt32(value), G2_MAX_SEQUENCES));
+	if (constant(call, f->model, &value))
+		shape->model = TextDatumGetCString(value);
+	else if (!IsA(list_nth(call->args, f->model), Const))
+		shape->model = NULL;
+}
+
+/* In the range that keeps the planner from repeating a call, and from anything drastic. */
+double
+gpt2_call_cost(const FuncExpr *call)
+{
+	Gpt2CallShape shape;
+	double		tokens;
+
+	gpt2_call_shape(call, &shape);
+	tokens = (double) shape.max_len * shape.n;
+	return cpu_operator_cost * USUAL_COST * Max(0.2, Min(tokens / USUAL_TOKENS, 4));
+}
+
 bool
 gpt2_batch_functions_in(const List *plan_inval_items)
 {
@@ -171,8 +221,14 @@ Datum
 gpt2_support(PG_FUNCTION_ARGS)
 {
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	SupportRequestCost *cost = (SupportRequestCost *) request;
 
 	if (IsA(request, SupportRequestSimplify))
 		learn(((SupportRequestSimplify *) request)->fcall->funcid);
-	PG_RETURN_POINTER(NULL);
+	if (!IsA(request, SupportRequestCost) || !cost->node || !IsA(cost->node, FuncExpr) ||
+		!gpt2_batch_function(cost->funcid))
+		PG_RETURN_POINTER(NULL);
+	cost->startup = 0;
+	cost->per_tuple = gpt2_call_cost((FuncExpr *) cost->node);
+	PG_RETURN_POINTER(cost);
 }

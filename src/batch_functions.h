@@ -25,6 +25,19 @@ extern Gpt2Prepare gpt2_batch_function(Oid function);
 /* A call that draws a seed, as far as can be told from its constants and the session's settings. */
 extern bool gpt2_may_draw(const FuncExpr *call);
 
+/* What a call asks for, as far as it is constant or a setting. */
+typedef struct Gpt2CallShape
+{
+	int			max_len;
+	int			n;
+	const char *model;			/* palloc'd; NULL: differs from row to row */
+} Gpt2CallShape;
+
+extern void gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape);
+
+/* What the planner takes one call to cost. */
+extern double gpt2_call_cost(const FuncExpr *call);
+
 /* May a plan with these dependencies call one of them? */
 extern bool gpt2_batch_functions_in(const List *plan_inval_items);
 

@@ -12,10 +12,12 @@
 #include "compat.h"
 
 #include "access/parallel.h"
+#include "jit/jit.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "batch.h"
+#include "batch_estimate.h"
 #include "batch_expr.h"
 #include "batch_functions.h"
 #include "batch_scan.h"
@@ -23,6 +25,8 @@
 #include "batch_wrap.h"
 #include "guc.h"
 #include "plan_nodes.h"
+
+#define LONG_CHANGE 600		/* seconds; a change of the database that takes longer is told of */
 
 static ExecutorStart_hook_type next_start;
 static ExecutorRun_hook_type next_run;
@@ -249,10 +253,43 @@ materialize(Plan *child, Gpt2Rewrite *rewrite)
 	return &material->plan;
 }
 
+/* Compiling expressions does not make calls faster: only what else is to be done counts. */
+static void
+reconsider_jit(PlannedStmt *statement, const Gpt2Estimate *estimate)
+{
+	if (statement->planTree->total_cost - estimate->cost < jit_above_cost)
+		statement->jitFlags = PGJIT_NONE;
+}
+
+static void
+warn_of_long_change(const PlannedStmt *statement, const Gpt2Estimate *estimate)
+{
+	if (statement->commandType == CMD_SELECT || estimate->seconds < LONG_CHANGE)
+		return;
+	ereport(NOTICE,
+			(errmsg("this statement will take about %s, and keep its locks and its snapshot as long",
+					gpt2_duration_text(estimate->seconds)),
+			 errhint("Change fewer rows in each of several transactions.")));
+}
+
+static void
+estimate_calls(PlannedStmt *statement, const List *batches, int eflags)
+{
+	bool		time = statement->commandType != CMD_SELECT && !(eflags & EXEC_FLAG_EXPLAIN_ONLY);
+	Gpt2Estimate estimate = {0};
+	ListCell   *cell;
+
+	foreach(cell, batches)
+		gpt2_estimate_add(&estimate, (CustomScan *) lfirst(cell), time);
+	reconsider_jit(statement, &estimate);
+	if (time)
+		warn_of_long_change(statement, &estimate);
+}
+
 static void
 rewrite_statement(PlannedStmt *statement, int eflags)
 {
-	Gpt2Rewrite rewrite = {greatest_id(statement->planTree), 0};
+	Gpt2Rewrite rewrite = {greatest_id(statement->planTree), NIL};
 	ListCell   *cell;
 
 	foreach(cell, statement->subplans)
@@ -261,7 +298,10 @@ rewrite_statement(PlannedStmt *statement, int eflags)
 	statement->planTree = rewrite_plan(statement->planTree, READER_OF_RUN_BY_ROW, true, &rewrite);
 	foreach(cell, statement->subplans)
 		lfirst(cell) = rewrite_plan((Plan *) lfirst(cell), READER_MAY_STOP, true, &rewrite);
-	if (rewrite.nodes > 0 && (eflags & EXEC_FLAG_BACKWARD) &&
+	if (rewrite.batches == NIL)
+		return;
+	estimate_calls(statement, rewrite.batches, eflags);
+	if ((eflags & EXEC_FLAG_BACKWARD) &&
 		!ExecSupportsBackwardScan(statement->planTree))
 		statement->planTree = materialize(statement->planTree, &rewrite);
 }

@@ -64,7 +64,7 @@ make_batch(Plan *child, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 	batch->methods = &gpt2_batch_scan_methods;
 	batch->custom_private = list_make2(makeInteger(reader), NIL);
 	batch->custom_scan_tlist = gpt2_columns(child->targetlist, OUTER_VAR);
-	rewrite->nodes++;
+	rewrite->batches = lappend(rewrite->batches, batch);
 	return batch;
 }
 

@@ -12,7 +12,7 @@
 typedef struct Gpt2Rewrite
 {
 	int			next_id;		/* plan_node_id that is free */
-	int			nodes;			/* GPT Batch nodes made */
+	List	   *batches;		/* GPT Batch nodes made */
 } Gpt2Rewrite;
 
 /* The node, or those above it that evaluate the calls of its target list and qual.  `plan` is
