@@ -100,15 +100,10 @@ gpt2_requests_are_many(void)
 static void
 raise_notices(Gpt2Request *request)
 {
-	while (!dlist_is_empty(&request->notices))
-	{
-		Gpt2Kept   *notice = dlist_container(Gpt2Kept, node,
-											 dlist_pop_head_node(&request->notices));
+	const Gpt2Kept *notice;
 
-		request->n_notices--;
+	while ((notice = gpt2_flight_notice(request)) != NULL)
 		gpt2_raise_notice(notice->data, notice->len);
-		pfree(notice);
-	}
 }
 
 static void

@@ -28,16 +28,14 @@
 #include "flight.h"
 
 #define MAX_GOODBYES 50
-#define MAX_NOTICES 16			/* of one request that nobody waits for */
-#define MAX_NOTICE_BYTES 8192
 #define MAX_QUEUED (16 * 1024 * 1024)	/* bytes that are put behind each other for sending */
 
-static dlist_head requests = DLIST_STATIC_INIT(requests);
+dlist_head	gpt2_requests = DLIST_STATIC_INIT(gpt2_requests);
 static int	n_requests;
 static int	n_unsent;			/* waiting, not sent */
 static int	n_in_flight;		/* waiting, sent */
 static uint64 next_id = 1;
-static MemoryContext request_context;
+MemoryContext gpt2_request_context;
 static bool said_goodbye;		/* the engine of the open connection */
 
 /* ---- memory ---- */
@@ -46,7 +44,7 @@ static bool said_goodbye;		/* the engine of the open connection */
 static char *
 keep_bytes(const char *data, size_t len)
 {
-	char	   *copy = MemoryContextAllocExtended(request_context, len + 1, MCXT_ALLOC_NO_OOM);
+	char	   *copy = MemoryContextAllocExtended(gpt2_request_context, len + 1, MCXT_ALLOC_NO_OOM);
 
 	if (copy && len > 0)
 		memcpy(copy, data, len);
@@ -59,29 +57,6 @@ free_bytes(char **p)
 	if (*p)
 		pfree(*p);
 	*p = NULL;
-}
-
-/* The same at the end of a list. */
-static bool
-keep_in(dlist_head *list, const char *data, uint32 len)
-{
-	Gpt2Kept   *kept = MemoryContextAllocExtended(request_context,
-												  offsetof(Gpt2Kept, data) + len,
-												  MCXT_ALLOC_NO_OOM);
-
-	if (!kept)
-		return false;
-	kept->len = len;
-	memcpy(kept->data, data, len);
-	dlist_push_tail(list, &kept->node);
-	return true;
-}
-
-static void
-free_list(dlist_head *list)
-{
-	while (!dlist_is_empty(list))
-		pfree(dlist_container(Gpt2Kept, node, dlist_pop_head_node(list)));
 }
 
 /* ---- states ---- */
@@ -122,7 +97,7 @@ reset_connection(Ending ending)
 
 	gpt2_connection_close();
 	said_goodbye = false;
-	dlist_foreach(iter, &requests)
+	dlist_foreach(iter, &gpt2_requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
 
@@ -155,7 +130,7 @@ gpt2_flight_find(uint64 id)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &requests)
+	dlist_foreach(iter, &gpt2_requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
 
@@ -206,15 +181,6 @@ flush_cancels(void)
 
 /* ---- what arrives ---- */
 
-/* A notice that there is no room or memory for is dropped. */
-static void
-keep_notice(Gpt2Request *request, const char *payload, uint32 len)
-{
-	if (request->n_notices >= MAX_NOTICES || len > MAX_NOTICE_BYTES)
-		return;
-	request->n_notices += keep_in(&request->notices, payload, len);
-}
-
 static void
 keep_answer(Gpt2Request *request, const g2_frame *frame, const char *payload)
 {
@@ -242,7 +208,7 @@ keep_token(Gpt2Request *request, const char *payload, uint32 len)
 		return false;
 	if (token.pos < request->next_pos)
 		return true;			/* it has arrived before the engine died */
-	if (token.pos == request->next_pos && keep_in(&request->tokens, payload, len))
+	if (token.pos == request->next_pos && gpt2_keep_in(&request->tokens, payload, len))
 		request->next_pos++;
 	else
 	{
@@ -267,7 +233,7 @@ take_frame(const g2_frame *frame, const char *payload)
 			return true;
 		case G2_MSG_NOTICE:
 			if (request)
-				keep_notice(request, payload, frame->length);
+				gpt2_flight_keep_notice(request, payload, frame->length);
 			return true;
 		case G2_MSG_STREAM:
 			return !request || keep_token(request, payload, frame->length);
@@ -346,7 +312,7 @@ send_requests(void)
 
 	if (n_unsent == 0)
 		return;
-	dlist_foreach(iter, &requests)
+	dlist_foreach(iter, &gpt2_requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
 
@@ -387,7 +353,7 @@ gpt2_flight_admit(Gpt2Request *request, uint64 token)
 	dlist_iter	iter;
 
 	Assert(request->state == REQUEST_ROLES);
-	dlist_foreach(iter, &requests)
+	dlist_foreach(iter, &gpt2_requests)
 	{
 		Gpt2Request *other = dlist_container(Gpt2Request, node, iter.cur);
 		bool		same = other->state == REQUEST_ROLES && other->user == request->user &&
@@ -411,8 +377,8 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 {
 	Gpt2Request *request;
 
-	if (!request_context)
-		request_context = AllocSetContextCreate(TopMemoryContext, "gpt2 requests",
+	if (!gpt2_request_context)
+		gpt2_request_context = AllocSetContextCreate(TopMemoryContext, "gpt2 requests",
 												ALLOCSET_DEFAULT_SIZES);
 	if (n_requests >= G2_MAX_IN_FLIGHT)
 		ereport(ERROR,
@@ -420,7 +386,7 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 				 errmsg("too many requests to the gpt2 engine at once"),
 				 errdetail("The limit of one session is %d.", G2_MAX_IN_FLIGHT),
 				 errhint("Close the cursors on gpt_stream that are read no more.")));
-	request = MemoryContextAllocZero(request_context, sizeof *request);
+	request = MemoryContextAllocZero(gpt2_request_context, sizeof *request);
 	request->payload = keep_bytes(payload->data, payload->len);
 	if (!request->payload)
 	{
@@ -438,7 +404,7 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 	request->users = 1;
 	dlist_init(&request->notices);
 	dlist_init(&request->tokens);
-	dlist_push_tail(&requests, &request->node);
+	dlist_push_tail(&gpt2_requests, &request->node);
 	n_requests++;
 	n_unsent++;
 	return request;
@@ -452,10 +418,12 @@ cancel_and_free(Gpt2Request *request)
 	n_requests--;
 	free_bytes(&request->payload);
 	free_bytes(&request->answer);
-	free_list(&request->notices);
-	free_list(&request->tokens);
+	gpt2_free_kept(&request->notices);
+	gpt2_free_kept(&request->tokens);
 	if (request->token)
 		pfree(request->token);
+	if (request->heard)
+		pfree(request->heard);
 	pfree(request);
 }
 
@@ -477,7 +445,7 @@ gpt2_flight_drop_owned(ResourceOwner owner)
 
 	if (n_requests == 0)
 		return;
-	dlist_foreach_modify(iter, &requests)
+	dlist_foreach_modify(iter, &gpt2_requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
 

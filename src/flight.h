@@ -54,12 +54,28 @@ struct Gpt2Request
 	g2_message	answer_type;
 	char	   *answer;			/* while the engine asks: the roles */
 	size_t		answer_len;
+	Gpt2Kept   *heard;			/* the notice that was taken last */
 	int			n_notices;
 	dlist_head	notices;		/* Gpt2Kept; payloads of NOTICE */
 	dlist_head	tokens;			/* Gpt2Kept; payloads of STREAM, in order */
 	uint32		next_pos;		/* all tokens before it have arrived */
 	Gpt2Kept   *token;			/* that was taken last */
 };
+
+/* All of them, in the order of their numbers, and where they live. */
+extern dlist_head gpt2_requests;
+extern MemoryContext gpt2_request_context;
+
+/* flight_kept.c.  A copy at the end of the list; false when there is no memory. */
+extern bool gpt2_keep_in(dlist_head *list, const char *data, uint32 len);
+extern void gpt2_free_kept(dlist_head *list);
+
+/* Keeps a notice, unless there is no room or memory for it, or it has been taken from another. */
+extern void gpt2_flight_keep_notice(Gpt2Request *request, const char *payload, uint32 len);
+
+/* Takes the next notice, which is valid until the next call; NULL: there is none.  Other requests
+ * do not get the same one any more. */
+extern const Gpt2Kept *gpt2_flight_notice(Gpt2Request *request);
 
 /* A new request, waiting; the payload is copied. */
 extern Gpt2Request *gpt2_flight_add(g2_message type, const g2_writer *payload);
