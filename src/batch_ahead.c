@@ -13,6 +13,7 @@
 #include "compat.h"
 
 #include "common/hashfn.h"
+#include "utils/timestamp.h"
 
 #include "batch_ahead.h"
 #include "plan_nodes.h"
@@ -155,6 +156,8 @@ gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
 
 	ticket->id = gpt2_request_id(gpt2_request(G2_MSG_GENERATE, &w));
 	figures->requests++;
+	if (figures->began == 0)
+		figures->began = GetCurrentTimestamp();
 }
 
 bool
@@ -209,6 +212,7 @@ gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 {
 	Gpt2BatchFigures *figures = site->figures;
 
+	figures->ended = GetCurrentTimestamp();
 	if (site->current && site->current->duplicate)
 		return;
 	figures->prompt_tokens += answer->head.prompt_tokens;

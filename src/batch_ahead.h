@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "nodes/execnodes.h"
 
 #include "batch.h"
@@ -36,6 +37,8 @@ typedef struct Gpt2BatchFigures
 	uint64		new_tokens;
 	uint64		queue_us;
 	uint64		engine_us;		/* from arrival to answer, with the queue */
+	TimestampTz began;			/* the first request was made; 0 = none yet */
+	TimestampTz ended;			/* the last answer was read */
 } Gpt2BatchFigures;
 
 struct Gpt2BatchSite

@@ -56,6 +56,9 @@ explain_figures(const Gpt2BatchFigures *f, ExplainState *es)
 		ExplainPropertyUInteger("Requests Unused", NULL, f->unused, es);
 	if (!es->timing)
 		return;
+	if (f->began > 0 && f->ended > f->began)
+		ExplainPropertyFloat("Tokens per Second", NULL,
+							 1e6 * (double) f->new_tokens / (double) (f->ended - f->began), 1, es);
 	ExplainPropertyFloat("Queue Time", "ms", f->queue_us / 1e3, 3, es);
 	ExplainPropertyFloat("Engine Time", "ms", f->engine_us / 1e3, 3, es);
 }
