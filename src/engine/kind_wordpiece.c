@@ -7,6 +7,7 @@
  * which stand together in the sorted index.
  */
 #include "tokenizer_view.h"
+#include "unicode.h"
 
 static bool
 check(g2_tokenizer *tok, g2_error *err)
@@ -23,17 +24,6 @@ check(g2_tokenizer *tok, g2_error *err)
 	tok->continues_end = hi;
 	tok->longest = SIZE_MAX;	/* a word of any length may be one unknown token */
 	return true;
-}
-
-/* Characters of valid UTF-8. */
-static size_t
-count_characters(const char *text, size_t len)
-{
-	size_t		n = 0;
-
-	for (size_t i = 0; i < len; i++)
-		n += (text[i] & 0xC0) != 0x80;
-	return n;
 }
 
 /* The longest ordinary piece that text starts with, or G2_NO_TOKEN; *used = its bytes. */
@@ -70,7 +60,7 @@ word(const g2_tokenizer *tok, g2_bpe_work *work, const char *text, size_t len, g
 				used = 0;
 
 	/* four bytes a character at most: what is longer need not be counted */
-	if (len / 4 > tok->header.max_chars || count_characters(text, len) > tok->header.max_chars)
+	if (len / 4 > tok->header.max_chars || g2_utf8_count(text, len) > tok->header.max_chars)
 		return g2_bpe_emit(&tok->bpe, work, G2_NO_TOKEN, out, err);
 	for (size_t at = 0; at < len; at += used)
 	{

@@ -8,6 +8,8 @@
 #ifndef G2_TOKENIZER_COMPILE_H
 #define G2_TOKENIZER_COMPILE_H
 
+#include <cjson/cJSON.h>
+
 #include "tokenizer_format.h"
 
 /* g2_tok_entry.marks */
@@ -116,8 +118,8 @@ extern bool g2_tok_sort_merges(g2_compiler *c);
 
 /* ---- tokenizer_words.c ---- */
 
-/* Marks [UNK], [PAD], [CLS], [SEP], [MASK] as special and without text; the first is unknown. */
-extern bool g2_tok_bert_specials(g2_compiler *c, const char *unknown);
+/* Marks [UNK], [PAD], [CLS], [SEP], [MASK], those that there are, as special and without text. */
+extern void g2_tok_bert_specials(g2_compiler *c);
 
 /* BERT's basic tokenizer as steps: the changes, and the patterns. */
 extern bool g2_tok_bert_changes(g2_compiler *c, bool clean, const g2_wordpiece_options *options);
@@ -129,5 +131,13 @@ extern bool g2_tok_read_characters(g2_compiler *c, const g2_tokenizer_files *fil
 /* ---- tokenizer_json.c, tokenizer_steps.c ---- */
 
 extern bool g2_tok_read_json(g2_compiler *c, const g2_tokenizer_file *file);
+
+/* Steps of the normalizer and the pre-tokenizer (NULL or null: none); *byte_level: the words end
+ * as characters of the byte alphabet. */
+extern bool g2_tok_read_normalizer(g2_compiler *c, const cJSON *normalizer);
+extern bool g2_tok_read_pretokenizer(g2_compiler *c, const cJSON *pretokenizer, bool *byte_level);
+
+/* 0A000: "the tokenizer in … is not supported: what \"name\"". */
+extern bool g2_tok_unsupported(const g2_compiler *c, const char *what, const char *name);
 
 #endif							/* G2_TOKENIZER_COMPILE_H */

@@ -10,6 +10,7 @@
 #include "json.h"
 #include "pretokenizer.h"
 #include "tokenizer_compile.h"
+#include "unicode.h"
 
 #define MAX_WORD_CHARS 100		/* of BERT's wordpiece tokenizer */
 
@@ -18,15 +19,11 @@ static const char every_character[] = "(?s:.)";
 
 /* ---------------------------------------------------------------- BERT */
 
-bool
-g2_tok_bert_specials(g2_compiler *c, const char *unknown)
+void
+g2_tok_bert_specials(g2_compiler *c)
 {
-	static const char *const names[] = {"[PAD]", "[CLS]", "[SEP]", "[MASK]"};
+	static const char *const names[] = {"[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"};
 
-	c->header.unknown = g2_tok_find_name(c, unknown, strlen(unknown));
-	if (c->header.unknown == G2_NO_TOKEN)
-		return g2_fail(c->err, G2_E_BAD_JSON, "\"%s\" has no piece \"%s\"", c->path, unknown);
-	c->entries[c->header.unknown].flags |= G2_PIECE_SPECIAL | G2_PIECE_HIDDEN;
 	for (size_t i = 0; i < G2_LENGTH(names); i++)
 	{
 		uint32_t	id = g2_tok_find_name(c, names[i], strlen(names[i]));
@@ -34,7 +31,6 @@ g2_tok_bert_specials(g2_compiler *c, const char *unknown)
 		if (id != G2_NO_TOKEN)
 			c->entries[id].flags |= G2_PIECE_SPECIAL | G2_PIECE_HIDDEN;
 	}
-	return true;
 }
 
 bool
@@ -96,11 +92,42 @@ g2_tok_read_words(g2_compiler *c, const g2_tokenizer_files *files)
 	c->place = "line";
 	if (!g2_buf_append(&c->strings, "##", 2))
 		return g2_fail_memory(c->err, 2);
-	return read_lines(c, &files->words) && g2_tok_bert_specials(c, "[UNK]") &&
-		g2_tok_bert_changes(c, true, &files->wordpiece) && g2_tok_bert_cuts(c);
+	if (!read_lines(c, &files->words))
+		return false;
+	c->header.unknown = g2_tok_find_name(c, "[UNK]", 5);
+	if (c->header.unknown == G2_NO_TOKEN)
+		return g2_fail(c->err, G2_E_BAD_JSON, "\"%s\" has no piece \"[UNK]\"", c->path);
+	g2_tok_bert_specials(c);
+	return g2_tok_bert_changes(c, true, &files->wordpiece) && g2_tok_bert_cuts(c);
 }
 
 /* ---------------------------------------------------------------- characters */
+
+/* What stands for all bytes is byte-level, however few pieces it has; so is what has longer ones. */
+static bool
+refuse_byte_level(g2_compiler *c, const char *merges_path)
+{
+	char		excerpt[G2_JSON_EXCERPT];
+
+	for (uint32_t id = 0; id < c->n_ids; id++)
+	{
+		const g2_tok_entry *e = &c->entries[id];
+		const char *name = g2_tok_name(c, id);
+
+		if (g2_utf8_count(name, e->len) == 1 || (name[0] == '<' && name[e->len - 1] == '>'))
+			continue;
+		g2_fail(c->err, G2_E_NO_FILE, "the tokenizer has no \"%s\"", merges_path);
+		return g2_fail_detail(c->err, "Without it \"%s\" must be a vocabulary of characters, but "
+							  "piece \"%s\" at byte %zu is no single one.", c->path,
+							  g2_json_excerpt(excerpt, name, e->len), e->offset);
+	}
+	if (!g2_tok_find_alphabet(c))
+	{
+		*c->err = (g2_error) {0};
+		return true;
+	}
+	return g2_fail(c->err, G2_E_NO_FILE, "the tokenizer has no \"%s\"", merges_path);
+}
 
 bool
 g2_tok_read_characters(g2_compiler *c, const g2_tokenizer_files *files)
@@ -109,29 +136,12 @@ g2_tok_read_characters(g2_compiler *c, const g2_tokenizer_files *files)
 	c->header.flags = G2_TOK_CHARACTERS;
 	c->path = files->vocab.path;
 	if (!g2_json_each_int(files->vocab.path, files->vocab.data, files->vocab.len, g2_tok_add, c,
-						  c->err) || !g2_tok_index(c))
+						  c->err) || !g2_tok_index(c) ||
+		!refuse_byte_level(c, files->merges.path))
 		return false;
 	for (uint32_t id = 0; id < c->n_ids; id++)
-	{
-		g2_tok_entry *e = &c->entries[id];
-		const char *name = g2_tok_name(c, id);
-		size_t		n = 0;
-		char		excerpt[G2_JSON_EXCERPT];
-
-		for (uint32_t i = 0; i < e->len; i++)
-			n += (name[i] & 0xC0) != 0x80;
-		if (n == 1)
-			continue;
-		if (name[0] != '<' || name[e->len - 1] != '>')
-		{
-			g2_fail(c->err, G2_E_BAD_JSON, "piece \"%s\" in \"%s\" at %s %zu is no single character",
-					g2_json_excerpt(excerpt, name, e->len), c->path, c->place, e->offset);
-			return g2_fail_hint(c->err, "Without merges.txt a vocab.json is a vocabulary of "
-								"characters and special tokens of the form <...>; otherwise "
-								"vocab.json and merges.txt belong together.");
-		}
-		e->flags |= G2_PIECE_SPECIAL | G2_PIECE_HIDDEN;
-	}
+		if (g2_utf8_count(g2_tok_name(c, id), c->entries[id].len) != 1)
+			c->entries[id].flags |= G2_PIECE_SPECIAL | G2_PIECE_HIDDEN;
 	c->header.unknown = g2_tok_find_name(c, "<unk>", 5);
 	return g2_tok_add_step(c, G2_STEP_PATTERN, 0, every_character, sizeof every_character - 1);
 }

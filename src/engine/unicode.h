@@ -20,6 +20,17 @@ g2_utf8_char(const char *s, size_t *len)
 	return c;
 }
 
+/* Characters of valid UTF-8. */
+static inline size_t
+g2_utf8_count(const char *s, size_t len)
+{
+	size_t		n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += (s[i] & 0xC0) != 0x80;
+	return n;
+}
+
 /* A CJK character as google-research/bert has it: ideographs, neither kana nor Hangul. */
 extern bool g2_is_cjk(uint32_t c);
 

@@ -313,16 +313,24 @@ static void
 test_bad_characters(void **state)
 {
 	static const char json[] = "{\"a\": 0, \"bc\": 1}";
-	g2_tokenizer_files f = {.vocab = {"vocab.json", json, sizeof json - 1}};
+	g2_tokenizer_files f = {.vocab = {"vocab.json", json, sizeof json - 1},
+	.merges = {.path = "merges.txt"}};
 	g2_buf		blob = {0};
 	g2_error	err;
+	model		bytes = {0};
 
 	(void) state;
 	assert_false(g2_tokenizer_compile(&f, 10, &blob, &err));
-	assert_string_equal(g2_sqlstate(err.code), "22032");
-	assert_string_equal(err.message, "piece \"bc\" in \"vocab.json\" at byte 9 is no single "
-						"character");
-	assert_non_null(strstr(err.hint, "vocab.json and merges.txt belong together"));
+	assert_string_equal(g2_sqlstate(err.code), "58P01");
+	assert_string_equal(err.message, "the tokenizer has no \"merges.txt\"");
+	assert_non_null(strstr(err.detail, "piece \"bc\" at byte 9 is no single one"));
+	/* single characters all, but those of the bytes */
+	add_alphabet(&bytes);
+	g2_buf_printf(&bytes.vocab, "}");
+	f.vocab = (g2_tokenizer_file) {"vocab.json", bytes.vocab.data, bytes.vocab.len};
+	assert_false(g2_tokenizer_compile(&f, 300, &blob, &err));
+	assert_string_equal(g2_sqlstate(err.code), "58P01");
+	free_model(&bytes);
 	g2_buf_free(&blob);
 }
 

@@ -7,18 +7,17 @@
 #include "json.h"
 #include "tokenizer_fixture.h"
 
-/* A file below GPT2_SHARED_MODELS; false where it is not there. */
+/* A whole file; false where it is not there. */
 static inline bool
-golden_read(const char *name, g2_buf *out)
+golden_read_from(const char *directory, const char *name, g2_buf *out)
 {
-	const char *dir = getenv("GPT2_SHARED_MODELS");
 	char		path[4096];
 	FILE	   *file;
 	size_t		n;
 
-	if (!dir)
+	if (!directory)
 		return false;
-	snprintf(path, sizeof path, "%s/%s", dir, name);
+	snprintf(path, sizeof path, "%s/%s", directory, name);
 	file = fopen(path, "rb");
 	if (!file)
 		return false;
@@ -26,6 +25,13 @@ golden_read(const char *name, g2_buf *out)
 		out->len += n;
 	fclose(file);
 	return !out->failed;
+}
+
+/* A file below GPT2_SHARED_MODELS. */
+static inline bool
+golden_read(const char *name, g2_buf *out)
+{
+	return golden_read_from(getenv("GPT2_SHARED_MODELS"), name, out);
 }
 
 static inline bool
