@@ -363,6 +363,11 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 		.n_vocab = pack->weights.arch.n_vocab,
 		.queue_timeout_ms = m->queue_timeout_ms,
 	};
+	if (pack->tokenizer)
+	{
+		o->sampling.banned = g2_tokenizer_hidden(pack->tokenizer, &o->sampling.n_banned);
+		o->sampling.spared = pack->description.end_token;
+	}
 	o->use_cache = !(m->flags & G2_GEN_NO_CACHE) &&
 		g2_prefix_root(pack->content_hash, request->model->format, request->session->database,
 					   m->current_user, m->cache_salt, &o->prefix);
