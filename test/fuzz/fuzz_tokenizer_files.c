@@ -40,17 +40,15 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *part = size > 0 ? memchr(data, 0xFF, size) : NULL;
-	g2_tokenizer_files f = {.vocab_path = "vocab.json",.merges_path = "merges.txt"};
+	g2_tokenizer_files f = {0};
 	g2_buf		blob = {0};
 	g2_tokenizer *tok;
 	g2_error	err;
 
 	if (!part)
 		return 0;
-	f.vocab = (const char *) data;
-	f.vocab_len = (size_t) (part - data);
-	f.merges = (const char *) part + 1;
-	f.merges_len = size - f.vocab_len - 1;
+	f.vocab = (g2_tokenizer_file) {"vocab.json", (const char *) data, (size_t) (part - data)};
+	f.merges = (g2_tokenizer_file) {"merges.txt", (const char *) part + 1, size - f.vocab.len - 1};
 	if (g2_tokenizer_compile(&f, 300, &blob, &err))
 	{
 		if (!g2_tokenizer_open(blob.data, blob.len, &tok, &err))

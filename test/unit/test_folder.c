@@ -233,18 +233,53 @@ test_tokenizer(void **state)
 	assert_int_equal(blob, 0);
 	assert_int_equal(d.end_token, G2_NO_TOKEN);
 	assert_null(d.tasks);
-	tb_text(folder, "tokenizer.json", "{}");
-	refuse(folder, G2_E_UNSUPPORTED, "tokenizer.json");
+	tb_text(folder, "spiece.model", "");
+	refuse(folder, G2_E_UNSUPPORTED, "only \"spiece.model\"");
 	fixture_tokenizer(folder);
 	d = describe(folder, &blob);
 	assert_string_equal(d.tokenizer, "gpt2-bpe");
 	assert_true(blob > 0);
 	unlink(tb_path(folder, "merges.txt"));
 	refuse(folder, G2_E_NO_FILE, "merges.txt");
-	unlink(tb_path(folder, "vocab.json"));
+	/* tokenizer.json comes first */
+	tb_text(folder, "tokenizer.json", "{\"model\":{\"type\":\"Unigram\"}}");
+	refuse(folder, G2_E_UNSUPPORTED, "tokenizer.json");
 	unlink(tb_path(folder, "tokenizer.json"));
+	tb_text(folder, "vocab.json", "{\"a\": 0, \"<end>\": 1}");
+	d = describe(folder, &blob);
+	assert_string_equal(d.tokenizer, "characters");
+	unlink(tb_path(folder, "vocab.json"));
+	tb_text(folder, "merges.txt", "");
+	refuse(folder, G2_E_NO_FILE, "vocab.json");
+	unlink(tb_path(folder, "merges.txt"));
+}
+
+/* A vocab.txt, what tokenizer_config.json says about it, and the tokens that start and end. */
+static void
+test_bert(void **state)
+{
+	char		folder[4200];
+	g2_description d;
+
+	(void) state;
+	fixture_synth(&fx, "m", &small_model);
+	snprintf(folder, sizeof folder, "%s", fixture_folder(&fx, "m"));
+	tb_text(folder, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n");
+	d = describe(folder, NULL);
+	assert_string_equal(d.tokenizer, "wordpiece");
+	assert_int_equal(d.start_token, 2);
+	assert_int_equal(d.end_token, 3);
+	tb_text(folder, "tokenizer_config.json", "{\"tokenizer_class\": \"BertTokenizer\", "
+			"\"do_lower_case\": false, \"eos_token\": \"[MASK]\"}");
+	d = describe(folder, NULL);
+	assert_int_equal(d.end_token, 4);
+	tb_text(folder, "tokenizer_config.json", "{\"tokenizer_class\": \"BertJapaneseTokenizer\"}");
+	refuse(folder, G2_E_UNSUPPORTED, "\"BertJapaneseTokenizer\"");
+	tb_text(folder, "tokenizer_config.json", "{\"do_lower_case\": 1}");
+	refuse(folder, G2_E_BAD_JSON, "\"do_lower_case\"");
+	unlink(tb_path(folder, "tokenizer_config.json"));
 	tb_text(folder, "vocab.txt", "[PAD]\n");
-	refuse(folder, G2_E_UNSUPPORTED, "vocab.txt");
+	refuse(folder, G2_E_BAD_JSON, "\"[UNK]\"");
 }
 
 static void
@@ -399,6 +434,7 @@ main(void)
 		TEST(test_foreign_weights),
 		TEST(test_no_permission),
 		TEST(test_tokenizer),
+		TEST(test_bert),
 		TEST(test_special_tokens),
 		TEST(test_own_file),
 		TEST(test_bad_files),

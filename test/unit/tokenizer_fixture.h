@@ -87,8 +87,8 @@ add_merge(model *m, const char *left, const char *right)
 static inline bool
 try_compile(model *m, uint32_t n_vocab, g2_error *err)
 {
-	g2_tokenizer_files f = {"vocab.json", m->vocab.data, m->vocab.len,
-	"merges.txt", m->merges.data, m->merges.len};
+	g2_tokenizer_files f = {.vocab = {"vocab.json", m->vocab.data, m->vocab.len},
+	.merges = {"merges.txt", m->merges.data, m->merges.len}};
 
 	memset(err, 0, sizeof *err);
 	return g2_tokenizer_compile(&f, n_vocab, &m->blob, err);
