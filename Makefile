@@ -33,7 +33,7 @@ include engine.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
-$(OBJS): $(wildcard src/*.h) src/engine/protocol.h
+$(OBJS): $(wildcard src/*.h) src/engine/protocol.h src/engine/protocol_watch.h
 
 install: install-engine install-demo-model
 uninstall: uninstall-engine uninstall-demo-model

@@ -1,11 +1,16 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
 UNIT_SOURCES = $(wildcard test/unit/test_*.c)
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS)
+UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS)
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
 ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
-SIMDE_PROGRAMS = $(B)/unit/test_kernels_simde $(B)/unit/test_vecmath_simde
+SIMDE_PROGRAMS = $(B)/unit/test_kernels_simde $(B)/unit/test_vecmath_simde \
+	$(B)/unit/test_formats_simde
+endif
+# The AVX-VNNI kernels with AVX-512's form of their instruction, for machines that have only that.
+ifeq ($(ARCH),x86_64)
+EVEX_PROGRAMS = $(B)/unit/test_formats_evex
 endif
 FUZZ_SOURCES = $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_PROGRAMS = $(FUZZ_SOURCES:test/fuzz/%.c=$(B)/fuzz/%)
@@ -16,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run bench-load
+.PHONY: stress stress-run bench-load bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -41,11 +46,14 @@ stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), wi
 stress-run: $(B)/stress/stress_engine
 	$< $(STRESS_SECONDS)
 
-check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol.h
+check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
 	scripts/bench_load.sh
+
+bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour)
+	scripts/bench_peers.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh
@@ -64,7 +72,7 @@ $(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/li
 $(B)/simde/kernels_avx512.o: src/engine/kernels_avx512.c
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -mavx2 -mfma -Wno-psabi -DSIMDE_ENABLE_NATIVE_ALIASES \
-	  -include simde/x86/avx512.h -MMD -MP -c $< -o $@
+	  -include test/unit/simde_avx512.h -MMD -MP -c $< -o $@
 
 -include $(B)/simde/kernels_avx512.d
 
@@ -72,6 +80,17 @@ $(B)/simde/kernels_avx512.o: src/engine/kernels_avx512.c
 $(B)/unit/%_simde: test/unit/%.c $(B)/simde/kernels_avx512.o $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_SIMDE $^ -lcmocka $(ENGINE_LIBS) -o $@
+
+$(B)/evex/kernels_avxvnni.o: src/engine/kernels_avxvnni.c
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -mavx2 -mfma -mf16c -mavx512vnni -mavx512vl -DG2_TEST_EVEX \
+	  -MMD -MP -c $< -o $@
+
+-include $(B)/evex/kernels_avxvnni.d
+
+$(B)/unit/%_evex: test/unit/%.c $(B)/evex/kernels_avxvnni.o $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_EVEX $^ -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
@@ -85,7 +104,7 @@ $(B)/bench/stream_clients: test/bench/stream_clients.c
 	  -I$(shell $(PG_CONFIG) --includedir) $< -L$(shell $(PG_CONFIG) --libdir) -lpq -o $@
 
 # OpenBLAS, where its package libopenblas-dev is installed, is the yardstick.
-BENCH_BLAS = $(if $(wildcard /usr/include/*/cblas.h),-DG2_BENCH_OPENBLAS)
+BENCH_BLAS = $(if $(wildcard /usr/lib/*/libopenblas.so),-DG2_BENCH_OPENBLAS)
 
 bench-kernels: $(B)/bench/bench_kernels	## the CPU products, against OpenBLAS where it is there
 

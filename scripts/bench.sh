@@ -1,6 +1,6 @@
 #!/bin/sh
 # bench.sh: what `make bench` prints: the engine against the machine's limits on a model of GPT-2's
-# 124M shape (random weights), and what SQL adds.  Takes about five minutes; quiet machines only.
+# 124M shape (random weights), and what SQL adds.  Takes about fifteen minutes; quiet machines only.
 set -eu
 cd "$(dirname "$0")/.."
 scripts/setup.sh demo
@@ -19,12 +19,21 @@ trap stop EXIT
 echo "== machine"
 lscpu | sed -n 's/^Model name: */cpu      /p; s/^CPU(s): */cpus     /p'
 uptime | sed 's/.*load/load    /'
-echo "== products (against OpenBLAS where libopenblas-dev is installed)"
+echo "== products (f32: against OpenBLAS where libopenblas-dev is installed)"
 make -s bench-kernels
-build/bench/bench_kernels "$(nproc)"
-echo "== engine, 124M shape, f32"
+for format in q8 q4 bf16 f32; do
+	build/bench/bench_kernels "$(nproc)" auto $format
+done
 build/gpt2_engine synth "$root/m124" --sigma 0.05 --seed 1
-build/gpt2_engine bench --model "$root/m124" --packs "$root/packs" 2>/dev/null
+# The embedding outweighs all else, so that its texts repeat themselves.
+build/gpt2_engine synth "$root/repeats" --sigma 0.02 --embed-sigma 0.5 --seed 1
+for format in q8 q4 bf16 f32; do
+	echo "== engine, 124M shape, $format"
+	build/gpt2_engine bench --model "$root/m124" --packs "$root/packs" --format $format 2>/dev/null |
+		grep -v repeats
+	build/gpt2_engine bench --model "$root/repeats" --packs "$root/packs" --format $format \
+		2>/dev/null | grep repeats
+done
 
 echo "== through SQL, demo model"
 bin=$(scripts/private_install.sh "$root/pg")

@@ -5,8 +5,9 @@
 # token by token, for what a reader waits for.  Then a long run, and pgbench -S beside the load.
 # Quiet machines only.
 #
-# LOAD_SECONDS (60): the long run.  LOAD_STEP (20): each of the others, longer with the large model,
-# where 200 texts take a minute.  LOAD_MODELS (demo m124), LOAD_CLIENTS (1 8 64 200).
+# LOAD_SECONDS (60): the long run, 240 at least where memory is to be compared: short ones begin
+# with its rise.  LOAD_STEP (20): each of the others, longer with the large model, where 200 texts take a
+# minute.  LOAD_MODELS (demo m124), LOAD_CLIENTS (1 8 64 200).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
@@ -33,10 +34,23 @@ sql() {
 	as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" -c 'SET client_min_messages = warning' \
 		-c "$1"
 }
-engine_kb() {
-	sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' \
-		"/proc/$(sql 'SELECT engine_pid FROM gpt_info()')/status"
+# Anonymous memory of the engine, "seconds kB" each 2 s for so many seconds: weights are mapped and
+# shared.  KV blocks come and go, so a single reading says little.
+sample_memory() {	# SECONDS
+	local status
+	status=/proc/$(sql 'SELECT engine_pid FROM gpt_info()')/status
+	SECONDS=0
+	while [ "$SECONDS" -lt "$1" ]; do
+		sed -n "s/^RssAnon:[[:space:]]*\([0-9]*\) kB/$SECONDS \1/p" "$status"
+		sleep 2
+	done
 }
+# The mean of those from one second on up to another.
+mean_memory() {	# FROM TO
+	awk -v from="$1" -v to="$2" \
+		'$1 >= from && $1 < to { sum += $2; n++ } END { printf "%.0f", sum / n }'
+}
+
 # Tokens that the model has computed so far: those of prompts, and new ones.
 tokens() { sql "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
 
@@ -146,17 +160,16 @@ sql "SELECT gpt_load_model('demo')" >/dev/null
 failed=0
 bench 200 "$long" demo "$root/bench.log" &
 background=$!
-minute=$((long > 120 ? 60 : long / 2))
-sleep "$minute"
-before=$(engine_kb)
-sleep $((long - minute - 1))
-after=$(engine_kb)
+part=$((long >= 240 ? 60 : long / 4))
+sample_memory "$((long - 1))" >memory.log
 wait "$background" || failed=1
 background=
 sed -n 's/^number of \(transactions actually processed\|failed transactions\)/&/p' bench.log
 printf 'errors: %s\n' "$(grep -c ERROR bench.log || true)"
-printf 'engine, resident: %s kB after %s s, %s kB at the end: %+.2f %%\n' "$before" "$minute" \
-	"$after" "$(calc "100 * ($after - $before) / $before")"
+before=$(mean_memory "$part" $((2 * part)) <memory.log)
+after=$(mean_memory $((long - part)) "$long" <memory.log)
+printf 'engine, anonymous memory, mean: %s kB from %s to %s s, %s kB in the last %s s: %+.2f %%\n' \
+	"$before" "$part" $((2 * part)) "$after" "$part" "$(calc "100 * ($after - $before) / $before")"
 
 echo "== pgbench -S, 2 clients, beside 64 that generate"
 as_user "$bin/pgbench" -i -q -s 10 "$conninfo" >/dev/null 2>&1

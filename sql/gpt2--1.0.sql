@@ -236,7 +236,8 @@ CREATE FUNCTION gpt_stat_engine(
     OUT tokens_per_second float8, OUT tokens_per_second_total float8,
     OUT prompt_tokens bigint, OUT completion_tokens bigint, OUT running int, OUT queued int,
     OUT kv_blocks_used bigint, OUT kv_blocks_cached bigint, OUT kv_blocks_total bigint,
-    OUT prefix_hit_ratio float8, OUT preemptions bigint, OUT bytes bigint)
+    OUT prefix_hit_ratio float8, OUT preemptions bigint, OUT bytes bigint,
+    OUT drafted_tokens bigint, OUT draft_hit_ratio float8)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'gpt2_stat_engine'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
@@ -247,7 +248,7 @@ CREATE VIEW gpt_stat_engine AS
     SELECT model, weight_format, steps, mean_batch_size, tokens_per_second,
            tokens_per_second_total, prompt_tokens, completion_tokens, running, queued,
            kv_blocks_used, kv_blocks_cached, kv_blocks_total, prefix_hit_ratio, preemptions,
-           bytes
+           bytes, drafted_tokens, draft_hit_ratio
     FROM @extschema@.gpt_stat_engine();
 COMMENT ON VIEW gpt_stat_engine
 IS 'loaded models at work';

@@ -183,16 +183,31 @@ one_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
+/* Versions are numbers with dots between them. */
+static bool
+is_newer(const char *a, const char *b)
+{
+	unsigned long numbers[2] = {0, 0};
+
+	while (numbers[0] == numbers[1] && (*a || *b))
+	{
+		numbers[0] = strtoul(a, (char **) &a, 10);
+		numbers[1] = strtoul(b, (char **) &b, 10);
+		a += *a != '\0';
+		b += *b != '\0';
+	}
+	return numbers[0] > numbers[1];
+}
+
 /* version, arithmetic, isa, blas, cuda_device, cuda_driver, threads, supervisor_pid, engine_pid,
  * started_at, restart_pending */
 static void
 engine_columns(const g2_info *info, Datum *values, bool *nulls)
 {
-	if (info->version.len != strlen(G2_VERSION) ||
-		memcmp(info->version.data, G2_VERSION, info->version.len) != 0)
-		values[0] = CStringGetTextDatum(psprintf("%s (engine %s)", G2_VERSION,
-												 gpt2_from_utf8(info->version.data,
-																info->version.len, NULL)));
+	const char *version = gpt2_from_utf8(info->version.data, info->version.len, NULL);
+
+	if (strcmp(version, G2_VERSION) != 0)
+		values[0] = CStringGetTextDatum(psprintf("%s (engine %s)", G2_VERSION, version));
 	gpt2_set_text(info->arithmetic, &values[1], &nulls[1]);
 	gpt2_set_text(info->isa, &values[2], &nulls[2]);
 	gpt2_set_text(info->blas, &values[3], &nulls[3]);
@@ -201,7 +216,7 @@ engine_columns(const g2_info *info, Datum *values, bool *nulls)
 	gpt2_set_int4(info->threads, &values[6], &nulls[6]);
 	gpt2_set_int4(info->engine_pid, &values[8], &nulls[8]);
 	gpt2_set_time(info->started_at, &values[9], &nulls[9]);
-	values[10] = BoolGetDatum(info->restart_pending != 0);
+	values[10] = BoolGetDatum(info->restart_pending != 0 || is_newer(G2_VERSION, version));
 	nulls[10] = false;
 }
 

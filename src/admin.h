@@ -8,7 +8,7 @@
 
 #include "fmgr.h"
 
-#include "engine/protocol.h"
+#include "engine/protocol_watch.h"
 
 /* Sends the request (its payload is freed), waits for DONE; starts an engine where none runs. */
 extern void gpt2_run_until_done(g2_message type, g2_writer *w);

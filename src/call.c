@@ -124,7 +124,8 @@ resolve_n(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wi
 	if (n > G2_MAX_SEQUENCES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("n must be between 1 and %d", G2_MAX_SEQUENCES)));
+				 errmsg("n must be between 1 and %d", G2_MAX_SEQUENCES),
+				 errhint("Make several calls.")));
 	wire->n = (uint32) n;
 }
 
@@ -162,7 +163,8 @@ resolve_length(const Gpt2Arguments *args, const Gpt2Options *options, g2_generat
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("n times max_len is too large"),
 				 errdetail("%u sequences of %d tokens were asked for; the limit of one call is "
-						   "%u tokens.", wire->n, max_new, G2_MAX_NEW_TOKENS)));
+						   "%u tokens.", wire->n, max_new, G2_MAX_NEW_TOKENS),
+				 errhint("Ask for fewer or shorter sequences in one call.")));
 	wire->max_new = (uint32) max_new;
 }
 

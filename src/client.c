@@ -14,9 +14,9 @@
 #include "utils/resowner.h"
 
 #include "client.h"
-#include "connection.h"
+#include "engine_connection.h"
 #include "flight.h"
-#include "session.h"
+#include "session_user.h"
 
 #define WAKE_MS 500			/* to look after the client, and for changes of limits */
 #define MAX_ASKED 1000			/* an engine that asks a request so often does not listen */
@@ -59,7 +59,8 @@ gpt2_request(g2_message type, const g2_writer *payload)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("request to the gpt2 engine is too large"),
 				 errdetail("It has %zu bytes; the limit is %u MB.", payload->len,
-						   G2_MAX_PAYLOAD >> 20)));
+						   G2_MAX_PAYLOAD >> 20),
+				 errhint("Send shorter texts.")));
 	return gpt2_flight_add(type, payload);
 }
 

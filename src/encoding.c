@@ -47,7 +47,8 @@ gpt2_to_utf8(const char *data, size_t len, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("%s is too long", what),
-				 errdetail("It has %zu bytes of UTF-8; the limit is %u.", len, G2_MAX_TEXT)));
+				 errdetail("It has %zu bytes of UTF-8; the limit is %u.", len, G2_MAX_TEXT),
+				 errhint("Split the text.")));
 	out.data = data;
 	out.len = (uint32_t) len;
 	return out;

@@ -19,7 +19,7 @@
 #include "engine_process.h"
 #include "engine_watch.h"
 #include "guc.h"
-#include "usage_file.h"
+#include "saved_usage.h"
 #include "wire.h"
 
 #define TERM_MS 2000			/* to end by itself, and again from SIGTERM to SIGKILL */

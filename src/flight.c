@@ -24,7 +24,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "connection.h"
+#include "engine_connection.h"
 #include "flight.h"
 
 #define MAX_GOODBYES 50
@@ -388,7 +388,8 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("too many requests to the gpt2 engine at once"),
-				 errdetail("The limit of one session is %d.", G2_MAX_IN_FLIGHT)));
+				 errdetail("The limit of one session is %d.", G2_MAX_IN_FLIGHT),
+				 errhint("Close the cursors on gpt_stream that are read no more.")));
 	request = MemoryContextAllocZero(request_context, sizeof *request);
 	request->payload = keep_bytes(payload->data, payload->len);
 	if (!request->payload)

@@ -91,7 +91,7 @@ gpt2_folder_text(const char *folder, const char *file, char **error)
 		*error = psprintf("the path of %s is too long", file);
 		return NULL;
 	}
-	data = gpt2_file_read(path, file, GPT2_MAX_JSON, &len, error);
+	data = gpt2_file_read(path, file, G2_MAX_OWN_JSON, &len, error);
 	if (!data)
 	{
 		if (*error && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))

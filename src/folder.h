@@ -9,7 +9,6 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
-#define GPT2_MAX_JSON 65536		/* bytes of a JSON file that is read here */
 #define GPT2_ROLES_FILE "gpt2.json"
 
 /* Others are refused by the engine, so they are not shown. */
@@ -29,7 +28,7 @@ extern bool gpt2_folder_is_writable(const char *folder);
 extern char *gpt2_folder_find(const char *name);
 
 /* A file of a folder as UTF-8 text; NULL with the cause in *error, or without where there is none.
- * At most GPT2_MAX_JSON bytes. */
+ * At most G2_MAX_OWN_JSON bytes. */
 extern char *gpt2_folder_text(const char *folder, const char *file, char **error);
 
 /* That text as a JSON object; NULL with the cause in *error.  Uses a subtransaction. */

@@ -2,7 +2,7 @@
  * gpt2.c: the library's entry point.
  *
  * Loading starts nothing by itself: with shared_preload_libraries the supervisor is registered
- * with the postmaster, otherwise the first request starts it (connection.c).
+ * with the postmaster, otherwise the first request starts it (engine_connection.c).
  */
 #include "compat.h"
 

@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "engine/protocol.h"
+#include "engine/protocol_watch.h"
 
 /* USERSET: the session's defaults of arguments. */
 extern char *gpt2_model;			/* gpt2.model; "" = never set: the demonstration model */
@@ -47,10 +47,12 @@ extern char *gpt2_device;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_step_tokens;		/* 0 = automatic */
+extern bool gpt2_speculation;
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
 extern int	gpt2_result_cache_size;	/* kB; 0 = none */
 extern int	gpt2_model_memory;		/* kB; 0 = no limit */
 extern char *gpt2_pack_directory;
+extern int	gpt2_pack_cache_size;	/* kB; 0 = no limit */
 extern int	gpt2_engine_idle_timeout;	/* s; 0 = never ends */
 extern double gpt2_price_per_hour;
 

@@ -36,10 +36,12 @@ char	   *gpt2_device;
 char	   *gpt2_cpu;
 int			gpt2_threads;
 int			gpt2_step_tokens;
+bool		gpt2_speculation;
 int			gpt2_kv_cache_size;
 int			gpt2_result_cache_size;
 int			gpt2_model_memory;
 char	   *gpt2_pack_directory;
+int			gpt2_pack_cache_size;
 int			gpt2_engine_idle_timeout;
 double		gpt2_price_per_hour;
 
@@ -169,6 +171,7 @@ gpt2_engine_settings(g2_settings *settings)
 	settings->disabled = !gpt2_enabled;
 	settings->nice = (uint32) gpt2_nice;
 	settings->step_tokens = (uint32) gpt2_step_tokens;
+	settings->no_speculation = !gpt2_speculation;
 	settings->model_memory = (uint64) gpt2_model_memory * 1024;
 	settings->result_cache_size = gpt2_result_cache_size == 0 ? G2_NO_RESULT_CACHE :
 		(uint64) gpt2_result_cache_size * 1024;
@@ -179,6 +182,7 @@ gpt2_engine_settings(g2_settings *settings)
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		settings->limits[i] = gpt2_limit_settings[i].value;
 	settings->has_limits = 1;
+	settings->pack_cache_size = (uint64) gpt2_pack_cache_size * 1024;
 }
 
 /* ---- check hooks ---- */
@@ -238,7 +242,7 @@ check_choice(const char *value, const char *const *choices)
 static bool
 check_weight_format(char **value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"f32", NULL};
+	static const char *const choices[] = {G2_FORMAT_NAMES, NULL};
 
 	return check_choice(*value, choices);
 }
@@ -254,7 +258,7 @@ check_device(char **value, void **extra, GucSource source)
 static bool
 check_cpu(char **value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"auto", "portable", "avx2", "avx512", NULL};
+	static const char *const choices[] = {G2_CPU_NAMES, NULL};
 
 	return check_choice(*value, choices);
 }
@@ -285,7 +289,7 @@ define_model_settings(void)
 							   "Number format that models are converted to.",
 							   "It is part of what decides a result. Models that are loaded "
 							   "already keep theirs.",
-							   &gpt2_weight_format, "f32", PGC_SIGHUP, 0,
+							   &gpt2_weight_format, "q8", PGC_SIGHUP, 0,
 							   check_weight_format, NULL, NULL);
 	DefineCustomStringVariable("gpt2.pack_directory",
 							   "Directory for converted models.",
@@ -293,6 +297,12 @@ define_model_settings(void)
 							   "which backups leave out.",
 							   &gpt2_pack_directory, "", PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.pack_cache_size",
+							"Disk space for converted models; those not used for longest are "
+							"removed.",
+							"0 means without a limit. What a loaded model needs is kept.",
+							&gpt2_pack_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 }
 
 static void
@@ -343,6 +353,11 @@ define_service_settings(void)
 							"0 means automatic. Results do not depend on it.",
 							&gpt2_step_tokens, 0, 0, MAX_STEP_TOKENS, PGC_SIGHUP, 0,
 							check_step_tokens, NULL, NULL);
+	DefineCustomBoolVariable("gpt2.speculation",
+							 "Lets the engine try what a text may repeat of its prompt or itself.",
+							 "Faster where texts quote. Results do not depend on it.",
+							 &gpt2_speculation, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.result_cache_size",
 							"Memory for answers that are given again to the same call.",
 							"0 means none.",

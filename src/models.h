@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "engine/protocol.h"
+#include "engine/protocol_watch.h"
 
 /* Calls `take` for each model that a running engine has loaded, is loading or failed to load; for
  * none where none runs.  The row is valid during the call. */

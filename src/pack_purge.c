@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "engine/protocol_watch.h"
 #include "guc.h"
 #include "pack_purge.h"
 
@@ -25,7 +26,7 @@
 static bool
 is_format(const char *name, size_t len)
 {
-	static const char *const formats[] = {"f32", "bf16", "q8", "q4"};
+	static const char *const formats[] = {G2_FORMAT_NAMES};
 
 	for (int i = 0; i < lengthof(formats); i++)
 		if (strlen(formats[i]) == len && strncmp(name, formats[i], len) == 0)

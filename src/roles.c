@@ -50,7 +50,8 @@ raise_file_error(const Change *c, const char *error)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_JSON_TEXT),
 			 errmsg("cannot change the roles of model \"%s\"", c->model),
-			 errdetail_internal("%s", error)));
+			 errdetail_internal("%s", error),
+			 errhint("Correct the file, or remove it.")));
 }
 
 /* What the database encoding lacks would be lost when the file is written. */
@@ -227,11 +228,12 @@ write_roles(const Change *c)
 	char	   *path = psprintf("%s/%s", c->folder, GPT2_ROLES_FILE);
 	g2_span		new = new_text(c);
 
-	if (new.len > GPT2_MAX_JSON)
+	if (new.len > G2_MAX_OWN_JSON)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("file \"%s\" would be too long", path),
-				 errdetail("The limit is %d bytes.", GPT2_MAX_JSON)));
+				 errdetail("The limit is %d bytes.", G2_MAX_OWN_JSON),
+				 errhint("Grant the model to one role that the others are members of.")));
 	if (!gpt2_folder_is_writable(c->folder))
 		ereport(ERROR,
 				(errcode_for_file_access(),

@@ -23,8 +23,8 @@
 #include "encoding.h"
 #include "models.h"
 #include "result.h"
+#include "saved_usage.h"
 #include "supervisor.h"
-#include "usage_file.h"
 #include "wire.h"
 
 PG_FUNCTION_INFO_V1(gpt2_stat_requests);
@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(gpt2_stat_usage);
 PG_FUNCTION_INFO_V1(gpt2_stat_engine);
 PG_FUNCTION_INFO_V1(gpt2_stat_reset);
 
-#define MAX_COLUMNS 17
+#define MAX_COLUMNS 18
 #define MONTHS 12
 
 /* The row that is being filled, column by column in the order of the OUT parameters. */
@@ -388,6 +388,8 @@ put_engine(Row *row, const g2_engine_row *m)
 	put_quotient(row, (double) m->prefix_hits, (double) m->prefix_asked);
 	put_int8(row, m->preemptions);
 	put_int8(row, m->bytes);
+	put_int8(row, m->drafted_tokens);
+	put_quotient(row, (double) m->drafts_kept, (double) m->drafted_tokens);
 }
 
 Datum

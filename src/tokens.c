@@ -92,7 +92,8 @@ token_ids(FunctionCallInfo fcinfo, uint32 *count)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("token_ids is too long"),
-				 errdetail("It has %u elements; the limit is %zu.", *count, MAX_IDS)));
+				 errdetail("It has %u elements; the limit is %zu.", *count, MAX_IDS),
+				 errhint("Split the array.")));
 	for (uint32 i = 0; i < *count; i++)
 		if (ids[i] < 0)
 			ereport(ERROR,

@@ -83,7 +83,8 @@ writer_grow(void *data, size_t bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("request to the gpt2 engine is too large"),
-				 errdetail("The limit is %u MB.", G2_MAX_PAYLOAD >> 20)));
+				 errdetail("The limit is %u MB.", G2_MAX_PAYLOAD >> 20),
+				 errhint("Send shorter texts.")));
 	return data ? repalloc(data, bytes) : palloc(bytes);
 }
 

@@ -64,6 +64,7 @@ g2_answer(g2_request *request, g2_message type, g2_writer *w)
 	else if (w->len > G2_MAX_PAYLOAD)
 	{
 		g2_fail(&err, G2_E_TOO_LONG, "the answer has more than %u bytes", G2_MAX_PAYLOAD);
+		g2_fail_hint(&err, "Ask for fewer or shorter sequences in one call.");
 		g2_answer_error(request, &err);
 	}
 	else
@@ -123,9 +124,9 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 		row.tokenizer = g2_span_of(d->tokenizer);
 		row.bytes = m->pack->bytes;
 		row.content_hash = g2_span_of(m->pack->content_hash);
-		row.restricted = m->restricted;
-		for (; row.n_roles < m->n_roles; row.n_roles++)
-			row.roles[row.n_roles] = g2_span_of(m->roles[row.n_roles]);
+		row.restricted = m->roles.restricted;
+		for (; row.n_roles < m->roles.n; row.n_roles++)
+			row.roles[row.n_roles] = g2_span_of(m->roles.names[row.n_roles]);
 	}
 	g2_model_row_encode(w, &row);
 }

@@ -110,6 +110,8 @@ g2_engine_attach(g2_engine *engine, void *owner, g2_answer_fn answer, const g2_h
 		g2_free(client);
 		return false;
 	}
+	/* Somebody has to notice; a new session may be of the new library. */
+	(void) g2_engine_replaced(engine);
 	*out = client;
 	return true;
 }
@@ -314,6 +316,22 @@ log_load(g2_engine *engine, const g2_model *model)
 					  pack->description.warning[i]);
 }
 
+bool
+g2_engine_permits(void *arg, g2_model *model)
+{
+	g2_engine  *engine = arg;
+	g2_request *next;
+	bool		any = false;
+
+	for (g2_request *r = engine->first; r; r = next)
+	{
+		next = r->next;
+		if (r->phase == G2_PHASE_MODEL && r->model == model)
+			any |= g2_request_permitted(r);
+	}
+	return any;
+}
+
 void
 g2_engine_loaded(void *arg, g2_model *model)
 {
@@ -352,7 +370,7 @@ start_request(g2_request *request, g2_error *err)
 		return false;
 	if (request->model->state == G2_MODEL_LOADED)
 		g2_request_ready(request);
-	else
+	else if (g2_request_permitted(request))
 	{
 		request->phase = G2_PHASE_MODEL;
 		request->engine->loading_tick = G2_MIN(request->engine->loading_tick,

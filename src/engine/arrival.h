@@ -6,6 +6,9 @@
 
 #include "engine_state.h"
 
+/* A model that is being loaded is for some roles only (registry.h). */
+extern bool g2_engine_permits(void *arg, g2_model *model);
+
 /* A load has ended (registry.h): those that waited go on, or get its error. */
 extern void g2_engine_loaded(void *arg, g2_model *model);
 

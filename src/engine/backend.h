@@ -130,7 +130,7 @@ typedef struct g2_backend_options
 {
 	uint32_t	threads;		/* compute threads, >= 1 */
 	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
-	const char *isa;			/* CPU: "auto", "portable", "avx2", "avx512" */
+	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
 } g2_backend_options;
 

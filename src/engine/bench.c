@@ -20,8 +20,10 @@ typedef struct bench
 	g2_pool    *pool;
 	char	   *memory;			/* READ_BYTES, larger than any cache */
 	uint64_t	weight_bytes;	/* that a decode step reads */
+	uint64_t	weights;		/* that a token is multiplied by */
 	uint32_t	n_ctx;
 	uint32_t	n_vocab;
+	uint32_t	period;			/* tokens after which prompts repeat */
 } bench;
 
 /* ---- read bandwidth ---- */
@@ -66,6 +68,8 @@ read_bandwidth(bench *b)
 
 /* ---- requests ---- */
 
+#define PASSAGE 48				/* tokens after which the prompt of the copying text repeats */
+
 static bool
 encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new, uint32_t salt)
 {
@@ -76,7 +80,7 @@ encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new
 	if (!ids)
 		return false;
 	for (uint32_t i = 0; i < n_prompt; i++)
-		ids[i] = (i * 2654435761u + salt * 40503u) % b->n_vocab;
+		ids[i] = (i % b->period * 2654435761u + salt * 40503u) % b->n_vocab;
 	m.model = g2_span_of(b->cli.model);
 	m.prompt = (g2_span) {(const char *) ids, n_prompt * (uint32_t) sizeof *ids};
 	g2_generate_encode(w, &m);
@@ -193,27 +197,63 @@ bench_prefill(bench *b, uint32_t n_prompt)
 			return false;
 		best = G2_MAX(best, n_prompt / seconds);
 	}
-	printf("prefill %4u tokens       %9.1f tokens/s   %.1f GFLOP/s in the products\n", n_prompt,
-		   best, best * 2 * (double) b->weight_bytes / sizeof(float) / 1e9);
+	printf("prefill %4u tokens       %9.1f tokens/s   %.1f Gop/s in the products\n", n_prompt,
+		   best, best * 2 * (double) b->weights / 1e9);
+	return true;
+}
+
+/* One text that repeats its prompt and itself, with drafts and without. */
+static bool
+bench_copy(bench *b, g2_error *err)
+{
+	const uint32_t n_prompt = 4 * PASSAGE,
+				max_new = 128;
+	double		best[2] = {1e9, 1e9};
+
+	if (n_prompt + max_new > b->n_ctx)
+		return true;
+	b->period = PASSAGE;
+	for (int round = 0; round < 2 * ROUNDS; round++)
+	{
+		uint64_t	tokens;
+		double		prefill,
+					all;
+
+		b->cli.settings.no_speculation = round % 2 == 0;
+		if (!g2_engine_configure(b->engine, &b->cli.settings, err))
+			return false;
+		prefill = run_batch(b, 1, n_prompt, 1, &tokens);
+		all = run_batch(b, 1, n_prompt, max_new, &tokens);
+		if (prefill < 0 || all < 0)
+			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+		best[round % 2] = G2_MIN(best[round % 2], all - prefill);
+	}
+	printf("one text that repeats     %9.1f tokens/s   %.2f times as fast as without drafts\n",
+		   (max_new - 1) / best[1], best[0] / best[1]);
 	return true;
 }
 
 /* ---- the command ---- */
 
+static uint64_t
+matrix_bytes(const g2_matrix *m)
+{
+	return (uint64_t) m->n_padded / G2_PANEL * g2_panel_bytes(m->format, m->k);
+}
+
 /* Opens the pack once by itself: times, and what a decode step reads. */
 static bool
 bench_open(bench *b, g2_error *err)
 {
-	const char *directory = b->cli.settings.directories[0].data;
-	g2_model_paths paths = {&directory, 1, b->cli.settings.pack_directory.data, 0};
+	const g2_model_paths paths = g2_cli_paths(&b->cli);
 	uint64_t	bytes;
-	bool		packs = g2_pack_missing(&paths, b->cli.model, G2_FORMAT_F32, &bytes);
+	bool		packs = g2_pack_missing(&paths, b->cli.model, b->cli.format, &bytes);
 	int64_t		start = g2_now_us(),
 				middle;
 	g2_pack    *pack;
 	const g2_arch *a;
 
-	if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+	if (!g2_pack_open(&paths, b->cli.model, b->cli.format, NULL, NULL, &pack, err))
 		return false;
 	middle = g2_now_us();
 	if (packs)
@@ -221,7 +261,7 @@ bench_open(bench *b, g2_error *err)
 		printf("packing                   %9.1f ms\n", (double) (middle - start) / 1e3);
 		g2_pack_close(pack);
 		start = g2_now_us();
-		if (!g2_pack_open(&paths, b->cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+		if (!g2_pack_open(&paths, b->cli.model, b->cli.format, NULL, NULL, &pack, err))
 			return false;
 		middle = g2_now_us();
 	}
@@ -229,9 +269,19 @@ bench_open(bench *b, g2_error *err)
 	a = &pack->weights.arch;
 	b->n_ctx = a->n_ctx;
 	b->n_vocab = a->n_vocab;
-	b->weight_bytes = sizeof(float) * ((uint64_t) pack->weights.head.n_padded * a->n_embd +
-		(uint64_t) a->n_layer * ((uint64_t) a->n_embd * 4 * a->n_head * a->head_dim +
-								 2 * (uint64_t) a->n_embd * a->n_ff));
+	b->weight_bytes = matrix_bytes(&pack->weights.head);
+	b->weights = (uint64_t) a->n_vocab * a->n_embd;
+	for (uint32_t i = 0; i < a->n_layer; i++)
+	{
+		const g2_layer *l = &pack->weights.layers[i];
+		const g2_matrix *const of_layer[] = {&l->qkv, &l->attn_out, &l->ff_up, &l->ff_down};
+
+		for (size_t m = 0; m < G2_LENGTH(of_layer); m++)
+		{
+			b->weight_bytes += matrix_bytes(of_layer[m]);
+			b->weights += (uint64_t) of_layer[m]->k * of_layer[m]->n;
+		}
+	}
 	g2_pack_close(pack);
 	return true;
 }
@@ -260,7 +310,7 @@ bench_run(bench *b, g2_error *err)
 			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
 	if (!bench_prefill(b, 512))
 		return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
-	return true;
+	return bench_copy(b, err);
 }
 
 bool
@@ -269,6 +319,9 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	bench		b = {.engine = NULL};
 	bool		ok;
 
+	g2_cli_init(&b.cli);
+	b.cli.settings.no_speculation = 1;
+	b.period = UINT32_MAX;
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)

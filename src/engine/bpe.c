@@ -29,7 +29,8 @@ g2_bpe_canceled(g2_bpe_work *work, g2_error *err)
 bool
 g2_bpe_too_many(const g2_bpe_work *work, g2_error *err)
 {
-	return g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
+	g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
+	return g2_fail_hint(err, "Split the text.");
 }
 
 bool
@@ -117,8 +118,11 @@ g2_bpe_encode(const g2_bpe *bpe, g2_bpe_work *work, const char *piece, size_t le
 	if (len <= SHORT_PIECE)
 		return short_piece(bpe, work, piece, len, out, err);
 	if (len > G2_BPE_MAX_PIECE)
-		return g2_fail(err, G2_E_LIMIT, "the text has a word of %zu bytes, more than %u", len,
-					   G2_BPE_MAX_PIECE);
+	{
+		g2_fail(err, G2_E_LIMIT, "the text has a word of %zu bytes, more than %u", len,
+				G2_BPE_MAX_PIECE);
+		return g2_fail_hint(err, "Split the text, or put spaces into it.");
+	}
 	return g2_bpe_long_piece(bpe, work, piece, (uint32_t) len, out, err);
 }
 

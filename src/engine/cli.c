@@ -59,6 +59,15 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	}
 	else if (strcmp(option, "--packs") == 0)
 		s->pack_directory = g2_span_of(value);
+	else if (strcmp(option, "--format") == 0)
+	{
+		s->weight_format = g2_span_of(value);
+		if (!g2_format_from_name(value, &cli->format))
+		{
+			g2_fail(err, G2_E_PARAM, "weight format \"%.32s\" is not known", value);
+			return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
+		}
+	}
 	else if (strcmp(option, "--cpu") == 0)
 		s->cpu = g2_span_of(value);
 	else if (strcmp(option, "--threads") == 0)
@@ -76,6 +85,14 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	else
 		return g2_fail(err, G2_E_PARAM, "unknown option %s", option);
 	return true;
+}
+
+void
+g2_cli_init(g2_cli *cli)
+{
+	memset(cli, 0, sizeof *cli);
+	cli->format = G2_FORMAT_Q8;
+	cli->settings.weight_format = g2_span_of(g2_format_name(cli->format));
 }
 
 bool
@@ -106,6 +123,17 @@ g2_cli_finish(g2_cli *cli, g2_error *err)
 		cli->settings.pack_directory = g2_span_of(packs);
 	}
 	return true;
+}
+
+g2_model_paths
+g2_cli_paths(g2_cli *cli)
+{
+	const g2_settings *s = &cli->settings;
+
+	/* spans of this program's own strings: they end in NUL */
+	for (uint32_t i = 0; i < s->n_directories; i++)
+		cli->directories[i] = s->directories[i].data;
+	return (g2_model_paths) {cli->directories, s->n_directories, s->pack_directory.data, 0};
 }
 
 /* ---- one request ---- */
@@ -191,6 +219,30 @@ with_engine(const g2_cli *cli, g2_engine **engine, g2_error *err)
 
 /* ---- generate ---- */
 
+#define MAX_IDS 1024			/* of a prompt given as --ids */
+
+/* "1,2,3": a prompt of token ids. */
+static bool
+generate_ids(g2_generate *m, const char *value, g2_error *err)
+{
+	static uint32_t ids[MAX_IDS];
+	size_t		n = 0;
+
+	for (const char *p = value; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+	{
+		char	   *end;
+		unsigned long id = strtoul(p, &end, 10);
+
+		if (n == MAX_IDS || end == p || (*end != ',' && *end != '\0') || id >= G2_NO_TOKEN)
+			return g2_fail(err, G2_E_PARAM, "--ids needs up to %d numbers, separated by commas",
+						   MAX_IDS);
+		ids[n++] = (uint32_t) id;
+	}
+	m->prompt = (g2_span) {(const char *) ids, (uint32_t) (n * sizeof *ids)};
+	m->flags |= G2_GEN_PROMPT_IDS;
+	return true;
+}
+
 static bool
 generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *value, g2_error *err)
 {
@@ -233,6 +285,8 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		m->seed = (uint64_t) number;
 		return true;
 	}
+	if (strcmp(option, "--ids") == 0)
+		return generate_ids(m, value, err);
 	if (strcmp(option, "--prompt") == 0)
 		m->prompt = g2_span_of(value);
 	else if (strcmp(option, "--task") == 0)
@@ -273,7 +327,7 @@ print_completions(const g2_buf *reply)
 bool
 g2_cmd_generate(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_generate m = {.max_new = 50, .n = 1, .top_p = 1, .repetition_penalty = 1,
 	.flags = G2_GEN_LOGPROBS};
 	g2_writer	w = {.grow = g2_cli_grow};
@@ -281,6 +335,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 	g2_buf		reply = {0};
 	bool		ok;
 
+	g2_cli_init(&cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)
@@ -306,6 +361,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 static bool
 model_options(int argc, char **argv, g2_cli *cli, g2_error *err)
 {
+	g2_cli_init(cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)
@@ -319,9 +375,8 @@ model_options(int argc, char **argv, g2_cli *cli, g2_error *err)
 bool
 g2_cmd_pack(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
-	char	   *directories[G2_MAX_DIRECTORIES];
-	g2_model_paths paths = {.directories = (const char *const *) directories};
+	g2_cli		cli;
+	g2_model_paths paths;
 	g2_pack    *pack;
 	int64_t		start = g2_now_us();
 
@@ -329,12 +384,8 @@ g2_cmd_pack(int argc, char **argv, g2_error *err)
 		return false;
 	if (!cli.model)
 		return g2_fail(err, G2_E_PARAM, "--model is missing");
-	/* Spans of this program's own strings: they end in NUL. */
-	for (; paths.n_directories < cli.settings.n_directories; paths.n_directories++)
-		directories[paths.n_directories] =
-			(char *) cli.settings.directories[paths.n_directories].data;
-	paths.pack_directory = cli.settings.pack_directory.data;
-	if (!g2_pack_open(&paths, cli.model, G2_FORMAT_F32, NULL, NULL, &pack, err))
+	paths = g2_cli_paths(&cli);
+	if (!g2_pack_open(&paths, cli.model, cli.format, NULL, NULL, &pack, err))
 		return false;
 	printf("%s\n%llu bytes, %llu parameters, content %s, %.1f ms\n", pack->path,
 		   (unsigned long long) pack->bytes, (unsigned long long) pack->description.parameters,
@@ -350,7 +401,7 @@ g2_cmd_pack(int argc, char **argv, g2_error *err)
 bool
 g2_cmd_info(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_writer	w = {.grow = g2_cli_grow};
 	g2_engine  *engine;
 	g2_buf		reply = {0};
@@ -410,6 +461,11 @@ g2_cmd_synth(int argc, char **argv, g2_error *err)
 			if (!g2_cli_double(argv[i], argv[i + 1], &o.sigma, err))
 				return false;
 		}
+		else if (strcmp(argv[i], "--embed-sigma") == 0)
+		{
+			if (!g2_cli_double(argv[i], argv[i + 1], &o.embed_sigma, err))
+				return false;
+		}
 		else if (strcmp(argv[i], "--seed") == 0)
 		{
 			if (!g2_cli_int(argv[i], argv[i + 1], INT64_MIN, INT64_MAX, &number, err))
@@ -446,7 +502,7 @@ listen_at(const char *path, int *fd, g2_error *err)
 bool
 g2_cmd_serve(int argc, char **argv, g2_error *err)
 {
-	g2_cli		cli = {.model = NULL};
+	g2_cli		cli;
 	g2_server_options options = {.listen_fd = G2_LISTEN_FD, .control_fd = G2_CONTROL_FD};
 	const char *socket_path = NULL;
 	bool		ok;
@@ -458,6 +514,7 @@ g2_cmd_serve(int argc, char **argv, g2_error *err)
 		prctl(PR_SET_DUMPABLE, 0);
 		return g2_serve(&options, err);
 	}
+	g2_cli_init(&cli);
 	for (int i = 1; i < argc; i += 2)
 	{
 		if (i + 1 == argc)

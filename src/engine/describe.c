@@ -14,8 +14,7 @@
 #include "config.h"
 #include "file.h"
 #include "folder.h"
-#include "json.h"
-#include "model.h"
+#include "own_json.h"
 #include "tokenizer_folder.h"
 
 typedef struct describe_special
@@ -59,31 +58,11 @@ describe_warn(g2_description *d, const char *fmt, ...)
 
 /* ---------------------------------------------------------------- files */
 
-/* An optional JSON file; *json stays NULL when it is absent.  text may be NULL. */
+/* An optional JSON file; *json stays NULL when it is absent. */
 static bool
-describe_json(const char *folder, const char *name, cJSON **json, g2_buf *text, g2_error *err)
+describe_json(const char *folder, const char *name, cJSON **json, g2_error *err)
 {
-	g2_buf		own = {0};
-	char	   *path;
-	bool		ok;
-
-	if (!g2_file_exists(folder, name))
-		return true;
-	path = g2_file_path(folder, name);
-	if (!text)
-		text = &own;
-	ok = path ? g2_file_read(folder, name, G2_MAX_JSON_FILE, text, err)
-		: g2_fail_memory(err, strlen(folder));
-	if (ok)
-	{
-		*json = g2_json_parse(g2_file_tail(path), text->data, text->len, true, err);
-		ok = *json != NULL;
-	}
-	if (ok && !cJSON_IsObject(*json))
-		ok = g2_fail(err, G2_E_BAD_JSON, "\"%s\" must hold a JSON object", g2_file_tail(path));
-	g2_buf_free(&own);
-	g2_free(path);
-	return ok;
+	return g2_json_read(folder, name, G2_MAX_JSON_FILE, json, err);
 }
 
 static bool
@@ -124,7 +103,7 @@ describe_strings(const cJSON *array)
 	return cJSON_IsArray(array);
 }
 
-/* templates, stop, roles, end_token, start_token; nothing else. */
+/* templates, stop, roles (model_roles.c), end_token, start_token; nothing else. */
 static bool
 describe_check_own(const cJSON *json, const char *path, g2_error *err)
 {
@@ -148,13 +127,8 @@ describe_check_own(const cJSON *json, const char *path, g2_error *err)
 											 stop ? "an array of strings that are not empty"
 											 : "a string", err);
 		}
-		else if (strcmp(key, "roles") == 0)
-		{
-			if (!describe_strings(member))
-				return describe_fail_own(path, "key", key,
-										 "an array of strings that are not empty", err);
-		}
-		else if (strcmp(key, "end_token") != 0 && strcmp(key, "start_token") != 0)
+		else if (strcmp(key, "roles") != 0 && strcmp(key, "end_token") != 0 &&
+				 strcmp(key, "start_token") != 0)
 		{
 			g2_fail(err, G2_E_BAD_JSON, "unknown key \"%s\" in \"%s\"",
 					g2_json_excerpt(excerpt, key, strlen(key)), path);
@@ -168,24 +142,18 @@ describe_check_own(const cJSON *json, const char *path, g2_error *err)
 static bool
 describe_own(const char *folder, g2_description *d, cJSON **json, g2_error *err)
 {
-	g2_buf		text = {0};
 	char	   *path;
-	bool		ok = describe_json(folder, "gpt2.json", json, &text, err);
+	bool		ok;
 
-	if (ok && *json)
-	{
-		path = g2_file_path(folder, "gpt2.json");
-		ok = path ? describe_check_own(*json, g2_file_tail(path), err)
-			: g2_fail_memory(err, strlen(folder));
-		g2_free(path);
-		if (ok)
-		{
-			d->tasks = text.data;	/* ends in a NUL */
-			return true;
-		}
-	}
-	g2_buf_free(&text);
-	return ok;
+	if (!g2_own_json_read(folder, json, NULL, err))
+		return false;
+	if (!*json)
+		return true;
+	path = g2_file_path(folder, G2_OWN_JSON);
+	ok = path ? describe_check_own(*json, g2_file_tail(path), err)
+		: g2_fail_memory(err, strlen(folder));
+	g2_free(path);
+	return ok && g2_own_json_content(*json, &d->tasks, err);
 }
 
 /* ---------------------------------------------------------------- special tokens */
@@ -293,15 +261,15 @@ describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 	d->arch = config.arch;
 	memcpy(d->architecture, config.architecture, sizeof d->architecture);
 	d->parameters = g2_arch_parameters(&d->arch);
-	if (!describe_json(folder, "tokenizer_config.json", &f->tokenizer_config, NULL, err) ||
+	if (!describe_json(folder, "tokenizer_config.json", &f->tokenizer_config, err) ||
 		!g2_tokenizer_of_folder(folder, f->tokenizer_config, d->arch.n_vocab, blob, &f->tokenizer,
 								err))
 		return false;
 	snprintf(d->tokenizer, sizeof d->tokenizer, "%s",
 			 f->tokenizer ? g2_tokenizer_name(f->tokenizer) : "none");
 	return describe_own(folder, d, &f->own, err) &&
-		describe_json(folder, "generation_config.json", &f->generation, NULL, err) &&
-		describe_json(folder, "special_tokens_map.json", &f->special_map, NULL, err) &&
+		describe_json(folder, "generation_config.json", &f->generation, err) &&
+		describe_json(folder, "special_tokens_map.json", &f->special_map, err) &&
 		describe_token(f, d, &describe_end, config.end_id, &d->end_token, err) &&
 		describe_token(f, d, &describe_start, config.start_id, &d->start_token, err);
 }

@@ -69,6 +69,18 @@ g2_engine_ending(const g2_engine *engine)
 	return engine->ending;
 }
 
+bool
+g2_engine_replaced(g2_engine *engine)
+{
+	bool		replaced = g2_program_replaced(&engine->program);
+
+	if (replaced && !engine->told_replaced)
+		g2_engine_log(engine, G2_LEVEL_LOG, "another gpt2 engine is installed than the one that "
+					  "runs (%s): gpt_restart_engine() starts it", G2_VERSION);
+	engine->told_replaced |= replaced;
+	return replaced;
+}
+
 /* ---- counters ---- */
 
 static void
@@ -213,10 +225,12 @@ take_settings(g2_engine *engine, const g2_settings *settings)
 
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		engine->people.limits[i] = settings->has_limits ? settings->limits[i] : G2_UNLIMITED;
+	engine->people.limits_set = true;
 	engine->max_queued = settings->max_queued ? settings->max_queued : G2_MAX_QUEUED;
 	engine->price_per_us = settings->price_per_hour / 3.6e9;
 	engine->idle_timeout_us = (int64_t) settings->idle_timeout_s * 1000000;
 	g2_scheduler_set_step_tokens(engine->scheduler, settings->step_tokens);
+	g2_scheduler_set_speculation(engine->scheduler, !settings->no_speculation);
 	if (results == 0)
 		results = DEFAULT_RESULT_CACHE;
 	g2_result_cache_set_capacity(engine->results, results == G2_NO_RESULT_CACHE ? 0 : results);
@@ -266,6 +280,7 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
+		.permits = g2_engine_permits,
 		.loaded = g2_engine_loaded,
 		.log = log_registry,
 		.arg = engine,
@@ -313,6 +328,7 @@ g2_engine_open(const g2_settings *settings, g2_log_fn log, void *log_arg, g2_eng
 	engine->log = log;
 	engine->log_arg = log_arg;
 	g2_people_init(&engine->people);
+	g2_program_note(&engine->program, G2_RUNNING_PROGRAM);
 	engine->epoll_fd = engine->device_fd = engine->helper_fd = engine->timer_fd = -1;
 	engine->timer_at = engine->loading_tick = engine->save_at = INT64_MAX;
 	engine->idle_since = g2_now_us();

@@ -29,7 +29,7 @@
 #define G2_ENGINE_H
 
 #include "error.h"
-#include "protocol.h"
+#include "protocol_watch.h"
 
 typedef struct g2_engine g2_engine;
 typedef struct g2_client g2_client;

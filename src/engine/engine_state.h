@@ -8,6 +8,7 @@
 #define G2_ENGINE_STATE_H
 
 #include "helper.h"
+#include "program.h"
 #include "request.h"
 #include "result_cache.h"
 #include "scheduler.h"
@@ -54,6 +55,8 @@ struct g2_engine
 	g2_log_fn	log;
 	void	   *log_arg;
 	g2_ending	ending;
+	g2_program	program;
+	bool		told_replaced;	/* that another program is installed */
 	/* settings */
 	uint32_t	max_queued;
 	double		price_per_us;
@@ -83,6 +86,13 @@ extern void g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...
 
 /* arrival.c: a request that is over leaves the list and is freed. */
 extern void g2_request_free(g2_request *request);
+
+/* engine.c: whether another program is installed than the one that runs, which is logged once. */
+extern bool g2_engine_replaced(g2_engine *engine);
+
+/* work.c: whether it may use its model, as far as is known.  False: the backend, which knows who is
+ * a member, has been asked by ROLES, and the request is freed. */
+extern bool g2_request_permitted(g2_request *request);
 
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);

@@ -81,7 +81,8 @@ g2_fail_hint(g2_error *err, const char *fmt, ...)
 bool
 g2_fail_memory(g2_error *err, unsigned long long bytes)
 {
-	return g2_fail(err, G2_E_MEMORY, "out of memory in the engine (%llu bytes wanted)", bytes);
+	g2_fail(err, G2_E_MEMORY, "out of memory in the engine (%llu bytes wanted)", bytes);
+	return g2_fail_hint(err, "Retry later, or lower gpt2.kv_cache_size or gpt2.model_memory.");
 }
 
 bool

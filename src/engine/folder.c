@@ -201,19 +201,14 @@ folder_hint_add(folder_hint *hint, const char *name)
 static bool
 folder_is_for_everybody(const char *name, const char *path)
 {
-	g2_buf		text = {0};
 	g2_role_list roles;
-	g2_error	ignored;
-	bool		ok = !g2_file_exists(path, "gpt2.json");
+	bool		everybody;
 
-	if (!ok && g2_file_read(path, "gpt2.json", G2_MAX_JSON_FILE, &text, &ignored) &&
-		g2_role_list_read(name, text.data, &roles, &ignored))
-	{
-		ok = !roles.restricted;
-		g2_role_list_free(&roles);
-	}
-	g2_buf_free(&text);
-	return ok;
+	if (!g2_role_list_read(name, path, &roles, NULL))
+		return false;
+	everybody = !roles.restricted;
+	g2_role_list_free(&roles);
+	return everybody;
 }
 
 /* The hint goes to whoever has made a mistake in a name: no model of others' is in it. */

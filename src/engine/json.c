@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "file.h"
 #include "json_scan.h"
 
 #define EXACT_DOUBLE 9007199254740992.0 /* 2^53 */
@@ -147,6 +148,34 @@ member(const cJSON *object, const char *path, const char *key, const cJSON **ite
 	if (cJSON_IsNull(*item))
 		*item = NULL;
 	return true;
+}
+
+bool
+g2_json_read(const char *folder, const char *name, size_t max_bytes, cJSON **json, g2_error *err)
+{
+	g2_buf		text = {0};
+	char	   *path;
+	bool		ok;
+
+	if (!g2_file_exists(folder, name))
+		return true;
+	path = g2_file_path(folder, name);
+	ok = path ? g2_file_read(folder, name, max_bytes, &text, err)
+		: g2_fail_memory(err, strlen(folder));
+	if (ok)
+	{
+		*json = g2_json_parse(g2_file_tail(path), text.data, text.len, true, err);
+		ok = *json != NULL;
+	}
+	if (ok && !cJSON_IsObject(*json))
+	{
+		cJSON_Delete(*json);
+		*json = NULL;
+		ok = g2_fail(err, G2_E_BAD_JSON, "\"%s\" must hold a JSON object", g2_file_tail(path));
+	}
+	g2_buf_free(&text);
+	g2_free(path);
+	return ok;
 }
 
 bool

@@ -22,6 +22,11 @@
 extern cJSON *g2_json_parse(const char *path, const char *text, size_t len, bool no_duplicates,
 							g2_error *err);
 
+/* An optional file folder/name of at most max_bytes that holds one object, in which no key occurs
+ * twice; *json stays NULL where there is none. */
+extern bool g2_json_read(const char *folder, const char *name, size_t max_bytes, cJSON **json,
+						 g2_error *err);
+
 /*
  * One flat object of name -> integer (vocab.json), without a tree in memory: entry is called for
  * each member in the file's order, with the decoded key (valid UTF-8, good until it returns) and

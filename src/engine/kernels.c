@@ -6,6 +6,10 @@
  */
 #include "kernels.h"
 
+#include <stdio.h>
+
+#include "protocol_watch.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -22,41 +26,59 @@ xcr0(void)
 #define XCR0_AVX 0x06u			/* SSE and AVX state */
 #define XCR0_AVX512 0xe6u		/* and opmask, upper halves, registers 16 .. 31 */
 
-static void
-detect(bool *avx2, bool *avx512)
+typedef struct cpu
 {
+	bool		avx2;
+	bool		avxvnni;
+	bool		avx512;
+	bool		avx512vnni;
+	bool		avx512bf16;
+} cpu;
+
+static cpu
+detect(void)
+{
+	cpu			r = {false};
 	uint32_t	a,
 				b,
 				c,
 				d,
 				c1;
 
-	*avx2 = *avx512 = false;
 	if (!__get_cpuid(1, &a, &b, &c1, &d) || !(c1 & bit_OSXSAVE) || !(c1 & bit_AVX))
-		return;
+		return r;
 	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d))
-		return;
-	*avx2 = (b & bit_AVX2) && (c1 & bit_FMA) && (c1 & bit_F16C) &&
+		return r;
+	r.avx2 = (b & bit_AVX2) && (c1 & bit_FMA) && (c1 & bit_F16C) &&
 		(xcr0() & XCR0_AVX) == XCR0_AVX;
-	*avx512 = *avx2 && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512VL) &&
+	r.avx512 = r.avx2 && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512VL) &&
 		(b & bit_AVX512DQ) && (xcr0() & XCR0_AVX512) == XCR0_AVX512;
+	r.avx512vnni = r.avx512 && (c & bit_AVX512VNNI);
+	if (!__get_cpuid_count(7, 1, &a, &b, &c, &d))
+		return r;
+	r.avxvnni = r.avx2 && (a & bit_AVXVNNI);
+	r.avx512bf16 = r.avx512vnni && (a & bit_AVX512BF16);
+	return r;
 }
 #endif
 
-/* The tables that run here, fastest first; returns their number. */
-static int
-available(const g2_kernels *tables[3])
+int
+g2_kernels_all(const g2_kernels *tables[G2_KERNEL_SETS])
 {
 	int			n = 0;
 
 #if defined(__x86_64__)
-	bool		avx2,
-				avx512;
+	cpu			has = detect();
 
-	detect(&avx2, &avx512);
-	if (avx512)
+	if (has.avx512bf16)
+		tables[n++] = &g2_kernels_avx512bf16;
+	if (has.avx512vnni)
+		tables[n++] = &g2_kernels_avx512vnni;
+	if (has.avx512)
 		tables[n++] = &g2_kernels_avx512;
-	if (avx2)
+	if (has.avxvnni)
+		tables[n++] = &g2_kernels_avxvnni;
+	if (has.avx2)
 		tables[n++] = &g2_kernels_avx2;
 #endif
 	tables[n++] = &g2_kernels_portable;
@@ -68,11 +90,11 @@ g2_kernels_best(void)
 {
 	static const g2_kernels *best;	/* every thread would store the same value */
 	const g2_kernels *found = __atomic_load_n(&best, __ATOMIC_RELAXED),
-			   *tables[3];
+			   *tables[G2_KERNEL_SETS];
 
 	if (!found)
 	{
-		available(tables);
+		g2_kernels_all(tables);
 		found = tables[0];
 		__atomic_store_n(&best, found, __ATOMIC_RELAXED);
 	}
@@ -82,10 +104,12 @@ g2_kernels_best(void)
 bool
 g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err)
 {
-	static const char *const names[] = {"auto", "portable", "avx2", "avx512"};
-	const g2_kernels *tables[3];
-	int			n = available(tables);
+	static const char *const names[] = {G2_CPU_NAMES};
+	const g2_kernels *tables[G2_KERNEL_SETS];
+	int			n = g2_kernels_all(tables);
 	bool		known = false;
+	char		list[128];
+	size_t		at = 0;
 
 	if (!isa || strcmp(isa, "auto") == 0)
 	{
@@ -93,22 +117,25 @@ g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err)
 		return true;
 	}
 	for (int i = 0; i < n; i++)
+	{
 		if (strcmp(isa, tables[i]->name) == 0)
 		{
 			*out = tables[i];
 			return true;
 		}
+		at += (size_t) snprintf(list + at, sizeof list - at, "%s%s", i > 0 ? ", " : "",
+								tables[i]->name);
+	}
 	for (size_t i = 0; i < G2_LENGTH(names); i++)
 		known |= strcmp(isa, names[i]) == 0;
 	if (!known)
 	{
 		g2_fail(err, G2_E_PARAM, "unknown instruction set \"%.32s\"", isa);
-		return g2_fail_hint(err, "Valid values are \"auto\", \"portable\", \"avx2\", \"avx512\".");
+		return g2_fail_hint(err, "Valid values here are \"auto\" and %s.", list);
 	}
 	g2_fail(err, G2_E_UNSUPPORTED, "instruction set \"%s\" is not available on this machine", isa);
-	return g2_fail_detail(err, "This machine has %s%s%s%s%s.", tables[0]->name,
-						  n > 1 ? ", " : "", n > 1 ? tables[1]->name : "", n > 2 ? ", " : "",
-						  n > 2 ? tables[2]->name : "");
+	g2_fail_detail(err, "This machine has %s.", list);
+	return g2_fail_hint(err, "\"auto\" takes the best that it has.");
 }
 
 size_t
@@ -132,7 +159,7 @@ g2_operand_layout(g2_format format, uint32_t rows, uint32_t k, void *base, g2_op
 	if (p)
 	{
 		operand->scale = (float *) (p + at);
-		operand->sum = (int32_t *) (p + at + part);
+		operand->start = (int32_t *) (p + at + part);
 	}
 	return at + 2 * part;
 }

@@ -28,14 +28,15 @@
  *
  * f32: x is [rows][ld] floats.  Else tiles of G2_OPERAND_ROWS (4) rows, zeros where rows or k are
  * missing: bf16 [rows/4][k/2][4][2]; q8 and q4 [rows/4][k/4][4][4] signed bytes, -127 .. 127, with
- * a scale and the sum of the bytes for each row and group of 32 k.
+ * a scale for each row and group of 32 k, and what a dot with the unsigned weights starts from: the
+ * sum of the bytes times -128 (q8) or -8 (q4), which is what was added to the weights.
  */
 typedef struct g2_operand
 {
 	void	   *x;
 	size_t		ld;				/* f32 */
 	float	   *scale;			/* [rows/4][k/32][4] */
-	int32_t    *sum;			/* [rows/4][k/32][4] */
+	int32_t    *start;			/* [rows/4][k/32][4] */
 } g2_operand;
 
 #define G2_OPERAND_ROWS 4
@@ -122,7 +123,7 @@ typedef struct g2_kernels
 	 * Rows [row, row_end) of x, row a multiple of G2_OPERAND_ROWS, k values each, into the operand
 	 * of a format; up to the end of the last tile.  Not for f32 (NULL).  bf16: nearest even.  q8,
 	 * q4: scale = largest magnitude / 127, q = x * (127 / largest) to nearest even; scale and q are
-	 * 0 where the largest is below 2^-100, the scale is not finite where a value is not.
+	 * 0 where the largest is below 2^-100; the scale is NaN where a value is not finite.
 	 */
 	void		(*convert[G2_FORMATS]) (const float *x, size_t ldx, uint32_t row, uint32_t row_end,
 										uint32_t k, const g2_operand *to);
@@ -153,11 +154,19 @@ typedef struct g2_kernels
 extern const g2_kernels g2_kernels_portable;
 #if defined(__x86_64__)
 extern const g2_kernels g2_kernels_avx2;
+extern const g2_kernels g2_kernels_avxvnni;
 extern const g2_kernels g2_kernels_avx512;
+extern const g2_kernels g2_kernels_avx512vnni;
+extern const g2_kernels g2_kernels_avx512bf16;
 #endif
 
-/* The table named "auto", "portable", "avx2" or "avx512" (NULL = auto).  22023: no such name;
- * 0A000: this machine, or its operating system, lacks it. */
+#define G2_KERNEL_SETS 6
+
+/* The tables that run here, fastest first; returns their number. */
+extern int	g2_kernels_all(const g2_kernels *tables[G2_KERNEL_SETS]);
+
+/* The table of a name of G2_CPU_NAMES (NULL = "auto").  22023: no such name; 0A000: this machine,
+ * or its operating system, lacks it. */
 extern bool g2_kernels_choose(const char *isa, const g2_kernels **out, g2_error *err);
 
 /* The fastest table of this machine. */

@@ -2,6 +2,7 @@
  * kernels_portable.c: the kernels in plain C: the bit-exact oracle of the others, and what runs
  * where no other set does.
  */
+#include "bf16.h"
 #include "kernels.h"
 #include "vecmath.h"
 
@@ -211,6 +212,139 @@ v16_log_split(v16 x, v16 *e)
 	return v16_load(f);
 }
 
+/* ---- halves and bytes ---- */
+
+INLINE v16
+v16_load_bf16(const uint16_t *p)
+{
+	float		f[G2_LANES];
+
+	for (int i = 0; i < G2_LANES; i++)
+		f[i] = g2_from_bf16(p[i]);
+	return v16_load(f);
+}
+
+INLINE void
+v16_store_bf16(uint16_t *p, v16 x)
+{
+	float		f[G2_LANES];
+
+	v16_store(f, x);
+	for (int i = 0; i < G2_LANES; i++)
+		p[i] = g2_to_bf16(f[i]);
+}
+
+INLINE v4
+v4_max_bits(v4 x, v4 y)
+{
+	return v4_choose((i4) x > (i4) y, x, y);
+}
+
+INLINE v16
+v16_max_bits(v16 x, v16 y)
+{
+	return EACH2(v4_max_bits, x, y);
+}
+
+/* Adding 1.5 * 2^23 leaves the nearest integer in the lower bits. */
+INLINE void
+v16_store_bytes(int8_t *p, v16 x)
+{
+	float		f[G2_LANES];
+
+	v16_store(f, v16_add(x, v16_set1(0x1.8p23f)));
+	for (int i = 0; i < G2_LANES; i++)
+		p[i] = (int8_t) (uint8_t) g2_float_bits(f[i]);
+}
+
+typedef struct vi
+{
+	int32_t		i[G2_LANES];
+} vi;
+
+INLINE vi
+vi_load(const void *p)
+{
+	vi			r;
+
+	memcpy(&r, p, sizeof r);
+	return r;
+}
+
+INLINE vi
+vi_set1(const void *p)
+{
+	int32_t		word;
+	vi			r;
+
+	memcpy(&word, p, sizeof word);
+	for (int i = 0; i < G2_LANES; i++)
+		r.i[i] = word;
+	return r;
+}
+
+INLINE vi
+vi_and_shift(vi x, int shift, uint32_t mask)
+{
+	for (int i = 0; i < G2_LANES; i++)
+		x.i[i] = (int32_t) ((uint32_t) x.i[i] >> shift & mask);
+	return x;
+}
+
+#define vi_low(x) vi_and_shift(x, 0, 0x0f0f0f0fu)
+#define vi_high(x) vi_and_shift(x, 4, 0x0f0f0f0fu)
+
+/* Bytes of w without, of x with a sign. */
+INLINE vi
+vi_dot(vi acc, vi w, vi x)
+{
+	for (int i = 0; i < G2_LANES; i++)
+	{
+		uint8_t		u[4];
+		int8_t		s[4];
+
+		memcpy(u, &w.i[i], sizeof u);
+		memcpy(s, &x.i[i], sizeof s);
+		acc.i[i] += u[0] * s[0] + u[1] * s[1] + u[2] * s[2] + u[3] * s[3];
+	}
+	return acc;
+}
+
+#define vi_dot_q8 vi_dot
+#define vi_dot_q4 vi_dot
+#define vi_start_q8 vi_set1
+#define vi_start_q4 vi_set1
+
+INLINE v16
+vr_from_int(vi x)
+{
+	float		f[G2_LANES];
+
+	for (int i = 0; i < G2_LANES; i++)
+		f[i] = (float) x.i[i];
+	return v16_load(f);
+}
+
+INLINE v16
+vr_lower(vi x)
+{
+	float		f[G2_LANES];
+
+	for (int i = 0; i < G2_LANES; i++)
+		f[i] = g2_bits_float((uint32_t) x.i[i] << 16);
+	return v16_load(f);
+}
+
+INLINE v16
+vr_upper(vi x)
+{
+	float		f[G2_LANES];
+
+	for (int i = 0; i < G2_LANES; i++)
+		f[i] = g2_bits_float((uint32_t) x.i[i] & 0xffff0000u);
+	return v16_load(f);
+}
+
 typedef v16 vr;
 
 #define VR_LANES G2_LANES
@@ -220,12 +354,18 @@ typedef v16 vr;
 #define vr_load v16_load
 #define vr_store v16_store
 #define vr_fma v16_fma
+#define vr_mul v16_mul
+#define vr_load_bf16 v16_load_bf16
 
 #define NO_UNROLL
 #define TILE_M 4
 #define TILE_ROWS(n) ((n) >= 4 ? 4 : (n))
 #define TILE_K 256
 #define TILES TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
+#define INT_M 4
+#define INT_TILES INT_TILE(1, 3) INT_TILE(2, 3) INT_TILE(3, 3) INT_TILE(4, 3)
+#define BF16_M 4
+#define BF16_TILES BF16_TILE(1, 3) BF16_TILE(2, 3) BF16_TILE(3, 3) BF16_TILE(4, 3)
 #define ATTEND_Q 2
 #define SET(name) name##_portable
 #define SET_NAME "portable"

@@ -20,29 +20,52 @@ enum
 	LAYER_TENSORS
 };
 
+/* K and N of a matrix. */
+static void
+layout_shape(const g2_layout_tensor *t, uint32_t *k, uint32_t *n)
+{
+	bool		rows_are_outputs = t->store == G2_STORE_PANELS_T;
+
+	*k = (uint32_t) (rows_are_outputs ? t->cols : t->rows);
+	*n = (uint32_t) (rows_are_outputs ? t->rows : t->cols);
+}
+
+static uint64_t
+layout_bytes(const g2_layout_tensor *t)
+{
+	uint32_t	k,
+				n;
+
+	if (t->store == G2_STORE_ROWS)
+		return t->rows * t->cols * sizeof(float);
+	if (t->store == G2_STORE_BIAS)
+		return t->rows * G2_ROUND_UP(t->cols, G2_PANEL) * sizeof(float);
+	layout_shape(t, &k, &n);
+	return (uint64_t) (n + G2_PANEL - 1) / G2_PANEL * g2_panel_bytes(t->format, k);
+}
+
+/* format: of panels. */
 static void
 layout_add(g2_layout *layout, const char *name, g2_store store, uint32_t rank, uint64_t rows,
-		   uint64_t cols)
+		   uint64_t cols, g2_format format)
 {
 	g2_layout_tensor *t = &layout->tensor[layout->n++];
-	uint64_t	elements = rows * cols;
+	bool		panels = store == G2_STORE_PANELS || store == G2_STORE_PANELS_T;
 
 	snprintf(t->name, sizeof t->name, "%s", name);
 	t->store = store;
 	t->rank = rank;
 	t->rows = rows;
 	t->cols = cols;
-	if (store == G2_STORE_BIAS || store == G2_STORE_PANELS)
-		elements = rows * G2_ROUND_UP(cols, G2_PANEL);
-	else if (store == G2_STORE_PANELS_T)
-		elements = G2_ROUND_UP(rows, G2_PANEL) * cols;
+	t->format = panels ? format : G2_FORMAT_F32;
+	t->norm = G2_NO_NORM;
 	t->offset = layout->bytes;
-	t->bytes = elements * sizeof(float);
+	t->bytes = layout_bytes(t);
 	layout->bytes += G2_ROUND_UP(t->bytes, G2_LAYOUT_ALIGN);
 }
 
 static void
-layout_add_layer(g2_layout *layout, const g2_arch *a, uint32_t l)
+layout_add_layer(g2_layout *layout, const g2_arch *a, uint32_t l, g2_format format)
 {
 	const uint64_t e = a->n_embd,
 				qkv = (uint64_t) (a->n_head + 2 * a->n_kv_head) * a->head_dim,
@@ -70,31 +93,39 @@ layout_add_layer(g2_layout *layout, const g2_arch *a, uint32_t l)
 		[LAYER_DOWN_BIAS] = {"mlp.c_proj.bias", G2_STORE_BIAS, 1, 1, e},
 	};
 	char		name[48];
+	uint32_t	first = layout->n;
 
 	for (int i = 0; i < LAYER_TENSORS; i++)
 	{
 		snprintf(name, sizeof name, "h.%u.%s", l, table[i].name);
-		layout_add(layout, name, table[i].store, table[i].rank, table[i].rows, table[i].cols);
+		layout_add(layout, name, table[i].store, table[i].rank, table[i].rows, table[i].cols,
+				   format);
 	}
+	layout->tensor[first + LAYER_QKV].norm = first + LAYER_NORM1_GAIN;
+	layout->tensor[first + LAYER_UP].norm = first + LAYER_NORM2_GAIN;
 }
 
 bool
-g2_layout_make(const g2_arch *arch, g2_layout *layout, g2_error *err)
+g2_layout_make(const g2_arch *arch, g2_format format, g2_layout *layout, g2_error *err)
 {
+	/* Every token goes through embedding and head: they stay finer. */
+	g2_format	outer = format == G2_FORMAT_Q4 ? G2_FORMAT_Q8 : format;
 	size_t		n = TENSOR_LAYERS + (size_t) arch->n_layer * LAYER_TENSORS + 3;
 
 	memset(layout, 0, sizeof *layout);
 	layout->tensor = g2_alloc_array(n, sizeof *layout->tensor);
 	if (!layout->tensor)
 		return g2_fail_memory(err, n * sizeof *layout->tensor);
-	layout_add(layout, "wte.weight", G2_STORE_PANELS_T, 2, arch->n_vocab, arch->n_embd);
-	layout_add(layout, "wpe.weight", G2_STORE_ROWS, 2, arch->n_ctx, arch->n_embd);
+	layout_add(layout, "wte.weight", G2_STORE_PANELS_T, 2, arch->n_vocab, arch->n_embd,
+			   outer);
+	layout_add(layout, "wpe.weight", G2_STORE_ROWS, 2, arch->n_ctx, arch->n_embd, outer);
 	for (uint32_t l = 0; l < arch->n_layer; l++)
-		layout_add_layer(layout, arch, l);
-	layout_add(layout, "ln_f.weight", G2_STORE_ROWS, 1, 1, arch->n_embd);
-	layout_add(layout, "ln_f.bias", G2_STORE_ROWS, 1, 1, arch->n_embd);
+		layout_add_layer(layout, arch, l, format);
+	layout_add(layout, "ln_f.weight", G2_STORE_ROWS, 1, 1, arch->n_embd, outer);
+	layout_add(layout, "ln_f.bias", G2_STORE_ROWS, 1, 1, arch->n_embd, outer);
 	if (!arch->tied_head)
-		layout_add(layout, "lm_head.weight", G2_STORE_PANELS_T, 2, arch->n_vocab, arch->n_embd);
+		layout_add(layout, "lm_head.weight", G2_STORE_PANELS_T, 2, arch->n_vocab, arch->n_embd,
+				   outer);
 	return true;
 }
 
@@ -115,11 +146,11 @@ static g2_matrix
 layout_matrix(const g2_layout *layout, const char *section, uint32_t i)
 {
 	const g2_layout_tensor *t = &layout->tensor[i];
-	bool		rows_are_outputs = t->store == G2_STORE_PANELS_T;
-	uint32_t	k = (uint32_t) (rows_are_outputs ? t->cols : t->rows),
-				n = (uint32_t) (rows_are_outputs ? t->rows : t->cols);
+	uint32_t	k,
+				n;
 
-	return (g2_matrix) {section + t->offset, G2_FORMAT_F32, k, n, G2_ROUND_UP(n, G2_PANEL)};
+	layout_shape(t, &k, &n);
+	return (g2_matrix) {section + t->offset, t->format, k, n, G2_ROUND_UP(n, G2_PANEL)};
 }
 
 void

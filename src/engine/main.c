@@ -12,7 +12,7 @@ static const struct
 	bool		(*run) (int argc, char **argv, g2_error *err);
 	const char *help;
 }			commands[] = {
-	{"generate", g2_cmd_generate, "--model FOLDER --prompt TEXT [--max-len N] [--n N]\n"
+	{"generate", g2_cmd_generate, "--model FOLDER --prompt TEXT|--ids N,N,... [--max-len N] [--n N]\n"
 		"            [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
 		"            [--repetition-penalty R] [--seed S] [--stop TEXT]... [--task NAME]"},
 	{"pack", g2_cmd_pack, "--model FOLDER: convert a model and say where the pack is"},
@@ -20,7 +20,9 @@ static const struct
 		"            PostgreSQL, with descriptors 3 and 4)"},
 	{"info", g2_cmd_info, "what this build and machine are"},
 	{"synth", g2_cmd_synth, "FOLDER [--layer N] [--embd N] [--head N] [--inner N] [--ctx N]\n"
-		"            [--vocab N] [--sigma S] [--seed S]: a model with random weights"},
+		"            [--vocab N] [--sigma S] [--embed-sigma S] [--seed S]: a model with random weights"},
+	{"verify", g2_cmd_verify, "FOLDER [--text FILE] [--reference FOLDER] [--max-tokens N]: check the\n"
+		"            model's packs and say how near its formats are to f32"},
 	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
 		"            limits"},
 };
@@ -32,7 +34,8 @@ usage(FILE *to)
 	for (size_t i = 0; i < G2_LENGTH(commands); i++)
 		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\nCommands with a model also take --models DIRECTORY (searched for names),\n"
-			"--packs DIRECTORY, --threads N, --cpu auto|portable|avx2|avx512, --kv-cache-mb N.\n");
+			"--packs DIRECTORY, --format q8|q4|bf16|f32, --threads N, --cpu auto|portable|avx2|...,\n"
+			"--kv-cache-mb N.\n");
 	return to == stderr ? 2 : 0;
 }
 

@@ -3,13 +3,14 @@
  * a packed file, and the packed file is mapped.
  *
  * Files: folder.c (names, search, errors about a folder), describe.c, config.c (config.json ->
- * g2_arch), safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may take long and runs on a
- * helper thread of the engine; nothing is shared between threads.
+ * g2_arch), own_json.c, safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may
+ * take long and runs on a helper thread of the engine; nothing is shared between threads.
  */
 #ifndef G2_MODEL_H
 #define G2_MODEL_H
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "tokenizer.h"
 #include "weights.h"
@@ -23,8 +24,8 @@ typedef struct g2_model_paths
 	const char *const *directories;	/* searched in order */
 	uint32_t	n_directories;
 	const char *pack_directory;	/* made when missing (0700) */
-	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this on the file
-								 * system, except for packs below 64 MB (twice their size) */
+	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this, or a tenth, on
+								 * the file system, except for packs below 64 MB (twice their size) */
 } g2_model_paths;
 
 /* What a folder says about itself, without weights. */
@@ -36,7 +37,7 @@ typedef struct g2_description
 	uint64_t	parameters;		/* from the arch */
 	uint32_t	end_token;		/* G2_NO_TOKEN = none */
 	uint32_t	start_token;
-	char	   *tasks;			/* contents of gpt2.json, checked; NULL without one */
+	char	   *tasks;			/* content of gpt2.json (own_json.h), checked; NULL: none */
 	uint32_t	n_warnings;
 	char		warning[G2_MAX_WARNINGS][256];
 } g2_description;
@@ -79,6 +80,7 @@ typedef struct g2_pack
 	char		content_hash[65];	/* SHA-256 over the source's files, hex */
 	uint64_t	bytes;			/* size of the packed file */
 	char	   *path;			/* of the packed file */
+	int			fd;				/* locked (shared) while it is open: see pack_trim.c */
 	void	   *map;
 	size_t		map_size;
 } g2_pack;
@@ -86,8 +88,9 @@ typedef struct g2_pack
 /*
  * Opens the model's pack in the given format; packs the folder first when there is none, when its
  * format version, arithmetic version or layout is unknown, or when a source file's size, ctime or
- * inode has changed.  The pack is written to a temporary name, fsynced, renamed; packs of the same
- * model whose source has changed are removed.  *cancel ends packing soon with 57014.
+ * inode has changed (of gpt2.json: and its content has, own_json.h).  The pack is written to a
+ * temporary name, fsynced, renamed; packs of the same model whose source has changed are removed.
+ * *cancel ends packing soon with 57014.
  * A pack with a damaged header is packed again, never trusted (header checksum, sizes, offsets).
  */
 extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
@@ -95,10 +98,45 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
 
-/* Whether the files that the pack was made from are others now, by the rule above.  A folder that
- * is gone, cannot be read or holds no model any more has not changed: there is nothing to load
- * instead.  Some 15 stat calls and no other work, so that the engine's thread may ask. */
-extern bool g2_pack_changed(const g2_pack *pack);
+/* What a file was when somebody looked at it; all zero: it was not there. */
+typedef struct g2_file_state
+{
+	uint64_t	size;
+	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
+	uint64_t	inode;
+} g2_file_state;
+
+static inline g2_file_state
+g2_file_state_of(const struct stat *st)
+{
+	return (g2_file_state) {
+		.size = (uint64_t) st->st_size,
+		.ctime_ns = (int64_t) st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+		.inode = (uint64_t) st->st_ino,
+	};
+}
+
+static inline bool
+g2_file_state_equal(const g2_file_state *a, const g2_file_state *b)
+{
+	return a->size == b->size && a->ctime_ns == b->ctime_ns && a->inode == b->inode;
+}
+
+typedef struct g2_pack_trimmed
+{
+	uint32_t	n;				/* packs */
+	uint64_t	bytes;
+} g2_pack_trimmed;
+
+/* Removes packs of the directory that nobody has open until all have no more than `limit` bytes
+ * together, as far as that is enough; those first that were not used for the longest time. */
+extern g2_pack_trimmed g2_pack_trim(const char *directory, uint64_t limit);
+
+/* Whether the files that the pack was made from are others now, by the rule above, or gpt2.json is
+ * not what it was: it says more than the pack holds.  A folder that is gone, cannot be read or holds
+ * no model any more has not changed: there is nothing to load instead.  Some 15 stat calls and no
+ * other work, so that the engine's thread may ask. */
+extern bool g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json);
 
 /* Compares the weights with the checksum that packing left; reads all of them.  22P03. */
 extern bool g2_pack_verify(const g2_pack *pack, g2_error *err);

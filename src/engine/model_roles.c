@@ -4,6 +4,7 @@
 #include "model_roles.h"
 
 #include "json.h"
+#include "own_json.h"
 
 /* FNV-1a, 64 bit (Fowler, Noll, Vo); the NUL after each name keeps "ab", "c" from "a", "bc". */
 static uint64_t
@@ -30,6 +31,9 @@ list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *e
 	const int	n = cJSON_GetArraySize(roles);
 	const cJSON *role;
 
+	if (!cJSON_IsArray(roles))
+		return g2_fail(err, G2_E_BAD_JSON, "\"roles\" in \"gpt2.json\" of \"%s\" must be an array "
+					   "of names", model);
 	if (n > G2_MAX_ROLES)
 		return g2_fail(err, G2_E_BAD_JSON, "\"roles\" in \"gpt2.json\" of \"%s\" must have at "
 					   "most %d names, not %d", model, G2_MAX_ROLES, n);
@@ -54,26 +58,23 @@ list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *e
 }
 
 bool
-g2_role_list_read(const char *model, const char *tasks, g2_role_list *list, g2_error *err)
+g2_role_list_read(const char *model, const char *folder, g2_role_list *list, g2_error *err)
 {
-	cJSON	   *json;
+	cJSON	   *json = NULL;
 	const cJSON *roles;
-	bool		ok = true;
+	bool		ok;
 
 	memset(list, 0, sizeof *list);
-	if (tasks)
-	{
-		json = g2_json_parse("gpt2.json", tasks, strlen(tasks), true, err);
-		if (!json)
-			return false;
-		roles = cJSON_GetObjectItemCaseSensitive(json, "roles");
-		list->restricted = roles != NULL;
-		ok = !roles || list_copy(model, roles, list, err);
-		cJSON_Delete(json);
-	}
-	if (!ok)
+	if (!g2_own_json_read(folder, &json, &list->source, err))
+		return false;
+	roles = cJSON_GetObjectItemCaseSensitive(json, "roles");
+	list->restricted = roles != NULL;
+	ok = !roles || list_copy(model, roles, list, err);
+	cJSON_Delete(json);
+	if (ok)
+		list->token = list_token(list);
+	else
 		g2_role_list_free(list);
-	list->token = list_token(list);
 	return ok;
 }
 

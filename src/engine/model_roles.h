@@ -6,22 +6,23 @@
 #ifndef G2_MODEL_ROLES_H
 #define G2_MODEL_ROLES_H
 
+#include "model.h"
 #include "protocol.h"
-#include "util.h"
 
 #define G2_MAX_ROLE_NAME 63		/* bytes of a role's name, PostgreSQL's NAMEDATALEN - 1 */
 
 typedef struct g2_role_list
 {
-	bool		restricted;		/* gpt2.json has the key */
+	bool		restricted;		/* gpt2.json has the key: only members, and superusers */
 	uint32_t	n;
-	char	  **names;			/* [n] */
-	uint64_t	token;			/* a hash of all this, never 0 */
+	char	  **names;			/* [n]; none and restricted: superusers only */
+	uint64_t	token;			/* a hash of all this; 0: nobody has read it yet */
+	g2_file_state source;		/* of the gpt2.json that says so */
 } g2_role_list;
 
-/* tasks: contents of the model's gpt2.json, checked, NULL = none.  22032 for more than G2_MAX_ROLES
- * names and for a name over G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
-extern bool g2_role_list_read(const char *model, const char *tasks, g2_role_list *list,
+/* Reads the folder of the model.  22032 for more than G2_MAX_ROLES names and for a name over
+ * G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
+extern bool g2_role_list_read(const char *model, const char *folder, g2_role_list *list,
 							  g2_error *err);
 extern void g2_role_list_free(g2_role_list *list);
 

@@ -2,7 +2,8 @@
  * pack.h: the packed file; private to pack_*.c and their tests.
  *
  *     0              g2_pack_header, zeros up to 4096
- *     4096           g2_pack_meta, n_files g2_pack_file, gpt2.json with a NUL (tasks_size bytes)
+ *     4096           g2_pack_meta, n_files g2_pack_file, gpt2.json's content with a NUL (tasks_size
+ *                    bytes)
  *     tokenizer      the tokenizer's block (tokenizer.h), at the next multiple of 4096
  *     weights        the tensors of layout.h, at the next multiple of 4096, to the end of the file
  *
@@ -36,7 +37,7 @@ typedef struct g2_pack_header
 	uint32_t	n_files;
 	uint64_t	file_size;
 	uint64_t	meta_size;		/* with files and tasks */
-	uint64_t	tasks_size;		/* 0 = no gpt2.json */
+	uint64_t	tasks_size;		/* 0 = gpt2.json has no content */
 	uint64_t	tokenizer_offset;
 	uint64_t	tokenizer_size;	/* 0 = none */
 	uint64_t	weights_offset;
@@ -51,9 +52,7 @@ typedef struct g2_pack_header
 typedef struct g2_pack_file
 {
 	char		name[256];
-	uint64_t	size;
-	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
-	uint64_t	inode;
+	g2_file_state state;
 } g2_pack_file;
 
 typedef struct g2_pack_meta
@@ -74,7 +73,7 @@ typedef struct g2_pack_view
 	const g2_pack_header *header;
 	const g2_pack_meta *meta;
 	const g2_pack_file *files;
-	const char *tasks;			/* NULL without gpt2.json */
+	const char *tasks;			/* NULL: gpt2.json has no content */
 	const void *tokenizer;		/* NULL without one */
 	const char *weights;
 	g2_layout	layout;			/* g2_layout_free */
@@ -113,7 +112,8 @@ extern bool g2_pack_files_read(const char *folder, const char *const *shards, ui
 							   g2_pack_files *files, g2_error *err);
 extern bool g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b);
 
-/* *stale: the folder's files are not what they were when the pack was made. */
+/* *stale: the folder's files are not what they were when the pack was made; of gpt2.json the
+ * content counts. */
 extern bool g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale,
 							 g2_error *err);
 
@@ -123,6 +123,9 @@ extern int	g2_pack_temp(const char *path, char **temp, g2_error *err);
 /* Removes temporaries of dead processes, and packs of this model whose source has changed or
  * vanished, but for the pack at `keep`.  Failures are of no importance. */
 extern void g2_pack_sweep(const g2_model_paths *paths, const char *name, const char *keep);
+
+/* True for <name>-<format>-<16 hex>.pack, a pack of any model. */
+extern bool g2_pack_is_name(const char *file, size_t *name_len);
 
 /* ---- pack_hash.c */
 
@@ -151,6 +154,7 @@ extern bool g2_pack_write(const g2_model_paths *paths, const g2_pack_place *plac
 						  g2_error *err);
 
 /* Bytes that packing would write, without the tokenizer. */
-extern bool g2_pack_estimate(const char *folder, uint64_t *bytes, g2_error *err);
+extern bool g2_pack_estimate(const char *folder, g2_format format, uint64_t *bytes,
+							 g2_error *err);
 
 #endif							/* G2_PACK_H */

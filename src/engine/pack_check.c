@@ -22,7 +22,7 @@ check_version(const g2_pack_header *h, g2_format format, g2_error *err)
 		return check_fail(err, "it does not start with the magic bytes");
 	if (h->byte_order != G2_PACK_BYTE_ORDER || h->version != G2_PACK_VERSION ||
 		h->arithmetic != G2_ARITHMETIC_VERSION || h->layout != G2_LAYOUT_ID ||
-		h->format != (uint32_t) format)
+		h->format != (uint32_t) format || h->format >= G2_FORMATS)
 		return g2_fail(err, G2_E_VERSION, "the packed file is of another version");
 	return true;
 }
@@ -127,7 +127,7 @@ g2_pack_check(const void *data, size_t len, g2_format format, bool without_sums,
 	v->weights = p + v->header->weights_offset;
 	if (!without_sums && !check_sums(v, err))
 		return false;
-	if (!check_meta(v, err) || !g2_layout_make(&v->meta->arch, &v->layout, err))
+	if (!check_meta(v, err) || !g2_layout_make(&v->meta->arch, format, &v->layout, err))
 		return false;
 	if (v->layout.bytes != v->header->weights_size)
 	{

@@ -12,47 +12,68 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "quantize.h"
 
 #define CONVERT_GROUP (1u << 20)	/* elements of a group */
 #define CONVERT_SKIP (1u << 16)	/* elements read at a time where only the hash wants them */
+#define WORD sizeof(uint32_t)	/* in which g2_pack_sum counts */
 #define CONVERT_WRITE_BACK (32u << 20)	/* bytes after which the disk is set to work */
 
-/* Rows of a tensor that are converted at a time. */
+/* Rows of a tensor that are converted at a time: of panels whole groups of k, or whole panels. */
 static uint64_t
 convert_rows(const g2_layout_tensor *t)
 {
-	uint64_t	rows = CONVERT_GROUP / t->cols;
+	uint64_t	rows = CONVERT_GROUP / t->cols,
+				unit = 1;
 
 	if (t->store == G2_STORE_PANELS_T)
-		rows = G2_MAX(rows / G2_PANEL, 1) * G2_PANEL;
-	return G2_MIN(G2_MAX(rows, 1), t->rows);
+		unit = G2_PANEL;
+	else if (t->store == G2_STORE_PANELS)
+		unit = G2_GROUP;
+	return G2_MIN(G2_MAX(rows / unit, 1) * unit, t->rows);
+}
+
+/* k of a panel that is made at a time, padded. */
+static uint64_t
+convert_depth(const g2_layout_tensor *t)
+{
+	uint64_t	k = t->store == G2_STORE_PANELS_T ? t->cols : convert_rows(t);
+
+	return G2_ROUND_UP(k, (uint64_t) G2_GROUP);
 }
 
 bool
 g2_convert_start(g2_converter *c, g2_error *err)
 {
 	size_t		in = CONVERT_SKIP,
-				out = 1;
+				out = 1,
+				packed = 1,
+				rows = 1;
 
 	for (uint32_t i = 0; i < c->layout->n; i++)
 	{
 		const g2_layout_tensor *t = &c->layout->tensor[i];
-		uint64_t	rows = convert_rows(t);
 
-		in = G2_MAX(in, (size_t) (rows * t->cols));
-		if (t->store == G2_STORE_PANELS_T)
-			out = G2_MAX(out, (size_t) (G2_ROUND_UP(rows, G2_PANEL) * t->cols));
-		else
-			out = G2_MAX(out, (size_t) (rows * G2_ROUND_UP(t->cols, G2_PANEL)));
+		in = G2_MAX(in, (size_t) (convert_rows(t) * t->cols));
+		if (t->store == G2_STORE_BIAS)
+			out = G2_MAX(out, (size_t) G2_ROUND_UP(t->cols, G2_PANEL));
+		else if (t->store != G2_STORE_ROWS)
+		{
+			out = G2_MAX(out, (size_t) convert_depth(t) * G2_PANEL);
+			packed = G2_MAX(packed, g2_panel_bytes(t->format, (uint32_t) convert_depth(t)));
+			rows = G2_MAX(rows, (size_t) G2_ROUND_UP(t->rows, (uint64_t) G2_GROUP));
+		}
 	}
 	c->in_size = in;
 	c->in = g2_alloc_array(in, sizeof *c->in);
 	c->half = g2_alloc_array(in, sizeof *c->half);
 	c->out = g2_alloc_array(out, sizeof *c->out);
-	if (c->in && c->half && c->out)
+	c->packed = g2_alloc(packed);
+	c->importance = g2_alloc_array(rows, sizeof *c->importance);
+	if (c->in && c->half && c->out && c->packed && c->importance)
 		return true;
 	g2_convert_end(c);
-	return g2_fail_memory(err, in * 6 + out * sizeof *c->out);
+	return g2_fail_memory(err, in * 6 + (out + rows) * sizeof *c->out + packed);
 }
 
 void
@@ -61,8 +82,11 @@ g2_convert_end(g2_converter *c)
 	g2_free(c->in);
 	g2_free(c->half);
 	g2_free(c->out);
-	c->in = c->out = NULL;
+	g2_free(c->packed);
+	g2_free(c->importance);
+	c->in = c->out = c->importance = NULL;
 	c->half = NULL;
+	c->packed = NULL;
 }
 
 /* After n bytes have been read. */
@@ -79,13 +103,12 @@ convert_step(g2_converter *c, const void *bytes, size_t n, g2_error *err)
 
 /* words: of the weights section, at this word of it. */
 static bool
-convert_write(g2_converter *c, const float *words, uint64_t n, uint64_t at, g2_error *err)
+convert_write(g2_converter *c, const void *words, uint64_t n, uint64_t at, g2_error *err)
 {
 	c->sum += g2_pack_sum(words, n, at);
-	if (!g2_file_pwrite(c->fd, c->path, words, n * sizeof *words,
-						c->weights_offset + at * sizeof *words, err))
+	if (!g2_file_pwrite(c->fd, c->path, words, n * WORD, c->weights_offset + at * WORD, err))
 		return false;
-	c->unsynced += n * sizeof *words;
+	c->unsynced += n * WORD;
 	if (c->unsynced >= CONVERT_WRITE_BACK)
 	{
 		/* starts the disk early, so that the fsync at the end has less to wait for; a failure
@@ -94,6 +117,30 @@ convert_write(g2_converter *c, const float *words, uint64_t n, uint64_t at, g2_e
 		c->unsynced = 0;
 	}
 	return true;
+}
+
+/* c->out, k first .. first + k of panel p, to the tensor's format and its place. */
+static bool
+convert_panel(g2_converter *c, const g2_layout_tensor *t, uint64_t p, uint64_t first, uint64_t k,
+			  uint64_t all_k, g2_error *err)
+{
+	const uint64_t at = t->offset + p * g2_panel_bytes(t->format, (uint32_t) all_k);
+	const uint32_t padded = (uint32_t) G2_ROUND_UP(k, (uint64_t) G2_GROUP);
+	size_t		scales = padded / G2_GROUP * G2_PANEL * sizeof(uint16_t);
+
+	if (t->format == G2_FORMAT_F32)
+		return convert_write(c, c->out, k * G2_PANEL, at / WORD + first * G2_PANEL, err);
+	memset(c->out + k * G2_PANEL, 0, (padded - k) * G2_PANEL * sizeof *c->out);
+	g2_quantize(t->format, c->out, padded, t->norm == G2_NO_NORM ? NULL : c->importance + first,
+				c->packed, (uint16_t *) (c->packed + g2_panel_scales(t->format, padded)));
+	if (!convert_write(c, c->packed, g2_panel_scales(t->format, (uint32_t) k) / WORD,
+					   (at + g2_panel_scales(t->format, (uint32_t) first)) / WORD, err))
+		return false;
+	if (t->format == G2_FORMAT_BF16)
+		return true;
+	return convert_write(c, c->packed + g2_panel_scales(t->format, padded), scales / WORD,
+						 (at + g2_panel_scales(t->format, (uint32_t) all_k) +
+						  first / G2_GROUP * G2_PANEL * sizeof(uint16_t)) / WORD, err);
 }
 
 /* rows first .. first + n of a Conv1D matrix [k][n] -> a piece of each panel. */
@@ -114,8 +161,7 @@ convert_panels(g2_converter *c, const g2_layout_tensor *t, uint64_t first, uint6
 			memcpy(to, from, width * sizeof *to);
 			memset(to + width, 0, (G2_PANEL - width) * sizeof *to);
 		}
-		if (!convert_write(c, c->out, rows * G2_PANEL,
-						   t->offset / 4 + (p * t->rows + first) * G2_PANEL, err))
+		if (!convert_panel(c, t, p, first, rows, t->rows, err))
 			return false;
 	}
 	return true;
@@ -127,13 +173,12 @@ convert_panels_t(g2_converter *c, const g2_layout_tensor *t, uint64_t first, uin
 				 g2_error *err)
 {
 	const uint64_t k = t->cols;
-	uint64_t	padded = G2_ROUND_UP(rows, G2_PANEL);
 
-	for (uint64_t r = 0; r < padded; r += G2_PANEL)
+	for (uint64_t r = 0; r < rows; r += G2_PANEL)
 	{
 		size_t		width = (size_t) G2_MIN(rows - r, G2_PANEL);
 		const float *from = c->in + r * k;
-		float	   *to = c->out + r * k;
+		float	   *to = c->out;
 
 		for (uint64_t i = 0; i < k; i++, from++, to += G2_PANEL)
 		{
@@ -141,8 +186,10 @@ convert_panels_t(g2_converter *c, const g2_layout_tensor *t, uint64_t first, uin
 				to[j] = from[j * k];
 			memset(to + width, 0, (G2_PANEL - width) * sizeof *to);
 		}
+		if (!convert_panel(c, t, (first + r) / G2_PANEL, 0, k, k, err))
+			return false;
 	}
-	return convert_write(c, c->out, padded * k, t->offset / 4 + first * k, err);
+	return true;
 }
 
 static bool
@@ -162,6 +209,25 @@ convert_rows_as_they_are(g2_converter *c, const g2_layout_tensor *t, uint64_t fi
 	return convert_write(c, c->in, n, t->offset / 4 + first * t->cols, err);
 }
 
+/*
+ * How much errors in the rows of a matrix behind a norm count: by the square that the norm's
+ * output has there on average, gain^2 + bias^2.
+ */
+static bool
+convert_importance(g2_converter *c, const g2_layout_tensor *t, g2_error *err)
+{
+	const uint64_t k = t->rows;
+	const g2_layout_tensor *gain = &c->layout->tensor[t->norm];
+
+	if (!g2_source_read(c->source, gain, c->importance, err) ||
+		!g2_source_read(c->source, gain + 1, c->in, err))
+		return false;
+	for (uint64_t i = 0; i < k; i++)
+		c->importance[i] = c->importance[i] * c->importance[i] + c->in[i] * c->in[i];
+	memset(c->importance + k, 0, (G2_ROUND_UP(k, (uint64_t) G2_GROUP) - k) * sizeof *c->in);
+	return true;
+}
+
 static bool
 convert_tensor(g2_converter *c, const g2_safetensors *st, const g2_tensor *tensor,
 			   const g2_layout_tensor *t, g2_error *err)
@@ -170,6 +236,8 @@ convert_tensor(g2_converter *c, const g2_safetensors *st, const g2_tensor *tenso
 	void	   *raw = size == sizeof *c->in ? (void *) c->in : (void *) c->half;
 	uint64_t	group = convert_rows(t);
 
+	if (t->norm != G2_NO_NORM && !convert_importance(c, t, err))
+		return false;
 	for (uint64_t first = 0; first < t->rows; first += group)
 	{
 		uint64_t	rows = G2_MIN(group, t->rows - first),

@@ -22,7 +22,9 @@ typedef struct g2_converter
 	g2_progress *progress;		/* may be NULL */
 	const atomic_bool *cancel;	/* may be NULL */
 	float	   *in;				/* a group of a tensor's rows as f32 */
-	float	   *out;			/* the same in the pack's layout */
+	float	   *out;			/* a panel, or a part of one, [k][48] */
+	char	   *packed;			/* the same in the pack's format */
+	float	   *importance;		/* of the tensor's rows (quantize.h) */
 	uint16_t   *half;			/* as the file has them, when of 16 bits */
 	size_t		in_size;		/* elements */
 } g2_converter;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "own_json.h"
 #include "pack.h"
 
 #define FILES_NAME 200			/* bytes of a model's name that go into the file's name */
@@ -116,10 +117,14 @@ files_add(const char *folder, const char *name, g2_pack_files *files, g2_error *
 	f = &files->file[files->n++];
 	memset(f, 0, sizeof *f);
 	strcpy(f->name, name);
-	f->size = (uint64_t) st.st_size;
-	f->ctime_ns = (int64_t) st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
-	f->inode = (uint64_t) st.st_ino;
+	f->state = g2_file_state_of(&st);
 	return true;
+}
+
+static bool
+files_is_own_json(const g2_pack_file *file)
+{
+	return strcmp(file->name, G2_OWN_JSON) == 0;
 }
 
 static bool
@@ -147,20 +152,40 @@ g2_pack_files_read(const char *folder, const char *const *shards, uint32_t n_sha
 	return true;
 }
 
-bool
-g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b)
+/* The next that counts. */
+static const g2_pack_file *
+files_next(const g2_pack_file *file, const g2_pack_file *end, bool own_json)
 {
-	if (n_a != b->n)
-		return false;
-	for (uint32_t i = 0; i < n_a; i++)
-		if (strcmp(a[i].name, b->file[i].name) != 0 || a[i].size != b->file[i].size ||
-			a[i].ctime_ns != b->file[i].ctime_ns || a[i].inode != b->file[i].inode)
+	return file < end && !own_json && files_is_own_json(file) ? file + 1 : file;
+}
+
+static bool
+files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b, bool own_json)
+{
+	const g2_pack_file *a_end = a + n_a,
+			   *at = b->file,
+			   *end = at + b->n;
+
+	for (;; a++, at++)
+	{
+		a = files_next(a, a_end, own_json);
+		at = files_next(at, end, own_json);
+		if (a == a_end || at == end)
+			return a == a_end && at == end;
+		if (strcmp(a->name, at->name) != 0 || !g2_file_state_equal(&a->state, &at->state))
 			return false;
-	return true;
+	}
 }
 
 bool
-g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_error *err)
+g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pack_files *b)
+{
+	return files_equal(a, n_a, b, true);
+}
+
+/* The files of the pack's folder that are there now, g2_free'd by the caller. */
+static g2_pack_files *
+files_now(const g2_pack_view *view, const char *folder, g2_error *err)
 {
 	g2_pack_files *now = g2_alloc(sizeof *now);
 	const char **shards = g2_alloc_array(view->header->n_files, sizeof *shards);
@@ -170,10 +195,26 @@ g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_e
 	for (uint32_t i = 0; ok && i < view->header->n_files; i++)
 		shards[i] = view->files[i].name;
 	ok = ok && g2_pack_files_read(folder, shards, view->header->n_files, now, err);
-	*stale = ok && !g2_pack_files_equal(view->files, view->header->n_files, now);
 	g2_free(shards);
+	if (ok)
+		return now;
 	g2_free(now);
-	return ok;
+	return NULL;
+}
+
+bool
+g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale, g2_error *err)
+{
+	const uint32_t n = view->header->n_files;
+	g2_pack_files *now = files_now(view, folder, err);
+
+	*stale = false;
+	if (!now)
+		return false;
+	*stale = !files_equal(view->files, n, now, false) ||
+		(!files_equal(view->files, n, now, true) && !g2_own_json_is(folder, view->tasks));
+	g2_free(now);
+	return true;
 }
 
 /* config.json and weights are there and can be read. */
@@ -196,7 +237,7 @@ files_is_model(const char *folder)
 }
 
 bool
-g2_pack_changed(const g2_pack *pack)
+g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json)
 {
 	/* what g2_pack_check has seen when the pack was opened; a pack's file never changes */
 	const char *map = pack->map;
@@ -205,10 +246,18 @@ g2_pack_changed(const g2_pack *pack)
 		.meta = (const void *) (map + G2_PACK_ALIGN),
 		.files = (const void *) (map + G2_PACK_ALIGN + sizeof(g2_pack_meta)),
 	};
-	bool		stale;
+	const char *folder = view.meta->folder;
+	g2_file_state own_now;
+	g2_pack_files *now;
+	bool		changed;
 
-	return files_is_model(view.meta->folder) &&
-		g2_pack_is_stale(&view, view.meta->folder, &stale, NULL) && stale;
+	if (!files_is_model(folder) || !(now = files_now(&view, folder, NULL)))
+		return false;
+	own_now = g2_own_json_state(folder);
+	changed = !files_equal(view.files, view.header->n_files, now, false) ||
+		!g2_file_state_equal(&own_now, own_json);
+	g2_free(now);
+	return changed;
 }
 
 /* ---------------------------------------------------------------- temporaries */
@@ -281,29 +330,41 @@ files_sweep_temp(const char *path)
 	close(fd);
 }
 
-/* True for <name>-<format>-<16 hex>.pack. */
-static bool
-files_is_pack_of(const char *file, const char *name)
+bool
+g2_pack_is_name(const char *file, size_t *name_len)
 {
-	size_t		n = (size_t) files_name_length(name),
-				len = strlen(file),
-				tail = 1 + 16 + 5;
+	size_t		len = strlen(file),
+				tail = 1 + 16 + 5,
+				format_len = 0;
 	char		format[16];
 	g2_format	ignored;
 
-	if (len < n + 1 + tail || len - n - 1 - tail >= sizeof format ||
-		strncmp(file, name, n) != 0 || file[n] != '-' ||
-		strcmp(file + len - 5, ".pack") != 0 || file[len - tail] != '-' ||
-		strspn(file + len - tail + 1, "0123456789abcdef") != 16)
+	if (file[0] == '.' || len <= tail || strcmp(file + len - 5, ".pack") != 0 ||
+		file[len - tail] != '-' || strspn(file + len - tail + 1, "0123456789abcdef") != 16)
 		return false;
-	memcpy(format, file + n + 1, len - n - 1 - tail);
-	format[len - n - 1 - tail] = '\0';
+	len -= tail;
+	while (format_len < len && file[len - format_len - 1] != '-')
+		format_len++;
+	if (format_len + 1 >= len || format_len >= sizeof format)
+		return false;
+	memcpy(format, file + len - format_len, format_len);
+	format[format_len] = '\0';
+	*name_len = len - format_len - 1;
 	return g2_format_from_name(format, &ignored);
+}
+
+static bool
+files_is_pack_of(const char *file, const char *name)
+{
+	size_t		n;
+
+	return g2_pack_is_name(file, &n) && n == (size_t) files_name_length(name) &&
+		strncmp(file, name, n) == 0;
 }
 
 /* Unlinks a pack whose own record of its source no longer holds. */
 static void
-files_sweep_pack(const char *path, g2_format format)
+files_sweep_pack(const char *path)
 {
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct stat st;
@@ -317,7 +378,9 @@ files_sweep_pack(const char *path, g2_format format)
 	close(fd);
 	if (map == MAP_FAILED)
 		return;
-	if (g2_pack_check(map, (size_t) st.st_size, format, false, &view, NULL))
+	if (st.st_size >= (off_t) sizeof(g2_pack_header) &&
+		g2_pack_check(map, (size_t) st.st_size, (g2_format) ((g2_pack_header *) map)->format, false,
+					  &view, NULL))
 	{
 		bool		stale;
 
@@ -349,7 +412,7 @@ g2_pack_sweep(const g2_model_paths *paths, const char *name, const char *keep)
 		if (path && temp)
 			files_sweep_temp(path);
 		else if (path && strcmp(path, keep) != 0)
-			files_sweep_pack(path, G2_FORMAT_F32);
+			files_sweep_pack(path);
 		g2_free(path);
 	}
 	closedir(dir);

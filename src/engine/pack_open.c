@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@
 #define OPEN_ATTEMPTS 3
 
 static const char *const format_names[] = {
-	[G2_FORMAT_F32] = "f32",
+	[G2_FORMAT_F32] = "f32", [G2_FORMAT_BF16] = "bf16", [G2_FORMAT_Q8] = "q8",
+	[G2_FORMAT_Q4] = "q4",
 };
 
 const char *
@@ -38,39 +40,52 @@ g2_format_from_name(const char *name, g2_format *format)
 	return false;
 }
 
-/* Maps path; 58P01 when there is none. */
+/* What somebody else can write may say anything, or be cut short under the mapping. */
 static bool
-open_map(const char *path, void **map, size_t *size, g2_error *err)
+open_check(int fd, const char *path, size_t *size, g2_error *err)
 {
 	struct stat st;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
-	if (fd < 0)
-		return g2_fail_errno(err, errno, "open", g2_file_tail(path));
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-	{
-		close(fd);
 		return g2_fail(err, G2_E_PERMISSION, "\"%s\" is not a regular file", g2_file_tail(path));
-	}
-	/* What somebody else can write may say anything, or be cut short under the mapping. */
 	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 	{
-		close(fd);
 		g2_fail(err, G2_E_PERMISSION, "packed file \"%s\" can be written by another user",
 				g2_file_tail(path));
 		return g2_fail_hint(err, "Remove it, or choose another gpt2.pack_directory.");
 	}
 	if (st.st_size < G2_PACK_ALIGN)
-	{
-		close(fd);
 		return g2_fail(err, G2_E_BAD_FILE, "damaged packed file: it is too short");
-	}
 	*size = (size_t) st.st_size;
-	*map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
-	if (*map == MAP_FAILED)
+	/* A file system without locks has no packs removed either. */
+	if (flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+		return g2_fail(err, G2_E_NO_FILE, "packed file \"%s\" is just being removed",
+					   g2_file_tail(path));
+	return true;
+}
+
+/* Maps path; 58P01 when there is none.  The descriptor, locked, or -1. */
+static int
+open_map(const char *path, void **map, size_t *size, g2_error *err)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	*map = NULL;
+	if (fd < 0)
+	{
+		g2_fail_errno(err, errno, "open", g2_file_tail(path));
+		return -1;
+	}
+	if (open_check(fd, path, size, err))
+	{
+		*map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
+		if (*map != MAP_FAILED)
+			return fd;
 		g2_fail_errno(err, errno, "map", g2_file_tail(path));
+		*map = NULL;
+	}
 	close(fd);
-	return *map != MAP_FAILED;
+	return -1;
 }
 
 static bool
@@ -99,6 +114,13 @@ open_fill(g2_pack *pack, const g2_pack_view *v, const char *path, g2_error *err)
 		g2_tokenizer_open(v->tokenizer, (size_t) v->header->tokenizer_size, &pack->tokenizer, err);
 }
 
+/* See pack_trim.c; that it fails is of no importance. */
+static void
+note_use(const g2_pack *pack)
+{
+	(void) futimens(pack->fd, NULL);
+}
+
 /*
  * The pack as it lies there.  58P01, 22P03, 55000: there is none that can be used (any of these
  * with the source as it is now); other codes are errors of the attempt itself.
@@ -112,7 +134,8 @@ open_existing(const g2_pack_place *place, g2_format format, g2_pack **out, g2_er
 
 	if (!pack)
 		return g2_fail_memory(err, sizeof *pack);
-	if (!open_map(place->path, &pack->map, &pack->map_size, err))
+	pack->fd = open_map(place->path, &pack->map, &pack->map_size, err);
+	if (pack->fd < 0)
 	{
 		g2_free(pack);
 		return false;
@@ -133,6 +156,7 @@ open_existing(const g2_pack_place *place, g2_format format, g2_pack **out, g2_er
 		g2_pack_close(pack);
 		return false;
 	}
+	note_use(pack);
 	/* advice only: read ahead, and large pages where the file system has them */
 	(void) madvise(pack->map, pack->map_size, MADV_WILLNEED);
 	(void) madvise(pack->map, pack->map_size, MADV_HUGEPAGE);
@@ -198,8 +222,9 @@ g2_pack_close(g2_pack *pack)
 	g2_description_free(&pack->description);
 	g2_free(pack->weights.layers);
 	g2_free(pack->path);
-	if (pack->map)
-		munmap(pack->map, pack->map_size);
+	note_use(pack);
+	munmap(pack->map, pack->map_size);
+	close(pack->fd);
 	g2_free(pack);
 }
 
@@ -231,12 +256,14 @@ g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 	g2_pack_view view;
 	void	   *map;
 	size_t		size;
+	int			fd;
 	bool		missing = true;
 
 	*bytes = 0;
 	if (!open_place(paths, name, format, &place, NULL))
 		return true;
-	if (open_map(place.path, &map, &size, NULL))
+	fd = open_map(place.path, &map, &size, NULL);
+	if (fd >= 0)
 	{
 		if (g2_pack_check(map, size, format, false, &view, NULL))
 		{
@@ -245,8 +272,9 @@ g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 			g2_layout_free(&view.layout);
 		}
 		munmap(map, size);
+		close(fd);
 	}
-	if (missing && !g2_pack_estimate(place.folder, bytes, NULL))
+	if (missing && !g2_pack_estimate(place.folder, format, bytes, NULL))
 		*bytes = 0;
 	g2_pack_place_free(&place);
 	return missing;

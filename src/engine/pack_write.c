@@ -16,9 +16,11 @@
 #include "config.h"
 #include "file.h"
 #include "folder.h"
+#include "own_json.h"
 #include "pack.h"
 #include "pack_convert.h"
 
+#define RESERVE_PART 10			/* this part of the file system stays free */
 #define WRITE_ATTEMPTS 3		/* when the source changes meanwhile */
 
 _Static_assert(sizeof(g2_pack_header) <= G2_PACK_ALIGN, "the header has one page");
@@ -61,7 +63,7 @@ write_prepare(write_state *w, g2_error *err)
 		w->shards[i] = w->list.file[i].name;
 	return g2_pack_files_read(folder, w->shards, w->list.n, w->files, err) &&
 		g2_model_describe(folder, &w->description, &w->tokenizer, err) &&
-		g2_layout_make(&w->description.arch, &w->layout, err) &&
+		g2_layout_make(&w->description.arch, w->format, &w->layout, err) &&
 		g2_source_open(folder, &w->layout, &w->source, err);
 }
 
@@ -87,13 +89,14 @@ write_sizes(write_state *w)
 }
 
 static bool
-write_fail_space(const g2_model_paths *paths, uint64_t need, uint64_t free_bytes, g2_error *err)
+write_fail_space(const g2_model_paths *paths, uint64_t need, uint64_t free_bytes,
+				 uint64_t reserve, g2_error *err)
 {
 	g2_fail(err, G2_E_DISK_FULL, "not enough disk space in \"%s\" to pack the model",
 			g2_file_tail(paths->pack_directory));
 	g2_fail_detail(err, "The packed file needs %llu bytes; %llu are free, and %llu must stay "
 				   "free.", (unsigned long long) need, (unsigned long long) free_bytes,
-				   (unsigned long long) (need < G2_PACK_SMALL ? need : paths->keep_free));
+				   (unsigned long long) reserve);
 	return g2_fail_hint(err, "Free some space, or let gpt2.pack_directory name a directory on "
 						"another file system.");
 }
@@ -103,6 +106,7 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 {
 	struct statvfs fs;
 	uint64_t	free_bytes,
+				reserve,
 				with_reserve;
 
 	if (mkdir(paths->pack_directory, 0700) != 0 && errno != EEXIST)
@@ -111,9 +115,10 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 		return g2_fail_errno(err, errno, "stat the file system of",
 							 g2_file_tail(paths->pack_directory));
 	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
-	if (__builtin_add_overflow(need, need < G2_PACK_SMALL ? need : paths->keep_free,
-							   &with_reserve) || free_bytes < with_reserve)
-		return write_fail_space(paths, need, free_bytes, err);
+	reserve = need < G2_PACK_SMALL ? need :
+		G2_MAX(paths->keep_free, (uint64_t) fs.f_blocks / RESERVE_PART * fs.f_frsize);
+	if (__builtin_add_overflow(need, reserve, &with_reserve) || free_bytes < with_reserve)
+		return write_fail_space(paths, need, free_bytes, reserve, err);
 	return true;
 }
 
@@ -133,7 +138,7 @@ write_create(write_state *w, g2_error *err)
 	if (!failed)
 		return true;
 	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-		return write_fail_space(w->paths, size, 0, err);
+		return write_fail_space(w->paths, size, 0, 0, err);
 	if (ftruncate(w->fd, (off_t) size) != 0)	/* a file system without fallocate */
 		return g2_fail_errno(err, errno, "extend", g2_file_tail(w->temp));
 	return true;
@@ -150,6 +155,17 @@ write_weights_file(const write_state *w, const char *name)
 	return NULL;
 }
 
+static void
+write_hash_name(g2_hash *hash, const char *name, uint64_t size)
+{
+	uint8_t		bytes[8];
+
+	for (int b = 0; b < 8; b++)
+		bytes[b] = (uint8_t) (size >> (8 * b));
+	g2_hash_add(hash, name, strlen(name) + 1);
+	g2_hash_add(hash, bytes, sizeof bytes);
+}
+
 static bool
 write_files(write_state *w, g2_converter *c, g2_error *err)
 {
@@ -157,14 +173,21 @@ write_files(write_state *w, g2_converter *c, g2_error *err)
 	{
 		const g2_pack_file *f = &w->files->file[i];
 		const g2_safetensors *st = write_weights_file(w, f->name);
-		uint8_t		size[8];
+		const char *tasks = w->description.tasks;
 
-		for (int b = 0; b < 8; b++)
-			size[b] = (uint8_t) (f->size >> (8 * b));
-		g2_hash_add(c->hash, f->name, strlen(f->name) + 1);
-		g2_hash_add(c->hash, size, sizeof size);
+		if (strcmp(f->name, G2_OWN_JSON) == 0)
+		{
+			/* of this one only what has a say in results */
+			if (tasks)
+			{
+				write_hash_name(c->hash, f->name, strlen(tasks));
+				g2_hash_add(c->hash, tasks, strlen(tasks));
+			}
+			continue;
+		}
+		write_hash_name(c->hash, f->name, f->state.size);
 		if (st ? !g2_convert_weights(c, st, err)
-			: !g2_convert_other(c, w->place->folder, f->name, f->size, err))
+			: !g2_convert_other(c, w->place->folder, f->name, f->state.size, err))
 			return false;
 	}
 	return g2_hash_end(c->hash, w->header.content_hash, err);
@@ -189,7 +212,8 @@ write_weights(write_state *w, g2_error *err)
 		uint64_t	total = 0;
 
 		for (uint32_t i = 0; i < w->files->n; i++)
-			total += w->files->file[i].size;
+			if (strcmp(w->files->file[i].name, G2_OWN_JSON) != 0)
+				total += w->files->file[i].state.size;
 		atomic_store(&w->progress->done, 0);
 		atomic_store(&w->progress->total, total);
 	}
@@ -283,8 +307,9 @@ write_check_source(write_state *w, bool *changed, g2_error *err)
 	if (ok && !g2_pack_files_equal(w->files->file, w->files->n, now))
 	{
 		*changed = true;
-		ok = g2_fail(err, G2_E_IO, "the files of the model in \"%s\" changed while it was being "
-					 "packed", g2_file_tail(w->place->folder));
+		g2_fail(err, G2_E_IO, "the files of the model in \"%s\" changed while it was being packed",
+				g2_file_tail(w->place->folder));
+		ok = g2_fail_hint(err, "Retry when they are complete.");
 	}
 	g2_free(now);
 	return ok;
@@ -357,14 +382,14 @@ g2_pack_write(const g2_model_paths *paths, const g2_pack_place *place, g2_format
 }
 
 bool
-g2_pack_estimate(const char *folder, uint64_t *bytes, g2_error *err)
+g2_pack_estimate(const char *folder, g2_format format, uint64_t *bytes, g2_error *err)
 {
 	g2_buf		text = {0};
 	g2_config	config;
 	g2_layout	layout = {0};
 	bool		ok = g2_file_read(folder, "config.json", G2_MAX_JSON_FILE, &text, err) &&
 	g2_config_parse("config.json", text.data, text.len, &config, err) &&
-	g2_layout_make(&config.arch, &layout, err);
+	g2_layout_make(&config.arch, format, &layout, err);
 
 	if (ok)
 		*bytes = layout.bytes;

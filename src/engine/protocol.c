@@ -102,35 +102,11 @@ g2_access_decode(const void *p, size_t n, g2_access *m)
 
 /* ---- answers ---- */
 
-static void
-put_names(g2_writer *w, const g2_span *names, uint32_t n)
-{
-	g2_put_u32(w, n);
-	for (uint32_t i = 0; i < n; i++)
-		g2_put_span(w, names[i]);
-}
-
-/* More than max names are a failure. */
-static uint32_t
-get_names(g2_reader *r, g2_span *names, uint32_t max)
-{
-	uint32_t	n = g2_get_u32(r);
-
-	if (n > max)
-	{
-		r->failed = true;
-		return 0;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		names[i] = g2_get_element(r);
-	return n;
-}
-
 void
 g2_roles_encode(g2_writer *w, const g2_roles *m)
 {
 	g2_put_u64(w, m->token);
-	put_names(w, m->roles, m->n);
+	g2_put_names(w, m->roles, m->n);
 }
 
 bool
@@ -139,7 +115,7 @@ g2_roles_decode(const void *p, size_t n, g2_roles *m)
 	g2_reader	r = g2_read(p, n);
 
 	m->token = g2_get_u64(&r);
-	m->n = get_names(&r, m->roles, G2_MAX_ROLES);
+	m->n = g2_get_names(&r, m->roles, G2_MAX_ROLES);
 	return !r.failed && m->token != 0;
 }
 
@@ -398,170 +374,5 @@ g2_load_decode(const void *p, size_t n, g2_load *m)
 	m->model = g2_get_span(&r);
 	m->format = g2_get_span(&r);
 	m->device = g2_get_span(&r);
-	return !r.failed;
-}
-
-/* Each row is a span of its own, so that rows can be extended at their end. */
-void
-g2_model_row_encode(g2_writer *w, const g2_model_row *m)
-{
-	size_t		begin = w->len;
-	uint32_t	len;
-
-	g2_put_u32(w, 0);
-	g2_put_span(w, m->name);
-	g2_put_u32(w, m->state);
-	g2_put_u32(w, m->percent);
-	g2_put_span(w, m->architecture);
-	g2_put_u64(w, m->parameters);
-	g2_put_u32(w, m->context_length);
-	g2_put_u32(w, m->vocab_size);
-	g2_put_span(w, m->tokenizer);
-	g2_put_span(w, m->format);
-	g2_put_span(w, m->device);
-	g2_put_u64(w, m->bytes);
-	g2_put_span(w, m->content_hash);
-	g2_put_span(w, m->error);
-	g2_put_u64(w, (uint64_t) m->loaded_at);
-	g2_put_u64(w, (uint64_t) m->last_used_at);
-	put_names(w, m->roles, m->n_roles);
-	g2_put_u32(w, m->restricted);
-	if (w->failed)
-		return;
-	len = (uint32_t) (w->len - begin - sizeof len);
-	memcpy(w->data + begin, &len, sizeof len);
-}
-
-void
-g2_model_row_get(g2_reader *r, g2_model_row *m)
-{
-	g2_span		row = g2_get_element(r);
-	g2_reader	in = g2_read(row.data, row.len);
-
-	m->name = g2_get_span(&in);
-	m->state = g2_get_u32(&in);
-	m->percent = g2_get_u32(&in);
-	m->architecture = g2_get_span(&in);
-	m->parameters = g2_get_u64(&in);
-	m->context_length = g2_get_u32(&in);
-	m->vocab_size = g2_get_u32(&in);
-	m->tokenizer = g2_get_span(&in);
-	m->format = g2_get_span(&in);
-	m->device = g2_get_span(&in);
-	m->bytes = g2_get_u64(&in);
-	m->content_hash = g2_get_span(&in);
-	m->error = g2_get_span(&in);
-	m->loaded_at = (int64_t) g2_get_u64(&in);
-	m->last_used_at = (int64_t) g2_get_u64(&in);
-	m->n_roles = get_names(&in, m->roles, G2_MAX_ROLES);
-	m->restricted = g2_get_u32(&in);
-	r->failed |= in.failed;
-}
-
-void
-g2_info_encode(g2_writer *w, const g2_info *m)
-{
-	g2_put_span(w, m->version);
-	g2_put_span(w, m->arithmetic);
-	g2_put_span(w, m->isa);
-	g2_put_span(w, m->blas);
-	g2_put_span(w, m->cuda_device);
-	g2_put_span(w, m->cuda_driver);
-	g2_put_u32(w, m->threads);
-	g2_put_u32(w, m->supervisor_pid);
-	g2_put_u32(w, m->engine_pid);
-	g2_put_u64(w, (uint64_t) m->started_at);
-	g2_put_u32(w, m->live_requests);
-	g2_put_u32(w, m->live_sequences);
-	g2_put_u64(w, m->kv_blocks_used);
-	g2_put_u64(w, m->kv_blocks_total);
-	g2_put_u32(w, m->restart_pending);
-}
-
-bool
-g2_info_decode(const void *p, size_t n, g2_info *m)
-{
-	g2_reader	r = g2_read(p, n);
-
-	m->version = g2_get_span(&r);
-	m->arithmetic = g2_get_span(&r);
-	m->isa = g2_get_span(&r);
-	m->blas = g2_get_span(&r);
-	m->cuda_device = g2_get_span(&r);
-	m->cuda_driver = g2_get_span(&r);
-	m->threads = g2_get_u32(&r);
-	m->supervisor_pid = g2_get_u32(&r);
-	m->engine_pid = g2_get_u32(&r);
-	m->started_at = (int64_t) g2_get_u64(&r);
-	m->live_requests = g2_get_u32(&r);
-	m->live_sequences = g2_get_u32(&r);
-	m->kv_blocks_used = g2_get_u64(&r);
-	m->kv_blocks_total = g2_get_u64(&r);
-	m->restart_pending = g2_get_u32(&r);
-	return !r.failed;
-}
-
-/* ---- settings ---- */
-
-void
-g2_settings_encode(g2_writer *w, const g2_settings *m)
-{
-	g2_put_u32(w, m->n_directories);
-	for (uint32_t i = 0; i < m->n_directories; i++)
-		g2_put_span(w, m->directories[i]);
-	g2_put_span(w, m->pack_directory);
-	g2_put_span(w, m->weight_format);
-	g2_put_span(w, m->device);
-	g2_put_span(w, m->cpu);
-	g2_put_u32(w, m->threads);
-	g2_put_u64(w, m->kv_cache_size);
-	g2_put_u64(w, m->keep_free);
-	g2_put_u32(w, m->disabled);
-	g2_put_u32(w, m->nice);
-	g2_put_u32(w, m->step_tokens);
-	g2_put_u64(w, m->model_memory);
-	g2_put_u64(w, m->result_cache_size);
-	g2_put_u32(w, m->idle_timeout_s);
-	g2_put_f64(w, m->price_per_hour);
-	put_names(w, m->preload, m->n_preload);
-	for (int i = 0; i < G2_N_LIMITS; i++)
-		g2_put_u64(w, (uint64_t) m->limits[i]);
-	g2_put_u64(w, m->system_identifier);
-	g2_put_u32(w, m->timeline);
-	g2_put_u32(w, m->max_queued);
-	g2_put_u32(w, m->has_limits);
-}
-
-bool
-g2_settings_decode(const void *p, size_t n, g2_settings *m)
-{
-	g2_reader	r = g2_read(p, n);
-
-	m->n_directories = g2_get_u32(&r);
-	if (m->n_directories > G2_MAX_DIRECTORIES)
-		return false;
-	for (uint32_t i = 0; i < m->n_directories; i++)
-		m->directories[i] = g2_get_element(&r);
-	m->pack_directory = g2_get_span(&r);
-	m->weight_format = g2_get_span(&r);
-	m->device = g2_get_span(&r);
-	m->cpu = g2_get_span(&r);
-	m->threads = g2_get_u32(&r);
-	m->kv_cache_size = g2_get_u64(&r);
-	m->keep_free = g2_get_u64(&r);
-	m->disabled = g2_get_u32(&r);
-	m->nice = g2_get_u32(&r);
-	m->step_tokens = g2_get_u32(&r);
-	m->model_memory = g2_get_u64(&r);
-	m->result_cache_size = g2_get_u64(&r);
-	m->idle_timeout_s = g2_get_u32(&r);
-	m->price_per_hour = g2_get_f64(&r);
-	m->n_preload = get_names(&r, m->preload, G2_MAX_PRELOAD);
-	for (int i = 0; i < G2_N_LIMITS; i++)
-		m->limits[i] = (int64_t) g2_get_u64(&r);
-	m->system_identifier = g2_get_u64(&r);
-	m->timeline = g2_get_u32(&r);
-	m->max_queued = g2_get_u32(&r);
-	m->has_limits = g2_get_u32(&r);
 	return !r.failed;
 }

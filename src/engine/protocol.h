@@ -1,7 +1,7 @@
 /*
- * protocol.h: what backends, supervisor and engine say to each other.  The only header of the
- * engine that the PostgreSQL side includes; protocol.c and protocol_io.c are
- * compiled into both.
+ * protocol.h: what backends, supervisor and engine say to each other.  This and protocol_watch.h,
+ * for what can be seen of the engine and its settings, are the only headers of the engine that the
+ * PostgreSQL side includes; protocol.c, protocol_io.c and protocol_watch.c are compiled into both.
  *
  * Transport: a Unix stream socket at G2_SOCKET_PATH (relative to the data directory, which is
  * everybody's working directory), and a socket pair between supervisor and engine (descriptor
@@ -139,6 +139,7 @@ extern void g2_put_u64(g2_writer *w, uint64_t v);
 extern void g2_put_f64(g2_writer *w, double v);
 extern void g2_put_span(g2_writer *w, g2_span s);
 extern void g2_put_string(g2_writer *w, const char *s);	/* NUL-terminated; NULL = empty */
+extern void g2_put_names(g2_writer *w, const g2_span *names, uint32_t n);
 
 extern g2_reader g2_read(const void *payload, size_t len);
 /* n bytes; cut short they are a failure, absent they read as zero. */
@@ -150,6 +151,8 @@ extern double g2_get_f64(g2_reader *r);
 extern g2_span g2_get_span(g2_reader *r);
 /* An element of an array: its count has announced it, so it must be there. */
 extern g2_span g2_get_element(g2_reader *r);
+/* How many there are; more than max are a failure. */
+extern uint32_t g2_get_names(g2_reader *r, g2_span *names, uint32_t max);
 /* count u32 values, as bytes (payloads are not aligned). */
 extern const char *g2_get_ids(g2_reader *r, uint32_t count);
 
@@ -206,6 +209,7 @@ typedef struct g2_access
 
 /* ---- answers ---- */
 
+#define G2_MAX_OWN_JSON 65536		/* bytes of a model's gpt2.json */
 #define G2_MAX_ROLES 256		/* of one model */
 
 typedef struct g2_roles
@@ -339,177 +343,6 @@ typedef struct g2_load
 	g2_span		device;
 } g2_load;
 
-typedef enum g2_model_state
-{
-	G2_MODEL_LOADING = 1, G2_MODEL_LOADED, G2_MODEL_FAILED
-} g2_model_state;
-
-typedef struct g2_model_row
-{
-	g2_span		name;
-	uint32_t	state;			/* g2_model_state */
-	uint32_t	percent;		/* while loading */
-	g2_span		architecture;
-	uint64_t	parameters;
-	uint32_t	context_length;
-	uint32_t	vocab_size;
-	g2_span		tokenizer;
-	g2_span		format;
-	g2_span		device;
-	uint64_t	bytes;			/* of the pack */
-	g2_span		content_hash;
-	g2_span		error;
-	int64_t		loaded_at;		/* microseconds since 1970, 0 = never */
-	int64_t		last_used_at;
-	uint32_t	n_roles;
-	g2_span		roles[G2_MAX_ROLES];
-	uint32_t	restricted;		/* 1: for members of `roles` only, where there are none for superusers;
-								 * 0: for everybody */
-} g2_model_row;
-
-typedef struct g2_info
-{
-	g2_span		version;
-	g2_span		arithmetic;
-	g2_span		isa;
-	g2_span		blas;			/* empty: none */
-	g2_span		cuda_device;
-	g2_span		cuda_driver;
-	uint32_t	threads;
-	uint32_t	supervisor_pid;
-	uint32_t	engine_pid;
-	int64_t		started_at;		/* microseconds since 1970 */
-	/* counters of what is alive, for tests and monitoring */
-	uint32_t	live_requests;
-	uint32_t	live_sequences;
-	uint64_t	kv_blocks_used;
-	uint64_t	kv_blocks_total;
-	uint32_t	restart_pending;	/* 1: the installed engine is newer than this process */
-} g2_info;
-
-/* ---- watching ---- */
-
-typedef enum g2_request_state
-{
-	G2_STATE_LOADING = 1,		/* its model is being loaded */
-	G2_STATE_QUEUED,			/* waits for room */
-	G2_STATE_THROTTLED,			/* waits because of a limit of its role */
-	G2_STATE_PREFILL, G2_STATE_DECODE
-} g2_request_state;
-
-/* One sequence that is alive; a request that is not tokenized yet is one sequence. */
-typedef struct g2_request_row
-{
-	uint32_t	pid;			/* the backend's */
-	uint32_t	session_user;	/* OID */
-	uint32_t	database;		/* OID */
-	g2_span		model;
-	uint32_t	state;			/* g2_request_state */
-	uint32_t	sequence;		/* index in its request */
-	uint32_t	prompt_tokens;
-	uint32_t	generated_tokens;
-	uint32_t	max_len;
-	int64_t		queued_at;		/* microseconds since 1970 */
-	int64_t		started_at;		/* 0 = not yet */
-} g2_request_row;
-
-/* Counters of a month, role, database and model. */
-typedef struct g2_usage_row
-{
-	uint32_t	month;			/* UTC: year * 12 + month - 1 */
-	uint32_t	role;			/* OID of the session user */
-	uint32_t	database;		/* OID */
-	g2_span		model;
-	uint64_t	calls;			/* GENERATE requests that were answered or failed */
-	uint64_t	sequences;
-	uint64_t	prompt_tokens;
-	uint64_t	cached_tokens;	/* of these, found in the prefix cache */
-	uint64_t	completion_tokens;
-	uint64_t	result_hits;
-	uint64_t	truncated;		/* prompts cut because of the option */
-	uint64_t	errors;
-	uint64_t	cancelled;
-	uint64_t	queue_us;
-	uint64_t	compute_us;		/* share of the device's time */
-	double		cost;			/* compute time times the price of that time */
-} g2_usage_row;
-
-/* A loaded model at work; counters since it was loaded. */
-typedef struct g2_engine_row
-{
-	g2_span		model;
-	g2_span		format;
-	uint64_t	steps;
-	uint64_t	step_sequences;	/* sum over the steps of the sequences in them that got a token */
-	uint64_t	prompt_tokens;	/* computed, those from the cache not counted */
-	uint64_t	completion_tokens;
-	uint64_t	busy_us;
-	double		tokens_per_second;	/* new tokens, over the last 10 s */
-	uint64_t	kv_blocks_used;
-	uint64_t	kv_blocks_cached;	/* hold a prefix that nobody uses now */
-	uint64_t	kv_blocks_total;
-	uint64_t	prefix_asked;	/* prompt tokens that could have been found in the prefix cache */
-	uint64_t	prefix_hits;	/* that were */
-	uint64_t	preemptions;
-	uint32_t	running;		/* sequences */
-	uint32_t	queued;
-	uint64_t	bytes;			/* of the pack and the KV blocks that hold something */
-} g2_engine_row;
-
-/*
- * The saved counters, G2_USAGE_FILE's contents: a header, then the payload of USAGE_LIST.  Written
- * under another name, fsynced and renamed.  A file of another version, of another cluster or
- * timeline, or with a wrong checksum counts as none.
- */
-#define G2_USAGE_FILE "pg_stat/gpt2.stat"
-#define G2_USAGE_MAGIC 0x55325047u	/* "GP2U" */
-#define G2_USAGE_VERSION 1
-#define G2_MAX_USAGE_FILE (16u << 20)	/* bytes */
-
-typedef struct g2_usage_header
-{
-	uint32_t	magic;
-	uint32_t	version;
-	uint64_t	system_identifier;
-	uint32_t	timeline;
-	uint32_t	length;			/* of the payload */
-	uint64_t	checksum;		/* FNV-1a of the payload */
-} g2_usage_header;
-
-/* ---- settings (control channel) ---- */
-
-#define G2_MAX_DIRECTORIES 16
-#define G2_MAX_PRELOAD 64		/* models of gpt2.preload_models */
-
-typedef struct g2_settings
-{
-	uint32_t	n_directories;
-	g2_span		directories[G2_MAX_DIRECTORIES];	/* gpt2.model_path, resolved */
-	g2_span		pack_directory;
-	g2_span		weight_format;
-	g2_span		device;			/* "auto", "cpu" */
-	g2_span		cpu;			/* "auto", "portable", "avx2", "avx512" */
-	uint32_t	threads;		/* 0 = physical cores allowed to the process */
-	uint64_t	kv_cache_size;	/* bytes; 0 = min(1 GB, 1/8 of the memory) */
-	uint64_t	keep_free;		/* bytes that packing leaves free on the file system */
-	uint32_t	disabled;		/* 1: gpt2.enabled is off: all requests end with 57014 */
-	uint32_t	nice;			/* of the compute threads, 0 .. 19 */
-	uint32_t	step_tokens;	/* rows of one step at most; 0 = automatic */
-	uint64_t	model_memory;	/* bytes of all loaded models; 0 = no limit */
-	uint64_t	result_cache_size;	/* bytes; G2_NO_RESULT_CACHE = none, 0 = the default, 64 MB */
-	uint32_t	idle_timeout_s;	/* without requests, after which the engine ends; 0 = never */
-	double		price_per_hour;	/* of compute time */
-	uint32_t	n_preload;
-	g2_span		preload[G2_MAX_PRELOAD];	/* names */
-	int64_t		limits[G2_N_LIMITS];	/* of roles for which nothing is set; G2_UNLIMITED */
-	uint64_t	system_identifier;	/* of the cluster, for saved counters; 0 = keep none */
-	uint32_t	timeline;
-	uint32_t	max_queued;		/* requests that are not answered yet; 0 = the default */
-	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
-} g2_settings;
-
-#define G2_NO_RESULT_CACHE UINT64_MAX
-
 /* encode: appends the payload.  decode: false when it is malformed; spans point into it. */
 extern void g2_hello_encode(g2_writer *w, const g2_hello *m);
 extern bool g2_hello_decode(const void *p, size_t n, g2_hello *m);
@@ -543,26 +376,6 @@ extern void g2_detokenize_encode(g2_writer *w, g2_span model, uint32_t count, co
 extern bool g2_detokenize_decode(const void *p, size_t n, g2_detokenize *m);
 extern void g2_load_encode(g2_writer *w, const g2_load *m);
 extern bool g2_load_decode(const void *p, size_t n, g2_load *m);
-extern void g2_model_row_encode(g2_writer *w, const g2_model_row *m);
-extern void g2_model_row_get(g2_reader *r, g2_model_row *m);
-extern void g2_info_encode(g2_writer *w, const g2_info *m);
-extern bool g2_info_decode(const void *p, size_t n, g2_info *m);
-/* protocol_watch.c; rows: look at r->failed after get. */
-extern void g2_request_row_encode(g2_writer *w, const g2_request_row *m);
-extern void g2_request_row_get(g2_reader *r, g2_request_row *m);
-extern void g2_usage_row_encode(g2_writer *w, const g2_usage_row *m);
-extern void g2_usage_row_get(g2_reader *r, g2_usage_row *m);
-extern void g2_engine_row_encode(g2_writer *w, const g2_engine_row *m);
-extern void g2_engine_row_get(g2_reader *r, g2_engine_row *m);
-/* The payload in the contents of a file of saved counters; false where they count as none
- * (system_identifier and timeline must be the cluster's). */
-extern bool g2_usage_file_check(const void *data, size_t n, uint64_t system_identifier,
-								uint32_t timeline, g2_span *payload);
-/* The header for this payload. */
-extern g2_usage_header g2_usage_file_header(uint64_t system_identifier, uint32_t timeline,
-											const void *payload, size_t n);
-extern void g2_settings_encode(g2_writer *w, const g2_settings *m);
-extern bool g2_settings_decode(const void *p, size_t n, g2_settings *m);
 
 /* A span of a C string. */
 extern g2_span g2_span_of(const char *s);

@@ -81,6 +81,14 @@ g2_put_string(g2_writer *w, const char *s)
 	g2_put_span(w, g2_span_of(s));
 }
 
+void
+g2_put_names(g2_writer *w, const g2_span *names, uint32_t n)
+{
+	g2_put_u32(w, n);
+	for (uint32_t i = 0; i < n; i++)
+		g2_put_span(w, names[i]);
+}
+
 g2_span
 g2_span_of(const char *s)
 {
@@ -176,6 +184,21 @@ g2_get_element(g2_reader *r)
 	if (r->at == r->end)
 		r->failed = true;
 	return g2_get_span(r);
+}
+
+uint32_t
+g2_get_names(g2_reader *r, g2_span *names, uint32_t max)
+{
+	uint32_t	n = g2_get_u32(r);
+
+	if (n > max)
+	{
+		r->failed = true;
+		return 0;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		names[i] = g2_get_element(r);
+	return n;
 }
 
 const char *

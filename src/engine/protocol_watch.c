@@ -1,10 +1,10 @@
 /*
- * protocol_watch.c: the messages of protocol.h that say what the engine does and has done, and the
+ * protocol_watch.c: the messages that say what the engine does and has done, its settings, and the
  * file of saved counters.  Plain C, compiled into both the engine and the PostgreSQL library.
  *
  * Each row is a span of its own, so that rows can be extended at their end.
  */
-#include "protocol.h"
+#include "protocol_watch.h"
 
 #include <string.h>
 
@@ -34,6 +34,101 @@ row_read(g2_reader *r)
 	g2_span		row = g2_get_element(r);
 
 	return g2_read(row.data, row.len);
+}
+
+/* ---- models, the engine as a whole ---- */
+
+void
+g2_model_row_encode(g2_writer *w, const g2_model_row *m)
+{
+	size_t		begin = row_begin(w);
+
+	g2_put_span(w, m->name);
+	g2_put_u32(w, m->state);
+	g2_put_u32(w, m->percent);
+	g2_put_span(w, m->architecture);
+	g2_put_u64(w, m->parameters);
+	g2_put_u32(w, m->context_length);
+	g2_put_u32(w, m->vocab_size);
+	g2_put_span(w, m->tokenizer);
+	g2_put_span(w, m->format);
+	g2_put_span(w, m->device);
+	g2_put_u64(w, m->bytes);
+	g2_put_span(w, m->content_hash);
+	g2_put_span(w, m->error);
+	g2_put_u64(w, (uint64_t) m->loaded_at);
+	g2_put_u64(w, (uint64_t) m->last_used_at);
+	g2_put_names(w, m->roles, m->n_roles);
+	g2_put_u32(w, m->restricted);
+	row_end(w, begin);
+}
+
+void
+g2_model_row_get(g2_reader *r, g2_model_row *m)
+{
+	g2_reader	in = row_read(r);
+
+	m->name = g2_get_span(&in);
+	m->state = g2_get_u32(&in);
+	m->percent = g2_get_u32(&in);
+	m->architecture = g2_get_span(&in);
+	m->parameters = g2_get_u64(&in);
+	m->context_length = g2_get_u32(&in);
+	m->vocab_size = g2_get_u32(&in);
+	m->tokenizer = g2_get_span(&in);
+	m->format = g2_get_span(&in);
+	m->device = g2_get_span(&in);
+	m->bytes = g2_get_u64(&in);
+	m->content_hash = g2_get_span(&in);
+	m->error = g2_get_span(&in);
+	m->loaded_at = (int64_t) g2_get_u64(&in);
+	m->last_used_at = (int64_t) g2_get_u64(&in);
+	m->n_roles = g2_get_names(&in, m->roles, G2_MAX_ROLES);
+	m->restricted = g2_get_u32(&in);
+	r->failed |= in.failed;
+}
+
+void
+g2_info_encode(g2_writer *w, const g2_info *m)
+{
+	g2_put_span(w, m->version);
+	g2_put_span(w, m->arithmetic);
+	g2_put_span(w, m->isa);
+	g2_put_span(w, m->blas);
+	g2_put_span(w, m->cuda_device);
+	g2_put_span(w, m->cuda_driver);
+	g2_put_u32(w, m->threads);
+	g2_put_u32(w, m->supervisor_pid);
+	g2_put_u32(w, m->engine_pid);
+	g2_put_u64(w, (uint64_t) m->started_at);
+	g2_put_u32(w, m->live_requests);
+	g2_put_u32(w, m->live_sequences);
+	g2_put_u64(w, m->kv_blocks_used);
+	g2_put_u64(w, m->kv_blocks_total);
+	g2_put_u32(w, m->restart_pending);
+}
+
+bool
+g2_info_decode(const void *p, size_t n, g2_info *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->version = g2_get_span(&r);
+	m->arithmetic = g2_get_span(&r);
+	m->isa = g2_get_span(&r);
+	m->blas = g2_get_span(&r);
+	m->cuda_device = g2_get_span(&r);
+	m->cuda_driver = g2_get_span(&r);
+	m->threads = g2_get_u32(&r);
+	m->supervisor_pid = g2_get_u32(&r);
+	m->engine_pid = g2_get_u32(&r);
+	m->started_at = (int64_t) g2_get_u64(&r);
+	m->live_requests = g2_get_u32(&r);
+	m->live_sequences = g2_get_u32(&r);
+	m->kv_blocks_used = g2_get_u64(&r);
+	m->kv_blocks_total = g2_get_u64(&r);
+	m->restart_pending = g2_get_u32(&r);
+	return !r.failed;
 }
 
 void
@@ -144,6 +239,8 @@ g2_engine_row_encode(g2_writer *w, const g2_engine_row *m)
 	g2_put_u32(w, m->running);
 	g2_put_u32(w, m->queued);
 	g2_put_u64(w, m->bytes);
+	g2_put_u64(w, m->drafted_tokens);
+	g2_put_u64(w, m->drafts_kept);
 	row_end(w, begin);
 }
 
@@ -169,6 +266,8 @@ g2_engine_row_get(g2_reader *r, g2_engine_row *m)
 	m->running = g2_get_u32(&in);
 	m->queued = g2_get_u32(&in);
 	m->bytes = g2_get_u64(&in);
+	m->drafted_tokens = g2_get_u64(&in);
+	m->drafts_kept = g2_get_u64(&in);
 	r->failed |= in.failed;
 }
 
@@ -214,4 +313,73 @@ g2_usage_file_check(const void *data, size_t n, uint64_t system_identifier, uint
 		return false;
 	*payload = (g2_span) {(const char *) data + sizeof header, header.length};
 	return checksum(payload->data, payload->len) == header.checksum;
+}
+
+/* ---- settings ---- */
+
+void
+g2_settings_encode(g2_writer *w, const g2_settings *m)
+{
+	g2_put_u32(w, m->n_directories);
+	for (uint32_t i = 0; i < m->n_directories; i++)
+		g2_put_span(w, m->directories[i]);
+	g2_put_span(w, m->pack_directory);
+	g2_put_span(w, m->weight_format);
+	g2_put_span(w, m->device);
+	g2_put_span(w, m->cpu);
+	g2_put_u32(w, m->threads);
+	g2_put_u64(w, m->kv_cache_size);
+	g2_put_u64(w, m->keep_free);
+	g2_put_u32(w, m->disabled);
+	g2_put_u32(w, m->nice);
+	g2_put_u32(w, m->step_tokens);
+	g2_put_u64(w, m->model_memory);
+	g2_put_u64(w, m->result_cache_size);
+	g2_put_u32(w, m->idle_timeout_s);
+	g2_put_f64(w, m->price_per_hour);
+	g2_put_names(w, m->preload, m->n_preload);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		g2_put_u64(w, (uint64_t) m->limits[i]);
+	g2_put_u64(w, m->system_identifier);
+	g2_put_u32(w, m->timeline);
+	g2_put_u32(w, m->max_queued);
+	g2_put_u32(w, m->has_limits);
+	g2_put_u64(w, m->pack_cache_size);
+	g2_put_u32(w, m->no_speculation);
+}
+
+bool
+g2_settings_decode(const void *p, size_t n, g2_settings *m)
+{
+	g2_reader	r = g2_read(p, n);
+
+	m->n_directories = g2_get_u32(&r);
+	if (m->n_directories > G2_MAX_DIRECTORIES)
+		return false;
+	for (uint32_t i = 0; i < m->n_directories; i++)
+		m->directories[i] = g2_get_element(&r);
+	m->pack_directory = g2_get_span(&r);
+	m->weight_format = g2_get_span(&r);
+	m->device = g2_get_span(&r);
+	m->cpu = g2_get_span(&r);
+	m->threads = g2_get_u32(&r);
+	m->kv_cache_size = g2_get_u64(&r);
+	m->keep_free = g2_get_u64(&r);
+	m->disabled = g2_get_u32(&r);
+	m->nice = g2_get_u32(&r);
+	m->step_tokens = g2_get_u32(&r);
+	m->model_memory = g2_get_u64(&r);
+	m->result_cache_size = g2_get_u64(&r);
+	m->idle_timeout_s = g2_get_u32(&r);
+	m->price_per_hour = g2_get_f64(&r);
+	m->n_preload = g2_get_names(&r, m->preload, G2_MAX_PRELOAD);
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		m->limits[i] = (int64_t) g2_get_u64(&r);
+	m->system_identifier = g2_get_u64(&r);
+	m->timeline = g2_get_u32(&r);
+	m->max_queued = g2_get_u32(&r);
+	m->has_limits = g2_get_u32(&r);
+	m->pack_cache_size = g2_get_u64(&r);
+	m->no_speculation = g2_get_u32(&r);
+	return !r.failed;
 }

@@ -49,6 +49,13 @@ ring_remove(g2_role *role, g2_session *session)
 	session->ring_prev = session->ring_next = NULL;
 }
 
+/* NULL: it was the last. */
+static g2_session *
+next_in_ring(const g2_session *session)
+{
+	return session->ring_next == session->role->ring ? NULL : session->ring_next;
+}
+
 /* ---- groups of a session ---- */
 
 static int64_t
@@ -68,7 +75,7 @@ count_in(g2_queue *q, g2_group *group)
 
 	if (role->n_queued++ == 0)
 	{
-		role->throttled = 0;
+		role->throttled = false;
 		g2_role_begin(q->people, role);
 	}
 	if (!session->ring_next)
@@ -135,8 +142,8 @@ g2_queue_take(g2_queue *q, g2_group *group)
 {
 	g2_session *session = group->o.session;
 
-	if (session->role->ring == session)
-		session->role->ring = session->ring_next;
+	ring_remove(session->role, session);
+	ring_add(session->role, session);
 	unlink_group(q, group);
 }
 
@@ -155,6 +162,16 @@ refuse(const g2_role *role, g2_limit limit, int64_t value, g2_error *err)
 						limit_names[limit]);
 }
 
+/* One of the limits is 0. */
+static bool
+is_forbidden(const g2_session *session, g2_error *why)
+{
+	for (int i = 0; i < G2_N_LIMITS; i++)
+		if (g2_session_limit(session, (g2_limit) i) == 0)
+			return !refuse(session->role, (g2_limit) i, 0, why);
+	return false;
+}
+
 bool
 g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 {
@@ -164,6 +181,8 @@ g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 	int64_t		call = g2_session_limit(session, G2_LIMIT_CALL),
 				sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
 
+	if (is_forbidden(session, err))
+		return false;
 	if (call != G2_UNLIMITED && tokens > (uint64_t) call)
 	{
 		refuse(role, G2_LIMIT_CALL, call, err);
@@ -172,73 +191,114 @@ g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 	}
 	if (sequences != G2_UNLIMITED && o->n > sequences)
 		return refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
-	if (g2_session_limit(session, G2_LIMIT_MINUTE) == 0)
-		return refuse(role, G2_LIMIT_MINUTE, 0, err);
 	return true;
 }
 
-/* Notes which limit holds the role's next group back, if one does. */
-static void
-throttle(g2_role *role, int64_t now, int64_t *ready_at)
+/* The limit that keeps the session's next group waiting, and when that may end by itself
+ * (INT64_MAX = by the end of others only); G2_N_LIMITS: none. */
+static g2_limit
+held_back_by(const g2_session *session, int64_t now, int64_t *ready_at)
+{
+	int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
+	uint32_t	running = session->role->n_running;
+
+	*ready_at = INT64_MAX;
+	/* One that was taken under a higher limit goes alone. */
+	if (sequences != G2_UNLIMITED && running > 0 && running + session->queue->o.n > sequences)
+		return G2_LIMIT_SEQUENCES;
+	*ready_at = g2_session_ready_at(session, now);
+	return *ready_at > now ? G2_LIMIT_MINUTE : G2_N_LIMITS;
+}
+
+bool
+g2_queue_throttled(const g2_session *session)
+{
+	int64_t		ready_at;
+
+	return held_back_by(session, g2_now_us(), &ready_at) != G2_N_LIMITS;
+}
+
+/* The role's session whose turn it is; NULL: its limits hold back all of them. */
+static const g2_session *
+next_session(const g2_role *role, int64_t now, int64_t *ready_at)
 {
 	const g2_session *session = role->ring;
-	bool		was_throttled = role->throttled != 0;
-	int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
-				ready = g2_session_ready_at(session, now);
+	int64_t		passed = -1;	/* most sequences that one before may have */
 
-	role->throttled = 0;
-	/* One that was taken under a higher limit goes alone. */
-	if (sequences != G2_UNLIMITED && role->n_running + session->queue->o.n > sequences &&
-		(role->n_running > 0 || sequences == 0))
-		role->throttled = 1 + G2_LIMIT_SEQUENCES;
-	else if (ready > now)
+	do
 	{
-		role->throttled = 1 + G2_LIMIT_MINUTE;
-		*ready_at = G2_MIN(*ready_at, ready);
-	}
-	if (role->throttled)
-		role->throttled_at = g2_session_limit(session, (g2_limit) (role->throttled - 1));
-	else if (was_throttled)
-		g2_role_begin(session->people, role);
+		int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
+					ready = INT64_MAX;
+
+		/* With no more sequences allowed than to one that waits for room it waits behind that:
+		 * small groups would keep a large one waiting for ever. */
+		if (sequences == G2_UNLIMITED)
+			sequences = INT64_MAX;
+		if (sequences > passed)
+			switch (held_back_by(session, now, &ready))
+			{
+				case G2_LIMIT_SEQUENCES:
+					passed = sequences;
+					break;
+				case G2_LIMIT_MINUTE:
+					*ready_at = G2_MIN(*ready_at, ready);
+					break;
+				default:
+					return session;
+			}
+	} while ((session = next_in_ring(session)));
+	return NULL;
 }
 
 g2_group *
 g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
 {
-	const g2_role *best = NULL;
+	const g2_session *best = NULL;
 
 	*ready_at = INT64_MAX;
 	if (q->n == 0)
 		return NULL;
 	for (g2_role *role = q->people->roles; role; role = role->next)
 	{
+		const g2_session *session;
+		bool		was_throttled = role->throttled;
+
 		if (role->n_queued == 0)
 			continue;
-		throttle(role, now, ready_at);
-		if (!role->throttled && (!best || role->service < best->service))
-			best = role;
+		session = next_session(role, now, ready_at);
+		role->throttled = !session;
+		if (!session)
+			continue;
+		if (was_throttled)
+			g2_role_begin(q->people, role);
+		if (!best || role->service < best->role->service)
+			best = session;
 	}
-	return best ? best->ring->queue : NULL;
+	return best ? best->queue : NULL;
 }
 
 /* ---- the end of waiting ---- */
 
 static void
-fail_late(const g2_queue *q, const g2_group *group, g2_error *why)
+fail_late(const g2_queue *q, const g2_group *group, int64_t now, g2_error *why)
 {
-	const g2_role *role = group->o.session->role;
+	const g2_session *session = group->o.session;
 	unsigned	ms = group->o.queue_timeout_ms;
+	int64_t		ready_at;
+	g2_limit	limit = held_back_by(session, now, &ready_at);
 
-	if (role->throttled)
+	if (limit != G2_N_LIMITS)
 	{
-		g2_fail(why, G2_E_LIMIT, "role \"%s\" is over its limit: %s is %lld", role->name,
-				limit_names[role->throttled - 1], (long long) role->throttled_at);
+		g2_fail(why, G2_E_LIMIT, "role \"%s\" is over its limit: %s is %lld", session->role->name,
+				limit_names[limit], (long long) g2_session_limit(session, limit));
 		g2_fail_detail(why, "The request waited for %u ms.", ms);
-		g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
-		return;
 	}
-	g2_fail(why, G2_E_LIMIT, "the request waited for longer than gpt2.queue_timeout (%u ms)", ms);
-	g2_fail_detail(why, "%u requests are waiting.", q->n);
+	else
+	{
+		g2_fail(why, G2_E_LIMIT, "the request waited for longer than gpt2.queue_timeout (%u ms)",
+				ms);
+		g2_fail_detail(why, "%u requests are waiting.", q->n);
+	}
 	g2_fail_hint(why, "Raise gpt2.queue_timeout to wait longer, or retry later.");
 }
 
@@ -266,8 +326,7 @@ find_late(g2_queue *q, int64_t now)
 	int64_t		next = INT64_MAX;
 
 	for (const g2_role *role = q->people->roles; role; role = role->next)
-		for (g2_session *session = role->ring; session;
-			 session = session->ring_next == role->ring ? NULL : session->ring_next)
+		for (g2_session *session = role->ring; session; session = next_in_ring(session))
 		{
 			g2_group   *group = session->next_deadline <= now ? find_late_of(session, now) : NULL;
 
@@ -276,6 +335,18 @@ find_late(g2_queue *q, int64_t now)
 			next = G2_MIN(next, session->next_deadline);
 		}
 	q->next_deadline = next;
+	return NULL;
+}
+
+/* The first of a session that may not generate any more. */
+static g2_group *
+find_forbidden(const g2_queue *q, g2_error *why)
+{
+	for (const g2_role *role = q->people->roles; role; role = role->next)
+		for (g2_session *session = role->ring; session; session = next_in_ring(session))
+			if (is_forbidden(session, why))
+				return session->queue;
+	q->people->limits_set = false;
 	return NULL;
 }
 
@@ -289,9 +360,11 @@ g2_queue_take_ended(g2_queue *q, int64_t now, g2_error *why)
 		q->canceled = group->next;
 		g2_fail(why, G2_E_CANCELED, "the request was cancelled");
 	}
+	else if (q->people->limits_set && (group = find_forbidden(q, why)))
+		unlink_group(q, group);
 	else if (now >= q->next_deadline && (group = find_late(q, now)))
 	{
-		fail_late(q, group, why);
+		fail_late(q, group, now, why);
 		unlink_group(q, group);
 	}
 	return group;

@@ -2,8 +2,9 @@
  * queue.h: the groups that wait, and whose turn it is among them.
  *
  * Order: the role with the least service; within it its sessions in turn; within a session first
- * come, first served.  Roles that are over one of their limits are passed over until they are not.
- * A group that was preempted stands first in its session, and its session first in its role.
+ * come, first served.  Sessions that are over one of their limits are passed over until they are
+ * not; where it is the number of sequences, only by sessions that may have more.  A group that was
+ * preempted stands first in its session, and its session first in its role.
  *
  * The lists are the sessions' and roles' (session.h); the engine's thread owns all of it.
  */
@@ -31,7 +32,11 @@ extern g2_group *g2_queue_next(g2_queue *queue, int64_t now, int64_t *ready_at);
 /* It is no longer in the queue, and its session has had its turn. */
 extern void g2_queue_take(g2_queue *queue, g2_group *group);
 
-/* Takes out a group that was cancelled or has waited for too long, with the reason; NULL: none. */
+/* A limit keeps the session's groups waiting; it has some. */
+extern bool g2_queue_throttled(const g2_session *session);
+
+/* Takes out a group that was cancelled, may not generate any more or has waited for too long, with
+ * the reason; NULL: none. */
 extern g2_group *g2_queue_take_ended(g2_queue *queue, int64_t now, g2_error *why);
 
 /* It no longer waits; g2_queue_take_ended gives it out. */

@@ -12,13 +12,12 @@
 
 #include "json.h"
 
-#define BYTES_PER_MB 1048576.0	/* as the setting counts */
-
 typedef struct registry_settings
 {
 	g2_shared_paths *paths;
 	g2_format	format;
-	uint64_t	model_memory;	/* bytes of all packs; 0 = no limit */
+	uint64_t	model_memory;	/* bytes of the packs of loaded models; 0 = no limit */
+	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
 	uint32_t	n_preload;
 	char	   *preload[G2_MAX_PRELOAD];	/* different names */
 } registry_settings;
@@ -76,7 +75,7 @@ parse_format(g2_span span, g2_format *format, g2_error *err)
 	if (g2_format_from_name(name, format))
 		return true;
 	g2_fail(err, G2_E_PARAM, "weight format \"%s\" is not known", name);
-	return g2_fail_hint(err, "This version has the format \"f32\".");
+	return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
 }
 
 static bool
@@ -100,7 +99,10 @@ settings_free(registry_settings *s)
 static bool
 settings_copy(const g2_settings *from, registry_settings *s, g2_error *err)
 {
-	*s = (registry_settings) {.format = G2_FORMAT_F32, .model_memory = from->model_memory};
+	*s = (registry_settings) {
+		.format = G2_FORMAT_F32, .model_memory = from->model_memory,
+		.pack_cache_size = from->pack_cache_size,
+	};
 	if ((from->weight_format.len > 0 && !parse_format(from->weight_format, &s->format, err)) ||
 		!(s->paths = g2_shared_paths_new(from, err)))
 		return false;
@@ -150,18 +152,33 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 	return true;
 }
 
+/* After each change of what packs there are, or of which are in use. */
+static void
+trim_packs(const g2_registry *registry)
+{
+	const registry_settings *s = &registry->settings;
+
+	if (s->pack_cache_size > 0)
+		g2_loader_trim(&registry->loader, s->paths, s->pack_cache_size);
+}
+
 /* Frees a model that can no longer be found and that nobody holds. */
 static void
 free_if_unused(g2_model *model)
 {
-	g2_model  **at = &model->registry->models;
+	g2_registry *registry = model->registry;
+	g2_model  **at = &registry->models;
+	bool		was_loaded;
 
 	if (!model->detached || model->users > 0 || model->state == G2_MODEL_LOADING)
 		return;
 	while (*at != model)
 		at = &(*at)->next;
 	*at = model->next;
-	g2_loader_free(&model->registry->loader, model);
+	was_loaded = model->state == G2_MODEL_LOADED;
+	g2_loader_free(&registry->loader, model);
+	if (was_loaded)
+		trim_packs(registry);
 }
 
 static void
@@ -238,9 +255,9 @@ keep_limit(g2_registry *registry, const g2_model *used)
 	{
 		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
 					 "to keep gpt2.model_memory (%.1f MB)", model->name,
-					 (double) model->pack->bytes / BYTES_PER_MB,
+					 (double) model->pack->bytes / G2_BYTES_PER_MB,
 					 (double) G2_MAX(wall_clock_us() - model->last_used_at, 0) / 1e6,
-					 (double) registry->settings.model_memory / BYTES_PER_MB);
+					 (double) registry->settings.model_memory / G2_BYTES_PER_MB);
 		detach(model);
 	}
 }
@@ -275,6 +292,30 @@ preload_next(g2_registry *registry)
 	}
 }
 
+/* The callback's requests release the model one by one: it is kept until they have. */
+static bool
+load_asked(g2_model *model)
+{
+	const g2_registry *registry = model->registry;
+	bool		wanted;
+
+	if (!model->roles.restricted || is_preloaded(&registry->settings, g2_span_of(model->name)))
+		return true;
+	model->users++;
+	wanted = registry->options.permits(registry->options.arg, model);
+	model->users--;
+	return wanted;
+}
+
+static void
+load_dropped(g2_model *model)
+{
+	g2_registry *registry = model->registry;
+
+	detach(model);
+	preload_next(registry);
+}
+
 static void
 load_ended(g2_model *model)
 {
@@ -284,12 +325,13 @@ load_ended(g2_model *model)
 	{
 		note_use(model);
 		model->loaded_at = model->last_used_at;
+		trim_packs(registry);
 	}
 	/* Names that are no models would pile up in the list otherwise. */
 	else if (model->error.code == G2_E_NOT_FOUND)
 		model->detached = true;
-	/* The callback's requests release the model one by one: keep it until they have, and while
-	 * there is room made for it. */
+	/* It is kept until the callback's requests have released it, and while there is room made for
+	 * it. */
 	model->users++;
 	registry->options.loaded(registry->options.arg, model);
 	keep_limit(registry, NULL);
@@ -309,7 +351,7 @@ files_changed(g2_model *model)
 	if (model->state != G2_MODEL_LOADED || now - model->looked_at < G2_LOOK_US)
 		return false;
 	model->looked_at = now;
-	if (!g2_pack_changed(model->pack))
+	if (!g2_pack_changed(model->pack, &model->roles.source))
 		return false;
 	registry_log(model->registry, G2_LEVEL_LOG, "the files of model \"%s\" have changed: loading "
 				 "it again", model->name);
@@ -390,10 +432,10 @@ g2_registry_models(const g2_registry *registry)
 void
 g2_model_roles_encode(const g2_model *model, g2_writer *w)
 {
-	g2_roles	roles = {.token = model->roles_token, .n = model->n_roles};
+	g2_roles	roles = {.token = model->roles.token, .n = model->roles.n};
 
 	for (uint32_t i = 0; i < roles.n; i++)
-		roles.roles[i] = g2_span_of(model->roles[i]);
+		roles.roles[i] = g2_span_of(model->roles.names[i]);
 	g2_roles_encode(w, &roles);
 }
 
@@ -409,6 +451,7 @@ g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_err
 	settings_free(&registry->settings);
 	registry->settings = fresh;
 	registry->next_preload = 0;
+	trim_packs(registry);
 	keep_limit(registry, NULL);
 	preload_next(registry);
 	return true;
@@ -429,6 +472,8 @@ g2_registry_open(const g2_registry_options *options, g2_registry **out, g2_error
 		return g2_fail_memory(err, sizeof *registry);
 	registry->options = *options;
 	registry->loader.options = &registry->options;
+	registry->loader.asked = load_asked;
+	registry->loader.dropped = load_dropped;
 	registry->loader.ended = load_ended;
 	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err))
 	{

@@ -5,12 +5,14 @@
  * wait for it may come and go.  A load's thread reads name and format and shares packing_bytes,
  * progress and cancel (atomics); everything else is the engine's thread's.
  *
+ * Before anything else a load reads who may use the model: where nobody who waits may, it goes no
+ * further, unless the model is to be preloaded.
+ *
  * A loaded model goes when it is unloaded, when another takes its name (another format, changed
  * files), or when nobody holds it and the loaded models have more than model_memory; who holds it
  * keeps it until it is released.
  *
- * Files: registry.c (the list, holding, settings), registry_load.c (one load),
- * model_roles.c.
+ * Files: registry.c (the list, holding, settings), registry_load.c (one load), model_roles.c.
  */
 #ifndef G2_REGISTRY_H
 #define G2_REGISTRY_H
@@ -19,7 +21,8 @@
 #include "helper.h"
 #include "kv.h"
 #include "model.h"
-#include "protocol.h"
+#include "model_roles.h"
+#include "protocol_watch.h"
 
 #define G2_LOOK_US 1000000		/* how long a look at a model's files is good for */
 
@@ -48,11 +51,12 @@ typedef struct g2_model
 	g2_backend_model *device_model;
 	g2_kv		kv;
 	g2_work		work;
-	bool		restricted;		/* only members of these roles, and superusers, may use it */
-	uint32_t	n_roles;		/* 0 and restricted: superusers only */
-	char	  **roles;
-	uint64_t	roles_token;	/* of restricted and roles; never 0 */
+	g2_role_list roles;			/* who may use it; known before the load begins in earnest */
 } g2_model;
+
+/* Called on the engine's thread when a model that is being loaded turns out to be for some roles
+ * only: whether somebody waits for it who may use it.  Those who may not are to release it. */
+typedef bool (*g2_permits_fn) (void *arg, g2_model *model);
 
 /* Called on the engine's thread when a load has ended, well (LOADED) or not (FAILED). */
 typedef void (*g2_loaded_fn) (void *arg, g2_model *model);
@@ -63,6 +67,7 @@ typedef struct g2_registry_options
 	g2_backend *backend;
 	g2_kv_pool *kv_pool;		/* of all models together */
 	int			event_fd;
+	g2_permits_fn permits;
 	g2_loaded_fn loaded;
 	void	   *arg;
 	/* A line for the log about what the registry does by itself; NULL = nobody reads them. */

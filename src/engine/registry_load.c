@@ -1,13 +1,14 @@
 /*
- * registry_load.c: one load: the pack opened (and made) on the loader's thread, then the device's
- * part on the engine's.
+ * registry_load.c: one load: the model's roles read on the loader's thread; the engine asked
+ * whether to go on; the pack opened (and made) on the loader's thread; then the device's part on
+ * the engine's.
  *
  * A load in the loader's queue owns itself and holds its paths; the model outlives it, since a
  * model that is LOADING is not freed.
  */
 #include "registry_load.h"
 
-#include "model_roles.h"
+#include <stdio.h>
 
 /* ---- paths ---- */
 
@@ -75,6 +76,20 @@ typedef struct load
 } load;
 
 static void
+ask_run(g2_job *job)
+{
+	load	   *l = (load *) job;
+	const char *name = l->model->name;
+	char	   *folder;
+
+	l->ok = g2_model_find(&l->paths->paths, name, &folder, &l->error);
+	if (!l->ok)
+		return;
+	l->ok = g2_role_list_read(name, folder, &l->roles, &l->error);
+	g2_free(folder);
+}
+
+static void
 load_run(g2_job *job)
 {
 	load	   *l = (load *) job;
@@ -85,8 +100,7 @@ load_run(g2_job *job)
 	if (g2_pack_missing(paths, model->name, model->format, &bytes))
 		atomic_store(&model->packing_bytes, bytes);
 	l->ok = g2_pack_open(paths, model->name, model->format, &model->progress, &model->cancel,
-						 &l->pack, &l->error) &&
-		g2_role_list_read(model->name, l->pack->description.tasks, &l->roles, &l->error);
+						 &l->pack, &l->error);
 }
 
 /* ---- the engine's thread ---- */
@@ -113,6 +127,13 @@ model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
 }
 
 static void
+load_free(load *l)
+{
+	g2_shared_paths_release(l->paths);
+	g2_free(l);
+}
+
+static void
 load_done(g2_job *job)
 {
 	load	   *l = (load *) job;
@@ -128,23 +149,45 @@ load_done(g2_job *job)
 		g2_fail(&model->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled",
 				model->name);
 	if (ok)
-	{
-		model->restricted = l->roles.restricted;
-		model->n_roles = l->roles.n;
-		model->roles = l->roles.names;
-		model->roles_token = l->roles.token;
 		model->looked_at = g2_now_us();
-	}
 	else
 	{
-		g2_role_list_free(&l->roles);
 		g2_pack_close(model->pack);
 		model->pack = NULL;
 	}
 	model->state = ok ? G2_MODEL_LOADED : G2_MODEL_FAILED;
-	g2_shared_paths_release(l->paths);
-	g2_free(l);
+	load_free(l);
 	loader->ended(model);
+}
+
+/* What stands when the engine closes before its turn comes. */
+static void
+submit(load *l, void (*run) (g2_job *job), void (*done) (g2_job *job))
+{
+	l->job = (g2_job) {.run = run, .done = done};
+	l->ok = false;
+	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", l->model->name);
+	g2_helper_submit(l->loader->helper, &l->job);
+}
+
+static void
+ask_done(g2_job *job)
+{
+	load	   *l = (load *) job;
+	const g2_loader *loader = l->loader;
+	g2_model   *model = l->model;
+
+	model->roles = l->roles;
+	if (!l->ok || atomic_load(&model->cancel))
+		load_done(job);
+	else if (loader->asked(model))
+		submit(l, load_run, load_done);
+	else
+	{
+		model->state = G2_MODEL_FAILED;
+		load_free(l);
+		loader->dropped(model);
+	}
 }
 
 bool
@@ -154,21 +197,18 @@ g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths
 
 	if (!l)
 		return g2_fail_memory(err, sizeof *l);
-	l->job.run = load_run;
-	l->job.done = load_done;
 	l->loader = loader;
 	l->model = model;
 	l->paths = paths;
 	paths->users++;
-	/* What stands when the engine closes before its turn comes. */
-	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", model->name);
+	g2_role_list_free(&model->roles);	/* of an attempt before */
 	model->state = G2_MODEL_LOADING;
 	model->load_started = g2_now_us();
 	atomic_store(&model->cancel, false);
 	atomic_store(&model->packing_bytes, 0);
 	atomic_store(&model->progress.done, 0);
 	atomic_store(&model->progress.total, 0);
-	g2_helper_submit(loader->helper, &l->job);
+	submit(l, ask_run, ask_done);
 	return true;
 }
 
@@ -182,10 +222,59 @@ g2_loader_free(const g2_loader *loader, g2_model *model)
 		g2_kv_close(&model->kv);
 		o->api->model_unload(o->backend, model->device_model);
 	}
-	for (uint32_t i = 0; i < model->n_roles; i++)
-		g2_free(model->roles[i]);
-	g2_free(model->roles);
+	g2_role_list_free(&model->roles);
 	g2_pack_close(model->pack);
 	g2_free(model->name);
 	g2_free(model);
+}
+
+/* ---- packs above the limit ---- */
+
+typedef struct trim
+{
+	g2_job		job;			/* first */
+	const g2_loader *loader;
+	g2_shared_paths *paths;
+	uint64_t	limit;
+	g2_pack_trimmed removed;
+} trim;
+
+static void
+trim_run(g2_job *job)
+{
+	trim	   *t = (trim *) job;
+
+	t->removed = g2_pack_trim(t->paths->paths.pack_directory, t->limit);
+}
+
+static void
+trim_done(g2_job *job)
+{
+	trim	   *t = (trim *) job;
+	const g2_registry_options *o = t->loader->options;
+	char		line[160];
+
+	snprintf(line, sizeof line, "removed %u packed files (%.1f MB) to keep gpt2.pack_cache_size "
+			 "(%.1f MB)", t->removed.n, (double) t->removed.bytes / G2_BYTES_PER_MB,
+			 (double) t->limit / G2_BYTES_PER_MB);
+	if (t->removed.n > 0 && o->log)
+		o->log(o->arg, G2_LEVEL_LOG, line);
+	g2_shared_paths_release(t->paths);
+	g2_free(t);
+}
+
+/* Without memory there is another time. */
+void
+g2_loader_trim(const g2_loader *loader, g2_shared_paths *paths, uint64_t limit)
+{
+	trim	   *t = g2_alloc(sizeof *t);
+
+	if (!t)
+		return;
+	*t = (trim) {
+		.job = {.run = trim_run, .done = trim_done}, .loader = loader, .paths = paths,
+		.limit = limit,
+	};
+	paths->users++;
+	g2_helper_submit(loader->helper, &t->job);
 }

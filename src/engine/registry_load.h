@@ -6,6 +6,8 @@
 
 #include "registry.h"
 
+#define G2_BYTES_PER_MB 1048576.0	/* as settings count */
+
 /* Where models and packs live, in memory of its own, shared by the settings of the registry and
  * the loads that were started under them.  Never changed; users is the engine's thread's. */
 typedef struct g2_shared_paths
@@ -22,12 +24,18 @@ typedef struct g2_loader
 {
 	const g2_registry_options *options;
 	g2_helper  *helper;			/* one thread: loads are disk-bound, one after the other */
-	void		(*ended) (g2_model *model);	/* on the engine's thread; it is LOADED or FAILED */
+	/* On the engine's thread. */
+	bool		(*asked) (g2_model *model); /* its roles are known: whether it is to be loaded */
+	void		(*dropped) (g2_model *model);	/* it is not; it is FAILED */
+	void		(*ended) (g2_model *model);	/* it is LOADED or FAILED */
 } g2_loader;
 
 /* Starts the load of a model that is neither LOADED nor LOADING; false: its state stays. */
 extern bool g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths,
 							g2_error *err);
+
+/* Removes packs above the limit (of gpt2.pack_cache_size), soon. */
+extern void g2_loader_trim(const g2_loader *loader, g2_shared_paths *paths, uint64_t limit);
 
 /* Frees a model that is not LOADING, with all that loading has given it. */
 extern void g2_loader_free(const g2_loader *loader, g2_model *model);

@@ -18,8 +18,10 @@ check_stops(const g2_generate *m, g2_error *err)
 		if (m->stops[i].len == 0)
 			return g2_fail(err, G2_E_PARAM, "a stop string must not be empty");
 		if (m->stops[i].len > G2_MAX_STOP_BYTES)
-			return g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes",
-						   G2_MAX_STOP_BYTES);
+		{
+		g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes", G2_MAX_STOP_BYTES);
+		return g2_fail_hint(err, "Its beginning will do.");
+	}
 	}
 	return true;
 }
@@ -44,13 +46,21 @@ check_sampling(const g2_generate *m, g2_error *err)
 	return true;
 }
 
+/* A text is longer than what one call takes. */
+static bool
+fail_long(const char *what, g2_error *err)
+{
+	g2_fail(err, G2_E_TOO_LONG, "%s must have at most %u bytes", what, G2_MAX_TEXT);
+	return g2_fail_hint(err, "Split the text.");
+}
+
 static bool
 check_generate(const g2_generate *m, g2_error *err)
 {
 	if (m->prompt.len > G2_MAX_TEXT)
-		return g2_fail(err, G2_E_TOO_LONG, "the prompt must have at most %u bytes", G2_MAX_TEXT);
+		return fail_long("the prompt", err);
 	if (m->template_text.len > G2_MAX_TEXT)
-		return g2_fail(err, G2_E_TOO_LONG, "the template must have at most %u bytes", G2_MAX_TEXT);
+		return fail_long("the template", err);
 	if ((m->flags & G2_GEN_PROMPT_IDS) && m->prompt.len % sizeof(uint32_t) != 0)
 		return g2_fail(err, G2_E_INTERNAL, "malformed prompt ids");
 	if (m->max_new == 0)
@@ -58,7 +68,10 @@ check_generate(const g2_generate *m, g2_error *err)
 	if (m->n == 0)
 		return g2_fail(err, G2_E_PARAM, "n must be between 1 and %d", G2_MAX_SEQUENCES);
 	if (m->n > G2_MAX_SEQUENCES)
-		return g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+	{
+		g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
+		return g2_fail_hint(err, "Make several calls.");
+	}
 	if (m->n > 1 && (m->flags & G2_GEN_STREAM))
 		return g2_fail(err, G2_E_PARAM, "only one sequence can be streamed");
 	if (m->cache_salt.len > G2_MAX_SALT)
@@ -99,8 +112,7 @@ g2_request_decode(g2_request *request, g2_error *err)
 			if (!(ok = g2_tokenize_decode(p, n, &request->m.tokenize)))
 				break;
 			if (request->m.tokenize.text.len > G2_MAX_TEXT)
-				return g2_fail(err, G2_E_TOO_LONG, "the text must have at most %u bytes",
-							   G2_MAX_TEXT);
+				return fail_long("the text", err);
 			break;
 		case G2_MSG_DETOKENIZE:
 			ok = g2_detokenize_decode(p, n, &request->m.detokenize);
@@ -246,15 +258,21 @@ set_budget(g2_request *request)
 	if (m->flags & G2_GEN_MAX_LENGTH)
 	{
 		if (n_prompt >= m->max_new)
-			return g2_fail(&request->error, G2_E_PARAM,
-						   "max_length (%u) must be above the prompt's length (%u tokens)",
-						   m->max_new, n_prompt);
+		{
+			g2_fail(&request->error, G2_E_PARAM,
+					"max_length (%u) must be above the prompt's length (%u tokens)", m->max_new,
+					n_prompt);
+			return g2_fail_hint(&request->error, "It counts the prompt too; max_len does not.");
+		}
 		request->max_new = G2_MIN(m->max_new, n_ctx) - n_prompt;
 	}
 	/* The answer has to fit into one message. */
 	if ((uint64_t) m->n * request->max_new > G2_MAX_NEW_TOKENS)
-		return g2_fail(&request->error, G2_E_TOO_LONG,
-					   "n times max_len must be at most %u new tokens", G2_MAX_NEW_TOKENS);
+	{
+		g2_fail(&request->error, G2_E_TOO_LONG, "n times max_len must be at most %u new tokens",
+				G2_MAX_NEW_TOKENS);
+		return g2_fail_hint(&request->error, "Ask for fewer or shorter sequences in one call.");
+	}
 	return true;
 }
 
@@ -269,9 +287,12 @@ work_generate(g2_request *request)
 	if (request->ids.len == 0)
 	{
 		if (d->start_token == G2_NO_TOKEN)
-			return g2_fail(&request->error, G2_E_PARAM,
-						   "the prompt is empty and model \"%s\" has no start token",
-						   request->model->name);
+		{
+			g2_fail(&request->error, G2_E_PARAM,
+					"the prompt is empty and model \"%s\" has no start token",
+					request->model->name);
+			return g2_fail_hint(&request->error, "Begin the text with something.");
+		}
 		if (!g2_ids_push(&request->ids, d->start_token))
 			return g2_fail_memory(&request->error, sizeof(uint32_t));
 	}
@@ -292,8 +313,11 @@ join_pieces(g2_request *request, g2_buf *bytes)
 								 bytes))
 			return g2_fail_memory(&request->error, bytes->len);
 		if (bytes->len > G2_MAX_TEXT)
-			return g2_fail(&request->error, G2_E_TOO_LONG,
-						   "the text of the tokens has more than %u bytes", G2_MAX_TEXT);
+		{
+			g2_fail(&request->error, G2_E_TOO_LONG, "the text of the tokens has more than %u bytes",
+					G2_MAX_TEXT);
+			return g2_fail_hint(&request->error, "Give fewer token ids at a time.");
+		}
 	}
 	return true;
 }

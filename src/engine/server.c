@@ -210,7 +210,7 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 			if (c->in_flight >= G2_MAX_IN_FLIGHT)
 			{
 				send_error(c, frame->id, "53400", "too many requests in flight on one connection",
-						   "");
+						   "Wait for the answers of some.");
 				break;
 			}
 			c->in_flight++;

@@ -231,6 +231,7 @@ g2_session_set(g2_session *session, const g2_session_message *m)
 	memcpy(role->name, m->user_name.data, len);
 	role->name[len] = '\0';
 	memcpy(session->own_limits, m->limits, sizeof session->own_limits);
+	session->people->limits_set = true;
 }
 
 static g2_grant *

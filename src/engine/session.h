@@ -37,8 +37,7 @@ typedef struct g2_role
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
-	uint32_t	throttled;		/* its queued groups wait because of this limit: 1 + g2_limit; 0 = no */
-	int64_t		throttled_at;	/* the limit's value */
+	bool		throttled;		/* each of its sessions with queued groups waits for a limit */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
 } g2_role;
 
@@ -68,6 +67,7 @@ struct g2_people
 {
 	g2_role    *roles;
 	int64_t		limits[G2_N_LIMITS];	/* of sessions for which nothing is set */
+	bool		limits_set;		/* some limit, since the queue has looked last */
 	double		virtual_time;	/* where a role starts that begins to wait; never falls */
 };
 

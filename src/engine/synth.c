@@ -280,7 +280,8 @@ synth_write_tensor(int fd, const char *path, const g2_synth_options *o, const sy
 				   uint32_t number, float *block, g2_error *err)
 {
 	const uint64_t n = synth_elements(t);
-	const float scale = (float) (o->sigma / 131072.0);
+	const double sigma = number == 0 && o->embed_sigma > 0 ? o->embed_sigma : o->sigma;
+	const float scale = (float) (sigma / 131072.0);
 
 	for (uint64_t i = 0; i < n; i += SYNTH_BLOCK)
 	{
@@ -361,7 +362,8 @@ synth_check(const g2_synth_options *o, g2_error *err)
 	if (o->activation > G2_ACT_RELU)
 		return g2_fail(err, G2_E_PARAM, "activation of a synthetic model must be gelu_new, gelu "
 					   "or relu");
-	if (!(o->sigma >= 0.0 && o->sigma <= 1000.0))
+	if (!(o->sigma >= 0.0 && o->sigma <= 1000.0 && o->embed_sigma >= 0.0 &&
+		  o->embed_sigma <= 1000.0))
 		return g2_fail(err, G2_E_PARAM, "sigma of a synthetic model must be between 0 and 1000");
 	if (!g2_arch_check_sizes(&arch, "synthetic model", err))
 	{

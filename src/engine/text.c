@@ -115,8 +115,10 @@ g2_text_fill(const char *template_text, size_t template_len, const char *input, 
 	size_t		len = filled_len(template_text, template_len, input_len);
 
 	if (len > max)
-		return g2_fail(err, G2_E_TOO_LONG, "the template with its text has more than %zu bytes",
-					   max);
+	{
+		g2_fail(err, G2_E_TOO_LONG, "the template with its text has more than %zu bytes", max);
+		return g2_fail_hint(err, "Split the text.");
+	}
 	if (!g2_buf_reserve(out, len))
 		return g2_fail_memory(err, len);
 	while (at < end)

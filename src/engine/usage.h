@@ -15,7 +15,7 @@
 #ifndef G2_USAGE_H
 #define G2_USAGE_H
 
-#include "protocol.h"
+#include "protocol_watch.h"
 #include "util.h"
 
 #define G2_USAGE_MONTHS 24

@@ -8,7 +8,7 @@
 #include "answer.h"
 
 static g2_message
-watch_info(const g2_engine *engine, g2_writer *w)
+watch_info(g2_engine *engine, g2_writer *w)
 {
 	g2_info		info = {
 		.version = g2_span_of(G2_VERSION),
@@ -20,6 +20,7 @@ watch_info(const g2_engine *engine, g2_writer *w)
 		.started_at = engine->started_at,
 		.live_requests = engine->n_requests,
 		.live_sequences = g2_scheduler_live(engine->scheduler),
+		.restart_pending = g2_engine_replaced(engine),
 	};
 
 	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
@@ -42,7 +43,7 @@ state_of(const g2_request *r)
 	if (r->phase != G2_PHASE_GROUP)
 		return G2_STATE_QUEUED;
 	if (r->group->state == G2_GROUP_QUEUED)
-		return r->session->role->throttled ? G2_STATE_THROTTLED : G2_STATE_QUEUED;
+		return g2_queue_throttled(r->session) ? G2_STATE_THROTTLED : G2_STATE_QUEUED;
 	return g2_group_prefilling(r->group) ? G2_STATE_PREFILL : G2_STATE_DECODE;
 }
 
@@ -153,6 +154,8 @@ watch_engine(const g2_engine *engine, g2_writer *w)
 			.prefix_asked = m->work.prefix_asked,
 			.prefix_hits = m->work.prefix_hits,
 			.preemptions = m->work.preemptions,
+			.drafted_tokens = m->work.drafted_tokens,
+			.drafts_kept = m->work.drafts_kept,
 		};
 
 		if (m->state != G2_MODEL_LOADED || m->detached)

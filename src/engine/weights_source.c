@@ -257,6 +257,21 @@ g2_source_open(const char *folder, const g2_layout *layout, g2_source *source, g
 	return ok;
 }
 
+bool
+g2_source_read(const g2_source *source, const g2_layout_tensor *want, float *values,
+			   g2_error *err)
+{
+	const g2_safetensors *st;
+	const g2_tensor *t;
+	char		name[80];
+
+	source_full_name(source, want, name);
+	t = source_find(source, name, &st);
+	if (!t)
+		return g2_fail(err, G2_E_INTERNAL, "tensor \"%s\" is gone", name);
+	return g2_safetensors_read(st, t, 0, want->rows * want->cols, values, err);
+}
+
 void
 g2_source_close(g2_source *source)
 {

@@ -304,15 +304,20 @@ work_done(g2_job *job)
 
 /* ---- the model is there ---- */
 
-/* A model for some roles only: the backend has to say that the user is one of them. */
-static bool
-may_use(const g2_request *request)
+bool
+g2_request_permitted(g2_request *request)
 {
 	const g2_model *model = request->model;
+	g2_writer	w = g2_answer_writer();
 
-	return !model->restricted || request->type == G2_MSG_LOAD ||
+	if (!model->roles.restricted || request->type == G2_MSG_LOAD ||
 		g2_session_may_use(request->session, g2_span_of(model->name),
-						   g2_request_user(request), model->roles_token);
+						   g2_request_user(request), model->roles.token))
+		return true;
+	g2_model_roles_encode(model, &w);
+	g2_answer(request, G2_MSG_ROLES, &w);
+	g2_request_free(request);
+	return false;
 }
 
 void
@@ -320,13 +325,8 @@ g2_request_ready(g2_request *request)
 {
 	g2_writer	w = g2_answer_writer();
 
-	if (!may_use(request))
-	{
-		g2_model_roles_encode(request->model, &w);
-		g2_answer(request, G2_MSG_ROLES, &w);
-		g2_request_free(request);
+	if (!g2_request_permitted(request))
 		return;
-	}
 	if (request->type == G2_MSG_LOAD)
 	{
 		g2_answer(request, G2_MSG_DONE, &w);

@@ -1,12 +1,13 @@
 /*
  * bench_kernels.c: how fast the products are, against the machine's limits and OpenBLAS.
  *
- *     bench_kernels [threads [isa [K N]]]
+ *     bench_kernels [threads [isa [format [K N]]]]		format: f32, bf16, q8, q4
  *
  * Prints the read bandwidth (1 thread and all), what the matrix-vector product reaches of it, and
- * GFLOP/s per number of rows beside cblas_sgemm's for the same product, measured in turns, so that
- * a machine busy with other things disturbs both alike: read the ratios.  Weights are a chain of
- * matrices larger than the last cache.  OpenBLAS: only when built with G2_BENCH_OPENBLAS.
+ * operations (a multiplication and an addition are two) per second and number of rows beside
+ * cblas_sgemm's for the same product in f32, measured in turns, so that a machine busy with other
+ * things disturbs both alike: read the ratios.  Weights are a chain of matrices larger than the
+ * last cache.  OpenBLAS: only when built with G2_BENCH_OPENBLAS.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +30,11 @@ static const g2_kernels *kernels;
 static uint32_t K = 768;
 static uint32_t N = 3072;
 static uint32_t n_weights;
-static float *weights;			/* [n_weights][N / 48][K][48] */
+static g2_format format;
+static size_t matrix_bytes;
+static char *weights;			/* [n_weights][N / 48] panels */
 static float *x;				/* [MAX_ROWS][K + 16] */
+static g2_operand operand;		/* x in the format */
 static float *y;				/* [MAX_ROWS][N + 16] */
 static float *scratch;
 
@@ -106,9 +110,9 @@ product_task(void *arg, uint32_t task, uint32_t thread)
 	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
 				panel = task % j->groups * j->group;
 
-	kernels->product[G2_FORMAT_F32](&j->p, panel, G2_MIN(panel + j->group, N / G2_PANEL), row,
-									G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
-									scratch + thread * G2_PRODUCT_SCRATCH);
+	kernels->product[format](&j->p, panel, G2_MIN(panel + j->group, N / G2_PANEL), row,
+							 G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+							 scratch + thread * G2_PRODUCT_SCRATCH);
 }
 
 /* Seconds of one product of `rows` rows, over n matrices. */
@@ -120,7 +124,7 @@ time_own(uint32_t rows, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++)
 	{
-		job			j = {.p = {.x = {.x = x, .ld = K + 16}, .w = weights + (size_t) i * K * N, .k = K,
+		job			j = {.p = {.x = operand, .w = weights + i * matrix_bytes, .k = K,
 				.activation = G2_NO_ACTIVATION, .y = y, .ldy = N + 16}, .rows = rows};
 
 		j.group = G2_MAX(1, N / G2_PANEL * chunks / (g2_pool_threads(pool) * 16));
@@ -138,9 +142,12 @@ time_openblas(uint32_t rows, uint32_t n)
 #ifdef G2_BENCH_OPENBLAS
 	double		t = now();
 
+	if (format != G2_FORMAT_F32)
+		return 1e9;
+
 	for (uint32_t i = 0; i < n; i++)
 	{
-		const float *w = weights + (size_t) i * K * N;
+		const float *w = (const float *) weights + (size_t) i * K * N;
 
 		if (rows == 1)
 			cblas_sgemv(CblasRowMajor, CblasNoTrans, (int) N, (int) K, 1.0f, w, (int) K, x, 1,
@@ -182,14 +189,65 @@ bench_rows(uint32_t rows)
 	}
 	printf("%6u %9.1f", rows, flop / own * 1e-9);
 	if (rows <= 4)
-		printf("  %5.1f GB/s, %3.0f %%", 4e-9 * K * N / own, 400e-9 * K * N / own / bandwidth);
+		printf("  %5.1f GB/s, %3.0f %%", 1e-9 * (double) matrix_bytes / own,
+			   100e-9 * (double) matrix_bytes / own / bandwidth);
 	else
 		printf("                   ");
 #ifdef G2_BENCH_OPENBLAS
-	printf("  OpenBLAS %8.1f  ratio %.2f", flop / blas * 1e-9, blas / own);
+	if (format == G2_FORMAT_F32)
+		printf("  OpenBLAS %8.1f  ratio %.2f", flop / blas * 1e-9, blas / own);
 #endif
 	printf("\n");
 	fflush(stdout);
+}
+
+/* Numbers of all sizes, scales of 1. */
+static void
+fill_weights(void)
+{
+	const size_t panel = g2_panel_bytes(format, K),
+				scales = g2_panel_scales(format, K);
+	const uint16_t one = 0x3f80;
+
+	for (size_t i = 0; i < n_weights * matrix_bytes; i += 4)
+	{
+		uint32_t	word = (uint32_t) (i / 4) * 2654435761u;
+		float		number = (float) (int32_t) word * 0x1p-31f;
+		uint16_t	halves[2] = {one, one};
+
+		if (format == G2_FORMAT_F32)
+			memcpy(weights + i, &number, 4);
+		else if (format == G2_FORMAT_BF16 || i % panel >= scales)
+			memcpy(weights + i, halves, 4);
+		else
+			memcpy(weights + i, &word, 4);
+	}
+}
+
+static void
+make_operand(void)
+{
+	size_t		bytes = format == G2_FORMAT_F32 ? 0 :
+		g2_operand_layout(format, MAX_ROWS, K, NULL, &operand);
+
+	if (bytes == 0)
+	{
+		operand = (g2_operand) {.x = x, .ld = K + 16};
+		return;
+	}
+	g2_operand_layout(format, MAX_ROWS, K, pages(bytes), &operand);
+	kernels->convert[format](x, K + 16, 0, MAX_ROWS, K, &operand);
+}
+
+static bool
+set_format(const char *name)
+{
+	static const char *const names[] = {"f32", "bf16", "q8", "q4"};
+
+	for (format = G2_FORMAT_F32; format < G2_FORMATS; format++)
+		if (strcmp(name, names[format]) == 0)
+			return true;
+	return false;
 }
 
 int
@@ -201,10 +259,15 @@ main(int argc, char **argv)
 	g2_error	err;
 	double		bandwidth[2] = {0.0, 0.0};
 
-	if (argc > 4)
+	if (argc > 5)
 	{
-		K = (uint32_t) atoi(argv[3]);
-		N = (uint32_t) atoi(argv[4]) / G2_PANEL * G2_PANEL;
+		K = (uint32_t) atoi(argv[4]);
+		N = (uint32_t) atoi(argv[5]) / G2_PANEL * G2_PANEL;
+	}
+	if (!set_format(argc > 3 ? argv[3] : "f32"))
+	{
+		fprintf(stderr, "formats are f32, bf16, q8, q4\n");
+		return 1;
 	}
 	if (!g2_kernels_choose(argc > 2 ? argv[2] : "auto", &kernels, &err) ||
 		!g2_pool_open(1, 0, &one, &err) || !g2_pool_open(G2_MAX(threads, 1), 0, &pool, &err) ||
@@ -213,16 +276,17 @@ main(int argc, char **argv)
 		fprintf(stderr, "%s\n", err.message);
 		return 1;
 	}
-	n_weights = (uint32_t) (WEIGHT_BYTES / ((size_t) K * N * sizeof(float))) + 1;
-	weights = pages((size_t) n_weights * K * N * sizeof(float));
+	matrix_bytes = N / G2_PANEL * g2_panel_bytes(format, K);
+	n_weights = (uint32_t) (WEIGHT_BYTES / matrix_bytes) + 1;
+	weights = pages(n_weights * matrix_bytes);
 	x = pages((size_t) MAX_ROWS * (K + 16) * sizeof(float));
 	y = pages((size_t) MAX_ROWS * (N + 16) * sizeof(float));
 	scratch = pages((size_t) g2_pool_threads(pool) * G2_PRODUCT_SCRATCH * sizeof(float));
 	sums = pages(WEIGHT_BYTES / PIECE * sizeof *sums);
-	for (size_t i = 0; i < (size_t) n_weights * K * N; i++)
-		weights[i] = (float) (int32_t) ((uint32_t) i * 2654435761u) * 0x1p-31f;
+	fill_weights();
 	for (size_t i = 0; i < (size_t) MAX_ROWS * (K + 16); i++)
 		x[i] = (float) (int32_t) ((uint32_t) i * 2246822519u) * 0x1p-31f;
+	make_operand();
 #ifdef G2_BENCH_OPENBLAS
 	openblas_set_num_threads((int) threads);
 #endif
@@ -231,11 +295,12 @@ main(int argc, char **argv)
 		bandwidth[0] = -best(-bandwidth[0], -read_bandwidth(one, WEIGHT_BYTES));
 		bandwidth[1] = -best(-bandwidth[1], -read_bandwidth(pool, WEIGHT_BYTES));
 	}
-	printf("%s, %u threads, K %u, N %u, weights %zu MB\n", kernels->name,
-		   g2_pool_threads(pool), K, N, (size_t) n_weights * K * N / (1 << 18));
+	printf("%s, %s, %u threads, K %u, N %u, weights %zu MB\n", kernels->name,
+		   argc > 3 ? argv[3] : "f32", g2_pool_threads(pool), K, N,
+		   n_weights * matrix_bytes >> 20);
 	printf("read bandwidth: 1 thread %.1f GB/s, %u threads %.1f GB/s\n", bandwidth[0],
 		   g2_pool_threads(pool), bandwidth[1]);
-	printf("  rows   GFLOP/s\n");
+	printf("  rows     Gop/s\n");
 	for (size_t i = 0; i < G2_LENGTH(rows); i++)
 		bench_rows(rows[i]);
 	g2_pool_close(one);

@@ -26,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (!g2_arch_check(&config.arch, "fuzz", &err))
 		abort();
-	if (!g2_layout_make(&config.arch, &layout, &err))
+	if (!g2_layout_make(&config.arch, G2_FORMAT_Q4, &layout, &err))
 		return 0;
 	for (uint32_t i = 0; i < layout.n; i++)
 	{

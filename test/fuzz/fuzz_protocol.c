@@ -4,7 +4,7 @@
  */
 #include <stdlib.h>
 
-#include "protocol.h"
+#include "protocol_watch.h"
 #include "util.h"
 
 static volatile unsigned sum;

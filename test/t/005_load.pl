@@ -1,4 +1,5 @@
-# Loading by several sessions at once, and a change of the engine's settings while it works.
+# Loading by several sessions at once, a change of the engine's settings while it works, packs that are
+# removed.
 use strict;
 use warnings;
 
@@ -126,6 +127,19 @@ my $right = $node->safe_psql('postgres', $sql);
 		like($err, qr/invalid configuration parameter name "gpt2.no_such_setting"/,
 			'names are reserved');
 	}
+}
+
+# Packs above the limit go when no loaded model uses them.
+{
+	$node->safe_psql('postgres', "SELECT gpt_load_model('demo')");
+	reload('gpt2.pack_cache_size = 1MB');
+	$node->safe_psql('postgres', "SELECT gpt_unload_model('demo')");
+	ok(poll_until(sub { log_count(qr/LOG: .*removed \d+ packed files .*pack_cache_size/) > 0 }),
+		'packs: the log says that some were removed');
+	is(scalar(() = glob $node->data_dir . '/base/pgsql_tmp_gpt2/demo-*.pack'), 0,
+		'packs: that of the model which was unloaded');
+	is($node->safe_psql('postgres', "SELECT length(gpt_generate('a', 2, 'demo')) >= 0"), 't',
+		'packs: it is made again');
 }
 
 $node->stop;

@@ -178,15 +178,25 @@ is(as_role('bob', $look), 1, 'roles: everybody sees the model');
 append_to_file($file, '{"templates": {"summarize": "{input}' . "\xc3\xa9" . '"}, "stop": {}}');
 chmod 0640, $file;
 $engine = engine_pid($node);
+sql("SELECT gpt_unload_model('slow')");
 sql($short);
 is(sql("SELECT state FROM gpt_models WHERE name = 'slow'"), 'loaded', 'roles: it is loaded');
+my $content = "SELECT content_hash FROM gpt_models WHERE name = 'slow'";
+my $hash = sql($content);
+my ($pack) = glob "$data/base/pgsql_tmp_gpt2/slow-*.pack";
+my $inode = (stat $pack)[1];
 sql("SELECT gpt_grant_model('slow', 'hr')");
 is(sql("SELECT state FROM gpt_models WHERE name = 'slow'"), 'on disk', 'roles: it is unloaded');
 is(engine_pid($node), $engine, 'roles: by the same engine');
 is(as_role($_->[0], $look), $_->[1], "roles: $_->[0] sees $_->[1]")
   for ['ann', 1], ['bob', 0], ['boss', 0];
 is(sql($look), 1, 'roles: a superuser sees it');
+like((finish_query(start_query($node, 'SET ROLE bob', $short)))[2], qr/ERROR:  42501/,
+	'roles: refused to bob');
+is(sql("SELECT state FROM gpt_models WHERE name = 'slow'"), 'on disk', 'roles: bob loads nothing');
 is(as_role('ann', $short), $right, 'roles: ann uses it');
+is(sql($content), $hash, 'roles: they are no part of its content');
+is((stat $pack)[1], $inode, 'roles: it was not packed again');
 for my $sql ($short, "SELECT gpt_count_tokens('a', 'slow')", "SELECT gpt_detokenize('{1}', 'slow')")
 {
 	like((finish_query(start_query($node, 'SET ROLE bob', $sql)))[2], qr/ERROR:  42501/,

@@ -1,5 +1,6 @@
-# The views gpt_stat_requests, gpt_stat_usage and gpt_stat_engine, and what asks for a restart or a
-# reset, against an engine that this test plays: values, who sees what, answers that are malformed.
+# The views gpt_stat_requests, gpt_stat_usage and gpt_stat_engine, versions in gpt_info, and what asks
+# for a restart or a reset, against an engine that this test plays: values, who sees what, answers
+# that are malformed.
 use strict;
 use warnings;
 
@@ -17,6 +18,8 @@ $node->safe_psql('postgres', 'CREATE ROLE ann; CREATE ROLE bob; CREATE ROLE eve;
 my %oid = map { $_ => $node->safe_psql('postgres', "SELECT '$_'::regrole::oid") } ('ann', 'bob');
 my $database = $node->safe_psql('postgres',
 	'SELECT oid FROM pg_database WHERE datname = current_database()');
+
+my $library = $node->safe_psql('postgres', 'SELECT version FROM gpt_info()');
 
 listen_as_engine($node);
 say_engine_runs();
@@ -88,16 +91,16 @@ is($out, "2026-01-01\n2026-12-01", 'usage: pg_read_all_stats sees all');
 # ---- the engine ----
 
 # model, format, steps, step sequences, prompt, completion, busy us, tokens/s, blocks used, cached,
-# total, prefix asked, hits, preemptions, running, queued, bytes
-sub engine_row { return pack('L/a* L/a* Q5 d Q6 L L Q', @_) }
+# total, prefix asked, hits, preemptions, running, queued, bytes, drafted, kept
+sub engine_row { return pack('L/a* L/a* Q5 d Q6 L L Q3', @_) }
 
 my $engine = list(
-	engine_row('demo', 'f32', 10, 35, 400, 200, 4_000_000, 12.5, 5, 6, 70, 8, 2, 3, 4, 1, 1000),
-	engine_row('secret', 'f32', (0) x 5, 0, (0) x 9),
-	engine_row('none', 'f32', (0) x 5, 0, (0) x 9),
-	engine_row('left', 'f32', (0) x 5, 0, (0) x 9));	# is no model any more
-my $demo = 'demo|f32|10|3.5|12.5|50|400|200|4|1|5|6|70|0.25|3|1000';
-my $idle = 'f32|0||0||0|0|0|0|0|0|0||0|0';
+	engine_row('demo', 'f32', 10, 35, 400, 200, 4_000_000, 12.5, 5, 6, 70, 8, 2, 3, 4, 1, 1000, 50, 40),
+	engine_row('secret', 'f32', (0) x 5, 0, (0) x 11),
+	engine_row('none', 'f32', (0) x 5, 0, (0) x 11),
+	engine_row('left', 'f32', (0) x 5, 0, (0) x 11));	# is no model any more
+my $demo = 'demo|f32|10|3.5|12.5|50|400|200|4|1|5|6|70|0.25|3|1000|50|0.8';
+my $idle = 'f32|0||0||0|0|0|0|0|0|0||0|0|0|';
 
 # A model as the engine describes it: state loaded, roles, restricted.
 sub model_row
@@ -129,6 +132,21 @@ for my $case ([ 'ann', 'demo' ], [ 'bob', 'demo,secret' ], [ 'eve', 'demo' ])
 		[ "SET ROLE $case->[0]", "SELECT string_agg(name, ',' ORDER BY name) FROM gpt_models" ],
 		[ 'MODELS', 'MODEL_LIST', $models ]);
 	is("$out$err", $case->[1], "gpt_models: $case->[0] sees models that it may use");
+}
+
+# ---- versions ----
+
+# version, arithmetic, isa, blas, device, driver, threads, pids, started, counters, restart pending
+sub info_row { return pack('(L/a*)6 L3 q L2 Q2 L', $_[0], ('') x 5, 2, 1, 2, 1, 0, 0, 0, 0, $_[1]) }
+
+for my $case (
+	[ $library, 0, "$library|f" ], [ $library, 1, "$library|t" ],
+	[ '0.9.9', 0, "$library (engine 0.9.9)|t" ], [ '1', 0, "$library (engine 1)|f" ],
+	[ '1.0.10', 0, "$library (engine 1.0.10)|f" ], [ 'odd.', 0, "$library (engine odd.)|t" ])
+{
+	($out, $err) = ask_engine([ 'SELECT version, restart_pending FROM gpt_info()' ],
+		[ 'INFO', 'INFO_ROW', info_row(@$case[ 0, 1 ]) ]);
+	is("$out$err", $case->[2], "version: engine $case->[0]");
 }
 
 # ---- restart, reset ----

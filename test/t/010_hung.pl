@@ -107,6 +107,15 @@ for my $what ('terminate', 'client gone')
 	isnt(engine_pid($node), $engine, 'killed: another engine');
 }
 
+# Stopped from SQL while it hangs: the waiting query starts another one.
+{
+	my ($query, $engine) = hang('stopped');
+
+	$node->safe_psql('postgres', 'SELECT gpt_stop_engine()');
+	is((finish_query($query))[1], "$right_long\n$right", 'stopped: the same texts');
+	isnt(engine_pid($node), $engine, 'stopped: another engine');
+}
+
 # Other settings replace an engine that does not listen: SIGTERM, and SIGKILL when that is ignored.
 {
 	my ($query, $engine) = hang('replaced');

@@ -51,7 +51,8 @@ SKIP:
 
 	my $node = PostgreSQL::Test::Cluster->new('full');
 	$node->init;
-	$node->append_conf('postgresql.conf', "gpt2.pack_directory = '$mount/packs'\n");
+	$node->append_conf('postgresql.conf',
+		"gpt2.pack_directory = '$mount/packs'\ngpt2.weight_format = 'f32'\n");
 	add_slow_model($node);
 	# Root of the namespace mounts; PostgreSQL wants to be an ordinary user again.
 	my $start = sprintf q(%s && exec unshare --user --map-user=%d --map-group=%d)
@@ -107,6 +108,7 @@ SKIP:
 
 	# The server's own files (WAL segments of 16 MB) stay below it, "slow" does not.
 	$node->init;
+	$node->append_conf('postgresql.conf', "gpt2.weight_format = 'f32'\n");
 	add_slow_model($node);
 	system_or_bail('sh', '-c', sprintf(q(ulimit -f 36000; exec pg_ctl -w -D '%s' -l '%s')
 			  . q( -o '--cluster-name=limit' start), $node->data_dir, $node->logfile));

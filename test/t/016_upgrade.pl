@@ -74,14 +74,16 @@ SKIP:
 # Library and engine are replaced on disk, as by a package: what runs goes on with what it has.
 SKIP:
 {
-	skip 'the installation cannot be changed', 5 unless $owned;
+	skip 'the installation cannot be changed', 9 unless $owned;
 	my $node = new_server('package', slow_model => 1);
+	my $pending = 'SELECT restart_pending FROM gpt_info()';
 	my $right = $node->safe_psql('postgres', $long);
 	my $engine = engine_pid($node);
 	my $session = open_session($node);
 	my $query = start_query($node, $long);
 
 	ok(wait_generating($node), 'package: generating');
+	is($node->safe_psql('postgres', $pending), 'f', 'package: nothing is pending');
 	for my $file ($library, engine_program())
 	{
 		system_or_bail('cp', '-p', $file, "$file.new");
@@ -90,8 +92,12 @@ SKIP:
 	is((finish_query($query))[1], $right, 'package: the running query ends with the same text');
 	is(ask($session, "$long;"), $right, 'package: a new session, the old engine');
 	is(engine_pid($node), $engine, 'package: it is the old engine');
-	kill 'TERM', $engine;
+	is($node->safe_psql('postgres', $pending), 't', 'package: a restart is pending');
+	my @lines = slurp_file($node->logfile) =~ /LOG: .*another gpt2 engine is installed/g;
+	is(scalar @lines, 1, 'package: one line in the log');
+	$node->safe_psql('postgres', 'SELECT gpt_restart_engine()');
 	is(ask($session, "$long;"), $right, 'package: an old session, the new engine');
+	is($node->safe_psql('postgres', $pending), 'f', 'package: nothing is pending any more');
 	$node->stop;
 }
 

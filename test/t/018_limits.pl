@@ -83,6 +83,16 @@ END
 		qr/ERROR:  53400: .*ann/, 'at once: its time is over');
 	is((finish_query(start_query(as('bob'), $short)))[1], $right, 'at once: others do not wait');
 	is($node->safe_psql('postgres', $waiting), 1, 'at once: the second still waits');
+	my $third = start_query(as('ann'), $short);
+	ok(poll_sql($node, $waiting, 2), 'not any more: two wait');
+	$node->safe_psql('postgres', "LOAD 'gpt2'; ALTER ROLE ann SET gpt2.max_tokens_per_call = 0");
+	like((finish_query($third))[2], qr/ERROR:  53400: role "ann" may not generate: .*per_call is 0/,
+		'not any more: it does not wait any more');
+	like((finish_query($second))[2], qr/ERROR:  53400: role "ann" may not generate/,
+		'not any more: nor does the one before it');
+	$node->safe_psql('postgres', "ALTER ROLE ann RESET gpt2.max_tokens_per_call");
+	$second = start_query(as('ann'), $short);
+	ok(poll_sql($node, $waiting, 1), 'at once: again the second waits');
 	kill_query($first);
 	is((finish_query($second))[1], $right, 'at once: the second comes through');
 	ok(idle_engine($node), 'at once: nothing is left in the engine');

@@ -17,7 +17,7 @@ our @EXPORT = qw(%type listen_as_engine say_engine_runs text put take take_any a
 # g2_message
 our %type = (HELLO => 1, WELCOME => 2, ERROR => 3, NOTICE => 4, ROLES => 7, STREAM => 8, CANCEL => 16,
 	DONE => 5, GENERATE => 17, COMPLETIONS => 18, TOKENIZE => 19, TOKENS => 20, TEXT => 22,
-	UNLOAD => 24, MODELS => 25, MODEL_LIST => 26, SESSION => 29, ACCESS => 30, REQUESTS => 31,
+	UNLOAD => 24, MODELS => 25, MODEL_LIST => 26, INFO => 27, INFO_ROW => 28, SESSION => 29, ACCESS => 30, REQUESTS => 31,
 	REQUEST_LIST => 32, USAGE => 33, USAGE_LIST => 34, USAGE_RESET => 35, ENGINE => 36,
 	ENGINE_LIST => 37, RESTART => 38);
 

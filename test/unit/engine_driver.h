@@ -43,6 +43,7 @@ typedef struct driver_client
 static g2_engine *engine;
 static uint32_t n_replies,
 			n_loads,
+			n_replaced,		/* lines in the log about another program */
 			n_clients;
 static driver_client clients[MAX_CLIENTS];
 
@@ -51,6 +52,7 @@ on_log(void *arg, g2_level level, const char *message)
 {
 	(void) arg;
 	(void) level;
+	n_replaced += strstr(message, "another gpt2 engine is installed") == message;
 	n_loads += strstr(message, "loaded model \"") == message;
 }
 
@@ -158,7 +160,7 @@ open_with(const g2_settings *s)
 {
 	g2_error	err;
 
-	n_loads = 0;
+	n_loads = n_replaced = 0;
 	EXPECT_OK(g2_engine_open(s, on_log, NULL, &engine, &err), err);
 }
 
@@ -252,6 +254,9 @@ expect_error(const reply *r, const char *sqlstate, const char *part)
 		fail_msg("no error for %s %s", sqlstate, part);
 	assert_int_equal(r->answers, 1);
 	assert_true(g2_error_decode(r->data, r->len, &m));
+	/* Of limits it is said what can be done. */
+	if ((strcmp(m.sqlstate, "53400") == 0 || strcmp(m.sqlstate, "54000") == 0) && m.hint.len == 0)
+		fail_msg("no hint: %.*s", (int) m.message.len, m.message.data);
 	if (strcmp(m.sqlstate, sqlstate) != 0 || !memmem(m.message.data, m.message.len, part,
 													 strlen(part)))
 		fail_msg("%s %.*s, wanted %s %s", m.sqlstate, (int) m.message.len, m.message.data,

@@ -9,7 +9,7 @@
 
 #include "model_fixture.h"
 
-#include "protocol.h"
+#include "protocol_watch.h"
 
 #define N_CTX 128
 #define HANG_US 60000000		/* nothing here takes a second; a sanitizer is slow */
@@ -53,7 +53,7 @@ settings(void)
 	return s;
 }
 
-static void *
+static UNUSED void *
 grow(void *data, size_t bytes)
 {
 	return realloc(data, bytes);

@@ -159,7 +159,7 @@ same_weights(const g2_pack *pack, const char *folder)
 	g2_error	err;
 
 	compared = 0;
-	EXPECT_OK(g2_layout_make(&w->arch, &layout, &err), err);
+	EXPECT_OK(g2_layout_make(&w->arch, w->format, &layout, &err), err);
 	EXPECT_OK(g2_source_open(folder, &layout, &source, &err), err);
 	same_matrix(&source, "wte.weight", &w->embed, true);
 	same_vector(&source, "wpe.weight", w->positions, (size_t) w->arch.n_ctx * w->arch.n_embd);

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "protocol.h"
+#include "protocol_watch.h"
 #include "util.h"
 
 #define UNUSED __attribute__((unused))

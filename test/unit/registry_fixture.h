@@ -17,7 +17,9 @@ static g2_backend *backend;
 static g2_registry *registry;
 static int	device_fd,
 			helper_fd;
-static uint32_t n_loaded,
+static bool permitted = true;	/* to whoever waits for a model */
+static uint32_t n_asked,
+			n_loaded,
 			n_failed;
 static char log_lines[8192];
 static g2_error last_error;
@@ -35,6 +37,16 @@ on_loaded(void *arg, g2_model *model)
 		last_error = model->error;
 		n_failed++;
 	}
+}
+
+/* Some of these tests wait for models that are for some roles only. */
+static UNUSED bool
+on_permits(void *arg, g2_model *model)
+{
+	assert_ptr_equal(arg, &registry);
+	assert_true(model->roles.restricted && model->roles.token != 0);
+	n_asked++;
+	return permitted;
 }
 
 static UNUSED void
@@ -59,7 +71,7 @@ count_lines(const char *part)
 static UNUSED void
 forget_lines(void)
 {
-	n_loaded = n_failed = 0;
+	n_asked = n_loaded = n_failed = 0;
 	log_lines[0] = '\0';
 }
 
@@ -69,7 +81,7 @@ try_open(g2_error *err)
 	static g2_kv_pool kv_pool;
 	const g2_registry_options options = {
 		.api = &g2_cpu_backend, .backend = backend, .kv_pool = &kv_pool, .event_fd = helper_fd,
-		.loaded = on_loaded, .arg = &registry, .log = on_line,
+		.permits = on_permits, .loaded = on_loaded, .arg = &registry, .log = on_line,
 	};
 
 	kv_pool = (g2_kv_pool) {.budget = 1 << 20};
@@ -98,6 +110,14 @@ close_registry(void)
 	g2_cpu_backend.close(backend);
 	close(device_fd);
 	close(helper_fd);
+}
+
+static UNUSED void
+preload(g2_settings *s, const char *const *names, uint32_t n)
+{
+	s->n_preload = n;
+	for (uint32_t i = 0; i < n; i++)
+		s->preload[i] = g2_span_of(names[i]);
 }
 
 /* ---- models ---- */
@@ -259,6 +279,23 @@ run_tokens(g2_model *model, runner *r, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		run_rows(model, r, &(uint32_t) {r->next}, 1);
+}
+
+static UNUSED int
+set_up(void **state)
+{
+	(void) state;
+	make_models();
+	return 0;
+}
+
+static UNUSED int
+tear_down(void **state)
+{
+	(void) state;
+	g2_alloc_fail_at(0);
+	fixture_close(&places);
+	return 0;
 }
 
 #endif							/* REGISTRY_FIXTURE_H */

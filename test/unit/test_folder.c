@@ -353,20 +353,26 @@ test_special_tokens(void **state)
 	g2_description_free(&d);
 }
 
+/* A gpt2.json with this content. */
 static void
-own(const char *folder, const char *text, const char *part)
+own(const char *folder, const char *text, const char *content)
 {
 	g2_description d;
 
 	tb_text(folder, "gpt2.json", text);
-	if (part)
-	{
-		refuse(folder, G2_E_BAD_JSON, part);
-		return;
-	}
 	d = describe(folder, NULL);
-	assert_string_equal(d.tasks, text);
+	if (content)
+		assert_string_equal(d.tasks, content);
+	else
+		assert_null(d.tasks);
 	g2_description_free(&d);
+}
+
+static void
+refuse_own(const char *folder, const char *text, const char *part)
+{
+	tb_text(folder, "gpt2.json", text);
+	refuse(folder, G2_E_BAD_JSON, part);
 }
 
 static void
@@ -379,23 +385,23 @@ test_own_file(void **state)
 	snprintf(folder, sizeof folder, "%s", fixture_folder(&fx, "m"));
 	own(folder, "{}", NULL);
 	own(folder, "{\"templates\":{\"a\":\"{input}\"},\"stop\":{\"a\":[\"\\n\"]},\"roles\":[\"hr\"]}",
-		NULL);
-	own(folder, "{\"end_token\":256,\"start_token\":0}", NULL);
-	own(folder, "{\"template\":{}}", "unknown key \"template\"");
-	own(folder, "{\"templates\":[]}", "\"templates\"");
-	own(folder, "{\"templates\":{\"a\":1}}", "template \"a\"");
-	own(folder, "{\"stop\":{\"a\":\"x\"}}", "stop \"a\"");
-	own(folder, "{\"stop\":{\"a\":[1]}}", "stop \"a\"");
-	own(folder, "{\"stop\":{\"a\":[\"\"]}}", "stop \"a\"");
-	own(folder, "{\"roles\":\"hr\"}", "\"roles\"");
-	own(folder, "{\"end_token\":257}", "\"end_token\"");
-	own(folder, "{\"end_token\":-1}", "\"end_token\"");
-	own(folder, "{\"end_token\":1.5}", "\"end_token\"");
-	own(folder, "{\"end_token\":\"x\"}", "\"end_token\"");
-	own(folder, "{\"end_token\":true}", "\"end_token\"");
-	own(folder, "[]", "must hold a JSON object");
-	own(folder, "{\"stop\":{},\"stop\":{}}", "occurs twice");
-	own(folder, "", "gpt2.json");
+		"{\"stop\":{\"a\":[\"\\n\"]},\"templates\":{\"a\":\"{input}\"}}");
+	own(folder, "{\"start_token\": 0, \"end_token\": 256}",
+		"{\"end_token\":256,\"start_token\":0}");
+	refuse_own(folder, "{\"template\":{}}", "unknown key \"template\"");
+	refuse_own(folder, "{\"templates\":[]}", "\"templates\"");
+	refuse_own(folder, "{\"templates\":{\"a\":1}}", "template \"a\"");
+	refuse_own(folder, "{\"stop\":{\"a\":\"x\"}}", "stop \"a\"");
+	refuse_own(folder, "{\"stop\":{\"a\":[1]}}", "stop \"a\"");
+	refuse_own(folder, "{\"stop\":{\"a\":[\"\"]}}", "stop \"a\"");
+	refuse_own(folder, "{\"end_token\":257}", "\"end_token\"");
+	refuse_own(folder, "{\"end_token\":-1}", "\"end_token\"");
+	refuse_own(folder, "{\"end_token\":1.5}", "\"end_token\"");
+	refuse_own(folder, "{\"end_token\":\"x\"}", "\"end_token\"");
+	refuse_own(folder, "{\"end_token\":true}", "\"end_token\"");
+	refuse_own(folder, "[]", "must hold a JSON object");
+	refuse_own(folder, "{\"stop\":{},\"stop\":{}}", "occurs twice");
+	refuse_own(folder, "", "gpt2.json");
 }
 
 static void

@@ -1,80 +1,11 @@
 /*
  * test_kernels.c: every kernel of every instruction set gives the portable kernel's bits, over
  * random shapes and odd tails; and the portable kernel agrees with a naive one in double.
- *
- * With G2_TEST_SIMDE (test_kernels_simde) the program is linked with kernels_avx512.c compiled over
- * SIMDe, so that its logic is tested on machines without AVX-512 (they need AVX2 and FMA: SIMDe's
- * fused multiply-add is fused only there).
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "kernels_fixture.h"
 
-#include <cmocka.h>
-
-#include "kernels.h"
-#include "philox.h"
+#include "bf16.h"
 #include "vecmath.h"
-
-static const g2_kernels *sets[3];
-static int	n_sets;
-
-static uint64_t counter;
-
-static uint32_t
-random_word(void)
-{
-	counter++;
-	return g2_philox4x32(7, (uint32_t) counter, 0, 99, 0).word[0];
-}
-
-static uint32_t
-random_below(uint32_t n)
-{
-	return random_word() % n;
-}
-
-static float
-random_float(void)
-{
-	return (float) (int32_t) random_word() * 0x1p-30f;	/* -2 .. 2 */
-}
-
-/* n floats from the heap, exactly, so that a sanitizer sees any access beyond them. */
-static float *
-random_floats(size_t n)
-{
-	float	   *p = malloc((n ? n : 1) * sizeof *p);
-
-	assert_non_null(p);
-	for (size_t i = 0; i < n; i++)
-		p[i] = random_float();
-	return p;
-}
-
-static float *
-copy_floats(const float *from, size_t n)
-{
-	float	   *p = malloc((n ? n : 1) * sizeof *p);
-
-	assert_non_null(p);
-	memcpy(p, from, n * sizeof *p);
-	return p;
-}
-
-static void
-assert_close(double value, double reference, double scale)
-{
-	if (!(fabs(value - reference) <= 2e-5 * (fabs(reference) + scale)))
-	{
-		print_error("%.9g instead of %.9g\n", value, reference);
-		fail();
-	}
-}
 
 /* ---- products ---- */
 
@@ -225,6 +156,7 @@ typedef struct cache
 	size_t		stride;
 	uint32_t   *blocks;
 	float	   *data;
+	uint16_t   *halves;			/* the same, where data has values of bf16 only */
 } cache;
 
 static cache
@@ -235,7 +167,9 @@ random_cache(uint32_t d, uint32_t n_keys)
 	c.n_blocks = (n_keys + G2_BLOCK - 1) / G2_BLOCK;
 	c.stride = (size_t) G2_BLOCK * (c.d + c.dv);
 	c.data = random_floats(c.stride * c.n_blocks);
+	c.halves = malloc(c.stride * c.n_blocks * sizeof *c.halves);
 	c.blocks = malloc(c.n_blocks * sizeof *c.blocks);
+	assert_true(c.halves && c.blocks);
 	for (uint32_t i = 0; i < c.n_blocks; i++)
 		c.blocks[i] = i;
 	for (uint32_t i = c.n_blocks - 1; i > 0; i--)
@@ -261,6 +195,17 @@ spoil_unused(cache *c)
 			block[i * G2_BLOCK + key % G2_BLOCK] = NAN;
 		for (uint32_t i = 0; i < c->dv; i++)
 			block[c->d * G2_BLOCK + key % G2_BLOCK * c->dv + i] = INFINITY;
+	}
+}
+
+/* data to the nearest values of bf16, and those to halves. */
+static void
+halve(cache *c)
+{
+	for (size_t i = 0; i < c->stride * c->n_blocks; i++)
+	{
+		c->halves[i] = g2_to_bf16(c->data[i]);
+		c->data[i] = g2_from_bf16(c->halves[i]);
 	}
 }
 
@@ -301,7 +246,7 @@ check_attention_reference(const cache *c, const g2_attention *a)
 }
 
 static void
-attention_case(uint32_t d, uint32_t position, uint32_t rows)
+attention_case(g2_kv_type type, uint32_t d, uint32_t position, uint32_t rows)
 {
 	cache		c = random_cache(d, position + rows);
 	size_t		ldq = d + random_below(9),
@@ -313,13 +258,15 @@ attention_case(uint32_t d, uint32_t position, uint32_t rows)
 			   *first = NULL;
 
 	spoil_unused(&c);
+	if (type == G2_KV_BF16)
+		halve(&c);
 	for (int s = 0; s < n_sets; s++)
 	{
 		float	   *y = copy_floats(y0, len);
-		g2_attention a = {q, ldq, y, ldo, rows, position, d, c.dv, 1.0f / sqrtf((float) d), c.data,
-			c.stride, c.blocks};
+		g2_attention a = {q, ldq, y, ldo, rows, position, d, c.dv, 1.0f / sqrtf((float) d),
+			type == G2_KV_F32 ? (void *) c.data : c.halves, c.stride, c.blocks};
 
-		sets[s]->attend[G2_KV_F32](&a, scratch);
+		sets[s]->attend[type](&a, scratch);
 		if (s == 0)
 		{
 			check_attention_reference(&c, &a);
@@ -337,7 +284,7 @@ attention_case(uint32_t d, uint32_t position, uint32_t rows)
 			one.out += r * ldo;
 			one.position += r;
 			one.rows = 1;
-			sets[s]->attend[G2_KV_F32](&one, scratch);
+			sets[s]->attend[type](&one, scratch);
 		}
 		if (s == 0)
 			continue;
@@ -349,6 +296,7 @@ attention_case(uint32_t d, uint32_t position, uint32_t rows)
 	free(y0);
 	free(scratch);
 	free(c.data);
+	free(c.halves);
 	free(c.blocks);
 }
 
@@ -358,12 +306,16 @@ test_attention(void **state)
 	static const uint32_t dims[] = {64, 16, 32, 1, 7, 20, 48, 80, 96, 128};
 
 	(void) state;
-	for (int i = 0; i < 120; i++)
-		attention_case(dims[i % 10], random_below(150), 1 + random_below(G2_ATTEND_ROWS));
-	attention_case(64, 0, 1);
-	attention_case(64, 0, 32);
-	attention_case(64, 31, 2);
-	attention_case(64, 1023, 1);
+	for (g2_kv_type type = G2_KV_F32; type < G2_KV_TYPES; type++)
+	{
+		for (int i = 0; i < 120; i++)
+			attention_case(type, dims[i % 10], random_below(150),
+						   1 + random_below(G2_ATTEND_ROWS));
+		attention_case(type, 64, 0, 1);
+		attention_case(type, 64, 0, 32);
+		attention_case(type, 64, 31, 2);
+		attention_case(type, 64, 1023, 1);
+	}
 }
 
 /* ---- logits ---- */
@@ -468,7 +420,6 @@ test_choice(void **state)
 int
 main(void)
 {
-	static const char *const names[] = {"portable", "avx2", "avx512"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_products),
 		cmocka_unit_test(test_layer_norm),
@@ -478,14 +429,6 @@ main(void)
 		cmocka_unit_test(test_choice),
 	};
 
-	for (size_t i = 0; i < G2_LENGTH(names); i++)
-		if (g2_kernels_choose(names[i], &sets[n_sets], NULL))
-			n_sets++;
-#if defined(G2_TEST_SIMDE)
-	if (n_sets == 2)			/* AVX2 but no AVX-512 */
-		sets[n_sets++] = &g2_kernels_avx512;
-#endif
-	for (int i = 0; i < n_sets; i++)
-		print_message("kernels: %s\n", sets[i]->name);
+	find_sets();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

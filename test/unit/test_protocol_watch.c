@@ -74,6 +74,7 @@ engine_encode(g2_writer *w)
 		.prompt_tokens = 3, .completion_tokens = 4, .busy_us = 5, .tokens_per_second = 412.5,
 		.kv_blocks_used = 6, .kv_blocks_cached = 7, .kv_blocks_total = 8, .prefix_asked = 9,
 		.prefix_hits = 10, .preemptions = 11, .running = 12, .queued = 13, .bytes = UINT64_MAX,
+		.drafted_tokens = 14, .drafts_kept = 13,
 	};
 
 	g2_engine_row_encode(w, &row);
@@ -92,6 +93,7 @@ settings_encode(g2_writer *w)
 		.idle_timeout_s = 600, .price_per_hour = 2.5, .n_preload = 2,
 		.preload = {S("demo"), S("gpt2")}, .limits = {G2_UNLIMITED, 0, INT64_MAX},
 		.system_identifier = UINT64_MAX, .timeline = 3, .max_queued = 1000, .has_limits = 1,
+		.pack_cache_size = UINT64_C(5) << 40, .no_speculation = 1,
 	};
 
 	g2_settings_encode(w, &s);
@@ -100,8 +102,8 @@ settings_encode(g2_writer *w)
 WHOLE(settings, settings)
 
 static const kind kinds[] = {
-	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 17),
-	KIND(settings, 23),
+	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
+	KIND(settings, 25),
 };
 
 /* ---- tests over all of them ---- */

@@ -1,6 +1,7 @@
 /*
  * test_sessions.c: who asks: SESSION and ACCESS, good and malformed ones, models for some roles
- * only, sessions that come, change their user and leave with requests in flight.
+ * only, which others do not make it load, sessions that come, change their user and leave with
+ * requests in flight.
  */
 #include "engine_watch.h"
 
@@ -165,6 +166,64 @@ test_all_requests(void **state)
 	assert_int_equal(ask_as(&r[3], "secret", 7, &none), G2_MSG_COMPLETIONS);
 	free(w.data);
 	free_replies(r, 4);
+	close_engine();
+}
+
+static const g2_model *
+find_model(const char *name)
+{
+	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
+		if (strcmp(m->name, name) == 0)
+			return m;
+	return NULL;
+}
+
+/* Who may not use a model does not make it be loaded, whoever else waits for it. */
+static void
+test_no_load(void **state)
+{
+	g2_settings s = settings();
+	reply		r[3] = {0};
+	static g2_roles roles,
+				ignored;
+
+	(void) state;
+	open_engine();
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(ask_as(r, "closed", 7, &roles), G2_MSG_ROLES);
+	run_idle();
+	assert_null(find_model("closed"));
+	assert_int_equal(n_loads, 0);
+	/* A load that somebody has asked for goes on; others are told at once or when it is known. */
+	say_access(r, "closed", 7, roles.token);
+	for (uint32_t user = 7; user < 10; user++)
+	{
+		g2_generate m = generate("hello");
+
+		m.model = g2_span_of("closed");
+		m.current_user = user;
+		send_generate(user == 7 ? r : &r[1], user == 9, &m);
+	}
+	run_until(&r[1]);
+	run_until(&r[2]);
+	assert_int_equal(r[1].type, G2_MSG_ROLES);
+	assert_int_equal(r[2].type, G2_MSG_ROLES);
+	run_idle();
+	assert_int_equal(r[0].type, G2_MSG_COMPLETIONS);
+	assert_int_equal(n_loads, 1);
+	free_replies(r, 3);
+	close_engine();
+	/* Models to be preloaded are loaded in any case, and those that LOAD asks for. */
+	s.n_preload = 1;
+	s.preload[0] = g2_span_of("closed");
+	open_with(&s);
+	assert_int_equal(ask_as(r, "closed", 7, &ignored), G2_MSG_ROLES);
+	send_load(&r[1], 0, "secret", "", "");
+	run_until(&r[1]);
+	assert_int_equal(r[1].type, G2_MSG_DONE);
+	assert_int_equal(find_model("closed")->state, G2_MODEL_LOADED);
+	assert_int_equal(n_loads, 2);
+	free_replies(r, 2);
 	close_engine();
 }
 
@@ -434,6 +493,7 @@ main(void)
 		cmocka_unit_test(test_all_requests), cmocka_unit_test(test_changed_roles),
 		cmocka_unit_test(test_many_grants), cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_no_load),
 		cmocka_unit_test(test_crowd),
 	};
 

@@ -1,12 +1,14 @@
 /*
- * test_watch.c: what can be seen of the engine: REQUESTS and ENGINE rows against requests that are
- * known.
+ * test_watch.c: what can be seen of the engine: a program that was replaced, REQUESTS and ENGINE
+ * rows against requests that are known.
  */
 #include "engine_watch.h"
 
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "backend.h"
+#include "engine_state.h"
 #include "visit.h"
 
 static int64_t
@@ -16,6 +18,55 @@ wall_clock_us(void)
 
 	gettimeofday(&now, NULL);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_usec;
+}
+
+/* ---- INFO ---- */
+
+static bool
+restart_pending(void)
+{
+	reply		r = {0};
+	g2_info		info;
+
+	g2_engine_submit(client_of(&r), 0, G2_MSG_INFO, NULL, 0);
+	assert_int_equal(r.type, G2_MSG_INFO_ROW);
+	assert_true(g2_info_decode(r.data, r.len, &info));
+	free_replies(&r, 1);
+	leave(&r);
+	return info.restart_pending != 0;
+}
+
+/* Another file in the place of the program: INFO says so, and the log once. */
+static void
+test_replaced(void **state)
+{
+	char		file[4096],
+				link[4096],
+				next[4096];
+
+	(void) state;
+	open_engine();
+	assert_false(restart_pending());
+	snprintf(file, sizeof file, "%s/program", places.models);
+	snprintf(link, sizeof link, "%s/running", places.models);
+	snprintf(next, sizeof next, "%s/next", places.models);
+	tb_text(places.models, "program", "old");
+	assert_int_equal(symlink(file, link), 0);
+	g2_program_note(&engine->program, link);
+	assert_false(restart_pending());
+	/* While the package's files are exchanged. */
+	assert_int_equal(rename(file, next), 0);
+	assert_false(restart_pending());
+	tb_text(places.models, "program", "new");
+	assert_int_equal(n_replaced, 0);
+	for (int i = 0; i < 3; i++)
+		assert_true(restart_pending());
+	assert_int_equal(n_replaced, 1);
+	/* A link that says nothing: not known is not replaced. */
+	g2_program_note(&engine->program, next);
+	assert_false(restart_pending());
+	assert_int_equal(unlink(file) + unlink(link) + unlink(next), 0);
+	close_engine();
 }
 
 /* ---- REQUESTS ---- */
@@ -266,7 +317,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_replaced), cmocka_unit_test(test_states),
 		cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_engine_rows),
 		cmocka_unit_test(test_preemption),

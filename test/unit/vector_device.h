@@ -21,7 +21,7 @@
 
 /* ---- the device */
 
-static const char *const isas[] = {"portable", "avx2", "avx512"};
+static const char *const isas[] = {"portable", "avx2", "avxvnni", "avx512", "avx512vnni"};
 
 typedef struct device
 {

@@ -1,5 +1,5 @@
 /*
- * usage_file.c: the file in which the engine saves its usage counters, as the PostgreSQL side sees
+ * saved_usage.c: the file in which the engine saves its usage counters, as the PostgreSQL side sees
  * it.  The engine alone writes it; here it is read and removed where no engine runs.
  */
 #include "compat.h"
@@ -12,7 +12,7 @@
 #endif
 
 #include "file.h"
-#include "usage_file.h"
+#include "saved_usage.h"
 
 void
 gpt2_cluster_identity(uint64 *system_identifier, uint32 *timeline)

@@ -1,8 +1,8 @@
 /*
- * session.h: what the engine is told about who asks.
+ * session_user.h: what the engine is told about who asks.
  */
-#ifndef GPT2_SESSION_H
-#define GPT2_SESSION_H
+#ifndef GPT2_SESSION_USER_H
+#define GPT2_SESSION_USER_H
 
 #include "postgres.h"
 
@@ -18,4 +18,4 @@ extern void gpt2_session_encode(g2_writer *w);
 /* Has this role the privileges of one of these (as every superuser has)? */
 extern bool gpt2_is_member(Oid role, const g2_roles *roles);
 
-#endif							/* GPT2_SESSION_H */
+#endif							/* GPT2_SESSION_USER_H */

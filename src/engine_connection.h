@@ -1,8 +1,8 @@
 /*
- * connection.h: the backend's one connection to the engine.
+ * engine_connection.h: the backend's one connection to the engine.
  */
-#ifndef GPT2_CONNECTION_H
-#define GPT2_CONNECTION_H
+#ifndef GPT2_ENGINE_CONNECTION_H
+#define GPT2_ENGINE_CONNECTION_H
 
 #include "wire.h"
 
@@ -41,4 +41,4 @@ extern void gpt2_raise_notice(const char *payload, size_t len);
 /* An UTF-8 text of the engine in the database encoding; NULL for an empty one. */
 extern char *gpt2_message_text(g2_span s);
 
-#endif							/* GPT2_CONNECTION_H */
+#endif							/* GPT2_ENGINE_CONNECTION_H */

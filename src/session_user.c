@@ -1,6 +1,6 @@
 /*
- * session.c: what the engine is told about who asks: the session's user with its name and limits,
- * and whether a role is a member of those that a model is for.
+ * session_user.c: what the engine is told about who asks: the session's user with its name and
+ * limits, and whether a role is a member of those that a model is for.
  *
  * The engine keeps memberships that it has been told (ACCESS) until the next SESSION message.  So
  * that comes too when a role or a membership has changed anywhere, which PostgreSQL announces by
@@ -17,7 +17,7 @@
 
 #include "encoding.h"
 #include "role_limits.h"
-#include "session.h"
+#include "session_user.h"
 
 static uint64 version;			/* 0 = nothing is known yet */
 static Oid	user;

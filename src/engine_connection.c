@@ -1,5 +1,5 @@
 /*
- * connection.c: the backend's one connection to the engine.
+ * engine_connection.c: the backend's one connection to the engine.
  *
  * States: closed, greeting (HELLO is on its way), open.  An error or an interrupt may leave any
  * of these behind by longjmp; what is not open is closed by the next attempt.
@@ -22,9 +22,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "connection.h"
 #include "encoding.h"
-#include "session.h"
+#include "engine_connection.h"
+#include "session_user.h"
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
@@ -241,7 +241,8 @@ check_peer(void)
 	gpt2_connection_close();
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR),
-			 errmsg("socket \"%s\" belongs to another user", G2_SOCKET_PATH)));
+			 errmsg("socket \"%s\" belongs to another user", G2_SOCKET_PATH),
+			 errhint("Remove it, and look who can write to the data directory.")));
 }
 
 static void
@@ -285,14 +286,16 @@ connect_once(bool *busy)
 	if (!AcquireExternalFD())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not open a connection to the gpt2 engine: %m")));
+				 errmsg("could not open a connection to the gpt2 engine: %m"),
+				 errhint("See max_files_per_process, and the limit of open files of the server.")));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 	{
 		ReleaseExternalFD();
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not create a socket for the gpt2 engine: %m")));
+				 errmsg("could not create a socket for the gpt2 engine: %m"),
+				 errhint("See max_files_per_process, and the limit of open files of the server.")));
 	}
 	gpt2_wire_open(&gpt2_connection, fd);
 	if (connect(fd, (struct sockaddr *) &address, sizeof address) != 0)
@@ -306,7 +309,8 @@ connect_once(bool *busy)
 		errno = save_errno;
 		ereport(ERROR,
 				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not connect to socket \"%s\": %m", G2_SOCKET_PATH)));
+				 errmsg("could not connect to socket \"%s\": %m", G2_SOCKET_PATH),
+				 errhint("The server log says how the engine fares.")));
 	}
 	check_peer();
 	make_wait_set();

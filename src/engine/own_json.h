@@ -1,0 +1,30 @@
+/*
+ * own_json.h: a model's gpt2.json: templates, stop strings, special tokens, and the roles that may
+ * use the model (model_roles.h).  All but the roles has a say in results: that is the model's
+ * content, and what its pack keeps.
+ */
+#ifndef G2_OWN_JSON_H
+#define G2_OWN_JSON_H
+
+#include "json.h"
+#include "model.h"
+
+#define G2_OWN_JSON "gpt2.json"
+
+/* The file of the folder; *json stays NULL where there is none, *state (may be NULL) is what it was
+ * before it was read.  22032 for what is not one JSON object of at most G2_MAX_OWN_JSON bytes. */
+extern bool g2_own_json_read(const char *folder, cJSON **json, g2_file_state *state,
+							 g2_error *err);
+
+/* What the file is now; all zero where there is none. */
+extern g2_file_state g2_own_json_state(const char *folder);
+
+/* Its part in the content, as text in one spelling: without the roles, keys in order, no white
+ * space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as without the
+ * file. */
+extern bool g2_own_json_content(cJSON *json, char **content, g2_error *err);
+
+/* The folder's content is this one (NULL = none); false also where it cannot be read. */
+extern bool g2_own_json_is(const char *folder, const char *content);
+
+#endif							/* G2_OWN_JSON_H */

@@ -1,0 +1,57 @@
+# Weight formats, and speculation: what the settings do, and that a text does not depend on drafts.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Gpt2Test;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# As it comes: without the settings that other tests make.
+my $node = new_server('main', conf => "gpt2.weight_format = 'q8'\ngpt2.speculation = on\n");
+my $ask = "SELECT gpt_summarize('Hello, I bought the Wozan kettle X20 last month. Since yesterday it "
+  . "leaks water. I would like a refund. Ann', model => 'demo')";
+my $format = "SELECT weight_format FROM gpt_models WHERE name = 'demo'";
+my %text;
+
+is( $node->safe_psql('postgres', "LOAD 'gpt2'; SELECT boot_val FROM pg_settings WHERE name = 'gpt2.weight_format'"),
+	'q8', 'q8 is the default');
+for my $name (qw(q8 q4 bf16 f32))
+{
+	$node->safe_psql('postgres', "ALTER SYSTEM SET gpt2.weight_format = '$name'");
+	$node->reload;
+	ok( poll_until(
+			sub {
+				$node->psql('postgres', "SELECT gpt_unload_model('demo')");
+				$text{$name} = $node->safe_psql('postgres', $ask);
+				return $node->safe_psql('postgres', $format) eq $name;
+			},
+			180),
+		"$name: the model is loaded in it");
+	like($text{$name}, qr/kettle/, "$name: the summary is one");
+	is($node->safe_psql('postgres', $ask), $text{$name}, "$name: and the same again");
+}
+
+# A text that repeats its prompt, with and without drafts, greedy and drawn.
+my $table = 'a kettle, a toaster, a lamp, a chair, a table, a phone. ' x 4;
+my $drawn = "SELECT md5(string_agg(t, '|')) FROM (SELECT gpt_generate('$table', 60, model => 'demo',"
+  . ' temperature => 0.3 * (i - 1), seed => i) t FROM generate_series(1, 6) i) s';
+my $with = $node->safe_psql('postgres', $drawn);
+my $kept = 'SELECT drafted_tokens > 0, draft_hit_ratio > 0.2 FROM gpt_stat_engine';
+
+is($node->safe_psql('postgres', $kept), 't|t', 'on: drafts are tried and kept');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET gpt2.speculation = off');
+$node->reload;
+ok( poll_until(
+		sub {
+			my $count = "SELECT drafted_tokens FROM gpt_stat_engine";
+			my $before = $node->safe_psql('postgres', $count);
+			is($node->safe_psql('postgres', $drawn), $with, 'the same texts');
+			return $node->safe_psql('postgres', $count) eq $before;
+		},
+		180),
+	'off: no more drafts');
+$node->stop;
+done_testing();
