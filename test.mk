@@ -73,7 +73,7 @@ $(B)/unit/%_simde: test/unit/%.c $(B)/simde/kernels_avx512.o $(B)/libgpt2_engine
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_SIMDE $^ -lcmocka $(ENGINE_LIBS) -o $@
 
-$(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
+$(B)/fuzz/%: test/fuzz/%.c $(wildcard test/fuzz/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -fsanitize=fuzzer $< $(B)/libgpt2_engine.a \
 	  $(ENGINE_LIBS) -o $@

@@ -159,4 +159,35 @@ decode(const g2_tokenizer *tok, const g2_ids *ids, g2_buf *out)
 	assert_false(out->failed);
 }
 
+static inline void
+check_round_trip(const g2_tokenizer *tok, const char *text, size_t len)
+{
+	g2_ids		ids = {0};
+	g2_buf		back = {0};
+
+	encode(tok, text, len, &ids);
+	decode(tok, &ids, &back);
+	assert_int_equal(back.len, len);
+	if (len > 0)
+		assert_memory_equal(back.data, text, len);
+	g2_free(ids.data);
+	g2_buf_free(&back);
+}
+
+/* Milliseconds that n letters "a" take, which are one word. */
+static inline double
+encode_as(const g2_tokenizer *tok, size_t n, g2_ids *ids)
+{
+	char	   *text = malloc(n);
+	int64_t		start;
+
+	assert_non_null(text);
+	memset(text, 'a', n);
+	start = g2_now_us();
+	encode(tok, text, n, ids);
+	start = g2_now_us() - start;
+	free(text);
+	return (double) start / 1000;
+}
+
 #endif							/* TOKENIZER_FIXTURE_H */
