@@ -159,7 +159,6 @@ decode(const g2_tokenizer *tok, const g2_ids *ids, g2_buf *out)
 	assert_false(out->failed);
 }
 
-/* Text to ids and back is the text. */
 static inline void
 check_round_trip(const g2_tokenizer *tok, const char *text, size_t len)
 {
@@ -175,7 +174,7 @@ check_round_trip(const g2_tokenizer *tok, const char *text, size_t len)
 	g2_buf_free(&back);
 }
 
-/* n letters; how many milliseconds it takes. */
+/* Milliseconds that n letters "a" take, which are one word. */
 static inline double
 encode_as(const g2_tokenizer *tok, size_t n, g2_ids *ids)
 {

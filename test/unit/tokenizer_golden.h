@@ -48,7 +48,8 @@ golden_same(const g2_tokenizer *tok, const char *text, const uint32_t *wanted, s
 	return same;
 }
 
-/* Every line {"text": …, key: [ids]} must agree, and there must be so many. */
+/* Every line {"text": …, key: [ids]} must agree, and there must be so many; what gives every text
+ * back must do so. */
 static inline void
 golden_check(const g2_tokenizer *tok, const g2_buf *lines, const char *key, int at_least)
 {
@@ -70,6 +71,9 @@ golden_check(const g2_tokenizer *tok, const g2_buf *lines, const char *key, int 
 			assert_true(g2_ids_push(&wanted, (uint32_t) id->valueint));
 		right += golden_same(tok, cJSON_GetObjectItem(line, "text")->valuestring, wanted.data,
 							 wanted.len);
+		if (strcmp(g2_tokenizer_name(tok), "gpt2-bpe") == 0 && strcmp(key, "ids") == 0)
+			check_round_trip(tok, cJSON_GetObjectItem(line, "text")->valuestring,
+							 strlen(cJSON_GetObjectItem(line, "text")->valuestring));
 		g2_free(wanted.data);
 		cJSON_Delete(line);
 	}
