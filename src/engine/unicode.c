@@ -187,21 +187,52 @@ lower(normalizer *n)
 	return true;
 }
 
-/* Marks in the order of their classes; equal ones stay as they are. */
-static void
-reorder(points *p)
+static inline uint32_t
+class_of(int32_t c)
 {
-	for (size_t i = 1; i < p->len; i++)
-	{
-		int32_t		c = p->data[i];
-		int			class = utf8proc_get_property(c)->combining_class;
-		size_t		k = i;
+	return (uint32_t) utf8proc_get_property(c)->combining_class;
+}
 
-		for (; class > 0 && k > 0 &&
-			 utf8proc_get_property(p->data[k - 1])->combining_class > class; k--)
-			p->data[k] = p->data[k - 1];
-		p->data[k] = c;
+/* Sorts run[0..len) by class, equal ones as they are.  A text may be all marks, so this counts. */
+static void
+sort_marks(int32_t *run, size_t len, int32_t *scratch)
+{
+	size_t		at[257] = {0};
+
+	for (size_t i = 0; i < len; i++)
+		at[class_of(run[i]) + 1]++;
+	for (int class = 0; class < 256; class++)
+		at[class + 1] += at[class];
+	for (size_t i = 0; i < len; i++)
+		scratch[at[class_of(run[i])]++] = run[i];
+	memcpy(run, scratch, len * sizeof *run);
+}
+
+/* Between two characters of class 0 the marks stand in the order of their classes. */
+static bool
+reorder(normalizer *n)
+{
+	points	   *p = &n->now;
+	size_t		start = 0;
+	bool		sorted = true;
+
+	if (!reserve(&n->next, p->len, n->err))
+		return false;
+	for (size_t i = 0; i <= p->len; i++)
+	{
+		uint32_t	class = i < p->len ? class_of(p->data[i]) : 0;
+
+		if (class > 0)
+		{
+			sorted = sorted && (i == start || class_of(p->data[i - 1]) <= class);
+			continue;
+		}
+		if (!sorted)
+			sort_marks(p->data + start, i - start, n->next.data);
+		start = i + 1;
+		sorted = true;
 	}
+	return true;
 }
 
 static bool
@@ -225,7 +256,8 @@ decompose(normalizer *n, bool compatible, bool compose)
 		n->next.len += (size_t) made;
 	}
 	swap(n);
-	reorder(&n->now);
+	if (!reorder(n))
+		return false;
 	if (compose && n->now.len > 0)
 	{
 		utf8proc_ssize_t len = utf8proc_normalize_utf32(n->now.data, (utf8proc_ssize_t) n->now.len,
