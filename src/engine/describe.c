@@ -158,7 +158,18 @@ describe_own(const char *folder, g2_description *d, cJSON **json, g2_error *err)
 
 /* ---------------------------------------------------------------- special tokens */
 
-/* Gives *token the id when the vocabulary has it; otherwise the warning, once per model. */
+/* Once per model. */
+static void
+describe_warn_id(describe_files *f, g2_description *d, const char *what, const char *where,
+				 double id)
+{
+	if (!f->warned)
+		describe_warn(d, "%s %.0f in %s is ignored: the vocabulary has %u tokens", what,
+					  fmax(fmin(id, 1e15), -1e15), where, d->arch.n_vocab);
+	f->warned = true;
+}
+
+/* Gives *token the id when the vocabulary has it; otherwise the warning. */
 static bool
 describe_take_id(describe_files *f, g2_description *d, const char *where, const char *key,
 				 double id, uint32_t *token)
@@ -168,10 +179,7 @@ describe_take_id(describe_files *f, g2_description *d, const char *where, const 
 		*token = (uint32_t) id;
 		return true;
 	}
-	if (!f->warned)
-		describe_warn(d, "%s %.0f in %s is ignored: the vocabulary has %u tokens", key,
-					  fmax(fmin(id, 1e15), -1e15), where, d->arch.n_vocab);
-	f->warned = true;
+	describe_warn_id(f, d, key, where, id);
 	return false;
 }
 
@@ -250,6 +258,23 @@ describe_token(describe_files *f, g2_description *d, const describe_special *whi
 
 /* ---------------------------------------------------------------- all of it */
 
+/* The tokenizer, and what its own settings say. */
+static bool
+describe_tokenizer(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
+{
+	uint32_t	ignored;
+
+	if (!describe_json(f->folder, "tokenizer_config.json", &f->tokenizer_config, err) ||
+		!g2_tokenizer_of_folder(f->folder, f->tokenizer_config, d->arch.n_vocab, blob,
+								&f->tokenizer, &ignored, err))
+		return false;
+	snprintf(d->tokenizer, sizeof d->tokenizer, "%s",
+			 f->tokenizer ? g2_tokenizer_name(f->tokenizer) : "none");
+	if (ignored != G2_NO_TOKEN)
+		describe_warn_id(f, d, "special token", "tokenizer.json", ignored);
+	return true;
+}
+
 static bool
 describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 {
@@ -261,13 +286,7 @@ describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 	d->arch = config.arch;
 	memcpy(d->architecture, config.architecture, sizeof d->architecture);
 	d->parameters = g2_arch_parameters(&d->arch);
-	if (!describe_json(folder, "tokenizer_config.json", &f->tokenizer_config, err) ||
-		!g2_tokenizer_of_folder(folder, f->tokenizer_config, d->arch.n_vocab, blob, &f->tokenizer,
-								err))
-		return false;
-	snprintf(d->tokenizer, sizeof d->tokenizer, "%s",
-			 f->tokenizer ? g2_tokenizer_name(f->tokenizer) : "none");
-	return describe_own(folder, d, &f->own, err) &&
+	return describe_tokenizer(f, d, blob, err) && describe_own(folder, d, &f->own, err) &&
 		describe_json(folder, "generation_config.json", &f->generation, err) &&
 		describe_json(folder, "special_tokens_map.json", &f->special_map, err) &&
 		describe_token(f, d, &describe_end, config.end_id, &d->end_token, err) &&

@@ -52,6 +52,8 @@ typedef struct g2_tokenizer_files
 	g2_tokenizer_file merges;
 	g2_tokenizer_file words;
 	g2_wordpiece_options wordpiece;
+	uint32_t   *ignored;			/* may be NULL; gets the id of a special token that the model has no
+								 * row for, or G2_NO_TOKEN */
 } g2_tokenizer_files;
 
 /* A growing array of ids; zero-initialise, free data with g2_free. */
@@ -67,7 +69,7 @@ extern bool g2_ids_push(g2_ids *ids, uint32_t id);	/* false: out of memory */
 /*
  * Compiles the files into blob (appended).  n_vocab is the model's vocabulary size (rows of wte).
  * Errors: 22032 (piece and byte offset or line in the message) for malformed JSON, ids negative,
- * fractional, duplicate, >= n_vocab or with a hole below the highest, a duplicate or empty piece,
+ * fractional, duplicate, >= n_vocab (but for special tokens, which are left out) or with a hole below the highest, a duplicate or empty piece,
  * a piece longer than G2_MAX_PIECE, a lone surrogate in an escape, a byte without a piece (unless
  * there is an unknown piece, which then stands for it); 22P03 for merges (line number in the
  * message): a malformed line, a merge of an unknown token or of one outside the byte alphabet,

@@ -314,8 +314,8 @@ bool
 g2_tokenizer_compile(const g2_tokenizer_files *files, uint32_t n_vocab, g2_buf *blob,
 					 g2_error *err)
 {
-	g2_compiler c = {.err = err,.n_vocab = n_vocab,.place = "byte",.merges_place = "line",
-	.header.unknown = G2_NO_TOKEN};
+	g2_compiler c = {.err = err,.n_vocab = n_vocab,.ignored = G2_NO_TOKEN,.place = "byte",
+	.merges_place = "line",.header.unknown = G2_NO_TOKEN};
 	bool		ok;
 
 	if (n_vocab > G2_MAX_VOCAB)
@@ -329,6 +329,8 @@ g2_tokenizer_compile(const g2_tokenizer_files *files, uint32_t n_vocab, g2_buf *
 		index_pieces(&c);
 		ok = write_block(&c, blob);
 	}
+	if (files->ignored)
+		*files->ignored = c.ignored;
 	g2_buf_free(&c.names);
 	g2_buf_free(&c.strings);
 	g2_buf_free(&c.joined);

@@ -54,6 +54,7 @@ typedef struct g2_compiler
 	const char *merges_path;
 	const char *merges_place;	/* "line", "merge" */
 	uint32_t	n_vocab;
+	uint32_t	ignored;		/* a special token >= n_vocab, or G2_NO_TOKEN */
 
 	g2_tok_header header;		/* kind, flags, prefix_len, max_chars, unknown: the readers' */
 	g2_tok_step steps[G2_TOK_MAX_STEPS];

@@ -89,16 +89,17 @@ refuse_others(const char *folder, g2_error *err)
 
 bool
 g2_tokenizer_of_folder(const char *folder, const cJSON *config, uint32_t n_vocab, g2_buf *blob,
-					   g2_tokenizer **out, g2_error *err)
+					   g2_tokenizer **out, uint32_t *ignored, g2_error *err)
 {
 	static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"};
-	g2_tokenizer_files f = {0};
+	g2_tokenizer_files f = {.ignored = ignored};
 	g2_tokenizer_file *const to[] = {&f.json, &f.vocab, &f.merges, &f.words};
 	folder_file read[G2_LENGTH(names)] = {0};
 	size_t		start = blob->len;
 	bool		ok = true,
 				found = false;
 
+	*ignored = G2_NO_TOKEN;
 	/* what a file before it decides is not even read */
 	for (size_t i = 0; ok && i < G2_LENGTH(names); i++)
 		if (!f.json.data && (i < 3 || !found))

@@ -264,7 +264,8 @@ check_added_options(const g2_compiler *c, const cJSON *token, const char *conten
 	return true;
 }
 
-/* Special ones are never looked for in a text; the others are, and are pieces of it. */
+/* Special ones are never looked for in a text; the others are, and are pieces of it.  A special one
+ * beyond the model's rows was added to the tokenizer alone. */
 static bool
 read_added(g2_compiler *c, const cJSON *token)
 {
@@ -281,6 +282,11 @@ read_added(g2_compiler *c, const cJSON *token)
 		return false;
 	if (!content)
 		return g2_fail(c->err, G2_E_BAD_JSON, "an added token in \"%s\" has no content", c->path);
+	if (special && id >= c->n_vocab)
+	{
+		c->ignored = (uint32_t) id; /* no text has it, and the model cannot make it */
+		return true;
+	}
 	if (!special && !check_added_options(c, token, content))
 		return false;
 	e = id < c->n_vocab ? &c->entries[id] : NULL;

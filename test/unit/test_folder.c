@@ -353,6 +353,29 @@ test_special_tokens(void **state)
 	g2_description_free(&d);
 }
 
+/* One that only the tokenizer has. */
+static void
+test_special_without_row(void **state)
+{
+	char		folder[4200];
+	g2_description d;
+
+	(void) state;
+	fixture_synth(&fx, "m", &small_model);
+	snprintf(folder, sizeof folder, "%s", fixture_folder(&fx, "m"));
+	tb_text(folder, "tokenizer.json", "{\"added_tokens\":[{\"id\":257,\"content\":\"<pad>\","
+			"\"special\":true}],\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\","
+			"\"vocab\":{\"u\":0}}}");
+	tb_text(folder, "tokenizer_config.json", "{\"eos_token\":\"<pad>\"}");
+	d = describe(folder, NULL);
+	assert_string_equal(d.tokenizer, "words");
+	assert_int_equal(d.end_token, G2_NO_TOKEN);
+	assert_int_equal(d.n_warnings, 1);
+	assert_string_equal(d.warning[0], "special token 257 in tokenizer.json is ignored: the "
+						"vocabulary has 257 tokens");
+	g2_description_free(&d);
+}
+
 /* A gpt2.json with this content. */
 static void
 own(const char *folder, const char *text, const char *content)
@@ -442,6 +465,7 @@ main(void)
 		TEST(test_tokenizer),
 		TEST(test_bert),
 		TEST(test_special_tokens),
+		TEST(test_special_without_row),
 		TEST(test_own_file),
 		TEST(test_bad_files),
 	};

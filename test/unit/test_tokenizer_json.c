@@ -52,6 +52,31 @@ test_vectors(void **state)
 	g2_buf_free(&lines);
 }
 
+/* A special token that was added to the tokenizer and not to the model is left out. */
+static void
+test_no_row(void **state)
+{
+	static const char json[] = "{\"added_tokens\":[{\"id\":7,\"content\":\"<pad>\","
+		"\"special\":true},{\"id\":2,\"content\":\"<end>\",\"special\":true}],"
+		"\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"a\":0,\"u\":1}}}";
+	uint32_t	ignored = 0;
+	g2_tokenizer_files f = {.json = {"tokenizer.json", json, sizeof json - 1},.ignored = &ignored};
+	model		m = {0};
+	g2_error	err;
+
+	(void) state;
+	assert_true(g2_tokenizer_compile(&f, 3, &m.blob, &err));
+	assert_true(g2_tokenizer_open(m.blob.data, m.blob.len, &m.tok, &err));
+	assert_int_equal(ignored, 7);
+	assert_int_equal(g2_tokenizer_size(m.tok), 3);
+	assert_int_equal(g2_tokenizer_find(m.tok, "<pad>", 5), G2_NO_TOKEN);
+	assert_int_equal(g2_tokenizer_find(m.tok, "<end>", 5), 2);
+	/* with a row for it, it leaves a hole */
+	assert_false(g2_tokenizer_compile(&f, 8, &m.blob, &err));
+	assert_non_null(strstr(err.message, "has no piece with id 3, but has id 7"));
+	free_model(&m);
+}
+
 /* The same vocabulary and merges as files of their own make the same tokenizer. */
 static void
 test_round_trip(void **state)
@@ -339,6 +364,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_no_row),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_nesting),
