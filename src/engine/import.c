@@ -150,9 +150,27 @@ add_part(importer *im, const g2_zip_entry *pickle, size_t prefix, const g2_pickl
 	p->t = t;
 	p->from += t->offset * size;
 	p->bytes = t->count * size;
+	/* a small file could otherwise fill a disk: thousands of views of one storage */
+	if (p->bytes > im->source.size - im->bytes)
+	{
+		g2_fail(im->err, G2_E_UNSUPPORTED, "tensors in \"%s\" are views of the same bytes",
+				im->source.path);
+		return g2_fail_hint(im->err, "Save the model again with tensors that share nothing.");
+	}
 	im->bytes += p->bytes;
 	im->n_parts++;
 	return true;
+}
+
+static bool
+check_lfs(const importer *im)
+{
+	char		start[256];
+	size_t		n = (size_t) G2_MIN(im->source.size, sizeof start);
+
+	if (!g2_zip_read(&im->source, start, n, 0, im->err))
+		return false;
+	return !g2_file_is_lfs_pointer(start, n) || g2_file_fail_lfs(im->source.path, im->err);
 }
 
 static bool
@@ -351,7 +369,7 @@ g2_import(const char *folder, g2_import_result *result, g2_error *err)
 	im.source.fd = g2_file_open(folder, CHECKPOINT, &im.source.size, err);
 	if (im.source.fd < 0)
 		return false;
-	ok = read_checkpoint(&im) && write_result(&im, folder);
+	ok = check_lfs(&im) && read_checkpoint(&im) && write_result(&im, folder);
 	*result = (g2_import_result) {im.n_parts, im.bytes};
 	close(im.source.fd);
 	free_importer(&im);

@@ -104,6 +104,9 @@ test_files(void **state)
 	tb_text(folder, "pytorch_model.bin", "");
 	assert_false(g2_import(folder, &result, &err));
 	assert_string_equal(g2_sqlstate(err.code), "0A000");
+	tb_text(folder, "pytorch_model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+	assert_false(g2_import(folder, &result, &err));
+	assert_non_null(strstr(err.message, "LFS"));
 	assert_int_equal(access(tb_path(folder, "model.safetensors"), F_OK), -1);
 }
 
@@ -229,6 +232,78 @@ put(g2_buf *b, uint64_t value, size_t bytes)
 	g2_buf_append(b, &value, bytes);
 }
 
+/* Adds a stored entry, and its line of the directory. */
+static void
+add_entry(g2_buf *b, g2_buf *directory, const char *name, const void *data, size_t len)
+{
+	size_t		at = b->len,
+				n = strlen(name);
+
+	g2_buf_append(b, "PK\3\4", 4);
+	put(b, 10, 8);				/* version, flags, method, time */
+	put(b, 0, 6);				/* date, checksum */
+	put(b, len, 4);
+	put(b, len, 4);
+	put(b, n, 4);
+	g2_buf_append(b, name, n);
+	g2_buf_append(b, data, len);
+	g2_buf_append(directory, "PK\1\2", 4);
+	put(directory, 10 | 10 << 16, 8);
+	put(directory, 0, 8);
+	put(directory, len, 4);
+	put(directory, len, 4);
+	put(directory, n, 8);
+	put(directory, 0, 6);
+	put(directory, at, 4);
+	g2_buf_append(directory, name, n);
+}
+
+/* Views of one storage: a few are fine, more bytes than the file has are not. */
+static void
+test_views(void **state)
+{
+	(void) state;
+	for (int views = 1; views <= 2; views++)
+	{
+		g2_buf		b = {0},
+					directory = {0},
+					pickle = {0};
+		float		data[250] = {0};
+		size_t		start;
+		bool		ok;
+		g2_error	err;
+
+		g2_buf_printf(&pickle, "}");
+		for (int i = 0; i < views; i++)
+		{
+			g2_buf_append(&pickle, "X\1\0\0\0", 5);
+			g2_buf_printf(&pickle, "%c" REBUILD, 'a' + i);
+			g2_buf_append(&pickle, "(" STORAGE("0", "\xFA"), sizeof "(" STORAGE("0", "\xFA") - 1);
+			g2_buf_append(&pickle, "K\0K\xFA\x85K\1\x85tRs", 11);
+			/* the second from element 1 on, of one element less */
+			pickle.data[pickle.len - 10] = (char) i;
+			pickle.data[pickle.len - 8] = (char) (0xFA - i);
+		}
+		g2_buf_printf(&pickle, ".");
+		add_entry(&b, &directory, "a/data.pkl", pickle.data, pickle.len);
+		add_entry(&b, &directory, "a/data/0", data, sizeof data);
+		start = b.len;
+		g2_buf_append(&b, directory.data, directory.len);
+		g2_buf_append(&b, "PK\5\6\0\0\0\0", 8);
+		put(&b, 2 | 2 << 16, 4);
+		put(&b, directory.len, 4);
+		put(&b, start, 4);
+		put(&b, 0, 2);
+		assert_false(b.failed || directory.failed || pickle.failed);
+		ok = g2_import_check(b.data, b.len, &err);
+		if (ok != (views == 1))
+			fail_msg("%d views: %s", views, ok ? "accepted" : err.message);
+		g2_buf_free(&b);
+		g2_buf_free(&directory);
+		g2_buf_free(&pickle);
+	}
+}
+
 /* The same archive with a 64-bit end of its directory. */
 static void
 test_large_archive(void **state)
@@ -340,6 +415,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pickles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_pickles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_views, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large_archive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
