@@ -3,7 +3,7 @@
 # Where objects go; sanitizer builds use another place beside it.
 B ?= build
 ENGINE_CC ?= $(CC)
-ENGINE_LIBS = -lcjson -lpcre2-8 -lcrypto -lpthread -lm
+ENGINE_LIBS = -lcjson -lpcre2-8 -lutf8proc -lcrypto -lpthread -lm
 # -ffp-contract=off: both compilers fuse a*b+c silently otherwise, and results must not depend on
 # the compiler (FMA stands where it is written).
 ENGINE_CFLAGS = -std=gnu11 -O2 -g -ffp-contract=off -fno-math-errno -fvisibility=hidden \

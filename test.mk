@@ -102,7 +102,7 @@ $(B)/unit/%_evex: test/unit/%.c $(B)/evex/kernels_avxvnni.o $(B)/libgpt2_engine.
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_EVEX $^ -lcmocka $(ENGINE_LIBS) -o $@
 
-$(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
+$(B)/fuzz/%: test/fuzz/%.c $(wildcard test/fuzz/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -fsanitize=fuzzer $< $(B)/libgpt2_engine.a \
 	  $(ENGINE_LIBS) -o $@
