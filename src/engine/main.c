@@ -21,8 +21,8 @@ static const struct
 	{"info", g2_cmd_info, "what this build and machine are"},
 	{"synth", g2_cmd_synth, "FOLDER [--layer N] [--embd N] [--head N] [--inner N] [--ctx N]\n"
 		"            [--vocab N] [--sigma S] [--seed S]: a model with random weights"},
-	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin; nothing in it is\n"
-		"            run"},
+	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin, of\n"
+		"            which nothing is run"},
 	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
 		"            limits"},
 };
