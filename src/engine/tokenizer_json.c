@@ -264,7 +264,10 @@ check_added_options(const g2_compiler *c, const cJSON *token, const char *conten
 	return true;
 }
 
-/* Special ones are never looked for in a text; the others are, and are pieces of it. */
+/*
+ * Special ones are never looked for in a text; the others are, and are pieces of it.  A special one
+ * that the model has no row for (a [PAD] that was added for training) is passed over.
+ */
 static bool
 read_added(g2_compiler *c, const cJSON *token)
 {
@@ -281,6 +284,8 @@ read_added(g2_compiler *c, const cJSON *token)
 		return false;
 	if (!content)
 		return g2_fail(c->err, G2_E_BAD_JSON, "an added token in \"%s\" has no content", c->path);
+	if (special && id >= c->n_vocab)
+		return true;
 	if (!special && !check_added_options(c, token, content))
 		return false;
 	e = id < c->n_vocab ? &c->entries[id] : NULL;
