@@ -81,7 +81,7 @@ read_labels(NullableDatum arg, Labels *labels)
 	labels->n = 0;
 	if (arg.isnull)
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("labels must not be null")));
 	array = DatumGetArrayTypeP(arg.value);
 	if (ARR_NDIM(array) > 1)
@@ -161,7 +161,8 @@ set_labels(const Labels *labels, g2_score *wire)
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("labels contains a string that is too long"),
 					 errdetail("It has %u bytes of UTF-8; the limit is %d.",
-							   wire->labels[i].len, G2_MAX_LABEL_BYTES)));
+							   wire->labels[i].len, G2_MAX_LABEL_BYTES),
+					 errhint("Give labels short names.")));
 	}
 }
 

@@ -263,7 +263,8 @@ read_examples(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Option
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("option \"%s\" has too many elements", key->name),
-				 errdetail("At most %d are allowed.", G2_MAX_EXAMPLES)));
+				 errdetail("At most %d are allowed.", G2_MAX_EXAMPLES),
+				 errhint("A few that differ from each other will do.")));
 	for (uint32 i = 0; i < n; i++)
 	{
 		JsonbValue *pair = getIthJsonbValueFromContainer(array, i);

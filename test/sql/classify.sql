@@ -115,7 +115,7 @@ SELECT pg_temp.try($$SELECT gpt_classify('x', NULL::regress_empty)$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', array_agg(i::text)) FROM generate_series(1, 257) AS i$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', array_agg(i::text)) FROM generate_series(1, 100000) AS i$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('b', 1025)])$$);
-SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('b c ', 250)])$$);
+SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('世', 300)])$$);
 SELECT pg_temp.try($$SELECT gpt_filter('x', ' ')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"template": "no input"}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"min_prob": 1.5}')$$);
