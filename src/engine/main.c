@@ -23,8 +23,8 @@ static const struct
 		"            [--vocab N] [--sigma S] [--embed-sigma S] [--seed S]: a model with random weights"},
 	{"verify", g2_cmd_verify, "FOLDER [--text FILE] [--reference FOLDER] [--max-tokens N]: check the\n"
 		"            model's packs and say how near its formats are to f32"},
-	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin; nothing in it is\n"
-		"            run"},
+	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin, of\n"
+		"            which nothing is run"},
 	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
 		"            limits"},
 };

@@ -109,7 +109,6 @@ g2_pickle_pop(g2_pickle_machine *m, g2_pickle_value *x)
 	return true;
 }
 
-/* The values above the last mark, which goes; they stay in the array behind its new end. */
 bool
 g2_pickle_pop_mark(g2_pickle_machine *m, size_t *first, size_t *n)
 {
@@ -160,7 +159,6 @@ g2_pickle_push_tuple(g2_pickle_machine *m, size_t first, size_t n)
 	return g2_pickle_push(m, tuple);
 }
 
-/* Of the last n values. */
 bool
 g2_pickle_push_short_tuple(g2_pickle_machine *m, size_t n)
 {

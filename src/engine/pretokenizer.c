@@ -195,7 +195,7 @@ check_window(g2_cut *cut)
 	cut->stretch_ends = look == left || look - valid > 3;
 }
 
-/* The first match at or behind at, in the next left bytes; *from = *to = left when there is none. */
+/* The first match at or behind at, in the next left bytes; *from = *to = left: there is none. */
 static bool
 find_match(g2_cut *cut, size_t left, size_t *from, size_t *to, g2_error *err)
 {

@@ -181,7 +181,7 @@ quote_pattern(const g2_compiler *c, const char *p, g2_buf *out)
 	return true;
 }
 
-/* Adds a pattern with one of the behaviors of tokenizers; it is compiled once to see if it can be. */
+/* Adds a pattern with one of tokenizers' behaviors; it is compiled once to see that it can be. */
 static bool
 add_split(g2_compiler *c, g2_buf *pattern, const char *behavior, bool invert)
 {
@@ -301,7 +301,8 @@ read_pretokenizer(g2_compiler *c, const cJSON *component, int depth, bool *byte_
 	if (strcmp(type, "BertPreTokenizer") == 0)
 		return g2_tok_bert_cuts(c);
 	if (strcmp(type, "Whitespace") == 0)
-		return add_pattern(c, G2_CUT_DROP_GAPS, "[" RUST_WORD "]+|[^" RUST_WORD G2_PATTERN_SPACE "]+");
+		return add_pattern(c, G2_CUT_DROP_GAPS,
+						   "[" RUST_WORD "]+|[^" RUST_WORD G2_PATTERN_SPACE "]+");
 	if (strcmp(type, "WhitespaceSplit") == 0)
 		return add_pattern(c, G2_CUT_DROP_MATCHES, "[" G2_PATTERN_SPACE "]+");
 	if (strcmp(type, "Digits") == 0)

@@ -103,7 +103,7 @@ g2_tok_read_words(g2_compiler *c, const g2_tokenizer_files *files)
 
 /* ---------------------------------------------------------------- characters */
 
-/* What stands for all bytes is byte-level, however few pieces it has; so is what has longer ones. */
+/* What stands for all bytes is byte-level, few as its pieces may be; so is what has longer ones. */
 static bool
 refuse_byte_level(g2_compiler *c, const char *merges_path)
 {

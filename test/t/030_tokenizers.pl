@@ -93,6 +93,20 @@ is(value("SELECT count(*), count(DISTINCT t) > 1 FROM gpt_generate('$chinese', N
 is(failure("SELECT gpt_generate('', 5, 'bert')"), 'no error: ' .
 	value("SELECT gpt_generate('', 5, 'bert')"), 'an empty prompt starts with [CLS]');
 
+# The vocabulary of real models, where it is there.
+my $shared = ($ENV{GPT2_SHARED_MODELS} || '') . '/chinese/vocab.txt';
+SKIP:
+{
+	skip 'no chinese/vocab.txt in GPT2_SHARED_MODELS', 2 unless -e $shared;
+	add_model('chinese', 21128);
+	append_to_file("$models/chinese/vocab.txt", slurp_file($shared));
+	is(value("SELECT gpt_tokenize('《红楼梦》是四大名著之一', 'chinese')"),
+		'{517,5273,3517,3457,518,3221,1724,1920,1399,5865,722,671}', 'ids of bert-base-chinese');
+	is(value("SELECT count(*) FROM gpt_generate('$chinese', NULL, n => 5, model => 'chinese',
+		seed => 1, options => '{\"max_length\": 50, \"echo\": true}') t
+		WHERE t LIKE '$chinese%' AND t !~ '\\[(UNK|PAD|CLS|MASK)\\]'"), 5, 'five texts');
+}
+
 # ---- characters ----
 
 add_model('characters', 8,
@@ -123,6 +137,20 @@ like(failure("SELECT gpt_count_tokens('a', 'toobig')"),
 add_model('nomerges', 300, 'vocab.json' => '{"ab": 0, "b": 1}');
 like(failure("SELECT gpt_count_tokens('a', 'nomerges')"),
 	qr/^58P01 the tokenizer has no ".*merges.txt"$/, 'no merges');
+
+# ---- a checkpoint of PyTorch ----
+
+mkdir "$models/torch";
+append_to_file("$models/torch/config.json", slurp_file("$models/json/config.json"));
+append_to_file("$models/torch/pytorch_model.bin",
+	slurp_file("$FindBin::RealBin/../vectors/data/checkpoint/pytorch_model.bin"));
+my ($rc, $out, $err) = $node->psql('postgres', "SELECT gpt_load_model('torch')");
+like($err, qr/only "pytorch_model.bin".*HINT:  Convert it: gpt2_engine import /s,
+	'the server reads no checkpoint, and says who does');
+command_like([ engine_program(), 'import', "$models/torch" ],
+	qr/model\.safetensors: 6 tensors, 94 bytes/, 'import');
+command_fails_like([ engine_program(), 'import', "$models/torch" ], qr/already \(22023\)/,
+	'import never replaces a file');
 
 # ---- a database that cannot hold the characters ----
 

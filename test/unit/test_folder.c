@@ -195,7 +195,8 @@ test_foreign_weights(void **state)
 		tb_text(folder, file[i], "x");
 		assert_false(g2_folder_fail_weights(folder, &err));
 		EXPECT_ERROR(err, G2_E_UNSUPPORTED, file[i]);
-		assert_non_null(strstr(err.hint, i == 0 ? "gpt2_engine import" : "safe_serialization=True"));
+		assert_non_null(strstr(err.hint,
+							   i == 0 ? "gpt2_engine import" : "safe_serialization=True"));
 		unlink(tb_path(folder, file[i]));
 	}
 	/* a folder with nothing but a GGUF file, and one with nothing at all */

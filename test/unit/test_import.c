@@ -112,7 +112,8 @@ test_files(void **state)
 
 /* ---------------------------------------------------------------- pickles */
 
-#define STORAGE(key, n) "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" key "X\3\0\0\0cpuK" n "tQ"
+#define STORAGE(key, n) \
+	"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" key "X\3\0\0\0cpuK" n "tQ"
 #define REBUILD "ctorch._utils\n_rebuild_tensor_v2\n"
 
 static void

@@ -82,8 +82,8 @@ static void
 test_round_trip(void **state)
 {
 	static const char text[] = "The printer doesn\xE2\x80\x99t print \xE4\xB8\xAD\xE6\x96\x87 "
-		"\xED\x95\x9C\xEA\xB8\x80 \xD8\xB3\xD9\x84\xD8\xA7\xD9\x85 \xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD "
-		"\xE3\x83\x97\xE3\x83\xAA\n\xFF\xC3 end";
+		"\xED\x95\x9C\xEA\xB8\x80 \xD8\xB3\xD9\x84\xD8\xA7\xD9\x85 "
+		"\xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD \xE3\x83\x97\xE3\x83\xAA\n\xFF\xC3 end";
 	g2_buf		json = {0},
 				out = {0};
 	g2_decoder	decoder = {0};
@@ -130,11 +130,13 @@ test_refused(void **state)
 		{"{" BERT "," BERT "}", "22032", "key \"model\" occurs twice"},
 		{"{\"model\":{\"type\":1,\"vocab\":{\"a\":0}}}", "22032", "\"type\" in"},
 		{"{\"model\":{\"type\":\"BPE\",\"type\":\"BPE\"}}", "22032", "key \"type\" occurs twice"},
-		{"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]}}", "0A000", "model \"Unigram\""},
+		{"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0.0]]}}", "0A000",
+		"model \"Unigram\""},
 		{"{\"model\":{\"type\":\"WordLevel\",\"vocab\":[\"a\"]}}", "22032", "object expected"},
 		{"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":20}}}", "22032", "vocab_size is 10"},
 		{"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":1}}}", "22032", "no piece with id 0"},
-		{"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"a\":1}}}", "22032", "occurs twice"},
+		{"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"a\":1}}}", "22032",
+		"occurs twice"},
 		{"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0}}}", "22032",
 		"has no piece \"[UNK]\", its unk_token"},
 		{"{\"model\":{\"type\":\"WordPiece\",\"max_input_chars_per_word\":0,"
@@ -187,7 +189,8 @@ test_refused(void **state)
 		{"{\"added_tokens\":[{\"id\":1}]," BERT "}", "22032", "no content"},
 		{"{\"added_tokens\":[{\"id\":1,\"content\":\"x\"}]," BERT "}", "22032",
 		"has id 1, which piece \"a\" has too"},
-		{"{\"added_tokens\":[{\"id\":10,\"content\":\"x\"}]," BERT "}", "22032", "vocab_size is 10"},
+		{"{\"added_tokens\":[{\"id\":10,\"content\":\"x\"}]," BERT "}", "22032",
+		"vocab_size is 10"},
 		{"{\"added_tokens\":[{\"id\":3,\"content\":\"x\",\"lstrip\":true}]," BERT "}", "0A000",
 		"an added token with \"lstrip\""},
 		{"{\"normalizer\":{\"type\":\"Lowercase\"},\"added_tokens\":[{\"id\":2,\"content\":\"X\"}],"
@@ -207,6 +210,22 @@ test_refused(void **state)
 					 err.message);
 		free_model(&m);
 	}
+}
+
+/* Special tokens beyond the model's vocabulary are passed over. */
+static void
+test_special_beyond(void **state)
+{
+	static const char json[] = "{\"added_tokens\":[{\"id\":10,\"content\":\"[PAD]\","
+		"\"special\":true}]," BERT "}";
+	model		m;
+	g2_error	err;
+
+	(void) state;
+	if (!compile_json(json, sizeof json - 1, 10, &m, &err))
+		fail_msg("%s", err.message);
+	assert_int_equal(g2_tokenizer_size(m.tok), 3);
+	free_model(&m);
 }
 
 /* Nested deeply, in a sequence and in the text. */
@@ -367,6 +386,7 @@ main(void)
 		cmocka_unit_test(test_no_row),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_special_beyond),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_hostile_pattern),
 		cmocka_unit_test(test_unknown_words),

@@ -41,6 +41,64 @@ test_gpt2_vectors(void **state)
 	free_model(&m);
 }
 
+/* The merges' lines as elements of a JSON array. */
+static void
+append_merges(g2_buf *json, const g2_buf *merges)
+{
+	const char *p = memchr(merges->data, '\n', merges->len);
+	bool		first = true;
+
+	for (p++; p < merges->data + merges->len; p++)
+	{
+		if (first || *p == '\n')
+			g2_buf_printf(json, "%s", first ? "\"" : "\",\"");
+		first = false;
+		if (*p == '"' || *p == '\\')
+			g2_buf_append(json, "\\", 1);
+		if (*p != '\n')
+			g2_buf_append(json, p, 1);
+	}
+}
+
+/* The same vocabulary and merges as one tokenizer.json make the same block. */
+static void
+test_gpt2_json(void **state)
+{
+	static const char tail[] = "]}}";
+	model		m;
+	g2_buf		json = {0},
+				merges = {0},
+				blob = {0};
+	g2_tokenizer_files f = {0};
+	g2_error	err;
+
+	(void) state;
+	open_real(&m, "gpt2", 50257);
+	g2_buf_append(&merges, m.merges.data, m.merges.len);
+	while (merges.data[merges.len - 1] == '\n')
+		merges.len--;
+	g2_buf_printf(&json, "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":50256,\"special\":true,"
+				  "\"content\":\"<|endoftext|>\",\"normalized\":true}],\"normalizer\":null,"
+				  "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+				  "\"trim_offsets\":true},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
+				  "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":\"\","
+				  "\"end_of_word_suffix\":\"\",\"fuse_unk\":false,\"vocab\":");
+	g2_buf_append(&json, m.vocab.data, m.vocab.len);
+	g2_buf_printf(&json, ",\"merges\":[");
+	append_merges(&json, &merges);
+	g2_buf_append(&json, "\"", 1);
+	g2_buf_append(&json, tail, sizeof tail - 1);
+	f.json = (g2_tokenizer_file) {"tokenizer.json", json.data, json.len};
+	if (!g2_tokenizer_compile(&f, 50257, &blob, &err))
+		fail_msg("%s", err.message);
+	assert_int_equal(blob.len, m.blob.len);
+	assert_memory_equal(blob.data, m.blob.data, blob.len);
+	g2_buf_free(&json);
+	g2_buf_free(&merges);
+	g2_buf_free(&blob);
+	free_model(&m);
+}
+
 static void
 test_gguf_cases(void **state)
 {
@@ -151,7 +209,8 @@ test_tiny(void **state)
 	(void) state;
 	open_real(&m, "tiny-hf", 21);
 	/* " n" has no merge, so " newer" starts with its space */
-	assert_true(golden_same(m.tok, " newer lowest", (uint32_t[]) {10, 9, 3, 2, 15, 14, 3, 5, 6}, 9));
+	assert_true(golden_same(m.tok, " newer lowest",
+							(uint32_t[]) {10, 9, 3, 2, 15, 14, 3, 5, 6}, 9));
 	assert_true(golden_same(m.tok, "low lower", (uint32_t[]) {0, 1, 2, 14, 15}, 5));
 	assert_true(golden_same(m.tok, "xe", (uint32_t[]) {19, 3}, 2));
 	assert_true(g2_tokenizer_is_special(m.tok, 20));
@@ -165,6 +224,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gpt2_vectors),
+		cmocka_unit_test(test_gpt2_json),
 		cmocka_unit_test(test_gguf_cases),
 		cmocka_unit_test(test_gpt2_speed),
 		cmocka_unit_test(test_tiny),

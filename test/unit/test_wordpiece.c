@@ -71,7 +71,8 @@ test_words(void **state)
 		"\xE4\xB8\xAD\xE6\x96\x87hello\xEF\xBC\x8C\xE4\xB8\xADhello world\xE3\x80\x82"},
 		{"\xE3\x81\x82\xE3\x81\x84\xE4\xB8\xAD", "\xE3\x81\x82 ##\xE3\x81\x84 \xE4\xB8\xAD",
 		"\xE3\x81\x82\xE3\x81\x84\xE4\xB8\xAD"},
-		{"\xD8\xB3\xD9\x84\xD8\xA7\xD9\x85 \xD8\xB3", "\xD8\xB3 ##\xD9\x84\xD8\xA7\xD9\x85 \xD8\xB3",
+		{"\xD8\xB3\xD9\x84\xD8\xA7\xD9\x85 \xD8\xB3",
+			"\xD8\xB3 ##\xD9\x84\xD8\xA7\xD9\x85 \xD8\xB3",
 		"\xD8\xB3\xD9\x84\xD8\xA7\xD9\x85 \xD8\xB3"},
 		/* Hangul syllables fall into their letters */
 		{"\xED\x95\x9C hello", "\xE1\x84\x92 ##\xE1\x85\xA1 ##\xE1\x86\xAB hello",
@@ -250,8 +251,8 @@ test_bad_words(void **state)
 	refuse_words("\n\r\n", 3, 10, "22032", "has no pieces");
 	refuse_words("a\nb", 3, 10, "22032", "has no piece \"[UNK]\"");
 	refuse_words("[UNK]\na\n\nb", 10, 10, "22032", "at line 3 is empty");
-	refuse_words("[UNK]\na\nb\na\n", 12, 10, "22032", "\"a\" occurs twice in \"vocab.txt\", again at "
-				 "line 4");
+	refuse_words("[UNK]\na\nb\na\n", 12, 10, "22032",
+				 "\"a\" occurs twice in \"vocab.txt\", again at line 4");
 	refuse_words("[UNK]\na\nb\n", 10, 2, "22032", "at line 3 has id 2, but vocab_size is 2");
 	refuse_words("[UNK]\n\xFF\n", 8, 10, "22P03", "not valid UTF-8 at byte 6");
 	refuse_words("[UNK]\n\xED\xA0\x80\n", 10, 10, "22P03", "not valid UTF-8 at byte 6");
