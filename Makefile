@@ -48,7 +48,7 @@ uninstall-engine:
 	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
-	vocab.json merges.txt model.safetensors
+	vocab.json merges.txt model.safetensors held_out.txt
 modeldir = $(DESTDIR)$(datadir)/gpt2/models/demo
 
 install-demo-model:

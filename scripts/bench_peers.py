@@ -32,7 +32,7 @@ def prompt(n, salt):
     return [(i * 2654435761 + salt * 40503) % VOCAB for i in range(n)]
 
 
-def finish(figures, started):
+def finish(figures):
     figures["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(figures))
 
@@ -93,6 +93,8 @@ def make_gguf(folder, path):
 def llama_files(peers):
     import llama_cpp as l
 
+    quiet = l.llama_log_callback(lambda level, text, data: None)
+    l.llama_log_set(quiet, None)
     base = os.path.join(peers, "m124-f32.gguf")
     types = {"bf16": l.LLAMA_FTYPE_MOSTLY_BF16, "Q8_0": l.LLAMA_FTYPE_MOSTLY_Q8_0,
              "Q4_0": l.LLAMA_FTYPE_MOSTLY_Q4_0}
@@ -158,7 +160,8 @@ def worker_llama(peers, form, threads):
     import llama_cpp as l
     import numpy as np
 
-    l.llama_log_set(l.llama_log_callback(lambda level, text, data: None), None)
+    quiet = l.llama_log_callback(lambda level, text, data: None)  # C keeps no reference
+    l.llama_log_set(quiet, None)
     started = time.perf_counter()
     l.llama_backend_init()
     path = os.path.join(peers, f"m124-{form}.gguf")
@@ -180,7 +183,7 @@ def worker_llama(peers, form, threads):
     l.llama_free(context)
     for n in BATCHES:
         figures[f"decode {n}"] = llama_decode_rate(l, np, model, n, threads)
-    finish(figures, started)
+    finish(figures)
 
 
 # ---- CTranslate2 ----
@@ -215,7 +218,7 @@ def worker_ct2(peers, form, threads):
     for n in BATCHES:
         few = run(n, PROMPT, 8)
         figures[f"decode {n}"] = n * NEW / (run(n, PROMPT, 8 + NEW) - few)
-    finish(figures, started)
+    finish(figures)
 
 
 # ---- transformers on PyTorch ----
@@ -259,12 +262,12 @@ def worker_torch(peers, form, threads):
     for n in BATCHES:
         few = run(n, PROMPT, 8)
         figures[f"decode {n}"] = n * NEW / (run(n, PROMPT, 8 + NEW) - few)
-    finish(figures, started)
+    finish(figures)
 
 
 # ---- this engine ----
 
-def own(peers, form, threads):
+def worker_gpt2(peers, form, threads):
     command = ["build/gpt2_engine", "bench", "--model", os.path.join(peers, "m124"), "--packs",
                os.path.join(peers, "packs"), "--format", form, "--threads", str(threads)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -280,7 +283,7 @@ def own(peers, form, threads):
     if status == 0:
         figures["first"] = 1000 * (time.perf_counter() - start)
         figures["memory"] = usage.ru_maxrss / 1024
-    return figures
+    print(json.dumps(figures))
 
 
 # ---- the race ----
@@ -294,8 +297,6 @@ AGAINST = {"q8": ("Q8_0", "int8"), "q4": ("Q4_0",), "bf16": ("bf16",), "f32": ("
 
 
 def run_one(peers, kind, form, threads):
-    if kind == "gpt2":
-        return own(peers, form, threads)
     out = subprocess.run([sys.executable, __file__, peers, "--worker", kind, form, str(threads)],
                          check=True, capture_output=True, text=True).stdout
     return json.loads(out.splitlines()[-1])
@@ -330,7 +331,8 @@ def table(results):
 def main():
     peers = sys.argv[1]
     if len(sys.argv) > 2 and sys.argv[2] == "--worker":
-        worker = {"llama": worker_llama, "ct2": worker_ct2, "torch": worker_torch}[sys.argv[3]]
+        worker = {"gpt2": worker_gpt2, "llama": worker_llama, "ct2": worker_ct2,
+                  "torch": worker_torch}[sys.argv[3]]
         worker(peers, sys.argv[4], int(sys.argv[5]))
         return
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3

@@ -27,36 +27,17 @@
 #include <unistd.h>
 
 #include "cpu_forward.h"
-#include "cpu_plan.h"
+#include "cpu_operations.h"
 
 #define MAX_THREADS 1024
 #define MAX_SLOTS (1u << 20)
 #define MAX_NICE 19
 
-typedef enum op_kind
-{
-	OP_COPY,
-	OP_ZERO,
-	OP_SLOT
-} op_kind;
-
-typedef struct operation
-{
-	struct operation *next;
-	op_kind		kind;
-	g2_backend_model *model;	/* COPY, ZERO */
-	uint32_t	to;				/* COPY: block; SLOT: slot */
-	uint32_t	from;			/* COPY */
-	g2_slot		slot;			/* SLOT; owns slot.seen until applied */
-	uint32_t	n;
-	uint32_t	blocks[];		/* ZERO: [n] */
-} operation;
-
 typedef struct entry
 {
 	g2_plan		plan;			/* the struct is ours, its arrays are the caller's */
 	g2_result  *result;
-	operation  *operations;
+	g2_operations operations;
 	void	   *memory;			/* a larger workspace to be used from here on, or NULL */
 	bool		failed;
 	g2_error	error;
@@ -83,129 +64,13 @@ struct g2_backend
 
 	/* the scheduler's */
 	g2_plan_limits limits;
-	operation  *pending;
-	operation **pending_tail;
+	g2_operations pending;
 	size_t		capacity;		/* bytes of the newest workspace */
 
 	/* the driver's */
 	g2_slot    *slots;
 	void	   *memory;
 };
-
-/* ---- operations ---- */
-
-/* A model goes with its last holder: the caller, until it unloads it, and each operation on its
- * cache, which may stand in an entry of another model's plan. */
-static void
-release_model(g2_backend_model *m)
-{
-	if (!m || atomic_fetch_sub(&m->holders, 1) > 1)
-		return;
-	if (m->kv)
-		munmap(m->kv, m->kv_bytes);
-	g2_free(m);
-}
-
-static void
-free_operation(operation *op)
-{
-	if (op->kind == OP_SLOT)
-		g2_free(op->slot.seen);
-	release_model(op->model);
-	g2_free(op);
-}
-
-static void
-free_operations(operation *op)
-{
-	while (op)
-	{
-		operation  *next = op->next;
-
-		free_operation(op);
-		op = next;
-	}
-}
-
-static operation *
-new_operation(op_kind kind, g2_backend_model *model, uint32_t n, g2_error *err)
-{
-	size_t		bytes = sizeof(operation) + n * sizeof(uint32_t);
-	operation  *op = g2_alloc(bytes);
-
-	if (!op)
-	{
-		g2_fail_memory(err, bytes);
-		return NULL;
-	}
-	op->kind = kind;
-	op->model = model;
-	if (model)
-		atomic_fetch_add(&model->holders, 1);
-	op->n = n;
-	return op;
-}
-
-static void
-append_operation(g2_backend *b, operation *op)
-{
-	*b->pending_tail = op;
-	b->pending_tail = &op->next;
-}
-
-static size_t
-cpu_kv_block_bytes(const g2_backend_model *m)
-{
-	return m->block_elements * m->kv_size;
-}
-
-static void *
-block_of(const g2_backend_model *m, uint32_t block)
-{
-	return g2_cpu_cache(m, block, 0, 0);
-}
-
-/* Zeroes a block and gives its memory back: whole pages read as zeros when they are used again. */
-static void
-zero_block(void *block, size_t bytes)
-{
-	const uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE),
-				begin = (uintptr_t) block,
-				end = begin + bytes,
-				first = G2_ROUND_UP(begin, page),
-				last = end / page * page;
-
-	if (first >= last || madvise((void *) first, last - first, MADV_DONTNEED) != 0)
-	{
-		memset(block, 0, bytes);
-		return;
-	}
-	memset(block, 0, first - begin);
-	memset((void *) last, 0, end - last);
-}
-
-static void
-apply(g2_backend *b, operation *op)
-{
-	size_t		bytes = op->model ? cpu_kv_block_bytes(op->model) : 0;
-
-	switch (op->kind)
-	{
-		case OP_COPY:
-			if (op->to != op->from)
-				memcpy(block_of(op->model, op->to), block_of(op->model, op->from), bytes);
-			break;
-		case OP_ZERO:
-			for (uint32_t i = 0; i < op->n; i++)
-				zero_block(block_of(op->model, op->blocks[i]), bytes);
-			break;
-		case OP_SLOT:
-			g2_free(b->slots[op->to].seen);
-			b->slots[op->to] = op->slot;
-			op->slot.seen = NULL;
-			break;
-	}
-}
 
 /* ---- the driver thread ---- */
 
@@ -223,10 +88,7 @@ run_entry(g2_backend *b, entry *e)
 		b->memory = e->memory;
 		e->memory = NULL;
 	}
-	for (operation *op = e->operations; op; op = op->next)
-		apply(b, op);
-	free_operations(e->operations);
-	e->operations = NULL;
+	g2_operations_apply(&e->operations, b->slots);
 	start = g2_now_us();		/* what the plan costs, not what was to be done before it */
 	base = G2_ROUND_UP((uintptr_t) b->memory, (uintptr_t) G2_ALIGN);
 	g2_workspace_layout(&ws, e->plan.model, &e->plan, b->threads, (void *) base);
@@ -286,7 +148,7 @@ cpu_close(g2_backend *b)
 		pthread_join(b->driver, NULL);
 	}
 	g2_pool_close(b->pool);
-	free_operations(b->pending);
+	g2_operations_free(&b->pending);
 	for (uint32_t i = 0; b->slots && i < b->limits.n_slots; i++)
 		g2_free(b->slots[i].seen);
 	g2_free(b->slots);
@@ -330,7 +192,6 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 	b->event_fd = event_fd;
 	b->threads = options->threads;
 	b->nice = options->nice;
-	b->pending_tail = &b->pending;
 	b->limits.n_slots = options->slots;
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->wake, NULL);
@@ -386,25 +247,17 @@ cpu_model_load(g2_backend *b, const g2_weights *weights, g2_backend_model **out,
 static void
 cpu_model_unload(g2_backend *b, g2_backend_model *m)
 {
-	operation **link = &b->pending;
-
 	if (!m)
 		return;
 	/* What was still to be done to its cache is done with. */
-	while (*link)
-	{
-		operation  *op = *link;
+	g2_operations_drop(&b->pending, m);
+	g2_cpu_model_release(m);
+}
 
-		if (op->model == m)
-		{
-			*link = op->next;
-			free_operation(op);
-		}
-		else
-			link = &op->next;
-	}
-	b->pending_tail = link;
-	release_model(m);
+static size_t
+cpu_kv_block_bytes(const g2_backend_model *m)
+{
+	return g2_cpu_block_bytes(m);
 }
 
 static bool
@@ -431,37 +284,20 @@ cpu_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 static bool
 cpu_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
 {
-	operation  *op;
-
 	if (to >= m->n_blocks || from >= m->n_blocks)
 		return g2_fail(err, G2_E_INTERNAL, "KV block out of range: copy %u to %u of %u", from, to,
 					   m->n_blocks);
-	op = new_operation(OP_COPY, m, 0, err);
-	if (!op)
-		return false;
-	op->to = to;
-	op->from = from;
-	append_operation(m->backend, op);
-	return true;
+	return g2_operation_copy(&m->backend->pending, m, to, from, err);
 }
 
 static bool
 cpu_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
 {
-	operation  *op;
-
 	for (uint32_t i = 0; i < n; i++)
 		if (blocks[i] >= m->n_blocks)
 			return g2_fail(err, G2_E_INTERNAL, "KV block out of range: zero %u of %u", blocks[i],
 						   m->n_blocks);
-	if (n == 0)
-		return true;
-	op = new_operation(OP_ZERO, m, n, err);
-	if (!op)
-		return false;
-	memcpy(op->blocks, blocks, n * sizeof *blocks);
-	append_operation(m->backend, op);
-	return true;
+	return n == 0 || g2_operation_zero(&m->backend->pending, m, blocks, n, err);
 }
 
 /* ---- slots ---- */
@@ -469,35 +305,13 @@ cpu_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *e
 static bool
 cpu_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
-	operation  *op;
-
 	if (slot >= b->limits.n_slots || (state->n_history > 0 && !state->history))
 		return g2_fail(err, G2_E_INTERNAL, "slot %u out of range, or without its history", slot);
 	for (uint32_t i = 0; i < state->n_history; i++)
 		if (state->history[i] >= G2_MAX_VOCAB)
 			return g2_fail(err, G2_E_INTERNAL, "token id %u out of range", state->history[i]);
-	op = new_operation(OP_SLOT, NULL, 0, err);
-	if (!op)
+	if (!g2_operation_slot(&b->pending, slot, state, err))
 		return false;
-	op->to = slot;
-	op->slot = (g2_slot) {
-		.sampling = state->sampling,
-		.next_index = state->next_index,
-		.end_token = state->end_token,
-		.last_token = state->n_history > 0 ? state->history[state->n_history - 1] : G2_TOKEN_NONE,
-	};
-	if (state->sampling.repetition_penalty != 1.0f)
-	{
-		op->slot.seen = g2_alloc_array(G2_SEEN_WORDS, sizeof *op->slot.seen);
-		if (!op->slot.seen)
-		{
-			free_operation(op);
-			return g2_fail_memory(err, G2_SEEN_WORDS * sizeof(uint64_t));
-		}
-		for (uint32_t i = 0; i < state->n_history; i++)
-			op->slot.seen[state->history[i] / 64] |= (uint64_t) 1 << state->history[i] % 64;
-	}
-	append_operation(b, op);
 	b->limits.slots[slot].set = true;
 	b->limits.slots[slot].has_token = state->n_history > 0;
 	return true;
@@ -532,9 +346,8 @@ cpu_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error 
 	}
 	g2_plan_note(plan, &b->limits);
 
-	*e = (entry) {.plan = *plan, .result = result, .operations = b->pending, .memory = memory};
-	b->pending = NULL;
-	b->pending_tail = &b->pending;
+	*e = (entry) {.plan = *plan, .result = result, .memory = memory};
+	g2_operations_move(&b->pending, &e->operations);
 	pthread_mutex_lock(&b->lock);
 	b->n_queued++;
 	pthread_cond_signal(&b->wake);

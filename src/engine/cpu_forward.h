@@ -33,7 +33,7 @@ struct g2_backend_model
 	void	   *kv;				/* [n_blocks] blocks; NULL until kv_reserve */
 	size_t		kv_bytes;
 	uint32_t	n_blocks;
-	atomic_uint	holders;		/* the caller, and operations on the cache: cpu_backend.c */
+	atomic_uint	holders;		/* the caller, and operations on the cache */
 	size_t		ld_embd;		/* row strides of the activations */
 	size_t		ld_qkv;
 	size_t		ld_heads;
@@ -95,6 +95,16 @@ typedef struct g2_pass
 /* 0A000, with the field named, for a graph that this back end cannot run. */
 extern bool g2_cpu_model_check(const g2_weights *weights, g2_error *err);
 extern void g2_cpu_model_init(g2_backend_model *model, const g2_weights *weights);
+
+/* A model goes with its last holder: the caller, until it unloads it, and each operation on its
+ * cache, which may stand in a list that went along with another model's plan. */
+extern void g2_cpu_model_release(g2_backend_model *model);
+
+static inline size_t
+g2_cpu_block_bytes(const g2_backend_model *m)
+{
+	return m->block_elements * m->kv_size;
+}
 
 /* K, then V, of a layer and head in a block of the cache. */
 static inline void *

@@ -4,6 +4,8 @@
  */
 #include "cpu_forward.h"
 
+#include <sys/mman.h>
+
 #include "sampler.h"
 
 /* ---- models ---- */
@@ -110,6 +112,16 @@ g2_cpu_model_init(g2_backend_model *model, const g2_weights *weights)
 	model->ld_qkv = row_stride((size_t) 3 * a->n_head * a->head_dim);
 	model->ld_heads = row_stride((size_t) a->n_head * a->head_dim);
 	model->ld_ff = row_stride(a->n_ff);
+}
+
+void
+g2_cpu_model_release(g2_backend_model *m)
+{
+	if (atomic_fetch_sub(&m->holders, 1) > 1)
+		return;
+	if (m->kv)
+		munmap(m->kv, m->kv_bytes);
+	g2_free(m);
 }
 
 /* ---- working memory ---- */

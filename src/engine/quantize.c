@@ -11,10 +11,12 @@
 #include "util.h"
 
 #define MAGIC 0x1.8p23f			/* added to a small number, leaves it rounded in the low bits */
-#define Q4_TRIES 4				/* scales on each side of the plain one, of both signs */
-#define Q4_STEP 0.2f			/* levels between two of them */
 
 typedef float row[G2_PANEL];
+
+/* The levels that a column's extreme is tried at, of both signs: beyond 8 it is cut off, which pays
+ * where what matters is smaller. */
+static const float q4_tries[] = {7.25f, 8, 9, 11, 14, 18, 24, 32};
 
 /* To nearest even; |x| < 2^22. */
 static inline float
@@ -131,13 +133,10 @@ quantize_q4(const row *w, const float *importance, uint32_t *words, uint16_t *sc
 				found[G2_PANEL] = {0};
 
 	extremes(w, extreme);
-	/* The extreme to level -8 or so, and to the other side. */
-	for (int i = -Q4_TRIES; i <= Q4_TRIES; i++)
+	for (size_t i = 0; i < G2_LENGTH(q4_tries); i++)
 	{
-		float		to = (float) i * Q4_STEP;
-
 		for (int c = 0; c < G2_PANEL; c++)
-			inverse[c] = fabsf(extreme[c]) >= 0x1p-100f ? (-7.5f + to) / extreme[c] : 0.0f;
+			inverse[c] = fabsf(extreme[c]) >= 0x1p-100f ? -q4_tries[i] / extreme[c] : 0.0f;
 		try_scale(w, importance, inverse, best, found);
 		for (int c = 0; c < G2_PANEL; c++)
 			inverse[c] = -inverse[c];
