@@ -124,17 +124,24 @@ encode_prompt(prompt *p, size_t input_len)
 
 /* ---- fitting it into the context ---- */
 
-/* Bytes of the text's first n tokens, up to a whole character. */
+/* Bytes of the text's first n tokens, up to a whole character; where tokens do not say how many
+ * bytes they are of, about so many. */
 static size_t
 bytes_of_tokens(const g2_request *request, const g2_ids *ids, size_t n)
 {
+	const g2_tokenizer *tokenizer = request->model->pack->tokenizer;
 	const g2_span text = request->m.score.text;
 	size_t		bytes = 0,
 				len;
 
-	for (size_t i = 0; i < n; i++)
-		if (g2_tokenizer_piece(request->model->pack->tokenizer, ids->data[i], &len))
+	if (g2_tokenizer_is_exact(tokenizer))
+		for (size_t i = 0; i < n; i++)
+		{
+			g2_tokenizer_piece(tokenizer, ids->data[i], &len);
 			bytes += len;
+		}
+	else
+		bytes = (size_t) ((double) text.len * (double) n / (double) ids->len);
 	return g2_utf8_valid_prefix(text.data, G2_MIN(bytes, (size_t) text.len));
 }
 
