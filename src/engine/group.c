@@ -173,21 +173,24 @@ g2_group_fork(g2_group *group, g2_error *err)
 
 /* ---- tokens and text ---- */
 
-/* Appends the token's bytes and cuts the text before a stop string that they complete. */
+/* Appends the token's text and cuts it before a stop string that this completes. */
 static bool
 append_text(g2_group *group, g2_sequence *sequence, uint32_t token)
 {
-	size_t		len = 0,
-				old = sequence->text.len,
+	size_t		old = sequence->text.len,
 				from,
 				stop,
 				longest = 0;
-	const char *piece;
 
-	if (!group->o.tokenizer || !(piece = g2_tokenizer_piece(group->o.tokenizer, token, &len)))
-		return true;			/* a padding row of the vocabulary has no text */
-	if (!g2_buf_append(&sequence->text, piece, len))
+	if (!group->o.tokenizer)
+		return true;
+	if (sequence->ids.len == 1)
+		sequence->decoder = g2_tokenizer_after(group->o.tokenizer, group->prompt.data,
+											   group->prompt.len);
+	if (!g2_tokenizer_decode(group->o.tokenizer, &sequence->decoder, token, &sequence->text))
 		return false;
+	if (sequence->text.len == old)
+		return true;
 	for (uint32_t i = 0; i < group->o.n_stops; i++)
 		longest = G2_MAX(longest, group->o.stops[i].len);
 	from = old >= longest ? old - longest + 1 : 0;

@@ -32,6 +32,7 @@ typedef struct g2_sequence
 	uint32_t	n_chained;		/* full blocks at the table's start whose hash is in chain */
 	g2_prefix	chain;
 	g2_ids		ids;			/* new tokens */
+	g2_decoder	decoder;		/* behind the prompt and ids */
 	g2_buf		text;			/* their bytes, up to the stop string */
 	size_t		streamed;		/* bytes of text that were given to the stream function */
 	uint32_t	scored;			/* scores that it has got */

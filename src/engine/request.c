@@ -181,7 +181,8 @@ need_tokenizer(const g2_request *request, g2_error *err)
 	if (request->model->pack->tokenizer)
 		return true;
 	g2_fail(err, G2_E_UNSUPPORTED, "model \"%s\" has no tokenizer files", request->model->name);
-	return g2_fail_hint(err, "Put vocab.json and merges.txt into the model's folder.");
+	return g2_fail_hint(err, "Put its tokenizer.json, or vocab.json and merges.txt, or "
+						"vocab.txt, into the model's folder.");
 }
 
 bool
@@ -315,22 +316,19 @@ work_generate(g2_request *request)
 static bool
 join_pieces(g2_request *request, g2_buf *bytes)
 {
+	g2_decoder	decoder = {0};
+
 	for (size_t i = 0; i < request->ids.len; i++)
 	{
-		size_t		len = 0;
-		const char *piece = g2_tokenizer_piece(request->model->pack->tokenizer,
-											   request->ids.data[i], &len);
-
-		if (!piece)
-			continue;
-		if (len > G2_MAX_TEXT - bytes->len)
+		if (!g2_tokenizer_decode(request->model->pack->tokenizer, &decoder, request->ids.data[i],
+								 bytes))
+			return g2_fail_memory(&request->error, bytes->len);
+		if (bytes->len > G2_MAX_TEXT)
 		{
 			g2_fail(&request->error, G2_E_TOO_LONG, "the text of the tokens has more than %u bytes",
 					G2_MAX_TEXT);
 			return g2_fail_hint(&request->error, "Give fewer token ids at a time.");
 		}
-		if (!g2_buf_append(bytes, piece, len))
-			return g2_fail_memory(&request->error, bytes->len);
 	}
 	return true;
 }
@@ -414,6 +412,12 @@ set_generate(const g2_request *request, g2_group_options *o)
 		.logprobs = (m->flags & (G2_GEN_LOGPROBS | G2_GEN_STREAM)) != 0,
 		.queue_timeout_ms = m->queue_timeout_ms,
 	};
+	if (request->model->pack->tokenizer)
+	{
+		o->sampling.banned = g2_tokenizer_hidden(request->model->pack->tokenizer,
+												 &o->sampling.n_banned);
+		o->sampling.spared = request->model->pack->description.end_token;
+	}
 	set_common(request, !(m->flags & G2_GEN_NO_CACHE), m->cache_salt, o);
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};

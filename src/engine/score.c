@@ -199,16 +199,15 @@ g2_score_group_done(g2_request *request, const g2_group *group)
 
 /* Bytes of a character that is not complete come with a later piece. */
 static void
-put_token(const g2_request *request, size_t i, g2_buf *pending, g2_writer *w)
+put_token(const g2_request *request, size_t i, g2_decoder *decoder, g2_buf *pending,
+		  g2_writer *w)
 {
 	bool		is_end = i + 1 == request->ids.len;
-	size_t		len = 0,
-				end;
-	const char *piece = g2_tokenizer_piece(request->model->pack->tokenizer,
-										   request->ids.data[i], &len);
+	size_t		end;
 	g2_buf		clean = {0};
 
-	if (piece && !g2_buf_append(pending, piece, len))
+	if (!g2_tokenizer_decode(request->model->pack->tokenizer, decoder, request->ids.data[i],
+							 pending))
 		w->failed = true;
 	end = is_end || pending->len == 0 ? pending->len :
 		g2_text_complete(pending->data, pending->len);
@@ -229,11 +228,12 @@ static void
 put_tokens(const g2_request *request, g2_writer *w)
 {
 	size_t		first = (request->m.score.flags & G2_SCORE_ADD_START) != 0;
+	g2_decoder	decoder = {0};
 	g2_buf		pending = {0};
 
 	g2_put_u32(w, (uint32_t) (request->ids.len - first));
 	for (size_t i = first; i < request->ids.len && !w->failed; i++)
-		put_token(request, i, &pending, w);
+		put_token(request, i, &decoder, &pending, w);
 	g2_text_free(&pending);
 }
 

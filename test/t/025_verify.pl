@@ -113,8 +113,8 @@ append_to_file("$reference/zero_reference.json", '[{"ids": [1, 2, 3]}, {"ids": [
 append_to_file("$reference/zero_$_.logits.f32", pack('f<*', (0) x 50)) for 0, 1;
 ($ok, $out, $err) = verify($zero, '--reference', $reference);
 ok($ok, 'the right logits') or diag($err);
-is(scalar(() = $out =~ /^reference [01]  (?:f32|bf16|q8|q4) +logits within 0\.00e\+00, same next token$/mg),
-	8, 'in every format');
+my @right = $out =~ /^reference [01]  (?:f32|bf16|q8|q4) +logits within 0\.00e\+00, same/mg;
+is(scalar @right, 8, 'in every format');
 unlink "$reference/zero_reference.json" or die "could not remove: $!";
 append_to_file("$reference/zero_reference.json", '[{"ids": [50]}]');
 ($ok, $out, $err) = verify($zero, '--reference', $reference);
