@@ -89,9 +89,6 @@ extern void g2_tokenizer_close(g2_tokenizer *tok);
 /* "gpt2-bpe", "wordpiece", "words" or "characters". */
 extern const char *g2_tokenizer_name(const g2_tokenizer *tok);
 
-/* The pieces of a text's ids are the text, byte for byte. */
-extern bool g2_tokenizer_is_exact(const g2_tokenizer *tok);
-
 /* Number of ids that have a piece (<= the model's vocabulary size). */
 extern uint32_t g2_tokenizer_size(const g2_tokenizer *tok);
 
