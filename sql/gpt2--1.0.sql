@@ -7,6 +7,15 @@
 -- What runs the model is VOLATILE: a STABLE call with constant arguments would run at plan time,
 -- and a subquery that is pulled up would run it twice.  None is STRICT: their defaults are NULL.
 
+-- The planner calls it when it meets a call of a function that names it: it loads the library then,
+-- in time for the first statement of a session to keep many rows in flight.
+CREATE FUNCTION gpt_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'gpt2_support'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION gpt_support(internal)
+IS 'tells the planner about the functions that run a model';
+
 ---- generation
 
 CREATE FUNCTION gpt_generate(
@@ -15,7 +24,7 @@ CREATE FUNCTION gpt_generate(
     seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'gpt2_generate'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_generate(text, int, text, float8, int, float8, bigint, text[], jsonb)
 IS 'continues a prompt with up to max_len new tokens';
 
@@ -36,7 +45,7 @@ CREATE FUNCTION gpt_generate_array(
     seed bigint DEFAULT NULL, stop text[] DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS text[]
 AS 'MODULE_PATHNAME', 'gpt2_generate_array'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION
 gpt_generate_array(text, int, int, text, float8, int, float8, bigint, text[], jsonb)
 IS 'n continuations of a prompt as one array';
@@ -71,7 +80,7 @@ CREATE FUNCTION gpt_summarize(
     content text, max_len int DEFAULT NULL, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'gpt2_summarize'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_summarize(text, int, text, jsonb)
 IS 'summarizes a text with the model''s summarize template';
 

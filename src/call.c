@@ -3,7 +3,9 @@
  *
  * Phases: prepare (NULL arguments become the session's settings, everything is checked), send,
  * answer (wait, then read one sequence after the other).  They are apart so that many calls can
- * be in flight at once.
+ * be in flight at once: batch_ahead.c prepares and sends the calls of rows whose turn is still to
+ * come.  When it comes, the call is prepared again, and takes the answer of what was sent ahead if
+ * that is the same to the byte.
  *
  * Seeds.  A call that samples and was given no seed takes it from its call site: at its first such
  * row of a query the site draws one number from random(), and the row's seed is
@@ -25,6 +27,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 
+#include "batch.h"
 #include "call.h"
 #include "encoding.h"
 #include "guc.h"
@@ -58,10 +61,15 @@ gpt2_model_name(NullableDatum model)
 Gpt2CallSite *
 gpt2_call_site(FunctionCallInfo fcinfo)
 {
-	if (!fcinfo->flinfo->fn_extra)
-		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
-														  sizeof(Gpt2CallSite));
-	return (Gpt2CallSite *) fcinfo->flinfo->fn_extra;
+	Gpt2CallSite *site = (Gpt2CallSite *) fcinfo->flinfo->fn_extra;
+
+	if (!site)
+	{
+		site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Gpt2CallSite));
+		site->batch = gpt2_batch_join(fcinfo->flinfo->fn_expr, site);
+		fcinfo->flinfo->fn_extra = site;
+	}
+	return site;
 }
 
 uint64
@@ -71,11 +79,16 @@ gpt2_call_row(FunctionCallInfo fcinfo)
 }
 
 static uint64
-row_seed(FunctionCallInfo fcinfo, uint64 row)
+row_seed(FunctionCallInfo fcinfo, uint64 row, Gpt2Call *call)
 {
 	Gpt2CallSite *site = gpt2_call_site(fcinfo);
 	uint64		z;
 
+	if (!site->drawn && site->ahead)
+	{
+		call->undrawn = true;
+		return 0;
+	}
 	if (!site->drawn)
 	{
 		/* random() has 48 or 52 good bits, depending on the version. */
@@ -303,7 +316,7 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 		wire->flags |= G2_GEN_SEEDED;
 	}
 	else if (wire->temperature > 0)
-		wire->seed = row_seed(fcinfo, row);
+		wire->seed = row_seed(fcinfo, row, call);
 	call->seeded = !args->seed.isnull || wire->temperature > 0;
 }
 
@@ -336,13 +349,17 @@ gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default, Gpt2Cal
 /* ---- request and answer ---- */
 
 Gpt2Request *
-gpt2_call_send(const Gpt2Call *call)
+gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call)
 {
+	Gpt2CallSite *site = gpt2_call_site(fcinfo);
 	g2_writer	w = gpt2_writer();
-	Gpt2Request *request;
+	Gpt2Request *request = NULL;
 
 	g2_generate_encode(&w, &call->wire);
-	request = gpt2_request(G2_MSG_GENERATE, &w);
+	if (site->batch)
+		request = gpt2_batch_claim(site->batch, &w);
+	if (!request)
+		request = gpt2_request(G2_MSG_GENERATE, &w);
 	pfree(w.data);
 	return request;
 }
@@ -402,8 +419,12 @@ log_call(const Gpt2Answer *answer, g2_span model)
 }
 
 void
-gpt2_answer_end(Gpt2Answer *answer, g2_span model)
+gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model)
 {
+	Gpt2CallSite *site = gpt2_call_site(fcinfo);
+
+	if (site->batch)
+		gpt2_batch_count(site->batch, answer);
 	if (gpt2_log_min_duration >= 0 &&
 		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)
 		log_call(answer, model);

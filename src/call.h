@@ -33,6 +33,7 @@ typedef struct Gpt2Call
 	const text *prompt;
 	bool		echo;
 	bool		seeded;			/* wire.seed is used: given, or drawn for sampling */
+	bool		undrawn;		/* ahead of time only: its seed is still to be drawn */
 } Gpt2Call;
 
 /* An answer that is being read. */
@@ -50,7 +51,9 @@ typedef struct Gpt2CallSite
 	uint64		rows;			/* evaluations so far */
 	bool		drawn;
 	uint64		base;
+	bool		ahead;			/* not the site itself: what it will be when a later row comes */
 	void	   *state;			/* a set-returning function's own, between two of its calls */
+	struct Gpt2BatchSite *batch;	/* where its rows are looked ahead at; NULL = nowhere */
 } Gpt2CallSite;
 
 extern Gpt2CallSite *gpt2_call_site(FunctionCallInfo fcinfo);
@@ -76,7 +79,8 @@ extern void gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arg
 extern bool gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default,
 							Gpt2Call *call);
 
-extern Gpt2Request *gpt2_call_send(const Gpt2Call *call);
+/* Sends the call, unless that was done ahead of time: then it is waited for. */
+extern Gpt2Request *gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call);
 
 /* Waits for the answer to a call with n sequences and reads its head. */
 extern void gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer);
@@ -85,7 +89,7 @@ extern void gpt2_scores_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer
 /* The next of answer->head.n sequences. */
 extern void gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion);
 /* When all are read: releases the request, and logs the call if it took long. */
-extern void gpt2_answer_end(Gpt2Answer *answer, g2_span model);
+extern void gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model);
 
 /* The sequence's text in the database encoding, behind the prompt where it is to be echoed. */
 extern text *gpt2_completion_text(const Gpt2Call *call, const g2_completion *completion);

@@ -67,7 +67,32 @@ gpt2_request(g2_message type, const g2_writer *payload)
 void
 gpt2_request_release(Gpt2Request *request)
 {
-	gpt2_flight_drop(request);
+	if (--request->users == 0)
+		gpt2_flight_drop(request);
+}
+
+uint64
+gpt2_request_id(const Gpt2Request *request)
+{
+	return request->id;
+}
+
+Gpt2Request *
+gpt2_request_find(uint64 id)
+{
+	return gpt2_flight_find(id);
+}
+
+void
+gpt2_request_share(Gpt2Request *request)
+{
+	request->users++;
+}
+
+bool
+gpt2_requests_are_many(void)
+{
+	return gpt2_flight_count() >= G2_MAX_IN_FLIGHT / 2;
 }
 
 /* ---- waiting ---- */

@@ -38,6 +38,21 @@ extern const char *gpt2_request_result(Gpt2Request *request, g2_message expected
 
 extern void gpt2_request_release(Gpt2Request *request);
 
+/*
+ * A request that is made ahead of its time may have several users, and be gone before they come for
+ * it: the end of its resource owner frees it whoever counts on it.  So it is known by its number.
+ */
+extern uint64 gpt2_request_id(const Gpt2Request *request);
+
+/* NULL: it is gone. */
+extern Gpt2Request *gpt2_request_find(uint64 id);
+
+/* One more user, who releases it as the first does. */
+extern void gpt2_request_share(Gpt2Request *request);
+
+/* This session is near the limit of requests in flight. */
+extern bool gpt2_requests_are_many(void);
+
 /* Asks a running engine (a request without payload) and never starts one: a palloc'd copy of the
  * answer's payload, or NULL when there is no engine or it ends meanwhile. */
 extern char *gpt2_ask_running(g2_message type, g2_message expected, size_t *len);

@@ -150,8 +150,8 @@ gpt2_flight_end(void)
 	reset_connection(ENDING_OURS);
 }
 
-static Gpt2Request *
-find_request(uint64 id)
+Gpt2Request *
+gpt2_flight_find(uint64 id)
 {
 	dlist_iter	iter;
 
@@ -160,9 +160,24 @@ find_request(uint64 id)
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
 
 		if (request->id == id)
-			return request->state == REQUEST_WAITING ? request : NULL;
+			return request;
 	}
 	return NULL;
+}
+
+int
+gpt2_flight_count(void)
+{
+	return n_requests;
+}
+
+/* The one that a frame from the engine belongs to. */
+static Gpt2Request *
+find_waiting(uint64 id)
+{
+	Gpt2Request *request = gpt2_flight_find(id);
+
+	return request && request->state == REQUEST_WAITING ? request : NULL;
 }
 
 /* Tells the engine that nobody wants the answer; leaves with the next flush.  Never raises. */
@@ -243,7 +258,7 @@ keep_token(Gpt2Request *request, const char *payload, uint32 len)
 static bool
 take_frame(const g2_frame *frame, const char *payload)
 {
-	Gpt2Request *request = find_request(frame->id);
+	Gpt2Request *request = find_waiting(frame->id);
 
 	switch ((g2_message) frame->type)
 	{
@@ -370,7 +385,22 @@ gpt2_flight_progress(Gpt2Request *request)
 void
 gpt2_flight_admit(Gpt2Request *request, uint64 token)
 {
+	dlist_iter	iter;
+
 	Assert(request->state == REQUEST_ROLES);
+	dlist_foreach(iter, &requests)
+	{
+		Gpt2Request *other = dlist_container(Gpt2Request, node, iter.cur);
+		bool		same = other->state == REQUEST_ROLES && other->user == request->user &&
+			other->answer_len == request->answer_len &&
+			memcmp(other->answer, request->answer, request->answer_len) == 0;
+
+		if (same && other != request)
+		{
+			other->access = token;
+			wait_again(other);
+		}
+	}
 	request->access = token;
 	wait_again(request);
 }
@@ -406,6 +436,7 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 	request->type = type;
 	request->user = GetUserId();
 	request->owner = CurrentResourceOwner;
+	request->users = 1;
 	dlist_init(&request->notices);
 	dlist_init(&request->tokens);
 	dlist_push_tail(&requests, &request->node);

@@ -40,6 +40,7 @@ struct Gpt2Request
 	g2_message	type;
 	Oid			user;			/* the current user when it was made */
 	ResourceOwner owner;
+	int			users;			/* who will release it; the end of the owner does not ask */
 	Gpt2RequestState state;
 	bool		sent;			/* over the open connection */
 	bool		starts_none;	/* asks a running engine only */
@@ -80,7 +81,14 @@ extern void gpt2_flight_progress(Gpt2Request *request);
 /* Takes what a wait has read. */
 extern void gpt2_flight_take(void);
 
-/* Its user is a member of the roles that the engine asked for: it is sent again. */
+/* NULL: there is none of this number. */
+extern Gpt2Request *gpt2_flight_find(uint64 id);
+
+/* How many there are. */
+extern int	gpt2_flight_count(void);
+
+/* Its user is a member of the roles that the engine asked for: it is sent again, and so are the
+ * user's others that wait for the same. */
 extern void gpt2_flight_admit(Gpt2Request *request, uint64 token);
 
 /* Closes the connection.  Never raises. */

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "batch_functions.h"
 #include "call.h"
 #include "encoding.h"
 #include "options.h"
@@ -24,6 +25,12 @@ PG_FUNCTION_INFO_V1(gpt2_completions);
 #define ACCEPTS (GPT2_ACCEPTS_ECHO | GPT2_ACCEPTS_SAMPLING)
 #define COMPLETION_COLUMNS 11
 
+bool
+gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
+{
+	return gpt2_call_begin(fcinfo, ACCEPTS, false, call);
+}
+
 Datum
 gpt2_generate(PG_FUNCTION_ARGS)
 {
@@ -32,12 +39,12 @@ gpt2_generate(PG_FUNCTION_ARGS)
 	g2_completion completion;
 	text	   *result;
 
-	if (!gpt2_call_begin(fcinfo, ACCEPTS, false, &call))
+	if (!gpt2_generate_prepare(fcinfo, &call))
 		PG_RETURN_NULL();
-	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
+	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
 	gpt2_answer_next(&answer, &completion);
 	result = gpt2_completion_text(&call, &completion);
-	gpt2_answer_end(&answer, call.wire.model);
+	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	PG_RETURN_TEXT_P(result);
 }
 
@@ -51,7 +58,7 @@ gpt2_generate_rows(PG_FUNCTION_ARGS)
 
 	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, &call))
 		return (Datum) 0;
-	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
+	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
 		g2_completion completion;
@@ -63,8 +70,14 @@ gpt2_generate_rows(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rows, tupdesc, &value, &isnull);
 		pfree(DatumGetPointer(value));
 	}
-	gpt2_answer_end(&answer, call.wire.model);
+	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	return (Datum) 0;
+}
+
+bool
+gpt2_generate_array_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
+{
+	return gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, call);
 }
 
 Datum
@@ -74,9 +87,9 @@ gpt2_generate_array(PG_FUNCTION_ARGS)
 	Gpt2Answer	answer;
 	Datum	   *texts;
 
-	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, &call))
+	if (!gpt2_generate_array_prepare(fcinfo, &call))
 		PG_RETURN_NULL();
-	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
+	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
 	texts = palloc(answer.head.n * sizeof(Datum));
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
@@ -85,7 +98,7 @@ gpt2_generate_array(PG_FUNCTION_ARGS)
 		gpt2_answer_next(&answer, &completion);
 		texts[i] = PointerGetDatum(gpt2_completion_text(&call, &completion));
 	}
-	gpt2_answer_end(&answer, call.wire.model);
+	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, (int) call.wire.n, TEXTOID, -1, false,
 										  TYPALIGN_INT));
 }
@@ -148,7 +161,7 @@ gpt2_completions(PG_FUNCTION_ARGS)
 	if (!gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, true, &call))
 		return (Datum) 0;
 	call.wire.flags |= G2_GEN_LOGPROBS;
-	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
+	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
 	for (uint32 i = 0; i < answer.head.n; i++)
 	{
 		g2_completion completion;
@@ -159,6 +172,6 @@ gpt2_completions(PG_FUNCTION_ARGS)
 		completion_row(&call, &answer.head, &completion, i, values, nulls);
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
-	gpt2_answer_end(&answer, call.wire.model);
+	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	return (Datum) 0;
 }

@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "batch.h"
 #include "guc.h"
 #include "supervisor.h"
 
@@ -22,6 +23,7 @@ void
 _PG_init(void)
 {
 	gpt2_define_settings();
+	gpt2_batch_initialize();
 	/* pg_upgrade starts a server that must do nothing of its own. */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		gpt2_supervisor_register_static();

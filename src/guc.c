@@ -25,6 +25,7 @@ double		gpt2_temperature;
 int			gpt2_top_k;
 double		gpt2_top_p;
 int			gpt2_queue_timeout;
+int			gpt2_batch_rows;
 char	   *gpt2_prefix_cache_salt;
 int			gpt2_log_min_duration;
 
@@ -170,6 +171,11 @@ define_call_settings(void)
 							"Longest time that a call waits to be started.",
 							"0 means without a limit; statement_timeout holds in any case.",
 							&gpt2_queue_timeout, 0, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.batch_rows",
+							"Rows of a query whose calls are in flight at once.",
+							"1 calls row by row.",
+							&gpt2_batch_rows, 64, 1, GPT2_MAX_BATCH_ROWS, PGC_USERSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("gpt2.prefix_cache_salt",
 							   "Who shares the cache of prompts' beginnings and of results.",

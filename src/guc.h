@@ -18,6 +18,8 @@ extern double gpt2_top_p;			/* -1 = automatic */
 
 /* USERSET: how the session's calls are treated. */
 extern int	gpt2_queue_timeout;		/* ms; 0 = waits as long as it takes */
+extern int	gpt2_batch_rows;		/* rows in flight; 1 = row by row */
+#define GPT2_MAX_BATCH_ROWS 1024
 extern char *gpt2_prefix_cache_salt;
 #define GPT2_MAX_SALT 256			/* bytes, also in UTF-8 */
 

@@ -83,7 +83,7 @@ begin_stream(FunctionCallInfo fcinfo, Stream *stream)
 	RegisterExprContextCallback(rsinfo->econtext, on_shutdown, PointerGetDatum(stream));
 	stream->model = (g2_span) {model, call.wire.model.len};
 	stream->tokens = 0;
-	stream->request = gpt2_call_send(&call);
+	stream->request = gpt2_call_send(fcinfo, &call);
 	return true;
 }
 
@@ -101,7 +101,7 @@ end_stream(FunctionCallInfo fcinfo, Stream *stream)
 		gpt2_malformed_answer();
 	UnregisterExprContextCallback(rsinfo->econtext, on_shutdown, PointerGetDatum(stream));
 	stream->request = NULL;
-	gpt2_answer_end(&answer, stream->model);
+	gpt2_answer_end(fcinfo, &answer, stream->model);
 	pfree(unconstify(char *, stream->model.data));
 }
 

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 
+#include "batch_functions.h"
 #include "call.h"
 #include "encoding.h"
 #include "options.h"
@@ -49,6 +50,16 @@ trim(g2_span *s)
 		s->len--;
 }
 
+/* There is nothing to summarize in white space, and a model would invent something. */
+bool
+gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
+{
+	if (PG_ARGISNULL(0))
+		return false;
+	prepare_task(fcinfo, "summarize", call);
+	return gpt2_has_content(call->wire.prompt);
+}
+
 Datum
 gpt2_summarize(PG_FUNCTION_ARGS)
 {
@@ -59,14 +70,12 @@ gpt2_summarize(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	prepare_task(fcinfo, "summarize", &call);
-	/* There is nothing to summarize in white space, and a model would invent something. */
-	if (!gpt2_has_content(call.wire.prompt))
+	if (!gpt2_summarize_prepare(fcinfo, &call))
 		PG_RETURN_TEXT_P(cstring_to_text(""));
-	gpt2_answer_begin(gpt2_call_send(&call), call.wire.n, &answer);
+	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
 	gpt2_answer_next(&answer, &completion);
 	trim(&completion.text);
 	result = gpt2_completion_text(&call, &completion);
-	gpt2_answer_end(&answer, call.wire.model);
+	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	PG_RETURN_TEXT_P(result);
 }

@@ -1,0 +1,80 @@
+/*
+ * batch_ahead.h: one call site of a GPT Batch node, and its calls that are made ahead of time.
+ */
+#ifndef GPT2_BATCH_AHEAD_H
+#define GPT2_BATCH_AHEAD_H
+
+#include "postgres.h"
+
+#include "nodes/execnodes.h"
+
+#include "batch.h"
+#include "batch_expr.h"
+#include "batch_functions.h"
+
+/* A row's call at a site.  Its bytes are palloc'd. */
+typedef struct Gpt2Ticket
+{
+	uint64		id;				/* of the request; 0 = not sent, or taken already */
+	bool		duplicate;		/* another row's request serves it */
+	uint32		hash;
+	char	   *bytes;			/* of the request's payload; NULL = there is no call */
+	size_t		len;
+} Gpt2Ticket;
+
+/* What EXPLAIN ANALYZE says about a node. */
+typedef struct Gpt2BatchFigures
+{
+	uint64		rows;			/* evaluated */
+	uint64		rows_ahead;		/* sum over them: rows that were looked ahead at then */
+	uint64		batches;		/* looks at new rows */
+	uint64		requests;		/* sent ahead */
+	uint64		duplicates;		/* calls that another one's request served */
+	uint64		unused;			/* requests that nobody came for */
+	uint64		prompt_tokens;
+	uint64		cached_tokens;
+	uint64		new_tokens;
+	uint64		queue_us;
+	uint64		engine_us;		/* from arrival to answer, with the queue */
+} Gpt2BatchFigures;
+
+struct Gpt2BatchSite
+{
+	FuncExpr   *call;			/* of this execution alone: the real call is found by it */
+	Gpt2Prepare prepare;
+	bool		may_draw;
+	List	   *guards;			/* ExprState */
+	List	   *conditions;		/* Gpt2Condition of each */
+	List	   *arguments;		/* ExprState */
+	FmgrInfo	flinfo;			/* the function, as it will be when a later row comes */
+	FunctionCallInfo fcinfo;
+	Gpt2CallSite ahead;			/* its state */
+	Gpt2CallSite *real;			/* the call in the plan; NULL before its first evaluation */
+	Gpt2Ticket *current;		/* of the row that is being evaluated; NULL between rows */
+	Gpt2BatchFigures *figures;	/* the node's */
+};
+
+/* The sites of a node; found->call is part of an expression compiled for this execution only. */
+extern void gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *parent,
+							Gpt2BatchFigures *figures);
+
+/* Nothing must be read ahead before its first row that draws a seed: whatever else calls random()
+ * would come first. */
+extern bool gpt2_site_holds(const Gpt2BatchSite *site);
+
+/* Before rows are looked at: `first` says that there is none before whose turn is still to come. */
+extern void gpt2_site_follow(Gpt2BatchSite *site, bool first);
+
+/* Evaluates the call's arguments for the row in the context and makes its request's payload, in the
+ * current memory context.  False: the row must be evaluated before anything behind it. */
+extern bool gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket);
+
+/* Sends it, unless one of the n others, which were sent, is the same to the byte. */
+extern void gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);
+extern bool gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *sent,
+							  Gpt2BatchFigures *figures);
+
+/* Nobody will come for it (any more). */
+extern void gpt2_ticket_end(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);
+
+#endif							/* GPT2_BATCH_AHEAD_H */

@@ -1,0 +1,115 @@
+/*
+ * batch_estimate.c: what the calls of a GPT Batch node will take.
+ *
+ * Calls: the planner's estimate of the rows.  Tokens: four bytes of the rows' width each, which is
+ * too many where rows have more than the prompt, and max_len.  Time: by what the engine needed for a
+ * token since it loaded the model, where one runs that has; nothing is started or loaded for that.
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "batch_estimate.h"
+#include "batch_expr.h"
+#include "batch_functions.h"
+#include "client.h"
+#include "engine/protocol_watch.h"
+
+#define BYTES_PER_TOKEN 4
+#define MEASURED_TOKENS 100		/* fewer say nothing about speed */
+
+/* Seconds that the engine needs for a token; 0 = not known. */
+static double
+seconds_per_token(const char *model)
+{
+	size_t		len;
+	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
+	g2_reader	r;
+	double		seconds = 0;
+
+	if (!payload)
+		return 0;
+	r = g2_read(payload, len);
+	for (uint32 left = g2_get_u32(&r); left > 0 && !r.failed; left--)
+	{
+		g2_engine_row row;
+		uint64		tokens;
+
+		g2_engine_row_get(&r, &row);
+		tokens = row.prompt_tokens + row.completion_tokens;
+		if (!r.failed && row.model.len == strlen(model) && tokens >= MEASURED_TOKENS &&
+			memcmp(row.model.data, model, row.model.len) == 0)
+			seconds = row.busy_us / 1e6 / tokens;
+	}
+	pfree(payload);
+	return seconds;
+}
+
+void
+gpt2_estimate_add(Gpt2Estimate *estimate, const CustomScan *batch, bool time)
+{
+	const Plan *plan = &batch->scan.plan;
+	List	   *found = gpt2_find_calls(plan->qual ? plan->qual : plan->targetlist);
+	double		rows = plan->lefttree->plan_rows;
+	ListCell   *cell;
+
+	foreach(cell, found)
+	{
+		const FuncExpr *call = ((Gpt2FoundCall *) lfirst(cell))->call;
+		Gpt2CallShape shape;
+		double		tokens,
+					seconds;
+
+		gpt2_call_shape(call, &shape);
+		tokens = plan->lefttree->plan_width / BYTES_PER_TOKEN + (double) shape.max_len * shape.n;
+		estimate->calls += rows;
+		estimate->tokens += rows * tokens;
+		estimate->cost += rows * gpt2_call_cost(call);
+		if (!time)
+			continue;
+		seconds = shape.model ? seconds_per_token(shape.model) : 0;
+		estimate->seconds += rows * tokens * seconds;
+		estimate->unmeasured |= seconds == 0;
+	}
+}
+
+/* ---- texts ---- */
+
+/* 999, 12k, 26M, 3G */
+static char *
+count_text(double n)
+{
+	static const char units[] = {'\0', 'k', 'M', 'G', 'T'};
+	int			unit = 0;
+
+	while (n >= 10000 && unit < lengthof(units) - 1)
+	{
+		n /= 1000;
+		unit++;
+	}
+	return psprintf("%.0f%c", n, units[unit]);
+}
+
+char *
+gpt2_duration_text(double seconds)
+{
+	double		minutes = floor(seconds / 60),
+				hours = floor(seconds / 3600);
+
+	if (seconds < 60)
+		return psprintf("%.0f s", ceil(seconds));
+	if (hours < 1)
+		return psprintf("%.0f min", minutes);
+	return psprintf("%.0f h %.0f min", hours, minutes - 60 * hours);
+}
+
+char *
+gpt2_estimate_text(const Gpt2Estimate *estimate)
+{
+	char	   *counts = psprintf("%.0f calls, %s tokens", estimate->calls,
+								  count_text(estimate->tokens));
+
+	if (estimate->unmeasured)
+		return counts;
+	return psprintf("%s, %s", counts, gpt2_duration_text(estimate->seconds));
+}

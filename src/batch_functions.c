@@ -1,0 +1,234 @@
+/*
+ * batch_functions.c: the functions whose calls can be sent ahead of their rows.
+ *
+ * A function is known by the address that its calls go to, never by its name: another schema's
+ * gpt_generate is not ours, and one that PostgreSQL wraps (SECURITY DEFINER, SET) goes elsewhere.
+ *
+ * Which OIDs these are is learned from the planner, which shows each call to the function's support
+ * function.  That is also what loads this library while the first statement of a session is being
+ * planned, early enough for the hook in batch_plan.c.  What was learned is looked up again after
+ * any change of a function.
+ */
+#include "compat.h"
+
+#include "catalog/pg_proc.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "batch_functions.h"
+#include "guc.h"
+#include "plan_nodes.h"
+
+PG_FUNCTION_INFO_V1(gpt2_support);
+
+extern Datum gpt2_generate(PG_FUNCTION_ARGS);
+extern Datum gpt2_generate_array(PG_FUNCTION_ARGS);
+extern Datum gpt2_summarize(PG_FUNCTION_ARGS);
+
+typedef struct Function
+{
+	PGFunction	function;
+	Gpt2Prepare prepare;
+	int			temperature;	/* numbers of these arguments; 0 = it never samples */
+	int			seed;
+	int			n;				/* 0 = it makes one text */
+	int			model;			/* (max_len is 1) */
+} Function;
+
+static const Function functions[] = {
+	{gpt2_generate, gpt2_generate_prepare, 3, 6, 0, 2},
+	{gpt2_generate_array, gpt2_generate_array_prepare, 4, 7, 2, 3},
+	{gpt2_summarize, gpt2_summarize_prepare, 0, 0, 0, 2},
+};
+
+typedef struct Known
+{
+	Oid			oid;
+	uint32		hash;			/* in the cache of functions */
+	bool		looked_up;		/* since the last change */
+	const Function *function;	/* NULL: none of ours */
+} Known;
+
+#define USUAL_COST 10000		/* of a call with so many tokens; the functions' COST */
+#define USUAL_TOKENS 50
+
+#define MAX_KNOWN 256			/* more only where the extension is made again and again */
+
+static Known known[MAX_KNOWN];
+static int	n_known;
+
+static void
+on_function_change(Datum arg, int cache, uint32 hash)
+{
+	for (int i = 0; i < n_known; i++)
+		if (hash == 0 || known[i].hash == hash)
+			known[i].looked_up = false;
+}
+
+static Known *
+find_known(Oid function)
+{
+	for (int i = 0; i < n_known; i++)
+		if (known[i].oid == function)
+			return &known[i];
+	return NULL;
+}
+
+static void
+learn(Oid function)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterSyscacheCallback(PROCOID, on_function_change, (Datum) 0);
+	registered = true;
+	if (find_known(function))
+		return;
+	if (n_known == MAX_KNOWN)
+		n_known = 0;			/* those in use are learned again */
+	known[n_known++] = (Known) {
+		.oid = function,
+		.hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function))
+	};
+}
+
+static const Function *
+look_up(Oid function)
+{
+	FmgrInfo	flinfo;
+
+	if (!SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(function)))
+		return NULL;
+	fmgr_info(function, &flinfo);
+	for (int i = 0; i < lengthof(functions); i++)
+		if (flinfo.fn_addr == functions[i].function)
+			return &functions[i];
+	return NULL;
+}
+
+static const Function *
+find_function(Oid function)
+{
+	Known	   *k = find_known(function);
+
+	if (!k)
+		return NULL;
+	if (!k->looked_up)
+	{
+		/* In this order: a change may be heard of during the look. */
+		k->function = NULL;
+		k->looked_up = true;
+		k->function = look_up(function);
+	}
+	return k->function;
+}
+
+Gpt2Prepare
+gpt2_batch_function(Oid function)
+{
+	const Function *f = find_function(function);
+
+	return f ? f->prepare : NULL;
+}
+
+bool
+gpt2_may_draw(const FuncExpr *call)
+{
+	const Function *f = find_function(call->funcid);
+	const Node *temperature,
+			   *seed;
+
+	if (!f || f->temperature == 0)
+		return false;
+	temperature = (const Node *) list_nth(call->args, f->temperature);
+	seed = (const Node *) list_nth(call->args, f->seed);
+	if (IsA(seed, Const) && !((const Const *) seed)->constisnull)
+		return false;
+	if (!IsA(temperature, Const))
+		return true;
+	if (((const Const *) temperature)->constisnull)
+		return f->n > 0 || gpt2_temperature > 0;
+	return DatumGetFloat8(((const Const *) temperature)->constvalue) > 0;
+}
+
+/* The value of a constant that is not NULL. */
+static bool
+constant(const FuncExpr *call, int number, Datum *value)
+{
+	const Const *arg = (const Const *) list_nth(call->args, number);
+
+	if (!IsA(arg, Const) || arg->constisnull)
+		return false;
+	*value = arg->constvalue;
+	return true;
+}
+
+void
+gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape)
+{
+	const Function *f = find_function(call->funcid);
+	Datum		value;
+
+	shape->max_len = gpt2_max_len;
+	shape->n = 1;
+	shape->model = gpt2_model && *gpt2_model ? gpt2_model : "demo";
+	if (!f)
+		return;
+	if (constant(call, 1, &value))
+		shape->max_len = Max(1, Min(DatumGetInt32(value), (int32) G2_MAX_NEW_TOKENS));
+	if (f->n && constant(call, f->n, &value))
+		shape->n = Max(1, Min(DatumGetInt32(value), G2_MAX_SEQUENCES));
+	if (constant(call, f->model, &value))
+		shape->model = TextDatumGetCString(value);
+	else if (!IsA(list_nth(call->args, f->model), Const))
+		shape->model = NULL;
+}
+
+/* In the range that keeps the planner from repeating a call, and from anything drastic. */
+double
+gpt2_call_cost(const FuncExpr *call)
+{
+	Gpt2CallShape shape;
+	double		tokens;
+
+	gpt2_call_shape(call, &shape);
+	tokens = (double) shape.max_len * shape.n;
+	return cpu_operator_cost * USUAL_COST * Max(0.2, Min(tokens / USUAL_TOKENS, 4));
+}
+
+bool
+gpt2_batch_functions_in(const List *plan_inval_items)
+{
+	ListCell   *cell;
+
+	foreach(cell, plan_inval_items)
+	{
+		const PlanInvalItem *item = lfirst_node(PlanInvalItem, cell);
+
+		if (item->cacheId != PROCOID)
+			continue;
+		for (int i = 0; i < n_known; i++)
+			if (known[i].hash == item->hashValue)
+				return true;
+	}
+	return false;
+}
+
+/* The planner asks this about each call of a function that names it as SUPPORT. */
+Datum
+gpt2_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	SupportRequestCost *cost = (SupportRequestCost *) request;
+
+	if (IsA(request, SupportRequestSimplify))
+		learn(((SupportRequestSimplify *) request)->fcall->funcid);
+	if (!IsA(request, SupportRequestCost) || !cost->node || !IsA(cost->node, FuncExpr) ||
+		!gpt2_batch_function(cost->funcid))
+		PG_RETURN_POINTER(NULL);
+	cost->startup = 0;
+	cost->per_tuple = gpt2_call_cost((FuncExpr *) cost->node);
+	PG_RETURN_POINTER(cost);
+}

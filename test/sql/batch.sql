@@ -1,0 +1,93 @@
+-- Many rows in flight: which calls are batched, as EXPLAIN tells it.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS gpt2;
+CREATE TABLE rows_ahead (id int PRIMARY KEY, body text, alt text);
+INSERT INTO rows_ahead SELECT i, 'Row ' || i, CASE WHEN i % 2 = 0 THEN 'alt' END
+FROM generate_series(1, 20) AS i;
+ANALYZE rows_ahead;
+
+-- in the first statement of a session
+\c
+EXPLAIN (COSTS OFF, VERBOSE) SELECT id, gpt_summarize(body, 3) FROM rows_ahead;
+
+SET client_min_messages = warning;
+SET gpt2.model = 'demo';
+-- how many nodes a plan has
+CREATE FUNCTION pg_temp.nodes(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+    found bigint := 0;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        found := found + (line LIKE '%GPT Batch%')::int;
+    END LOOP;
+    RETURN found;
+END $$;
+SELECT pg_temp.nodes(query) AS nodes, query FROM (VALUES
+    ('SELECT gpt_generate(body, 2), gpt_summarize(alt, 2) FROM rows_ahead'),
+    ('SELECT gpt_generate_array(body, 2, n => 2) FROM rows_ahead'),
+    ('SELECT gpt_generate(gpt_summarize(body, 2), 2) FROM rows_ahead'),
+    ('SELECT id FROM rows_ahead WHERE gpt_generate(body, 2) <> ''x'''),
+    ('SELECT gpt_generate(body, 2) FROM rows_ahead WHERE gpt_generate(body, 3) <> ''x'''),
+    ('SELECT CASE WHEN id > 3 THEN gpt_generate(body, 2) END FROM rows_ahead'),
+    ('SELECT coalesce(alt, gpt_generate(body, 2)) FROM rows_ahead'),
+    ('SELECT max(gpt_generate(body, 2)) FROM rows_ahead'),
+    ('SELECT gpt_generate(max(body), 2) FROM rows_ahead GROUP BY alt'),
+    ('SELECT 1 FROM rows_ahead GROUP BY gpt_generate(body, 2)'),
+    ('SELECT gpt_generate(body || row_number() OVER (), 2) FROM rows_ahead'),
+    ('SELECT id FROM rows_ahead ORDER BY gpt_generate(body, 2)'),
+    ('UPDATE rows_ahead SET alt = gpt_generate(body, 2)'),
+    ('INSERT INTO rows_ahead SELECT id + 100, gpt_generate(body, 2) FROM rows_ahead'),
+    ('WITH c AS (SELECT gpt_generate(body, 2) AS g FROM rows_ahead) SELECT * FROM c'),
+    ('WITH c AS (UPDATE rows_ahead SET alt = body RETURNING id, body)
+      SELECT id, gpt_generate(body, 2) FROM c'),
+    ('CREATE TABLE made AS SELECT gpt_generate(body, 2) FROM rows_ahead'),
+    -- row by row
+    ('SELECT gpt_generate(''one'', 2)'),
+    ('SELECT gpt_generate(body || random()::text, 2) FROM rows_ahead'),
+    ('UPDATE rows_ahead SET alt = body RETURNING gpt_generate(body, 2)'),
+    ('INSERT INTO rows_ahead VALUES (100, gpt_generate(''one'', 2))'),
+    ('SELECT g FROM rows_ahead, LATERAL gpt_generate(body, 2) AS g'),
+    ('SELECT gpt_generate(body, 2, n => 2) FROM rows_ahead'),
+    ('SELECT lag(gpt_generate(body, 2)) OVER () FROM rows_ahead'),
+    ('SELECT max(body) FILTER (WHERE gpt_generate(body, 2) <> '''') FROM rows_ahead')
+) AS q (query);
+
+-- functions of other names and places are known by what they call, and others are not
+CREATE SCHEMA elsewhere;
+CREATE FUNCTION elsewhere.gpt_generate(text, int) RETURNS text LANGUAGE sql VOLATILE
+AS 'SELECT ''own''::text';
+SELECT pg_temp.nodes('SELECT elsewhere.gpt_generate(body, 2) FROM rows_ahead') AS nodes;
+ALTER FUNCTION gpt_summarize(text, int, text, jsonb) SET search_path = pg_catalog;
+SELECT pg_temp.nodes('SELECT gpt_summarize(body, 2) FROM rows_ahead') AS nodes;
+ALTER FUNCTION gpt_summarize(text, int, text, jsonb) RESET search_path;
+SELECT pg_temp.nodes('SELECT gpt_summarize(body, 2) FROM rows_ahead') AS nodes;
+SET gpt2.batch_rows = 1;
+SELECT pg_temp.nodes('SELECT gpt_summarize(body, 2) FROM rows_ahead') AS nodes;
+SET gpt2.batch_rows = 0;
+SET gpt2.batch_rows = 1025;
+RESET gpt2.batch_rows;
+
+-- the figures of an execution
+CREATE FUNCTION pg_temp.figures(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, FORMAT JSON) ' || query INTO plan;
+    RETURN QUERY SELECT key || ': ' || value FROM json_each_text(plan -> 0 -> 'Plan')
+        WHERE key IN ('Batched Calls', 'Rows in Flight', 'Requests', 'Duplicates Saved', 'Batches',
+                      'Mean Rows in Flight', 'Generated Tokens', 'Requests Unused');
+END $$;
+SELECT pg_temp.figures('SELECT gpt_generate(body, 2) FROM rows_ahead');
+SELECT pg_temp.figures('SELECT gpt_generate(''Row '' || id % 4, 2) FROM rows_ahead');
+SELECT pg_temp.figures('SELECT gpt_generate(body, 2), gpt_summarize(alt, 2) FROM rows_ahead');
+
+-- partitions have one node above all of them
+CREATE TABLE parted (id int, body text) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (100);
+EXPLAIN (COSTS OFF) SELECT id, gpt_generate(body, 2) FROM parted;
+EXPLAIN (COSTS OFF) SELECT id, gpt_generate(body, 2, temperature => 1) FROM parted;
+
+DROP TABLE rows_ahead, parted;
+DROP SCHEMA elsewhere CASCADE;
