@@ -264,8 +264,10 @@ check_added_options(const g2_compiler *c, const cJSON *token, const char *conten
 	return true;
 }
 
-/* Special ones are never looked for in a text; the others are, and are pieces of it.  A special one
- * beyond the model's rows was added to the tokenizer alone. */
+/*
+ * Special ones are never looked for in a text; the others are, and are pieces of it.  A special one
+ * that the model has no row for (a [PAD] that was added for training) is passed over.
+ */
 static bool
 read_added(g2_compiler *c, const cJSON *token)
 {

@@ -90,6 +90,12 @@ is(value("SELECT count(*) FROM generate_series(1, 20) i,
 is(value("SELECT count(*), count(DISTINCT t) > 1 FROM gpt_generate('$chinese', NULL, n => 5,
 	model => 'bert', seed => 1, options => '{\"max_length\": 50, \"echo\": true}') t
 	WHERE t LIKE '$chinese%'"), '5|t', 'five sequences of fifty tokens with their prompt');
+# Scores: pieces are the text that they stand for; what is too long is cut.
+is(value("SELECT string_agg(piece, '|' ORDER BY pos) FROM
+	gpt_logprobs('hello playing, xyz 文章。plays', 'bert')"), encode_utf8('hello| play|ing|,||文|章|。|play|s'),
+	'the pieces of scores');
+is(value("SELECT gpt_classify(repeat('hello playing 文章。', 40), '{这是,市场}', 'bert') IN ('这是', '市场')"),
+	't', 'a long text is classified by its beginning');
 is(failure("SELECT gpt_generate('', 5, 'bert')"), 'no error: ' .
 	value("SELECT gpt_generate('', 5, 'bert')"), 'an empty prompt starts with [CLS]');
 

@@ -212,22 +212,6 @@ test_refused(void **state)
 	}
 }
 
-/* Special tokens beyond the model's vocabulary are passed over. */
-static void
-test_special_beyond(void **state)
-{
-	static const char json[] = "{\"added_tokens\":[{\"id\":10,\"content\":\"[PAD]\","
-		"\"special\":true}]," BERT "}";
-	model		m;
-	g2_error	err;
-
-	(void) state;
-	if (!compile_json(json, sizeof json - 1, 10, &m, &err))
-		fail_msg("%s", err.message);
-	assert_int_equal(g2_tokenizer_size(m.tok), 3);
-	free_model(&m);
-}
-
 /* Nested deeply, in a sequence and in the text. */
 static void
 test_nesting(void **state)
@@ -386,7 +370,6 @@ main(void)
 		cmocka_unit_test(test_no_row),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_special_beyond),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_hostile_pattern),
 		cmocka_unit_test(test_unknown_words),
