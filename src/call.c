@@ -421,9 +421,9 @@ log_call(const Gpt2Answer *answer, g2_span model)
 void
 gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model)
 {
-	Gpt2CallSite *site = gpt2_call_site(fcinfo);
+	const Gpt2CallSite *site = fcinfo ? gpt2_call_site(fcinfo) : NULL;
 
-	if (site->batch)
+	if (site && site->batch)
 		gpt2_batch_count(site->batch, answer);
 	if (gpt2_log_min_duration >= 0 &&
 		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)

@@ -182,7 +182,7 @@ add_scores(Gpt2Request *request, g2_span model, int n, double weight, double *sc
 		if (logprob)
 			logprob[i] = sum.logprob;
 	}
-	gpt2_answer_end(&answer, model);
+	gpt2_answer_end(NULL, &answer, model);
 }
 
 static void

@@ -123,7 +123,7 @@ gpt2_logprobs(PG_FUNCTION_ARGS)
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	gpt2_answer_end(&answer, wire.model);
+	gpt2_answer_end(NULL, &answer, wire.model);
 	return (Datum) 0;
 }
 
@@ -141,7 +141,7 @@ get_loss(FunctionCallInfo fcinfo, double *loss)
 		return false;
 	ask(fcinfo, G2_SCORE_LOSS, GPT2_ACCEPTS_WINDOWS, &wire, &answer);
 	sum = gpt2_score_next(&answer);
-	gpt2_answer_end(&answer, wire.model);
+	gpt2_answer_end(NULL, &answer, wire.model);
 	*loss = sum.n > 0 ? -sum.logprob / sum.n : 0;
 	return sum.n > 0;
 }
@@ -199,6 +199,6 @@ gpt2_embed(PG_FUNCTION_ARGS)
 	if (answer.reader.failed || embedding.n == 0)
 		gpt2_malformed_answer();
 	array = values_to_array(&embedding);
-	gpt2_answer_end(&answer, wire.model);
+	gpt2_answer_end(NULL, &answer, wire.model);
 	PG_RETURN_ARRAYTYPE_P(array);
 }
