@@ -107,6 +107,8 @@ gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket)
 		arg->value = ExecEvalExprSwitchContext((ExprState *) lfirst(cell), econtext,
 											   &arg->isnull);
 	}
+	if (!site->prepare)
+		return true;
 	MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 	memset(&call, 0, sizeof call);
 	sends = site->prepare(site->fcinfo, &call);

@@ -41,7 +41,7 @@ typedef struct Gpt2BatchFigures
 struct Gpt2BatchSite
 {
 	FuncExpr   *call;			/* of this execution alone: the real call is found by it */
-	Gpt2Prepare prepare;
+	Gpt2Prepare prepare;		/* NULL: none of our functions */
 	bool		may_draw;
 	List	   *guards;			/* ExprState */
 	List	   *conditions;		/* Gpt2Condition of each */

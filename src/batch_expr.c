@@ -13,6 +13,7 @@
 
 #include "batch_expr.h"
 #include "batch_functions.h"
+#include "guc.h"
 #include "plan_nodes.h"
 
 typedef struct Search
@@ -25,7 +26,10 @@ typedef struct Search
 bool
 gpt2_is_call(const Node *node)
 {
-	return IsA(node, FuncExpr) && gpt2_batch_function(((const FuncExpr *) node)->funcid);
+	const FuncExpr *call = (const FuncExpr *) node;
+
+	return IsA(node, FuncExpr) &&
+		(gpt2_batch_function(call->funcid) || (gpt2_batch_everything && !call->funcretset));
 }
 
 bool

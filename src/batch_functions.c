@@ -203,6 +203,8 @@ gpt2_batch_functions_in(const List *plan_inval_items)
 {
 	ListCell   *cell;
 
+	if (gpt2_batch_everything)
+		return true;
 	foreach(cell, plan_inval_items)
 	{
 		const PlanInvalItem *item = lfirst_node(PlanInvalItem, cell);

@@ -16,6 +16,7 @@
 
 #include "batch_expr.h"
 #include "batch_trim.h"
+#include "guc.h"
 #include "plan_nodes.h"
 
 static void skip_below(Plan *plan, Bitmapset *used);
@@ -53,7 +54,7 @@ add_keys(Bitmapset *used, int n, const AttrNumber *keys)
 static bool
 can_be_skipped(Node *expr)
 {
-	return gpt2_has_call(expr, NULL) && gpt2_is_repeatable(expr) &&
+	return !gpt2_batch_everything && gpt2_has_call(expr, NULL) && gpt2_is_repeatable(expr) &&
 		!gpt2_has_drawing_call(expr, NULL);
 }
 

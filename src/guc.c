@@ -26,6 +26,7 @@ int			gpt2_top_k;
 double		gpt2_top_p;
 int			gpt2_queue_timeout;
 int			gpt2_batch_rows;
+bool		gpt2_batch_everything;
 char	   *gpt2_prefix_cache_salt;
 int			gpt2_log_min_duration;
 
@@ -177,6 +178,12 @@ define_call_settings(void)
 							"1 calls row by row.",
 							&gpt2_batch_rows, 64, 1, GPT2_MAX_BATCH_ROWS, PGC_USERSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("gpt2.batch_everything",
+							 "Reads ahead for the calls of all functions, for tests.",
+							 "Their arguments are evaluated ahead, and nothing is sent.",
+							 &gpt2_batch_everything, false, PGC_SUSET,
+							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
 	DefineCustomStringVariable("gpt2.prefix_cache_salt",
 							   "Who shares the cache of prompts' beginnings and of results.",
 							   "Calls share them when database, role and this text are the same.",

@@ -20,6 +20,7 @@ extern double gpt2_top_p;			/* -1 = automatic */
 extern int	gpt2_queue_timeout;		/* ms; 0 = waits as long as it takes */
 extern int	gpt2_batch_rows;		/* rows in flight; 1 = row by row */
 #define GPT2_MAX_BATCH_ROWS 1024
+extern bool gpt2_batch_everything;	/* for tests: other functions' calls count as ours */
 extern char *gpt2_prefix_cache_salt;
 #define GPT2_MAX_SALT 256			/* bytes, also in UTF-8 */
 

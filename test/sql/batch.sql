@@ -82,6 +82,41 @@ SELECT pg_temp.figures('SELECT gpt_generate(body, 2) FROM rows_ahead');
 SELECT pg_temp.figures('SELECT gpt_generate(''Row '' || id % 4, 2) FROM rows_ahead');
 SELECT pg_temp.figures('SELECT gpt_generate(body, 2), gpt_summarize(alt, 2) FROM rows_ahead');
 
+-- what nobody reads is not made, and what a LIMIT cuts off is not either
+CREATE VIEW summaries AS SELECT id, alt, gpt_generate(body, 2) AS g FROM rows_ahead;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM summaries;
+EXPLAIN (COSTS OFF) SELECT alt, count(*), max(g) FROM summaries GROUP BY alt;
+EXPLAIN (COSTS OFF) SELECT id FROM (SELECT *, gpt_summarize(body) FROM rows_ahead OFFSET 0) AS q;
+SET enable_indexscan = off;
+EXPLAIN (COSTS OFF) SELECT * FROM summaries ORDER BY id LIMIT 3;
+EXPLAIN (COSTS OFF) SELECT * FROM summaries ORDER BY g LIMIT 3;
+RESET enable_indexscan;
+DROP VIEW summaries;
+
+-- what it will take (without the time, which is the engine's)
+CREATE FUNCTION pg_temp.estimated(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+        RETURN QUERY SELECT substring(line FROM 'Estimated: \d+ calls, \w+ tokens')
+            WHERE line LIKE '%Estimated%';
+    END LOOP;
+END $$;
+SELECT pg_temp.estimated('SELECT gpt_generate(i::text, 100) FROM generate_series(1, 200000) AS i');
+SELECT pg_temp.estimated('SELECT gpt_generate_array(i::text, 10, n => 4), gpt_summarize(i::text)
+                          FROM generate_series(1, 10) AS i');
+-- the more tokens the dearer
+CREATE FUNCTION pg_temp.cost(query text) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    RETURN plan -> 0 -> 'Plan' -> 'Total Cost';
+END $$;
+SELECT pg_temp.cost('SELECT gpt_generate(body, 100) FROM rows_ahead') >
+       pg_temp.cost('SELECT gpt_generate(body, 50) FROM rows_ahead') AS dearer;
+
 -- partitions have one node above all of them
 CREATE TABLE parted (id int, body text) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);

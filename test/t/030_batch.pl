@@ -99,6 +99,17 @@ cmp_ok(figure('Mean Rows in Flight',
 like($node->safe_psql('postgres', 'EXPLAIN SELECT gpt_generate(body) FROM t'), qr/GPT Batch/,
 	'the first statement of a session has a GPT Batch');
 
+# ---- long changes ----
+
+$node->safe_psql('postgres', "SELECT gpt_generate('Some text', 200, model => 'slow')");
+my $long = "UPDATE t SET alt = gpt_generate(t.body, 1000, model => 'slow') "
+  . 'FROM generate_series(1, 1000) AS a, generate_series(1, 1000) AS b WHERE t.id = 0';
+my (undef, undef, $notice) = $node->psql('postgres', $long);
+like($notice, qr/NOTICE:  this statement will take about \d+ h \d+ min, and keep its locks/,
+	'a change that takes long is told of');
+(undef, undef, $notice) = $node->psql('postgres', "EXPLAIN $long");
+is($notice, '', 'not by EXPLAIN');
+
 # ---- the end of a query ----
 
 my $slow = "SELECT gpt_generate('Row ' || i, 2000, model => 'slow') FROM generate_series(1, 200) AS i";
