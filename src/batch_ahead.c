@@ -2,13 +2,13 @@
  * batch_ahead.c: one call site of a GPT Batch node, and its calls that are made ahead of time.
  *
  * Looking ahead at a row evaluates guards and arguments of the call, prepares it as the function
- * itself would, and keeps the request's payload with the number of the request that it is sent as: a
- * ticket.  When the row's turn comes the function runs as ever, and what it would send is compared
- * with the ticket: where that is the same to the byte, the request that is under way is the answer.
- * So nothing here can make a result wrong, only slow.
+ * itself would, and keeps the request's payload with the number of the request that it is sent
+ * as: a ticket.  When the row's turn comes the function runs as ever, and what it would send is
+ * compared with the ticket: where that is the same to the byte, the request that is under way is
+ * the answer. So nothing here can make a result wrong, only slow.
  *
- * A call site's state (call.c, on seeds) is copied before each look: the number of the row among the
- * site's evaluations goes on from there, and a base seed is never drawn ahead.
+ * A call site's state (call.c, on seeds) is copied before each look: the number of the row among
+ * the site's evaluations goes on from there, and a base seed is never drawn ahead.
  */
 #include "compat.h"
 
@@ -53,6 +53,10 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	site->call = call;
 	site->prepare = gpt2_batch_function(call->funcid);
 	site->may_draw = gpt2_may_draw(call);
+	site->parameters = gpt2_add_parameters(NULL, (Node *) call->args);
+	site->parameters = gpt2_add_parameters(site->parameters, (Node *) found->guards);
+	site->never_fails = gpt2_never_fails((Node *) call->args) &&
+		gpt2_never_fails((Node *) found->guards);
 	site->guards = ExecInitExprList(found->guards, parent);
 	site->conditions = found->conditions;
 	site->arguments = ExecInitExprList(call->args, parent);
@@ -72,6 +76,17 @@ bool
 gpt2_site_holds(const Gpt2BatchSite *site)
 {
 	return site->may_draw && !(site->real && site->real->drawn);
+}
+
+bool
+gpt2_site_waits(const Gpt2BatchSite *site, const ExprContext *econtext)
+{
+	int			number = -1;
+
+	while ((number = bms_next_member(site->parameters, number)) >= 0)
+		if (econtext->ecxt_param_exec_vals[number].execPlan)
+			return true;
+	return false;
 }
 
 void
@@ -210,13 +225,14 @@ Gpt2Request *
 gpt2_batch_claim(Gpt2BatchSite *site, const g2_writer *payload)
 {
 	Gpt2Ticket *ticket = site->current;
-	Gpt2Request *request;
+	uint64		id;
 
 	if (!ticket || ticket->id == 0 || !is_same(ticket, payload->data, payload->len))
 		return NULL;
-	request = gpt2_request_find(ticket->id);
+	id = ticket->id;
 	ticket->id = 0;
-	return request;
+	/* An error may be one of many requests at once: a limit, or an engine that another kills. */
+	return gpt2_request_redeem(id);
 }
 
 void

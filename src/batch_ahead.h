@@ -43,6 +43,8 @@ struct Gpt2BatchSite
 	FuncExpr   *call;			/* of this execution alone: the real call is found by it */
 	Gpt2Prepare prepare;		/* NULL: none of our functions */
 	bool		may_draw;
+	bool		never_fails;	/* looking at a row, once a call has gone well */
+	Bitmapset  *parameters;		/* of the executor, that looking at a row reads */
 	List	   *guards;			/* ExprState */
 	List	   *conditions;		/* Gpt2Condition of each */
 	List	   *arguments;		/* ExprState */
@@ -63,6 +65,9 @@ extern void gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, Pla
 /* Nothing must be read ahead before its first row that draws a seed: whatever else calls random()
  * would come first. */
 extern bool gpt2_site_holds(const Gpt2BatchSite *site);
+
+/* A subquery is still to be run before a row can be looked at. */
+extern bool gpt2_site_waits(const Gpt2BatchSite *site, const ExprContext *econtext);
 
 /* Before rows are looked at: `first` says that there is none before whose turn is still to come. */
 extern void gpt2_site_follow(Gpt2BatchSite *site, bool first);

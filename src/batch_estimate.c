@@ -1,9 +1,10 @@
 /*
  * batch_estimate.c: what the calls of a GPT Batch node will take.
  *
- * Calls: the planner's estimate of the rows.  Tokens: four bytes of the rows' width each, which is
- * too many where rows have more than the prompt, and max_len.  Time: by what the engine needed for a
- * token since it loaded the model, where one runs that has; nothing is started or loaded for that.
+ * Calls: the planner's estimate of the rows.  Tokens: four bytes of the rows' width each, which
+ * is too many where rows have more than the prompt, and max_len.  Time: by what the engine needed
+ * for a token since it loaded the model, where one runs that has; nothing is started or loaded
+ * for that.
  */
 #include "compat.h"
 

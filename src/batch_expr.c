@@ -1,14 +1,15 @@
 /*
  * batch_expr.c: calls in a plan's expressions, and the conditions under which they are evaluated.
  *
- * CASE, COALESCE, AND and OR do not evaluate everything, and neither must looking ahead: what stands
- * before a call and decides about it is its guard.  Where a guard cannot be evaluated ahead (it is
- * volatile, has a subquery, or a call itself), what stands behind it is not looked ahead at.  Only
- * nodes that are known are searched; below any other node a call runs row by row.
+ * CASE, COALESCE, AND and OR do not evaluate everything, and neither must looking ahead: what
+ * stands before a call and decides about it is its guard.  Where a guard cannot be evaluated
+ * ahead (it is volatile, has a subquery, or a call itself), what stands behind it is not looked
+ * ahead at.  Only nodes that are known are searched; below any other node a call runs row by row.
  */
 #include "compat.h"
 
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 
 #include "batch_expr.h"
@@ -75,6 +76,75 @@ bool
 gpt2_is_repeatable(Node *node)
 {
 	return !is_unrepeatable(node, NULL);
+}
+
+/* textcat, concat: names that fmgroids.h has had in all versions do not exist for both. */
+#define TEXTCAT 1258
+#define CONCAT 3058
+
+static bool
+is_not_harmless(Oid function, void *unused)
+{
+	return function != TEXTCAT && function != CONCAT;
+}
+
+static bool
+may_fail(Node *node, void *unused)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_Param:
+		case T_List:
+		case T_RelabelType:
+		case T_CoalesceExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_BoolExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+			break;
+		case T_CoerceViaIO:
+			if (((CoerceViaIO *) node)->resulttype != TEXTOID)
+				return true;
+			break;
+		case T_FuncExpr:
+		case T_OpExpr:
+			if (check_functions_in_node(node, is_not_harmless, NULL))
+				return true;
+			break;
+		default:
+			return true;
+	}
+	return expression_tree_walker(node, may_fail, NULL);
+}
+
+static bool
+add_parameter(Node *node, void *context)
+{
+	Bitmapset **numbers = (Bitmapset **) context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
+		*numbers = bms_add_member(*numbers, ((Param *) node)->paramid);
+	return expression_tree_walker(node, add_parameter, context);
+}
+
+Bitmapset *
+gpt2_add_parameters(Bitmapset *numbers, Node *node)
+{
+	(void) add_parameter(node, &numbers);
+	return numbers;
+}
+
+bool
+gpt2_never_fails(Node *node)
+{
+	return !may_fail(node, NULL);
 }
 
 /* Values that only the node around them provides, or that are computed inside the plan node. */

@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "nodes/primnodes.h"
 
@@ -40,6 +41,13 @@ extern bool gpt2_has_drawing_call(Node *node, void *unused);
 
 /* The same inputs give the same value, and evaluating it changes nothing, but for our calls. */
 extern bool gpt2_is_repeatable(Node *node);
+
+/* Evaluating it raises no error, but for lack of memory. */
+extern bool gpt2_never_fails(Node *node);
+
+/* Adds the numbers of the executor's parameters that the expression reads, which a subquery may
+ * still have to be run for. */
+extern Bitmapset *gpt2_add_parameters(Bitmapset *numbers, Node *node);
 
 /* This node evaluates some of its inputs for some rows only. */
 extern bool gpt2_is_conditional(const Node *node);

@@ -4,10 +4,10 @@
  * A function is known by the address that its calls go to, never by its name: another schema's
  * gpt_generate is not ours, and one that PostgreSQL wraps (SECURITY DEFINER, SET) goes elsewhere.
  *
- * Which OIDs these are is learned from the planner, which shows each call to the function's support
- * function.  That is also what loads this library while the first statement of a session is being
- * planned, early enough for the hook in batch_plan.c.  What was learned is looked up again after
- * any change of a function.
+ * Which OIDs these are is learned from the planner, which shows each call to the function's
+ * support function.  That is also what loads this library while the first statement of a session
+ * is being planned, early enough for the hook in batch_plan.c.  What was learned is looked up
+ * again after any change of a function.
  */
 #include "compat.h"
 

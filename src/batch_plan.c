@@ -2,12 +2,13 @@
  * batch_plan.c: puts GPT Batch nodes into plans.
  *
  * Plans are rewritten when their execution starts, on a copy that lives as long as the execution:
- * this library may be loaded by the planner only while it plans the first statement of a session, too
- * late for the planner's hook, and cached plans are read-only.  What calls none of our functions is
- * told by the plan's list of dependencies and costs nothing.
+ * this library may be loaded by the planner only while it plans the first statement of a session,
+ * too late for the planner's hook, and cached plans are read-only.  What calls none of our
+ * functions is told by the plan's list of dependencies and costs nothing.
  *
- * The rewriting knows for each node how many of its rows will be read (Gpt2Reader).  Where the plan
- * has to run backwards too, a Material on top keeps what was made: a GPT Batch goes forward only.
+ * The rewriting knows for each node how many of its rows will be read (Gpt2Reader).  Where the
+ * plan has to run backwards too, a Material on top keeps what was made: a GPT Batch goes forward
+ * only.
  */
 #include "compat.h"
 

@@ -1,8 +1,9 @@
 /*
  * batch_scan.c: the plan node GPT Batch, which keeps the calls of many rows in flight.
  *
- * It stands above the node that would evaluate the calls, and evaluates them itself: its target list
- * and qual are that node's, over the rows of its child.  For each row it wants to hand out, it
+ * It stands above the node that would evaluate the calls, and evaluates them itself: its target
+ * list and qual are that node's, over the rows of its child.  For each row it wants to hand out,
+ * it
  *
  *     reads rows of the child ahead, as many as its window holds,
  *     looks ahead at them: evaluates the calls' arguments and makes their requests,
@@ -10,28 +11,14 @@
  *     evaluates the first row, whose calls take the answers of what was sent ahead.
  *
  * So rows come in the child's order, and an error in a call is raised when its row's turn comes.
- * What cannot be looked ahead at (an argument raises an error, a seed is still to be drawn) stops
- * the looking until that row has been evaluated in its turn.  A call that may draw a seed stops the
- * reading too, until it has drawn: random() is to be called in the order that it is called in
- * without this node.  An error while looking must leave no
- * traces, so that is done inside a subtransaction; where there can be none (parallel plans), only
- * rows whose first row went well are looked at.
- *
- * The window: where the reader may stop early, it holds one row more than have been evaluated, so
- * that a LIMIT k never starts more than 2k rows; where all rows will be read, or so many are known
- * to be wanted, gpt2.batch_rows.  Rows that wait in it take no more than work_mem.
- *
- * Requests belong to the resource owner that is current when they are sent, the portal's: its end,
- * by an error or in good order, cancels what is still in flight.  A node that ends earlier cancels
- * it itself.
+ * Requests belong to the resource owner that is current when they are sent, the portal's: its
+ * end, by an error or in good order, cancels what is still in flight.  A node that ends earlier
+ * cancels it itself.
  */
 #include "compat.h"
 
-#include "access/parallel.h"
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "batch_scan.h"
 #include "guc.h"
@@ -43,29 +30,13 @@ static dlist_head batches = DLIST_STATIC_INIT(batches);
 
 /* ---- rows ---- */
 
-static Gpt2BatchRow *
-row_at(const Gpt2Batch *batch, int i)
-{
-	return &batch->rows[(batch->head + i) % batch->capacity];
-}
-
-static void
-set_row(Gpt2Batch *batch, MinimalTuple tuple)
-{
-	ExprContext *econtext = batch->scan.ss.ps.ps_ExprContext;
-
-	ResetExprContext(econtext);
-	ExecStoreMinimalTuple(tuple, batch->slot, false);
-	econtext->ecxt_scantuple = batch->slot;
-}
-
 /* Its calls are cancelled, its tuple is left. */
 static void
 end_tickets(Gpt2Batch *batch, Gpt2BatchRow *row)
 {
 	for (int i = 0; i < batch->n_sites; i++)
 	{
-		batch->bytes -= row->tickets[i].len;
+		batch->bytes -= gpt2_ticket_bytes(&row->tickets[i]);
 		gpt2_ticket_end(&row->tickets[i], &batch->figures);
 	}
 	row->alone = false;
@@ -86,203 +57,13 @@ drop_rows(Gpt2Batch *batch)
 	forget_given(batch);
 	for (int i = 0; i < batch->n_rows; i++)
 	{
-		Gpt2BatchRow *row = row_at(batch, i);
+		Gpt2BatchRow *row = gpt2_row_at(batch, i);
 
 		end_tickets(batch, row);
 		pfree(row->tuple);
 	}
 	batch->head = batch->n_rows = batch->n_looked = batch->n_sent = 0;
 	batch->bytes = 0;
-}
-
-/* ---- the window ---- */
-
-static int64
-evaluate_count(Gpt2Batch *batch, ExprState *count)
-{
-	bool		isnull = true;
-	Datum		value = 0;
-
-	if (count)
-		value = ExecEvalExprSwitchContext(count, batch->scan.ss.ps.ps_ExprContext, &isnull);
-	return isnull ? -1 : DatumGetInt64(value);
-}
-
-/* What a LIMIT above lets through, which nodes below want to know too. */
-static void
-find_bound(Gpt2Batch *batch)
-{
-	int64		count,
-				offset;
-
-	batch->bound = -1;
-	if (batch->limit == NIL)
-		return;
-	count = evaluate_count(batch, (ExprState *) linitial(batch->limit));
-	offset = evaluate_count(batch, (ExprState *) lsecond(batch->limit));
-	if (count < 0 || (offset > 0 && count > PG_INT64_MAX - offset))
-		return;
-	batch->bound = count + Max(offset, 0);
-	ExecSetTupleBound(batch->bound, outerPlanState(batch));
-}
-
-static int
-window(Gpt2Batch *batch)
-{
-	bool		in_run = gpt2_run.estate == batch->scan.ss.ps.state;
-	int64		wanted = batch->done + 1;
-
-	if (in_run && batch->run != gpt2_run.number)
-	{
-		batch->run = gpt2_run.number;
-		batch->run_returned = 0;
-	}
-	for (int i = 0; i < batch->n_sites; i++)
-		if (gpt2_site_holds(&batch->sites[i]))
-			return 1;
-	if (batch->bound >= 0)
-		wanted = batch->bound - batch->returned;
-	else if (batch->reader == READER_OF_ALL ||
-			 (batch->reader != READER_MAY_STOP && in_run && gpt2_run.count == 0))
-		wanted = batch->capacity;
-	else if (batch->reader == READER_OF_RUN_BY_ROW && in_run)
-		wanted = Max(wanted, (int64) Min(gpt2_run.count, (uint64) batch->capacity) -
-					 batch->run_returned);
-	return (int) Max(Min(wanted, batch->capacity), 1);
-}
-
-/* ---- ahead ---- */
-
-static void
-read_ahead(Gpt2Batch *batch)
-{
-	int			wanted = window(batch);
-	size_t		room = (size_t) work_mem * 1024;
-
-	while (!batch->ended && batch->n_rows < wanted &&
-		   (batch->n_rows == 0 || (batch->bytes < room && !gpt2_requests_are_many())))
-	{
-		TupleTableSlot *slot = ExecProcNode(outerPlanState(batch));
-		MemoryContext old;
-
-		if (TupIsNull(slot))
-		{
-			batch->ended = true;
-			break;
-		}
-		old = MemoryContextSwitchTo(batch->context);
-		row_at(batch, batch->n_rows)->tuple = ExecCopySlotMinimalTuple(slot);
-		MemoryContextSwitchTo(old);
-		batch->bytes += row_at(batch, batch->n_rows)->tuple->t_len;
-		batch->n_rows++;
-	}
-}
-
-static void
-look(Gpt2Batch *batch)
-{
-	ExprContext *econtext = batch->scan.ss.ps.ps_ExprContext;
-	MemoryContext old = MemoryContextSwitchTo(batch->context);
-
-	for (int i = 0; i < batch->n_sites; i++)
-		gpt2_site_follow(&batch->sites[i], batch->n_looked == 0);
-	while (batch->n_looked < batch->n_rows)
-	{
-		Gpt2BatchRow *row = row_at(batch, batch->n_looked);
-
-		set_row(batch, row->tuple);
-		for (int i = 0; i < batch->n_sites; i++)
-		{
-			row->alone |= !gpt2_site_look(&batch->sites[i], econtext, &row->tickets[i]);
-			batch->bytes += row->tickets[i].len;
-		}
-		batch->n_looked++;
-		if (row->alone)
-			break;
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/* Some errors are not the row's: whoever asked for the query to end must not wait. */
-static bool
-ends_the_query(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
-		error->sqlerrcode == ERRCODE_DATABASE_DROPPED;
-}
-
-static void
-look_in_subtransaction(Gpt2Batch *batch)
-{
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		look(batch);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-		if (ends_the_query(error))
-			ReThrowError(error);
-		FreeErrorData(error);
-		/* The row raises it again, when it is its turn. */
-		row_at(batch, batch->n_looked)->alone = true;
-		batch->n_looked++;
-	}
-	PG_END_TRY();
-}
-
-static void
-send_ticket(Gpt2Batch *batch, Gpt2Ticket *ticket)
-{
-	if (!ticket->bytes)
-		return;
-	for (int i = 0; i < batch->n_sent; i++)
-		for (int site = 0; site < batch->n_sites; site++)
-			if (gpt2_ticket_share(ticket, &row_at(batch, i)->tickets[site], &batch->figures))
-				return;
-	if (!gpt2_requests_are_many())
-		gpt2_ticket_send(ticket, &batch->figures);
-}
-
-static void
-look_ahead(Gpt2Batch *batch)
-{
-	bool		is_held = batch->n_looked > 0 && row_at(batch, batch->n_looked - 1)->alone;
-
-	if (is_held || batch->n_looked == batch->n_rows)
-		return;
-	if (!IsInParallelMode())
-		look_in_subtransaction(batch);
-	else if (batch->done > 0)
-		look(batch);
-	else
-		return;
-	batch->figures.batches++;
-	while (batch->n_sent < batch->n_looked)
-	{
-		Gpt2BatchRow *row = row_at(batch, batch->n_sent);
-
-		for (int i = 0; i < batch->n_sites; i++)
-			send_ticket(batch, &row->tickets[i]);
-		batch->n_sent++;
-	}
 }
 
 /* ---- execution ---- */
@@ -292,10 +73,10 @@ static TupleTableSlot *
 evaluate_row(Gpt2Batch *batch)
 {
 	PlanState  *ps = &batch->scan.ss.ps;
-	Gpt2BatchRow *row = row_at(batch, 0);
+	Gpt2BatchRow *row = gpt2_row_at(batch, 0);
 	TupleTableSlot *result = NULL;
 
-	set_row(batch, row->tuple);
+	gpt2_set_row(batch, row->tuple);
 	for (int i = 0; i < batch->n_sites; i++)
 		batch->sites[i].current = &row->tickets[i];
 	if (ExecQual(ps->qual, ps->ps_ExprContext))
@@ -323,7 +104,7 @@ exec_batch(CustomScanState *node)
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
 
 	if (!batch->started)
-		find_bound(batch);
+		gpt2_batch_find_bound(batch);
 	batch->started = true;
 	for (;;)
 	{
@@ -331,10 +112,10 @@ exec_batch(CustomScanState *node)
 
 		CHECK_FOR_INTERRUPTS();
 		forget_given(batch);
-		read_ahead(batch);
+		gpt2_batch_read_ahead(batch);
 		if (batch->n_rows == 0)
 			return ExecClearTuple(node->ss.ps.ps_ResultTupleSlot);
-		look_ahead(batch);
+		gpt2_batch_look_ahead(batch);
 		result = evaluate_row(batch);
 		if (result)
 		{
@@ -355,9 +136,9 @@ on_query_end(void *arg)
 }
 
 /*
- * Projection and qual are compiled again, from copies: a plan may be executed twice at once, and a
- * call finds its site by the address of its expression.  The first time, the executor took the rows
- * for virtual tuples, which those of batch->slot are not.
+ * Projection and qual are compiled again, from copies: a plan may be executed twice at once, and
+ * a call finds its site by the address of its expression.  The first time, the executor took the
+ * rows for virtual tuples, which those of batch->slot are not.
  */
 static List *
 compile(Gpt2Batch *batch)
@@ -432,7 +213,7 @@ shutdown_batch(CustomScanState *node)
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
 
 	for (int i = 0; i < batch->n_rows; i++)
-		end_tickets(batch, row_at(batch, i));
+		end_tickets(batch, gpt2_row_at(batch, i));
 }
 
 static void

@@ -12,8 +12,8 @@
 #include "batch_ahead.h"
 #include "plan_nodes.h"
 
-/* How much of the node's rows whoever is above it will read.  custom_private holds it, and a list of
- * the names of functions whose calls were taken out of the node. */
+/* How much of the node's rows whoever is above it will read.  custom_private holds it, and a list
+ * of the names of functions whose calls were taken out of the node. */
 typedef enum Gpt2Reader
 {
 	READER_MAY_STOP,
@@ -73,6 +73,38 @@ typedef struct Gpt2Run
 } Gpt2Run;
 
 extern Gpt2Run gpt2_run;
+
+static inline Gpt2BatchRow *
+gpt2_row_at(const Gpt2Batch *batch, int i)
+{
+	return &batch->rows[(batch->head + i) % batch->capacity];
+}
+
+static inline void
+gpt2_set_row(Gpt2Batch *batch, MinimalTuple tuple)
+{
+	ExprContext *econtext = batch->scan.ss.ps.ps_ExprContext;
+
+	ResetExprContext(econtext);
+	ExecStoreMinimalTuple(tuple, batch->slot, false);
+	econtext->ecxt_scantuple = batch->slot;
+}
+
+/* Requests are kept twice until they are answered: here, and to be sent again. */
+static inline size_t
+gpt2_ticket_bytes(const Gpt2Ticket *ticket)
+{
+	return 2 * ticket->len;
+}
+
+/* batch_window.c.  What a LIMIT above lets through, which nodes below want to know too. */
+extern void gpt2_batch_find_bound(Gpt2Batch *batch);
+
+/* Fills the window with rows of the child. */
+extern void gpt2_batch_read_ahead(Gpt2Batch *batch);
+
+/* Looks at those that have not been looked at, as far as that can be done, and sends their calls. */
+extern void gpt2_batch_look_ahead(Gpt2Batch *batch);
 
 /* Says whether this is a GPT Batch node. */
 extern bool gpt2_is_batch(const Plan *plan);

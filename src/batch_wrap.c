@@ -1,18 +1,18 @@
 /*
  * batch_wrap.c: putting GPT Batch nodes around one node of a plan.
  *
- * A node whose target list has a call is left with the leaves of the target list, what only it can
- * provide: columns of its input, aggregates, window functions.  The list itself goes to a GPT Batch
- * node above, with the leaves replaced by that node's input columns.  So nothing of the node itself
- * is renumbered, and the nodes above see the same columns as before.
+ * A node whose target list has a call is left with the leaves of the target list, what only it
+ * can provide: columns of its input, aggregates, window functions.  The list itself goes to a GPT
+ * Batch node above, with the leaves replaced by that node's input columns.  So nothing of the
+ * node itself is renumbered, and the nodes above see the same columns as before.
  *
- * Of a qual, what stands from the last clause with a call on goes up, in order; what then is left may
- * have calls too and goes to a node in between.  So a call is made only for rows that the clauses
- * before it have let through.
+ * Of a qual, what stands from the last clause with a call on goes up, in order; what then is left
+ * may have calls too and goes to a node in between.  So a call is made only for rows that the
+ * clauses before it have let through.
  *
- * An argument of a call that contains a call is a leaf as a whole where it is evaluated in any case:
- * it is computed one level below, where its call is looked ahead at.  Not where that would change
- * the order in which calls draw their seeds.
+ * An argument of a call that contains a call is a leaf as a whole where it is evaluated in any
+ * case: it is computed one level below, where its call is looked ahead at.  Not where that would
+ * change the order in which calls draw their seeds.
  */
 #include "compat.h"
 

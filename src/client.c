@@ -192,6 +192,20 @@ gpt2_request_wait(Gpt2Request *request)
 	check_state(request);
 }
 
+Gpt2Request *
+gpt2_request_redeem(uint64 id)
+{
+	Gpt2Request *request = gpt2_flight_find(id);
+
+	if (!request)
+		return NULL;
+	wait_for(request, false);
+	if (request->state == REQUEST_ANSWERED && request->answer_type != G2_MSG_ERROR)
+		return request;
+	gpt2_request_release(request);
+	return NULL;
+}
+
 bool
 gpt2_request_next_token(Gpt2Request *request, g2_stream *token)
 {

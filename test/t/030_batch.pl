@@ -112,7 +112,8 @@ is($notice, '', 'not by EXPLAIN');
 
 # ---- the end of a query ----
 
-my $slow = "SELECT gpt_generate('Row ' || i, 2000, model => 'slow') FROM generate_series(1, 200) AS i";
+my $slow = "SELECT gpt_generate('Row ' || i, 2000, model => 'slow') "
+  . 'FROM generate_series(1, 200) AS i';
 my $many = 'SELECT live_sequences >= 8 FROM gpt_engine_counters()';
 
 my $query = start_query($node, $slow);

@@ -391,3 +391,15 @@ SELECT * FROM (SELECT id, grp, gpt_generate(body, 3) FROM t) q ORDER BY grp
     FETCH FIRST 1 ROWS WITH TIES
 
 SELECT q FROM (SELECT id, gpt_generate(body, 3) AS g FROM t OFFSET 0) q ORDER BY id LIMIT 3
+
+SELECT id, gpt_generate((SELECT body FROM t AS w WHERE id > 3 ORDER BY id LIMIT 1) || body, 3) FROM t
+    ORDER BY id
+
+SELECT id, CASE WHEN id > 5 THEN gpt_generate((SELECT fails_at(max(id), 12) FROM u) || body, 3) END
+    FROM t ORDER BY id
+
+SELECT u.id, q.g FROM u, LATERAL (SELECT t.id, gpt_generate(u.word || body, 3) AS g FROM t
+    WHERE t.id < u.id OFFSET 0) q ORDER BY u.id, q.id
+
+SELECT u.id, (SELECT string_agg(gpt_generate((SELECT min(word) FROM u AS w WHERE w.id >= u.id) || body,
+    2), ',' ORDER BY t.id) FROM t WHERE t.id < 5) FROM u ORDER BY id
