@@ -17,32 +17,6 @@
 #include "batch_ahead.h"
 #include "plan_nodes.h"
 
-/* Adds the executor's parameters in an expression to *context, a Bitmapset. */
-static bool
-add_params(Node *node, void *context)
-{
-	Bitmapset **params = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
-		*params = bms_add_member(*params, ((Param *) node)->paramid);
-	return expression_tree_walker(node, add_params, context);
-}
-
-/* Needs the value of a subquery that has not run yet.  Inside a subtransaction it cannot: what it
- * opens belongs to the query. */
-static bool
-waits_for_subquery(const Gpt2BatchSite *site)
-{
-	int			param = -1;
-
-	while ((param = bms_next_member(site->params, param)) >= 0)
-		if (site->estate->es_param_exec_vals[param].execPlan)
-			return true;
-	return false;
-}
-
 void
 gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *parent,
 				Gpt2BatchFigures *figures)
@@ -60,9 +34,6 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	site->guards = ExecInitExprList(found->guards, parent);
 	site->conditions = found->conditions;
 	site->arguments = ExecInitExprList(call->args, parent);
-	site->estate = parent->state;
-	add_params((Node *) call->args, &site->params);
-	add_params((Node *) found->guards, &site->params);
 	site->figures = figures;
 	site->ahead.ahead = true;
 	fmgr_info(call->funcid, &site->flinfo);
@@ -142,8 +113,6 @@ gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket)
 	ListCell   *cell;
 	bool		sends;
 
-	if (waits_for_subquery(site))
-		return false;
 	if (!will_be_called(site, econtext))
 		return true;
 	foreach(cell, site->arguments)

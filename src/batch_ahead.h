@@ -48,8 +48,6 @@ struct Gpt2BatchSite
 	List	   *guards;			/* ExprState */
 	List	   *conditions;		/* Gpt2Condition of each */
 	List	   *arguments;		/* ExprState */
-	Bitmapset  *params;			/* of the executor, in guards and arguments */
-	EState	   *estate;
 	FmgrInfo	flinfo;			/* the function, as it will be when a later row comes */
 	FunctionCallInfo fcinfo;
 	Gpt2CallSite ahead;			/* its state */

@@ -21,11 +21,6 @@ SELECT id, gpt_generate(body, 4) FROM t WHERE gpt_generate(body, 3) LIKE '%e%' A
 SELECT id, CASE WHEN flag THEN gpt_generate(body, 3) WHEN alt IS NOT NULL THEN
     gpt_summarize(alt, 3) ELSE 'none' END FROM t ORDER BY id
 
-SELECT id, gpt_generate((SELECT min(body) FROM t) || id, 3) FROM t ORDER BY id
-
-SELECT id, CASE WHEN id > 25 THEN gpt_generate((SELECT min(body) FROM t) || id, 3) END FROM t
-    ORDER BY id
-
 SELECT id, CASE grp WHEN 1 THEN gpt_generate(body, 3) ELSE '-' END FROM t ORDER BY id
 
 SELECT id, coalesce(alt, gpt_generate(body, 3), gpt_generate('empty', 2)) FROM t ORDER BY id
