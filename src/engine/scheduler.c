@@ -416,5 +416,6 @@ g2_scheduler_close(g2_scheduler *s)
 	drop_canceled(s);
 	g2_queue_cancel_all(&s->queue);
 	drop_queued(s);
+	g2_visit_close(&s->visit);
 	g2_free(s);
 }
