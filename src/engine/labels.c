@@ -124,25 +124,23 @@ encode_prompt(prompt *p, size_t input_len)
 
 /* ---- fitting it into the context ---- */
 
-/* Bytes of the text's first n tokens, up to a whole character; where tokens do not say how many
- * bytes they are of, about so many. */
-static size_t
-bytes_of_tokens(const g2_request *request, const g2_ids *ids, size_t n)
+/* Bytes of the text's first n tokens, up to a whole character; near them where decoding does not
+ * give the text back. */
+static bool
+bytes_of_tokens(g2_request *request, const g2_ids *ids, size_t n, size_t *bytes)
 {
-	const g2_tokenizer *tokenizer = request->model->pack->tokenizer;
 	const g2_span text = request->m.score.text;
-	size_t		bytes = 0,
-				len;
+	g2_decoder	decoder = {0};
+	g2_buf		decoded = {0};
+	bool		ok = true;
 
-	if (g2_tokenizer_is_exact(tokenizer))
-		for (size_t i = 0; i < n; i++)
-		{
-			g2_tokenizer_piece(tokenizer, ids->data[i], &len);
-			bytes += len;
-		}
-	else
-		bytes = (size_t) ((double) text.len * (double) n / (double) ids->len);
-	return g2_utf8_valid_prefix(text.data, G2_MIN(bytes, (size_t) text.len));
+	for (size_t i = 0; ok && i < n; i++)
+		ok = g2_tokenizer_decode(request->model->pack->tokenizer, &decoder, ids->data[i],
+								 &decoded) ||
+			g2_fail_memory(&request->error, decoded.len);
+	*bytes = g2_utf8_valid_prefix(text.data, G2_MIN(decoded.len, (size_t) text.len));
+	g2_text_free(&decoded);
+	return ok;
 }
 
 static bool
@@ -168,14 +166,15 @@ cut_text(prompt *p, size_t room)
 
 	while (ok && request->ids.len > room)
 	{
-		size_t		excess = request->ids.len - room;
+		size_t		excess = request->ids.len - room,
+					bytes;
 
 		if (keep == 0)
 			ok = no_room(request);
 		else
 		{
 			keep -= G2_MIN(excess, keep);
-			ok = encode_prompt(p, bytes_of_tokens(request, &ids, keep));
+			ok = bytes_of_tokens(request, &ids, keep, &bytes) && encode_prompt(p, bytes);
 		}
 	}
 	g2_wipe_free(ids.data, ids.cap * sizeof *ids.data);

@@ -19,8 +19,8 @@ typedef struct g2_scoring
 {
 	g2_ids	   *labels;			/* [n_labels] tokens of each */
 	uint32_t	n_labels;
-	double	   *values;			/* [n_values] of tokens: log-probabilities; else sums: of labels, of the
-								 * text (one), of norms (n_embd) */
+	double	   *values;			/* [n_values] of tokens: log-probabilities; else sums: of labels, of
+								 * the text (one), of norms (n_embd) */
 	size_t		n_values;
 	uint32_t	stride;			/* from one window to the next */
 	uint32_t	window;			/* first token of the one that runs, or is next */

@@ -233,17 +233,6 @@ g2_tokenizer_name(const g2_tokenizer *tok)
 	return tok->header.flags & G2_TOK_CHARACTERS ? "characters" : tok->kind->name;
 }
 
-bool
-g2_tokenizer_is_exact(const g2_tokenizer *tok)
-{
-	bool		drops = false;
-
-	for (uint32_t i = 0; i < tok->n_cuts; i++)
-		drops = drops || g2_pretokenizer_drops(tok->cuts[i]);
-	return tok->header.kind == G2_TOK_BPE && tok->n_changes == 0 && !drops &&
-		tok->bpe.unknown == G2_NO_TOKEN;
-}
-
 uint32_t
 g2_tokenizer_size(const g2_tokenizer *tok)
 {

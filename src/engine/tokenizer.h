@@ -69,7 +69,8 @@ extern bool g2_ids_push(g2_ids *ids, uint32_t id);	/* false: out of memory */
 /*
  * Compiles the files into blob (appended).  n_vocab is the model's vocabulary size (rows of wte).
  * Errors: 22032 (piece and byte offset or line in the message) for malformed JSON, ids negative,
- * fractional, duplicate, >= n_vocab (but for special tokens, which are left out) or with a hole below the highest, a duplicate or empty piece,
+ * fractional, duplicate, >= n_vocab (but for special tokens, which are left out) or with a hole
+ * below the highest, a duplicate or empty piece,
  * a piece longer than G2_MAX_PIECE, a lone surrogate in an escape, a byte without a piece (unless
  * there is an unknown piece, which then stands for it); 22P03 for merges (line number in the
  * message): a malformed line, a merge of an unknown token or of one outside the byte alphabet,
@@ -88,9 +89,6 @@ extern void g2_tokenizer_close(g2_tokenizer *tok);
 
 /* "gpt2-bpe", "wordpiece", "words" or "characters". */
 extern const char *g2_tokenizer_name(const g2_tokenizer *tok);
-
-/* The pieces of a text's ids are the text, byte for byte. */
-extern bool g2_tokenizer_is_exact(const g2_tokenizer *tok);
 
 /* Number of ids that have a piece (<= the model's vocabulary size). */
 extern uint32_t g2_tokenizer_size(const g2_tokenizer *tok);

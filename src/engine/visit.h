@@ -63,10 +63,10 @@ extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *mod
 
 /*
  * Adds the rows of the group's sequences: one for each that decodes, and those of its draft; of
- * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have published meanwhile are
- * taken instead of computed; one that computes the same block as somebody in this plan already
- * does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL, G2_KV_FAILED: the
- * plan is as before.
+ * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have
+ * published meanwhile are taken instead of computed; one that computes the same block as somebody
+ * in this plan already does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL,
+ * G2_KV_FAILED: the plan is as before.
  */
 extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_prompt,
 								  uint32_t *prompt_rows, g2_error *err);

@@ -1,5 +1,5 @@
 /*
- * test_scores.c: scores against Hugging Face transformers in float32 (test/vectors/data/scores.vec):
+ * test_scores.c: scores against Hugging Face transformers in float32 (the vectors scores.vec):
  * log-probabilities of tokens, loss by sliding windows, means of the final norm, labels.
  *
  * The promise is 1e-4.
