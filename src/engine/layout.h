@@ -9,7 +9,7 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_LAYOUT_ID 3			/* raised when anything here, or the quantizers, change
+#define G2_LAYOUT_ID 4			/* raised when anything here, or the quantizers, change
 								 * what a pack holds */
 #define G2_LAYOUT_ALIGN 64
 
