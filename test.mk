@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 60
 STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
-.PHONY: test unit unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
+.PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
 .PHONY: stress stress-run bench-load bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
@@ -28,6 +28,16 @@ test:                   ## everything: compilers, unit tests, sanitizers, fuzzin
 
 unit: $(UNIT_PROGRAMS)  ## unit tests of the engine
 	scripts/run_unit.sh $(MODELS) $(UNIT_PROGRAMS)
+
+unit-aarch64:           ## the kernels' tests for 64-bit ARM, in an emulator
+	@command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null || { \
+	  echo "needs, with 'dpkg --add-architecture arm64': qemu-user gcc-aarch64-linux-gnu" \
+	    "libcmocka-dev:arm64 libcjson-dev:arm64 libpcre2-dev:arm64 libssl-dev:arm64"; exit 1; }
+	$(MAKE) unit-emulated B=build/aarch64 ARCH=aarch64 ENGINE_CC=aarch64-linux-gnu-gcc
+
+unit-emulated: $(B)/unit/test_kernels $(B)/unit/test_formats
+	qemu-aarch64 $(B)/unit/test_kernels
+	qemu-aarch64 $(B)/unit/test_formats
 
 unit-sanitized:         ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) ENGINE_EXTRA='$(SANITIZE)'
@@ -92,7 +102,7 @@ $(B)/unit/%_evex: test/unit/%.c $(B)/evex/kernels_avxvnni.o $(B)/libgpt2_engine.
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_EVEX $^ -lcmocka $(ENGINE_LIBS) -o $@
 
-$(B)/fuzz/%: test/fuzz/%.c $(B)/libgpt2_engine.a
+$(B)/fuzz/%: test/fuzz/%.c $(wildcard test/fuzz/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -fsanitize=fuzzer $< $(B)/libgpt2_engine.a \
 	  $(ENGINE_LIBS) -o $@

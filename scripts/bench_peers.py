@@ -93,6 +93,8 @@ def make_gguf(folder, path):
 def llama_files(peers):
     import llama_cpp as l
 
+    quiet = l.llama_log_callback(lambda level, text, data: None)
+    l.llama_log_set(quiet, None)
     base = os.path.join(peers, "m124-f32.gguf")
     types = {"bf16": l.LLAMA_FTYPE_MOSTLY_BF16, "Q8_0": l.LLAMA_FTYPE_MOSTLY_Q8_0,
              "Q4_0": l.LLAMA_FTYPE_MOSTLY_Q4_0}
@@ -158,7 +160,8 @@ def worker_llama(peers, form, threads):
     import llama_cpp as l
     import numpy as np
 
-    l.llama_log_set(l.llama_log_callback(lambda level, text, data: None), None)
+    quiet = l.llama_log_callback(lambda level, text, data: None)  # C keeps no reference
+    l.llama_log_set(quiet, None)
     started = time.perf_counter()
     l.llama_backend_init()
     path = os.path.join(peers, f"m124-{form}.gguf")

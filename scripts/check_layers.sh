@@ -1,6 +1,6 @@
 #!/bin/sh
 # check_layers.sh: who may include what.  The engine and the kernels know nothing of PostgreSQL;
-# PostgreSQL's side knows nothing of the engine but protocol.h and protocol_watch.h.
+# PostgreSQL's side knows nothing of the engine but protocol*.h.
 set -eu
 bad=0
 complain() { echo "layer check: $1" >&2; bad=1; }
@@ -10,8 +10,8 @@ pg="$pg"'optimizer|parser|port|portability|postmaster|storage|tcop|utils)/'
 if grep -nE "#include ($pg)" src/engine/*.[ch] kernels/* 2>/dev/null; then
 	complain "the engine includes a header of PostgreSQL"
 fi
-if grep -n '#include ".*engine/' src/*.[ch] | grep -vE '"engine/protocol(_watch)?\.h"'; then
-	complain "src/ includes more of the engine than protocol.h and protocol_watch.h"
+if grep -n '#include ".*engine/' src/*.[ch] | grep -vE '"engine/protocol(_score|_watch)?\.h"'; then
+	complain "src/ includes more of the engine than protocol*.h"
 fi
 for f in src/engine/*.[ch]; do
 	for h in $(sed -n 's/^#include "\([^"]*\)".*/\1/p' "$f"); do

@@ -4,13 +4,13 @@
 set -eu
 
 what=${1:-demo}
-build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libssl-dev"
+build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
 tests="pgbouncer libpq-dev clang libclang-rt-dev libcmocka-dev libsimde-dev libipc-run-perl libtest-simple-perl perl git"
 
 if ! command -v dpkg-query >/dev/null; then
 	echo "setup.sh: this is not a Debian or Ubuntu system." >&2
 	echo "Install a C compiler, make, PostgreSQL 13 or later with its server headers (PGXS)," >&2
-	echo "cJSON, PCRE2 (8 bit) and OpenSSL with their headers, and run make again." >&2
+	echo "cJSON, PCRE2 (8 bit), utf8proc and OpenSSL with their headers, and run make again." >&2
 	exit 1
 fi
 

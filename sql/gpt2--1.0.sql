@@ -84,6 +84,73 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_suppo
 COMMENT ON FUNCTION gpt_summarize(text, int, text, jsonb)
 IS 'summarizes a text with the model''s summarize template';
 
+CREATE FUNCTION gpt_classify(
+    content text, labels text[], model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME', 'gpt2_classify'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_classify(text, text[], text, jsonb)
+IS 'the label that fits a text best, by likelihood';
+
+CREATE FUNCTION gpt_classify(
+    content text, like_type anyenum, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS anyenum
+AS 'MODULE_PATHNAME', 'gpt2_classify_enum'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_classify(text, anyenum, text, jsonb)
+IS 'the value of an enum that fits a text best, by likelihood of its labels';
+
+CREATE FUNCTION gpt_label_probs(
+    content text, labels text[], model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS TABLE (label text, prob float8, logprob float8)
+AS 'MODULE_PATHNAME', 'gpt2_label_probs'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 5;
+COMMENT ON FUNCTION gpt_label_probs(text, text[], text, jsonb)
+IS 'how well each label fits a text: probabilities and log-likelihoods';
+
+CREATE FUNCTION gpt_filter(
+    content text, condition text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'gpt2_filter'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_filter(text, text, text, jsonb)
+IS 'whether a condition holds for a text, by the likelihood of yes and no';
+
+---- scores
+
+CREATE FUNCTION gpt_logprobs(
+    content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS TABLE (pos int, token_id int, piece text, logprob float8)
+AS 'MODULE_PATHNAME', 'gpt2_logprobs'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 100;
+COMMENT ON FUNCTION gpt_logprobs(text, text, jsonb)
+IS 'the log-probability of each token of a text';
+
+CREATE FUNCTION gpt_loss(
+    content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS float8
+AS 'MODULE_PATHNAME', 'gpt2_loss'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_loss(text, text, jsonb)
+IS 'mean cross-entropy of a text in nats per token';
+
+CREATE FUNCTION gpt_perplexity(
+    content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS float8
+AS 'MODULE_PATHNAME', 'gpt2_perplexity'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_perplexity(text, text, jsonb)
+IS 'e to the power of gpt_loss';
+
+-- STABLE, unlike the others, so that ORDER BY e <-> gpt_embed('...') can use an index.
+CREATE FUNCTION gpt_embed(
+    content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS real[]
+AS 'MODULE_PATHNAME', 'gpt2_embed'
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_embed(text, text, jsonb)
+IS 'mean over a text''s tokens of what the final layer norm gives';
+
 ---- tokens
 
 CREATE FUNCTION gpt_tokenize(content text, model text DEFAULT NULL)

@@ -265,17 +265,25 @@ resolve_stops(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate
 	}
 }
 
+g2_span
+gpt2_cache_salt(void)
+{
+	g2_span		salt = gpt2_to_utf8(pstrdup(gpt2_prefix_cache_salt),
+									strlen(gpt2_prefix_cache_salt), "gpt2.prefix_cache_salt");
+
+	if (salt.len > GPT2_MAX_SALT)
+		bad_value("gpt2.prefix_cache_salt",
+				  psprintf("at most %d bytes long in UTF-8", GPT2_MAX_SALT));
+	return salt;
+}
+
 /* Who asks, which caches it may share, and how long it waits. */
 static void
 resolve_caller(const Gpt2Options *options, g2_generate *wire)
 {
 	wire->current_user = (uint32) GetUserId();
 	wire->queue_timeout_ms = (uint32) gpt2_queue_timeout;
-	wire->cache_salt = gpt2_to_utf8(pstrdup(gpt2_prefix_cache_salt),
-									strlen(gpt2_prefix_cache_salt), "gpt2.prefix_cache_salt");
-	if (wire->cache_salt.len > GPT2_MAX_SALT)
-		bad_value("gpt2.prefix_cache_salt",
-				  psprintf("at most %d bytes long in UTF-8", GPT2_MAX_SALT));
+	wire->cache_salt = gpt2_cache_salt();
 	if (!options->cache)
 		wire->flags |= G2_GEN_NO_CACHE;
 }
@@ -356,8 +364,8 @@ gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call)
 	return request;
 }
 
-void
-gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer)
+static void
+begin_answer(Gpt2Request *request, g2_message type, uint32 n, Gpt2Answer *answer)
 {
 	const char *payload;
 	size_t		len;
@@ -365,11 +373,23 @@ gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer)
 	answer->request = request;
 	answer->new_tokens = 0;
 	gpt2_request_wait(request);
-	payload = gpt2_request_result(request, G2_MSG_COMPLETIONS, &len);
+	payload = gpt2_request_result(request, type, &len);
 	answer->reader = g2_read(payload, len);
 	g2_completions_head_get(&answer->reader, &answer->head);
 	if (answer->reader.failed || answer->head.n != n)
 		gpt2_malformed_answer();
+}
+
+void
+gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer)
+{
+	begin_answer(request, G2_MSG_COMPLETIONS, n, answer);
+}
+
+void
+gpt2_scores_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer)
+{
+	begin_answer(request, G2_MSG_SCORES, n, answer);
 }
 
 void
@@ -401,9 +421,9 @@ log_call(const Gpt2Answer *answer, g2_span model)
 void
 gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model)
 {
-	Gpt2CallSite *site = gpt2_call_site(fcinfo);
+	const Gpt2CallSite *site = fcinfo ? gpt2_call_site(fcinfo) : NULL;
 
-	if (site->batch)
+	if (site && site->batch)
 		gpt2_batch_count(site->batch, answer);
 	if (gpt2_log_min_duration >= 0 &&
 		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)

@@ -62,6 +62,9 @@ extern Gpt2CallSite *gpt2_call_site(FunctionCallInfo fcinfo);
  * model (with a NOTICE, once a session). */
 extern g2_span gpt2_model_name(NullableDatum model);
 
+/* The session's gpt2.prefix_cache_salt in UTF-8; 22023 where it is too long. */
+extern g2_span gpt2_cache_salt(void);
+
 /* Number of this evaluation at its call site, from 0.  Every generating function counts every
  * evaluation, also that of a NULL. */
 extern uint64 gpt2_call_row(FunctionCallInfo fcinfo);
@@ -81,6 +84,8 @@ extern Gpt2Request *gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call
 
 /* Waits for the answer to a call with n sequences and reads its head. */
 extern void gpt2_answer_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer);
+/* The same for a SCORE, whose scores the caller reads. */
+extern void gpt2_scores_begin(Gpt2Request *request, uint32 n, Gpt2Answer *answer);
 /* The next of answer->head.n sequences. */
 extern void gpt2_answer_next(Gpt2Answer *answer, g2_completion *completion);
 /* When all are read: releases the request, and logs the call if it took long. */

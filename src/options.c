@@ -19,7 +19,7 @@
 
 typedef enum OptionKind
 {
-	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS
+	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES
 } OptionKind;
 
 typedef struct OptionKey
@@ -37,30 +37,41 @@ typedef struct OptionKey
 
 #define FIELD(f, v) offsetof(Gpt2Options, f), offsetof(Gpt2Options, v)
 #define NONE 0, 0, false
+#define GENERATES (1 << 30)		/* what every function takes that does not score */
 
 #define MAX_TEMPLATE_BYTES 65536
 
 static const OptionKey option_keys[] = {
-	{"min_p", OPTION_FLOAT, false, 0, FIELD(has_min_p, min_p), 0, 1, false},
-	{"repetition_penalty", OPTION_FLOAT, false, 0,
+	{"min_p", OPTION_FLOAT, false, GENERATES, FIELD(has_min_p, min_p), 0, 1, false},
+	{"repetition_penalty", OPTION_FLOAT, false, GENERATES,
 	FIELD(has_repetition_penalty, repetition_penalty), 0, 100, true},
-	{"repeat_penalty", OPTION_FLOAT, true, 0,
+	{"repeat_penalty", OPTION_FLOAT, true, GENERATES,
 	FIELD(has_repetition_penalty, repetition_penalty), 0, 100, true},
-	{"max_length", OPTION_INT, false, 0,
+	{"max_length", OPTION_INT, false, GENERATES,
 	FIELD(has_max_length, max_length), 1, G2_MAX_NEW_TOKENS, false},
-	{"max_new_tokens", OPTION_INT, false, 0,
+	{"max_new_tokens", OPTION_INT, false, GENERATES,
 	FIELD(has_max_new_tokens, max_new_tokens), 1, G2_MAX_NEW_TOKENS, false},
-	{"max_tokens", OPTION_INT, true, 0,
+	{"max_tokens", OPTION_INT, true, GENERATES,
 	FIELD(has_max_new_tokens, max_new_tokens), 1, G2_MAX_NEW_TOKENS, false},
 	{"num_return_sequences", OPTION_INT, false, GPT2_ACCEPTS_N,
 	FIELD(has_n, n), 1, G2_MAX_SEQUENCES, false},
-	{"stop", OPTION_STOPS, false, 0, FIELD(has_stop, stops), NONE},
-	{"stop_sequences", OPTION_STOPS, true, 0, FIELD(has_stop, stops), NONE},
-	{"stop_strings", OPTION_STOPS, true, 0, FIELD(has_stop, stops), NONE},
+	{"stop", OPTION_STOPS, false, GENERATES, FIELD(has_stop, stops), NONE},
+	{"stop_sequences", OPTION_STOPS, true, GENERATES, FIELD(has_stop, stops), NONE},
+	{"stop_strings", OPTION_STOPS, true, GENERATES, FIELD(has_stop, stops), NONE},
 	{"echo", OPTION_BOOL, false, GPT2_ACCEPTS_ECHO, FIELD(has_echo, echo), NONE},
 	{"cache", OPTION_BOOL, false, 0, FIELD(has_cache, cache), NONE},
 	{"template", OPTION_TEXT, false, GPT2_ACCEPTS_TEMPLATE,
 	FIELD(has_template, template_text), NONE},
+	{"stride", OPTION_INT, false, GPT2_ACCEPTS_WINDOWS,
+	FIELD(has_stride, stride), 1, G2_MAX_SCORED, false},
+	{"add_start", OPTION_BOOL, false, GPT2_ACCEPTS_WINDOWS,
+	FIELD(has_add_start, add_start), NONE},
+	{"examples", OPTION_EXAMPLES, false, GPT2_ACCEPTS_LABELS,
+	FIELD(has_examples, example_texts), NONE},
+	{"calibrate", OPTION_BOOL, false, GPT2_ACCEPTS_LABELS,
+	FIELD(has_calibrate, calibrate), NONE},
+	{"min_prob", OPTION_FLOAT, false, GPT2_ACCEPTS_MIN_PROB,
+	FIELD(has_min_prob, min_prob), 0, 1, false},
 };
 
 /* What other programs call options and is an argument here. */
@@ -79,7 +90,7 @@ key_is(const JsonbValue *key, const char *name)
 		memcmp(key->val.string.val, name, key->val.string.len) == 0;
 }
 
-/* "Valid keys are a, b and c." for a function that accepts these. */
+/* "Valid keys are a, b and c." (or "The valid key is a.") for a function that accepts these. */
 static char *
 valid_keys(int accepts)
 {
@@ -97,6 +108,8 @@ valid_keys(int accepts)
 			appendStringInfo(&s, "%s%s", s.len ? ", " : "", last);
 		last = key->name;
 	}
+	if (s.len == 0)
+		return psprintf("The only valid key is %s.", last);
 	return psprintf("Valid keys are %s and %s.", s.data, last);
 }
 
@@ -223,6 +236,51 @@ read_stops(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 	}
 }
 
+/* A string of an example. */
+static g2_span
+example_part(const OptionKey *key, const JsonbValue *v, const char *wanted, int accepts)
+{
+	char	   *copy;
+
+	if (v->type != jbvString)
+		wrong_type(key, wanted, accepts);
+	copy = pnstrdup(v->val.string.val, v->val.string.len);
+	return gpt2_to_utf8(copy, v->val.string.len, "option \"examples\"");
+}
+
+/* An array of pairs of a text and its label. */
+static void
+read_examples(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
+{
+	const char *wanted = "an array of pairs [text, label]";
+	JsonbContainer *array = v->val.binary.data;
+	uint32		n;
+
+	if (v->type != jbvBinary || !JsonContainerIsArray(array))
+		wrong_type(key, wanted, accepts);
+	n = JsonContainerSize(array);
+	if (n > G2_MAX_EXAMPLES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("option \"%s\" has too many elements", key->name),
+				 errdetail("At most %d are allowed.", G2_MAX_EXAMPLES),
+				 errhint("A few that differ from each other will do.")));
+	for (uint32 i = 0; i < n; i++)
+	{
+		JsonbValue *pair = getIthJsonbValueFromContainer(array, i);
+		JsonbContainer *parts = pair->val.binary.data;
+
+		if (pair->type != jbvBinary || !JsonContainerIsArray(parts) ||
+			JsonContainerSize(parts) != 2)
+			wrong_type(key, wanted, accepts);
+		options->example_texts[i] =
+			example_part(key, getIthJsonbValueFromContainer(parts, 0), wanted, accepts);
+		options->example_labels[i] =
+			example_part(key, getIthJsonbValueFromContainer(parts, 1), wanted, accepts);
+	}
+	options->n_examples = n;
+}
+
 static void
 read_template(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
 {
@@ -276,6 +334,9 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 		case OPTION_STOPS:
 			read_stops(key, v, accepts, options);
 			break;
+		case OPTION_EXAMPLES:
+			read_examples(key, v, accepts, options);
+			break;
 	}
 }
 
@@ -291,6 +352,9 @@ gpt2_options_parse(Jsonb *json, int accepts, Gpt2Options *options)
 	options->repetition_penalty = 1.0;
 	options->n = 1;
 	options->cache = true;
+	options->calibrate = true;
+	if (!(accepts & GPT2_SCORES))
+		accepts |= GENERATES;
 	if (!json)
 		return;
 	if (!JB_ROOT_IS_OBJECT(json))

@@ -8,15 +8,20 @@
 
 #include "utils/jsonb.h"
 
-#include "engine/protocol.h"
+#include "engine/protocol_score.h"
 
-/* What a function takes besides the keys that every function takes. */
+/* What a function takes besides the keys that every function takes: those of generating functions
+ * all take, and those that score take none of theirs. */
 enum
 {
 	GPT2_ACCEPTS_ECHO = 1,		/* it has a prompt: echo */
 	GPT2_ACCEPTS_N = 2,			/* it has an argument n: num_return_sequences */
 	GPT2_ACCEPTS_TEMPLATE = 4,	/* it is a task: template */
-	GPT2_ACCEPTS_SAMPLING = 8	/* it has arguments temperature, top_k, top_p, seed */
+	GPT2_ACCEPTS_SAMPLING = 8,	/* it has arguments temperature, top_k, top_p, seed */
+	GPT2_SCORES = 16,			/* it makes no tokens */
+	GPT2_ACCEPTS_WINDOWS = 32,	/* it scores tokens of a long text: stride, add_start */
+	GPT2_ACCEPTS_LABELS = 64,	/* it scores labels: examples, calibrate */
+	GPT2_ACCEPTS_MIN_PROB = 128	/* its answer is a label: min_prob */
 };
 
 typedef struct Gpt2Options
@@ -30,7 +35,12 @@ typedef struct Gpt2Options
 			   *has_stop,
 			   *has_echo,
 			   *has_cache,
-			   *has_template;
+			   *has_template,
+			   *has_stride,
+			   *has_add_start,
+			   *has_examples,
+			   *has_calibrate,
+			   *has_min_prob;
 
 	double		min_p;
 	double		repetition_penalty;
@@ -42,6 +52,13 @@ typedef struct Gpt2Options
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */
+	int32		stride;			/* 0 = the engine's default */
+	bool		add_start;
+	bool		calibrate;		/* default true */
+	double		min_prob;
+	uint32		n_examples;
+	g2_span		example_texts[G2_MAX_EXAMPLES]; /* UTF-8 */
+	g2_span		example_labels[G2_MAX_EXAMPLES];
 } Gpt2Options;
 
 /* Fills *options; NULL json = nothing given.  Raises 22023 for what is not valid. */

@@ -199,7 +199,8 @@ try_admit(g2_scheduler *s, g2_group *group)
 	running_insert(s, group);
 	s->promised += promise(group);
 	for (uint32_t i = 0; i < group->o.n; i++)
-		if (!group->sequences[i].finish && !set_slot(s, group, i, &err))
+		if (!g2_group_scores(group) && !group->sequences[i].finish &&
+			!set_slot(s, group, i, &err))
 		{
 			g2_running_remove(s, group);
 			group->o.done(group, &err);

@@ -52,6 +52,10 @@ typedef struct g2_sampling
 	float		repetition_penalty;	/* 1 = off; over prompt and answer */
 	uint64_t	seed;
 	uint32_t	sequence;		/* index in its group: second word of the Philox counter */
+	const uint32_t *banned;		/* [n_banned] ids that are never chosen, but for `spared`; they live
+								 * as long as the model */
+	uint32_t	n_banned;
+	uint32_t	spared;
 } g2_sampling;
 
 typedef struct g2_slot_state

@@ -27,13 +27,17 @@ g2_bpe_canceled(g2_bpe_work *work, g2_error *err)
 }
 
 bool
+g2_bpe_too_many(const g2_bpe_work *work, g2_error *err)
+{
+	g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
+	return g2_fail_hint(err, "Split the text.");
+}
+
+bool
 g2_bpe_emit(const g2_bpe *bpe, g2_bpe_work *work, uint32_t id, g2_ids *out, g2_error *err)
 {
 	if (out->len - work->first_id >= work->max_ids)
-	{
-		g2_fail(err, G2_E_TOO_LONG, "the text has more than %zu tokens", work->max_ids);
-		return g2_fail_hint(err, "Split the text.");
-	}
+		return g2_bpe_too_many(work, err);
 	if (!g2_ids_push(out, id == G2_NO_TOKEN ? bpe->unknown : id))
 		return g2_fail_memory(err, out->cap * 2 * sizeof *out->data);
 	return true;

@@ -35,7 +35,8 @@ typedef struct g2_bpe_keys
 	size_t		cap;
 } g2_bpe_keys;
 
-/* The caller sets the first three; the rest, of long pieces (bpe_long.c), starts as zero. */
+/* What every kind of tokenizer needs while it encodes.  The caller sets the first three; the rest,
+ * of long pieces (bpe_long.c), starts as zero. */
 typedef struct g2_bpe_work
 {
 	const atomic_bool *cancel;	/* may be NULL */
@@ -58,7 +59,7 @@ extern bool g2_bpe_encode(const g2_bpe *bpe, g2_bpe_work *work, const char *piec
 						  g2_ids *out, g2_error *err);
 extern void g2_bpe_work_free(g2_bpe_work *work);
 
-/* ---- shared by bpe.c and bpe_long.c ---- */
+/* ---- shared by bpe.c, bpe_long.c and the kinds of tokenizers ---- */
 
 #define G2_BPE_NO_RANK UINT32_MAX
 
@@ -68,8 +69,10 @@ extern uint32_t g2_bpe_rank(const g2_bpe *bpe, uint32_t left, uint32_t right);
 /* To be asked at each step of anything long; looks at the flag now and then. */
 extern bool g2_bpe_canceled(g2_bpe_work *work, g2_error *err);
 
+/* One more id (the unknown one for G2_NO_TOKEN), as far as max_ids allows. */
 extern bool g2_bpe_emit(const g2_bpe *bpe, g2_bpe_work *work, uint32_t id, g2_ids *out,
 						g2_error *err);
+extern bool g2_bpe_too_many(const g2_bpe_work *work, g2_error *err);
 extern bool g2_bpe_long_piece(const g2_bpe *bpe, g2_bpe_work *work, const char *piece, uint32_t n,
 							  g2_ids *out, g2_error *err);
 

@@ -57,6 +57,7 @@ extern bool g2_cmd_info(int argc, char **argv, g2_error *err);
 extern bool g2_cmd_synth(int argc, char **argv, g2_error *err);
 extern bool g2_cmd_serve(int argc, char **argv, g2_error *err);
 extern bool g2_cmd_verify(int argc, char **argv, g2_error *err);
+extern bool g2_cmd_import(int argc, char **argv, g2_error *err);
 extern bool g2_cmd_bench(int argc, char **argv, g2_error *err);
 
 #endif							/* G2_CLI_H */

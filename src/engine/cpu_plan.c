@@ -57,12 +57,11 @@ sample_slot(g2_slot *slot, float *logits, uint32_t n_vocab, char *scratch)
 				n_ids = 0,
 				token;
 
-	/* Outputs may share a row, so a penalty works on a copy. */
-	if (slot->seen)
-	{
-		n_ids = list_seen(slot->seen, n_vocab, ids);
+	/* Outputs may share a row, so what changes logits works on a copy. */
+	if (slot->seen || slot->sampling.n_banned > 0)
 		logits = memcpy(copy, logits, n_vocab * sizeof(float));
-	}
+	if (slot->seen)
+		n_ids = list_seen(slot->seen, n_vocab, ids);
 	token = g2_sample(&slot->sampling, logits, n_vocab, ids, n_ids, slot->next_index,
 					  scratch + 2 * part);
 	slot->next_index++;

@@ -4,8 +4,8 @@
  *
  * A special token comes from the first of: gpt2.json (end_token, start_token: a piece or an id),
  * generation_config.json, the tokenizer's own settings, config.json (only an id that the tokenizer
- * marks as special, as transformers writes GPT-2's ids into every config).  An id that the
- * vocabulary has not is passed over with one warning.
+ * marks as special, as transformers writes GPT-2's ids into every config), and for a BERT
+ * vocabulary [SEP] and [CLS].  An id that the vocabulary has not is passed over with one warning.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -15,18 +15,19 @@
 #include "file.h"
 #include "folder.h"
 #include "own_json.h"
-
-#define DESCRIBE_MAX_TOKENIZER_FILE (16u << 20)
+#include "tokenizer_folder.h"
 
 typedef struct describe_special
 {
 	const char *config_key;		/* in generation_config.json */
 	const char *tokenizer_key;	/* in tokenizer_config.json, special_tokens_map.json */
 	const char *own_key;		/* in gpt2.json */
+	const char *bert;			/* piece of a BERT vocabulary */
 } describe_special;
 
-static const describe_special describe_start = {"bos_token_id", "bos_token", "start_token"},
-			describe_end = {"eos_token_id", "eos_token", "end_token"};
+static const describe_special describe_start = {"bos_token_id", "bos_token", "start_token",
+"[CLS]"},
+			describe_end = {"eos_token_id", "eos_token", "end_token", "[SEP]"};
 
 /* The optional JSON files that are asked for special tokens; NULL = absent. */
 typedef struct describe_files
@@ -77,65 +78,6 @@ describe_config(const char *folder, g2_config *config, g2_error *err)
 	g2_buf_free(&text);
 	g2_free(path);
 	return ok;
-}
-
-/* ---------------------------------------------------------------- the tokenizer */
-
-static bool
-describe_compile(const char *folder, uint32_t n_vocab, g2_buf *blob, g2_error *err)
-{
-	g2_buf		vocab = {0},
-				merges = {0};
-	char	   *vocab_path = g2_file_path(folder, "vocab.json"),
-			   *merges_path = g2_file_path(folder, "merges.txt");
-	bool		ok = vocab_path && merges_path ? true : g2_fail_memory(err, strlen(folder));
-
-	ok = ok && g2_file_read(folder, "vocab.json", DESCRIBE_MAX_TOKENIZER_FILE, &vocab, err) &&
-		g2_file_read(folder, "merges.txt", DESCRIBE_MAX_TOKENIZER_FILE, &merges, err);
-	if (!ok && err->code == G2_E_NO_FILE)
-		g2_fail_hint(err, "vocab.json and merges.txt belong together.");
-	if (ok)
-	{
-		g2_tokenizer_files files = {
-			.vocab_path = g2_file_tail(vocab_path), .vocab = vocab.data, .vocab_len = vocab.len,
-			.merges_path = g2_file_tail(merges_path), .merges = merges.data,
-			.merges_len = merges.len,
-		};
-
-		ok = g2_tokenizer_compile(&files, n_vocab, blob, err);
-	}
-	g2_buf_free(&vocab);
-	g2_buf_free(&merges);
-	g2_free(vocab_path);
-	g2_free(merges_path);
-	return ok;
-}
-
-static bool
-describe_tokenizer(const char *folder, g2_description *d, g2_buf *blob, g2_tokenizer **tokenizer,
-				   g2_error *err)
-{
-	size_t		start = blob->len;
-
-	snprintf(d->tokenizer, sizeof d->tokenizer, "none");
-	if (g2_file_exists(folder, "vocab.json") || g2_file_exists(folder, "merges.txt"))
-	{
-		snprintf(d->tokenizer, sizeof d->tokenizer, "gpt2-bpe");
-		return describe_compile(folder, d->arch.n_vocab, blob, err) &&
-			g2_tokenizer_open(blob->data + start, blob->len - start, tokenizer, err);
-	}
-	for (int i = 0; i < 3; i++)
-	{
-		static const char *const other[] = {"tokenizer.json", "vocab.txt",
-			"sentencepiece.bpe.model"};
-
-		if (!g2_file_exists(folder, other[i]))
-			continue;
-		g2_fail(err, G2_E_UNSUPPORTED, "the tokenizer in \"%s\" is not supported: only \"%s\" is "
-				"there", g2_file_tail(folder), other[i]);
-		return g2_fail_hint(err, "Supported: byte-level BPE as vocab.json and merges.txt.");
-	}
-	return true;
 }
 
 /* ---------------------------------------------------------------- gpt2.json */
@@ -216,7 +158,18 @@ describe_own(const char *folder, g2_description *d, cJSON **json, g2_error *err)
 
 /* ---------------------------------------------------------------- special tokens */
 
-/* Gives *token the id when the vocabulary has it; otherwise the warning, once per model. */
+/* Once per model. */
+static void
+describe_warn_id(describe_files *f, g2_description *d, const char *what, const char *where,
+				 double id)
+{
+	if (!f->warned)
+		describe_warn(d, "%s %.0f in %s is ignored: the vocabulary has %u tokens", what,
+					  fmax(fmin(id, 1e15), -1e15), where, d->arch.n_vocab);
+	f->warned = true;
+}
+
+/* Gives *token the id when the vocabulary has it; otherwise the warning. */
 static bool
 describe_take_id(describe_files *f, g2_description *d, const char *where, const char *key,
 				 double id, uint32_t *token)
@@ -226,10 +179,7 @@ describe_take_id(describe_files *f, g2_description *d, const char *where, const 
 		*token = (uint32_t) id;
 		return true;
 	}
-	if (!f->warned)
-		describe_warn(d, "%s %.0f in %s is ignored: the vocabulary has %u tokens", key,
-					  fmax(fmin(id, 1e15), -1e15), where, d->arch.n_vocab);
-	f->warned = true;
+	describe_warn_id(f, d, key, where, id);
 	return false;
 }
 
@@ -294,15 +244,36 @@ describe_token(describe_files *f, g2_description *d, const describe_special *whi
 	*token = describe_tokenizer_token(f, f->tokenizer_config, which->tokenizer_key);
 	if (*token == G2_NO_TOKEN)
 		*token = describe_tokenizer_token(f, f->special_map, which->tokenizer_key);
-	if (*token != G2_NO_TOKEN || config_id == -1)
+	if (*token != G2_NO_TOKEN)
 		return true;
-	if (describe_take_id(f, d, "config.json", which->config_key, (double) config_id, token) &&
+	if (config_id != -1 &&
+		describe_take_id(f, d, "config.json", which->config_key, (double) config_id, token) &&
 		!(f->tokenizer && g2_tokenizer_is_special(f->tokenizer, *token)))
 		*token = G2_NO_TOKEN;
+	if (*token == G2_NO_TOKEN && f->tokenizer &&
+		strcmp(g2_tokenizer_name(f->tokenizer), "wordpiece") == 0)
+		*token = g2_tokenizer_find(f->tokenizer, which->bert, strlen(which->bert));
 	return true;
 }
 
 /* ---------------------------------------------------------------- all of it */
+
+/* The tokenizer, and what its own settings say. */
+static bool
+describe_tokenizer(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
+{
+	uint32_t	ignored;
+
+	if (!describe_json(f->folder, "tokenizer_config.json", &f->tokenizer_config, err) ||
+		!g2_tokenizer_of_folder(f->folder, f->tokenizer_config, d->arch.n_vocab, blob,
+								&f->tokenizer, &ignored, err))
+		return false;
+	snprintf(d->tokenizer, sizeof d->tokenizer, "%s",
+			 f->tokenizer ? g2_tokenizer_name(f->tokenizer) : "none");
+	if (ignored != G2_NO_TOKEN)
+		describe_warn_id(f, d, "special token", "tokenizer.json", ignored);
+	return true;
+}
 
 static bool
 describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
@@ -315,10 +286,8 @@ describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 	d->arch = config.arch;
 	memcpy(d->architecture, config.architecture, sizeof d->architecture);
 	d->parameters = g2_arch_parameters(&d->arch);
-	return describe_tokenizer(folder, d, blob, &f->tokenizer, err) &&
-		describe_own(folder, d, &f->own, err) &&
+	return describe_tokenizer(f, d, blob, err) && describe_own(folder, d, &f->own, err) &&
 		describe_json(folder, "generation_config.json", &f->generation, err) &&
-		describe_json(folder, "tokenizer_config.json", &f->tokenizer_config, err) &&
 		describe_json(folder, "special_tokens_map.json", &f->special_map, err) &&
 		describe_token(f, d, &describe_end, config.end_id, &d->end_token, err) &&
 		describe_token(f, d, &describe_start, config.start_id, &d->start_token, err);

@@ -344,6 +344,8 @@ g2_folder_fail_weights(const char *folder, g2_error *err)
 					   g2_file_tail(folder));
 	g2_fail(err, G2_E_UNSUPPORTED, "\"%s\" has no weights in the safetensors format, only \"%s\"",
 			g2_file_tail(folder), g2_json_excerpt(excerpt, found, strlen(found)));
+	if (strcmp(found, "pytorch_model.bin") == 0)
+		return g2_fail_hint(err, "Convert it: gpt2_engine import %s", g2_file_tail(folder));
 	return g2_fail_hint(err, "Convert it with transformers: "
 						"AutoModelForCausalLM.from_pretrained(...)."
 						"save_pretrained(..., safe_serialization=True).");

@@ -1,7 +1,18 @@
 /*
- * group.c: sequences grow by tokens, end by length, end token or stop string, and become an answer.
+ * group.c: sequences grow by tokens, end by length, end token, stop string or their last score, and
+ * become an answer.
  */
 #include "group.h"
+
+static bool
+copy_given(g2_group *group, const g2_ids *given, g2_error *err)
+{
+	for (uint32_t i = 0; given && i < group->o.n; i++)
+		for (size_t t = 0; t < given[i].len; t++)
+			if (!g2_ids_push(&group->sequences[i].ids, given[i].data[t]))
+				return g2_fail_memory(err, given[i].len * sizeof(uint32_t));
+	return true;
+}
 
 bool
 g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2_error *err)
@@ -17,13 +28,18 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 	group->prompt = *prompt;
 	memset(prompt, 0, sizeof *prompt);
 	group->n_live = options->n;
-	/* The last token is never fed, so it needs no place. */
+	/* The last token is not fed, so it needs no place; but for its norm. */
 	shared = (uint32_t) group->prompt.len / G2_BLOCK;
-	all = g2_blocks_for(group->prompt.len + options->max_new - 1);
+	all = g2_blocks_for(group->prompt.len + options->max_new - (options->want != G2_WANT_NORM));
 	group->most_blocks = shared + options->n * (all - shared);
 	for (uint32_t i = 0; i < options->n; i++)
 		g2_draft_init(&group->sequences[i].draft);
 	g2_group_rewind(group);
+	if (!copy_given(group, options->given, err))
+	{
+		g2_group_free(group);
+		return false;
+	}
 	*out = group;
 	return true;
 }
@@ -83,6 +99,14 @@ g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next)
 	return g2_prefix_next(&sequence->chain, tokens, next);
 }
 
+uint32_t
+g2_group_adoptable(const g2_group *group, uint32_t i)
+{
+	if (g2_group_scores(group) && group->forked)
+		return group->o.first + group->sequences[i].scored - g2_group_ahead(group);
+	return g2_group_tokens(group, i) - 1;
+}
+
 bool
 g2_group_adopt(g2_group *group, uint32_t i, g2_error *err)
 {
@@ -90,7 +114,7 @@ g2_group_adopt(g2_group *group, uint32_t i, g2_error *err)
 	g2_prefix	next;
 
 	while (sequence->position == sequence->n_chained * G2_BLOCK &&
-		   sequence->position + G2_BLOCK < g2_group_tokens(group, i) &&
+		   sequence->position + G2_BLOCK <= g2_group_adoptable(group, i) &&
 		   sequence->table.n == sequence->n_chained && g2_group_next_block(group, i, &next))
 	{
 		uint32_t	block = g2_kv_find(group->o.kv, &next);
@@ -149,21 +173,24 @@ g2_group_fork(g2_group *group, g2_error *err)
 
 /* ---- tokens and text ---- */
 
-/* Appends the token's bytes and cuts the text before a stop string that they complete. */
+/* Appends the token's text and cuts it before a stop string that this completes. */
 static bool
 append_text(g2_group *group, g2_sequence *sequence, uint32_t token)
 {
-	size_t		len = 0,
-				old = sequence->text.len,
+	size_t		old = sequence->text.len,
 				from,
 				stop,
 				longest = 0;
-	const char *piece;
 
-	if (!group->o.tokenizer || !(piece = g2_tokenizer_piece(group->o.tokenizer, token, &len)))
-		return true;			/* a padding row of the vocabulary has no text */
-	if (!g2_buf_append(&sequence->text, piece, len))
+	if (!group->o.tokenizer)
+		return true;
+	if (sequence->ids.len == 1)
+		sequence->decoder = g2_tokenizer_after(group->o.tokenizer, group->prompt.data,
+											   group->prompt.len);
+	if (!g2_tokenizer_decode(group->o.tokenizer, &sequence->decoder, token, &sequence->text))
 		return false;
+	if (sequence->text.len == old)
+		return true;
 	for (uint32_t i = 0; i < group->o.n_stops; i++)
 		longest = G2_MAX(longest, group->o.stops[i].len);
 	from = old >= longest ? old - longest + 1 : 0;
@@ -246,14 +273,38 @@ g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, boo
 	return true;
 }
 
+void
+g2_group_accept_score(g2_group *group, uint32_t i, double logprob, const float *norm)
+{
+	g2_sequence *sequence = &group->sequences[i];
+
+	group->o.score(group, i, sequence->scored++, logprob, norm);
+	if (group->o.first + sequence->scored < group->prompt.len + sequence->ids.len)
+		return;
+	sequence->finish = G2_FINISH_LENGTH;
+	group->n_live--;
+}
+
+static uint64_t
+own_tokens(const g2_group *group)
+{
+	uint64_t	n = 0;
+
+	for (uint32_t i = 0; i < group->o.n; i++)
+		n += group->sequences[i].ids.len;
+	return n;
+}
+
+uint64_t
+g2_group_given(const g2_group *group)
+{
+	return group->prompt.len + (g2_group_scores(group) ? own_tokens(group) : 0);
+}
+
 uint64_t
 g2_group_made(const g2_group *group)
 {
-	uint64_t	made = 0;
-
-	for (uint32_t i = 0; i < group->o.n; i++)
-		made += group->sequences[i].ids.len;
-	return made;
+	return g2_group_scores(group) ? 0 : own_tokens(group);
 }
 
 bool

@@ -2,6 +2,9 @@
  * group.h: a sequence group: one prompt and the n sequences that continue it.  They are admitted,
  * preempted, cancelled and answered together, and share the blocks of their prompt.
  *
+ * Of a group that scores (o.want != 0) all tokens are given: its sequences prefill and never
+ * decode, and a sequence ends with the last of its scores, of tokens o.first and following.
+ *
  * A sequence's tokens are the prompt and its own new ones; `position` of them are in the KV cache.
  * Every step feeds it the rest: one row while it decodes, more while its prompt is prefilled, or
  * when it was preempted and all is computed again.  Until the prompt is in the cache as a whole,
@@ -29,8 +32,10 @@ typedef struct g2_sequence
 	uint32_t	n_chained;		/* full blocks at the table's start whose hash is in chain */
 	g2_prefix	chain;
 	g2_ids		ids;			/* new tokens */
+	g2_decoder	decoder;		/* behind the prompt and ids */
 	g2_buf		text;			/* their bytes, up to the stop string */
 	size_t		streamed;		/* bytes of text that were given to the stream function */
+	uint32_t	scored;			/* scores that it has got */
 	double		logprob;
 	g2_draft	draft;
 	g2_finish	finish;			/* 0 = goes on */
@@ -42,6 +47,11 @@ typedef void (*g2_group_fn) (g2_group *group, const g2_error *error);
 
 /* One more token of the group's only sequence. */
 typedef void (*g2_stream_fn) (g2_group *group, const g2_stream *token);
+
+/* The next score of sequence i, in order: of token group->o.first + index the log-probability, or
+ * the final norm's output (n_embd values). */
+typedef void (*g2_score_fn) (g2_group *group, uint32_t i, uint32_t index, double logprob,
+							 const float *norm);
 
 /* A model at work: what its visits have cost, and counters since it was loaded. */
 typedef struct g2_work
@@ -70,6 +80,10 @@ typedef struct g2_group_options
 	uint32_t	max_new;
 	uint32_t	end_token;		/* G2_NO_TOKEN = none */
 	bool		logprobs;
+	uint32_t	want;			/* G2_WANT_LOGPROB or G2_WANT_NORM: it scores; 0: it makes tokens */
+	uint32_t	first;			/* of prompt and given: the first token with a score */
+	const g2_ids *given;		/* [n] the sequences' tokens, copied; NULL = none */
+	g2_score_fn score;
 	bool		use_cache;		/* prefix is valid: shared blocks are looked for and published */
 	g2_prefix	prefix;			/* start of the chain */
 	g2_bytes	stops[G2_MAX_STOPS];	/* point into the request */
@@ -80,6 +94,7 @@ typedef struct g2_group_options
 	g2_work    *work;			/* the model's */
 	g2_backend_model *model;
 	uint32_t	n_vocab;
+	uint32_t	n_embd;
 	uint32_t	queue_timeout_ms;	/* until it is admitted first; 0 = no limit */
 	g2_stream_fn stream;		/* NULL: the answer is enough; n = 1 only */
 	g2_group_fn done;
@@ -115,11 +130,28 @@ struct g2_group
 	g2_sequence sequences[];	/* [o.n] */
 };
 
-/* Tokens that sequence i has to have in the cache before its next one. */
+/* Its tokens are given and scored, and none are made. */
+static inline bool
+g2_group_scores(const g2_group *group)
+{
+	return group->o.want != 0;
+}
+
+/* A token's log-probability comes out of the row before its own, its norm out of its own: by how
+ * many rows a score is ahead of its token. */
+static inline uint32_t
+g2_group_ahead(const g2_group *group)
+{
+	return group->o.want == G2_WANT_LOGPROB;
+}
+
+/* Tokens that sequence i has to have in the cache before its next one, or its last score. */
 static inline uint32_t
 g2_group_tokens(const g2_group *group, uint32_t i)
 {
-	return (uint32_t) (group->prompt.len + (group->forked ? group->sequences[i].ids.len : 0));
+	if (!group->forked)
+		return (uint32_t) group->prompt.len;
+	return (uint32_t) (group->prompt.len + group->sequences[i].ids.len) - g2_group_ahead(group);
 }
 
 /* Rows that sequence i needs for its next token. */
@@ -133,7 +165,8 @@ g2_group_rows(const g2_group *group, uint32_t i)
 static inline bool
 g2_group_decodes(const g2_group *group, uint32_t i)
 {
-	return group->forked && group->sequences[i].ids.len > 0 && g2_group_rows(group, i) == 1;
+	return !g2_group_scores(group) && group->forked && group->sequences[i].ids.len > 0 &&
+		g2_group_rows(group, i) == 1;
 }
 
 /* Some sequence needs more than the row of its last token. */
@@ -153,7 +186,11 @@ extern void g2_group_rewind(g2_group *group);
  * all of its tokens, or caches nothing. */
 extern bool g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next);
 
-/* Takes blocks from the prefix cache as far as they carry sequence i on, but not its last token. */
+/* Tokens of sequence i that may come from the prefix cache: not its last one, and none whose row
+ * gives a score that is still to come. */
+extern uint32_t g2_group_adoptable(const g2_group *group, uint32_t i);
+
+/* Takes blocks from the prefix cache as far as they carry sequence i on. */
 extern bool g2_group_adopt(g2_group *group, uint32_t i, g2_error *err);
 
 /* Publishes the blocks of sequence i that are full now. */
@@ -173,7 +210,12 @@ extern void g2_group_free(g2_group *group);
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,
 							bool is_end, g2_error *err);
 
-/* Tokens that the group has made. */
+/* Sequence i has got its next score. */
+extern void g2_group_accept_score(g2_group *group, uint32_t i, double logprob,
+								  const float *norm);
+
+/* Tokens that the group was given, and that it has made. */
+extern uint64_t g2_group_given(const g2_group *group);
 extern uint64_t g2_group_made(const g2_group *group);
 
 /* Appends the payload of COMPLETIONS. */

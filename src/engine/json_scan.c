@@ -267,9 +267,9 @@ g2_scan_value(g2_scan *s)
 	{
 		int			c = g2_scan_peek(s);
 
-		if (++s->n_values > G2_JSON_MAX_VALUES)
-			return g2_fail(s->err, G2_E_LIMIT, "\"%s\" has more than %d JSON values",
-						   s->path, G2_JSON_MAX_VALUES);
+		if (++s->n_values > (s->max_values ? s->max_values : G2_JSON_MAX_VALUES))
+			return g2_fail(s->err, G2_E_LIMIT, "\"%s\" has more than %zu JSON values", s->path,
+						   s->n_values - 1);
 		if (c == '{' || c == '[')
 		{
 			if (depth == G2_JSON_MAX_DEPTH)

@@ -1,5 +1,6 @@
 /*
- * json_scan.h: reads untrusted JSON without building anything.  Internal to json.c.
+ * json_scan.h: reads untrusted JSON without building anything.  Internal to json.c
+ * and json_slice.c.
  *
  * No recursion, time linear in the text, no memory but the list of keys where it is asked for.
  * The text belongs to the caller and must outlive the scan; g2_scan.keys must be freed with
@@ -24,6 +25,7 @@ typedef struct g2_scan
 	size_t		len;
 	size_t		pos;
 	size_t		n_values;
+	size_t		max_values;		/* 0 = G2_JSON_MAX_VALUES */
 	g2_error   *err;
 
 	bool		keep_keys;

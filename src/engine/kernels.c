@@ -1,14 +1,19 @@
 /*
  * kernels.c: which instruction sets this machine has, and the choice among the kernel tables.
  *
- * A set counts only when the processor reports it (CPUID) and the operating system saves its
- * registers (XCR0).
+ * On x86-64 a set counts only when the processor reports it (CPUID) and the operating system saves
+ * its registers (XCR0); on ARM the operating system's word is enough.
  */
 #include "kernels.h"
 
 #include <stdio.h>
 
 #include "protocol_watch.h"
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -80,6 +85,10 @@ g2_kernels_all(const g2_kernels *tables[G2_KERNEL_SETS])
 		tables[n++] = &g2_kernels_avxvnni;
 	if (has.avx2)
 		tables[n++] = &g2_kernels_avx2;
+#endif
+#if defined(__aarch64__)
+	if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+		tables[n++] = &g2_kernels_neon;
 #endif
 	tables[n++] = &g2_kernels_portable;
 	return n;

@@ -158,6 +158,8 @@ extern const g2_kernels g2_kernels_avxvnni;
 extern const g2_kernels g2_kernels_avx512;
 extern const g2_kernels g2_kernels_avx512vnni;
 extern const g2_kernels g2_kernels_avx512bf16;
+#elif defined(__aarch64__)
+extern const g2_kernels g2_kernels_neon;
 #endif
 
 #define G2_KERNEL_SETS 6

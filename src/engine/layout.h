@@ -9,7 +9,8 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_LAYOUT_ID 2			/* raised when anything here changes what a pack holds */
+#define G2_LAYOUT_ID 4			/* raised when anything here, or the quantizers, change
+								 * what a pack holds */
 #define G2_LAYOUT_ALIGN 64
 
 typedef enum g2_store

@@ -20,9 +20,12 @@ static const struct
 		"            PostgreSQL, with descriptors 3 and 4)"},
 	{"info", g2_cmd_info, "what this build and machine are"},
 	{"synth", g2_cmd_synth, "FOLDER [--layer N] [--embd N] [--head N] [--inner N] [--ctx N]\n"
-		"            [--vocab N] [--sigma S] [--embed-sigma S] [--seed S]: a model with random weights"},
-	{"verify", g2_cmd_verify, "FOLDER [--text FILE] [--reference FOLDER] [--max-tokens N]: check the\n"
-		"            model's packs and say how near its formats are to f32"},
+		"            [--vocab N] [--sigma S] [--embed-sigma S] [--seed S]: a model with\n"
+		"            random weights"},
+	{"verify", g2_cmd_verify, "FOLDER [--text FILE] [--reference FOLDER] [--max-tokens N]:\n"
+		"            check the model's packs and say how near its formats are to f32"},
+	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin, of\n"
+		"            which nothing is run"},
 	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
 		"            limits"},
 };

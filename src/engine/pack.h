@@ -19,7 +19,7 @@
 
 #define G2_PACK_MAGIC "gpt2pack"
 #define G2_PACK_BYTE_ORDER 0x01020304u
-#define G2_PACK_VERSION 1			/* of this file */
+#define G2_PACK_VERSION 2			/* of this file */
 #define G2_ARITHMETIC_VERSION 1		/* of the kernels' order of operations: "exact-1" */
 #define G2_PACK_ALIGN 4096
 #define G2_PACK_MAX_FILES 320

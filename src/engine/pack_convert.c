@@ -3,7 +3,8 @@
  *
  * A file is read from front to back, so the content hash is that of the very bytes that went into
  * the pack.  A tensor goes through memory in groups of rows of about 4 MB (a whole panel where
- * that is more); each group lands at its place in the pack, wherever that is.
+ * that is more); each group lands at its place in the pack, wherever that is.  What a norm has to
+ * say of the matrix behind it is read beforehand (pack_equalize.c), whatever their order.
  */
 #include "pack_convert.h"
 
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "pack_equalize.h"
 #include "quantize.h"
 
 #define CONVERT_GROUP (1u << 20)	/* elements of a group */
@@ -70,10 +72,12 @@ g2_convert_start(g2_converter *c, g2_error *err)
 	c->out = g2_alloc_array(out, sizeof *c->out);
 	c->packed = g2_alloc(packed);
 	c->importance = g2_alloc_array(rows, sizeof *c->importance);
-	if (c->in && c->half && c->out && c->packed && c->importance)
+	if (!c->in || !c->half || !c->out || !c->packed || !c->importance)
+		g2_fail_memory(err, in * 6 + (out + rows) * sizeof *c->out + packed);
+	else if (g2_equalize_start(c, err))
 		return true;
 	g2_convert_end(c);
-	return g2_fail_memory(err, in * 6 + (out + rows) * sizeof *c->out + packed);
+	return false;
 }
 
 void
@@ -84,6 +88,7 @@ g2_convert_end(g2_converter *c)
 	g2_free(c->out);
 	g2_free(c->packed);
 	g2_free(c->importance);
+	g2_equalize_end(c);
 	c->in = c->out = c->importance = NULL;
 	c->half = NULL;
 	c->packed = NULL;
@@ -219,9 +224,11 @@ convert_importance(g2_converter *c, const g2_layout_tensor *t, g2_error *err)
 	const uint64_t k = t->rows;
 	const g2_layout_tensor *gain = &c->layout->tensor[t->norm];
 
-	if (!g2_source_read(c->source, gain, c->importance, err) ||
-		!g2_source_read(c->source, gain + 1, c->in, err))
+	if (!g2_source_read(c->source, gain, 0, 1, c->importance, err) ||
+		!g2_source_read(c->source, gain + 1, 0, 1, c->in, err))
 		return false;
+	g2_equalize_apply(c, gain, 0, 1, c->importance);
+	g2_equalize_apply(c, gain + 1, 0, 1, c->in);
 	for (uint64_t i = 0; i < k; i++)
 		c->importance[i] = c->importance[i] * c->importance[i] + c->in[i] * c->in[i];
 	memset(c->importance + k, 0, (G2_ROUND_UP(k, (uint64_t) G2_GROUP) - k) * sizeof *c->in);
@@ -249,6 +256,7 @@ convert_tensor(g2_converter *c, const g2_safetensors *st, const g2_tensor *tenso
 			!convert_step(c, raw, n * size, err) ||
 			!g2_safetensors_convert(st, tensor, first * t->cols, raw, n, c->in, err))
 			return false;
+		g2_equalize_apply(c, t, first, rows, c->in);
 		if (t->store == G2_STORE_PANELS)
 			ok = convert_panels(c, t, first, rows, err);
 		else if (t->store == G2_STORE_PANELS_T)

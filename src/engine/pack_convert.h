@@ -25,6 +25,7 @@ typedef struct g2_converter
 	float	   *out;			/* a panel, or a part of one, [k][48] */
 	char	   *packed;			/* the same in the pack's format */
 	float	   *importance;		/* of the tensor's rows (quantize.h) */
+	int8_t	  **shift;			/* of the layout's tensors, NULL where none (pack_equalize.h) */
 	uint16_t   *half;			/* as the file has them, when of 16 bits */
 	size_t		in_size;		/* elements */
 } g2_converter;

@@ -21,7 +21,7 @@ INLINE void
 bf16_tile(const int m, const int v, float *c, const uint16_t *x, size_t tile, const uint16_t *w,
 		  uint32_t pairs, bool first)
 {
-	vr			acc[8][PANEL_V];
+	vr			acc[BF16_M][PANEL_V];
 
 	UNROLL
 	for (int i = 0; i < m; i++)

@@ -21,8 +21,8 @@ INLINE void
 tile(const int m, const int v, float *c, const float *x, size_t ldx, const float *w, uint32_t k,
 	 bool first, const ahead *a)
 {
-	vr			acc[8][6];
-	const float *row[8],
+	vr			acc[TILE_M][PANEL_V];
+	const float *row[TILE_M],
 			   *next = a->at;
 	size_t		gap = a->gap,
 				step = a->step;
@@ -37,7 +37,7 @@ tile(const int m, const int v, float *c, const float *x, size_t ldx, const float
 	}
 	for (uint32_t n = 0; n < k; n++, w += G2_PANEL, next += step)
 	{
-		vr			b[6];
+		vr			b[G2_MAX(TILE_M, PANEL_V)];
 
 		UNROLL
 		for (int i = 0; i < STREAMS(v); i++)

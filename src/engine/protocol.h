@@ -1,7 +1,7 @@
 /*
- * protocol.h: what backends, supervisor and engine say to each other.  This and protocol_watch.h,
- * for what can be seen of the engine and its settings, are the only headers of the engine that the
- * PostgreSQL side includes; protocol.c, protocol_io.c and protocol_watch.c are compiled into both.
+ * protocol.h: what backends, supervisor and engine say to each other.  This, protocol_score.h for
+ * scores, and protocol_watch.h for what can be seen of the engine and its settings, are the only
+ * headers of the engine that the PostgreSQL side includes; protocol*.c are compiled into both.
  *
  * Transport: a Unix stream socket at G2_SOCKET_PATH (relative to the data directory, which is
  * everybody's working directory), and a socket pair between supervisor and engine (descriptor
@@ -97,6 +97,8 @@ typedef enum g2_message
 	G2_MSG_ENGINE,				/* no payload -> ENGINE_LIST */
 	G2_MSG_ENGINE_LIST,			/* u32 count, then so many g2_engine_row */
 	G2_MSG_RESTART,				/* no payload -> DONE; then the engine ends in good order */
+	G2_MSG_SCORE,				/* g2_score -> SCORES (protocol_score.h) */
+	G2_MSG_SCORES,
 	/* control channel */
 	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first, and on reload */
 	G2_MSG_READY,				/* engine -> supervisor: it accepts connections */

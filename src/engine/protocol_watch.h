@@ -158,7 +158,8 @@ typedef struct g2_usage_header
 
 /* Instruction sets (kernels.h). */
 #define G2_CPU_NAMES \
-	"auto", "portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16"
+	"auto", "portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", \
+	"neon"
 
 typedef struct g2_settings
 {

@@ -16,7 +16,7 @@ typedef float row[G2_PANEL];
 
 /* The levels that a column's extreme is tried at, of both signs: beyond 8 it is cut off, which pays
  * where what matters is smaller. */
-static const float q4_tries[] = {7, 7.5f, 8, 8.5f, 9, 10, 12, 14, 17, 20, 24, 28, 32};
+static const float q4_tries[] = {7.25f, 8, 9, 11, 14, 18, 24, 32};
 
 /* To nearest even; |x| < 2^22. */
 static inline float

@@ -108,6 +108,12 @@ g2_request_decode(g2_request *request, g2_error *err)
 			if (!(ok = g2_generate_decode(p, n, &request->m.generate)))
 				break;
 			return check_generate(&request->m.generate, err);
+		case G2_MSG_SCORE:
+			if (!(ok = g2_score_decode(p, n, &request->m.score)))
+				break;
+			if (request->m.score.text.len > G2_MAX_TEXT)
+				return fail_long("the text", err);
+			return g2_score_check(&request->m.score, err);
 		case G2_MSG_TOKENIZE:
 			if (!(ok = g2_tokenize_decode(p, n, &request->m.tokenize)))
 				break;
@@ -137,6 +143,8 @@ g2_request_model(const g2_request *request, g2_span *format)
 	{
 		case G2_MSG_GENERATE:
 			return request->m.generate.model;
+		case G2_MSG_SCORE:
+			return request->m.score.model;
 		case G2_MSG_TOKENIZE:
 			return request->m.tokenize.model;
 		case G2_MSG_DETOKENIZE:
@@ -154,6 +162,8 @@ g2_request_user(const g2_request *request)
 	{
 		case G2_MSG_GENERATE:
 			return request->m.generate.current_user;
+		case G2_MSG_SCORE:
+			return request->m.score.current_user;
 		case G2_MSG_TOKENIZE:
 			return request->m.tokenize.current_user;
 		case G2_MSG_DETOKENIZE:
@@ -171,18 +181,19 @@ need_tokenizer(const g2_request *request, g2_error *err)
 	if (request->model->pack->tokenizer)
 		return true;
 	g2_fail(err, G2_E_UNSUPPORTED, "model \"%s\" has no tokenizer files", request->model->name);
-	return g2_fail_hint(err, "Put vocab.json and merges.txt into the model's folder.");
+	return g2_fail_hint(err, "Put its tokenizer.json, or vocab.json and merges.txt, or "
+						"vocab.txt, into the model's folder.");
 }
 
-static bool
-encode(g2_request *request, const char *text, size_t len, size_t max_ids)
+bool
+g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids)
 {
 	g2_error   *err = &request->error;
 
 	if (!need_tokenizer(request, err))
 		return false;
-	return g2_tokenizer_encode(request->model->pack->tokenizer, text, len, max_ids,
-							   &request->canceled, &request->ids, err);
+	return g2_tokenizer_encode(request->model->pack->tokenizer, text.data, text.len, max_ids,
+							   &request->canceled, ids, err);
 }
 
 static bool
@@ -223,10 +234,11 @@ encode_prompt(g2_request *request)
 	if (template_text.len == 0 && request->task.template_text)
 		template_text = g2_span_of(request->task.template_text);
 	if (template_text.len == 0)
-		return encode(request, m->prompt.data, m->prompt.len, max_ids);
+		return g2_request_encode(request, m->prompt, max_ids, &request->ids);
 	ok = g2_text_fill(template_text.data, template_text.len, m->prompt.data, m->prompt.len,
 					  G2_MAX_TEXT, &filled, &request->error) &&
-		encode(request, filled.data, filled.len, max_ids);
+		g2_request_encode(request, (g2_span) {filled.data, (uint32_t) filled.len}, max_ids,
+						  &request->ids);
 	g2_text_free(&filled);
 	return ok;
 }
@@ -304,22 +316,19 @@ work_generate(g2_request *request)
 static bool
 join_pieces(g2_request *request, g2_buf *bytes)
 {
+	g2_decoder	decoder = {0};
+
 	for (size_t i = 0; i < request->ids.len; i++)
 	{
-		size_t		len = 0;
-		const char *piece = g2_tokenizer_piece(request->model->pack->tokenizer,
-											   request->ids.data[i], &len);
-
-		if (!piece)
-			continue;
-		if (len > G2_MAX_TEXT - bytes->len)
+		if (!g2_tokenizer_decode(request->model->pack->tokenizer, &decoder, request->ids.data[i],
+								 bytes))
+			return g2_fail_memory(&request->error, bytes->len);
+		if (bytes->len > G2_MAX_TEXT)
 		{
 			g2_fail(&request->error, G2_E_TOO_LONG, "the text of the tokens has more than %u bytes",
 					G2_MAX_TEXT);
 			return g2_fail_hint(&request->error, "Give fewer token ids at a time.");
 		}
-		if (!g2_buf_append(bytes, piece, len))
-			return g2_fail_memory(&request->error, bytes->len);
 	}
 	return true;
 }
@@ -349,11 +358,14 @@ g2_request_work(g2_request *request)
 		case G2_MSG_GENERATE:
 			request->ok = work_generate(request);
 			break;
+		case G2_MSG_SCORE:
+			request->ok = g2_score_work(request);
+			break;
 		case G2_MSG_TOKENIZE:
 			/* More ids than an answer can carry are not wanted either. */
-			request->ok = encode(request, request->m.tokenize.text.data,
-								 request->m.tokenize.text.len,
-								 request->m.tokenize.count_only ? 0 : MAX_ANSWER_IDS);
+			request->ok = g2_request_encode(request, request->m.tokenize.text,
+											request->m.tokenize.count_only ? 0 : MAX_ANSWER_IDS,
+											&request->ids);
 			break;
 		default:
 			request->ok = work_detokenize(request);
@@ -361,11 +373,28 @@ g2_request_work(g2_request *request)
 	}
 }
 
-void
-g2_request_group_options(const g2_request *request, g2_group_options *o)
+/* Whose group it is, and what model it runs on. */
+static void
+set_common(const g2_request *request, bool use_cache, g2_span salt, g2_group_options *o)
+{
+	const g2_pack *pack = request->model->pack;
+
+	o->tokenizer = pack->tokenizer;
+	o->session = request->session;
+	o->kv = &request->model->kv;
+	o->work = &request->model->work;
+	o->model = request->model->device_model;
+	o->n_vocab = pack->weights.arch.n_vocab;
+	o->n_embd = pack->weights.arch.n_embd;
+	o->use_cache = use_cache &&
+		g2_prefix_root(pack->content_hash, request->model->format, request->session->database,
+					   g2_request_user(request), salt, &o->prefix);
+}
+
+static void
+set_generate(const g2_request *request, g2_group_options *o)
 {
 	const g2_generate *m = &request->m.generate;
-	const g2_pack *pack = request->model->pack;
 
 	*o = (g2_group_options) {
 		.sampling = {
@@ -379,19 +408,17 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 		},
 		.n = m->n,
 		.max_new = request->max_new,
-		.end_token = pack->description.end_token,
+		.end_token = request->model->pack->description.end_token,
 		.logprobs = (m->flags & (G2_GEN_LOGPROBS | G2_GEN_STREAM)) != 0,
-		.tokenizer = pack->tokenizer,
-		.session = request->session,
-		.kv = &request->model->kv,
-		.work = &request->model->work,
-		.model = request->model->device_model,
-		.n_vocab = pack->weights.arch.n_vocab,
 		.queue_timeout_ms = m->queue_timeout_ms,
 	};
-	o->use_cache = !(m->flags & G2_GEN_NO_CACHE) &&
-		g2_prefix_root(pack->content_hash, request->model->format, request->session->database,
-					   m->current_user, m->cache_salt, &o->prefix);
+	if (request->model->pack->tokenizer)
+	{
+		o->sampling.banned = g2_tokenizer_hidden(request->model->pack->tokenizer,
+												 &o->sampling.n_banned);
+		o->sampling.spared = request->model->pack->description.end_token;
+	}
+	set_common(request, !(m->flags & G2_GEN_NO_CACHE), m->cache_salt, o);
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
 	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
@@ -401,8 +428,25 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 }
 
 void
+g2_request_group_options(const g2_request *request, g2_group_options *o)
+{
+	const g2_score *m = &request->m.score;
+
+	if (request->type == G2_MSG_GENERATE)
+	{
+		set_generate(request, o);
+		return;
+	}
+	*o = (g2_group_options) {
+		.n = 1, .end_token = G2_NO_TOKEN, .queue_timeout_ms = m->queue_timeout_ms,
+	};
+	set_common(request, !(m->flags & G2_SCORE_NO_CACHE), m->cache_salt, o);
+}
+
+void
 g2_request_clear(g2_request *request)
 {
+	g2_scoring_clear(&request->scoring);
 	g2_text_free(&request->payload);
 	g2_wipe_free(request->ids.data, request->ids.cap * sizeof *request->ids.data);
 	g2_text_free(&request->text);

@@ -10,7 +10,9 @@
 
 #include "engine.h"
 #include "group.h"
+#include "labels.h"
 #include "registry.h"
+#include "score.h"
 #include "task.h"
 
 typedef enum g2_request_phase
@@ -43,6 +45,7 @@ typedef struct g2_request
 	union
 	{
 		g2_generate generate;
+		g2_score	score;
 		g2_tokenize tokenize;
 		g2_detokenize detokenize;
 		g2_load		load;
@@ -55,7 +58,8 @@ typedef struct g2_request
 	g2_ids		ids;			/* of the prompt or text */
 	g2_buf		text;			/* of ids */
 	uint32_t	max_new;		/* new tokens that the context has room for */
-	g2_task		task;			/* GENERATE with a task */
+	g2_task		task;			/* GENERATE or SCORE with a task */
+	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */
 } g2_request;
@@ -76,7 +80,10 @@ extern void g2_request_work(g2_request *request);
 /* Frees what the work and the payload hold (not the request, the model or the group). */
 extern void g2_request_clear(g2_request *request);
 
-/* The options of the group for a GENERATE whose work is done. */
+/* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
+extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);
+
+/* The options of the group for a GENERATE or SCORE whose work is done. */
 extern void g2_request_group_options(const g2_request *request, g2_group_options *options);
 
 #endif							/* G2_REQUEST_H */

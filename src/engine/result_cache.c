@@ -49,16 +49,46 @@ grow(void *data, size_t bytes)
 	return g2_realloc(data, bytes);
 }
 
-/* More bytes than the key's text has, so that it is never moved: a move would leave a copy. */
-static size_t
-key_text_bound(const g2_generate *m, const g2_result_identity *identity)
+/* A writer of the key's text, begun with the identity and the kind of request.  It has room for
+ * `bytes` of the request, so that it is never moved: a move would leave a copy. */
+static bool
+key_begin(const g2_result_identity *identity, g2_message type, size_t bytes, g2_writer *w,
+		  g2_error *err)
 {
-	size_t		bytes = 1024 + (size_t) m->prompt.len + m->task.len + m->template_text.len +
-		m->cache_salt.len + strlen(identity->content_hash) + strlen(identity->format) +
+	bytes += 1024 + strlen(identity->content_hash) + strlen(identity->format) +
 		strlen(identity->arithmetic);
+	*w = (g2_writer) {.data = g2_alloc(bytes), .cap = bytes, .grow = grow};
+	if (!w->data)
+		return g2_fail_memory(err, bytes);
+	g2_put_string(w, identity->content_hash);
+	g2_put_string(w, identity->format);
+	g2_put_string(w, identity->arithmetic);
+	g2_put_u32(w, identity->database);
+	g2_put_u32(w, type);
+	return true;
+}
 
-	for (uint32_t i = 0; i < m->n_stops; i++)
-		bytes += sizeof(uint32_t) + m->stops[i].len;
+static bool
+key_end(g2_writer *w, uint8_t key[G2_HASH], g2_error *err)
+{
+	g2_hash    *hash = g2_hash_new(err);
+	bool		ok = false;
+
+	if (hash)
+		ok = w->failed ? g2_fail_memory(err, w->len)
+			: (g2_hash_add(hash, w->data, w->len), g2_hash_end(hash, key, err));
+	g2_hash_free(hash);
+	g2_wipe_free(w->data, w->cap);
+	return ok;
+}
+
+static size_t
+bytes_of_names(const g2_span *names, uint32_t n)
+{
+	size_t		bytes = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		bytes += sizeof(uint32_t) + names[i].len;
 	return bytes;
 }
 
@@ -71,29 +101,38 @@ g2_result_key(const g2_generate *m, const g2_result_identity *identity, uint8_t 
 			  g2_error *err)
 {
 	g2_generate of = *m;
-	size_t		bound = key_text_bound(m, identity);
-	g2_writer	w = {.data = g2_alloc(bound), .cap = bound, .grow = grow};
-	g2_hash    *hash = w.data ? g2_hash_new(err) : NULL;
-	bool		ok = false;
+	g2_writer	w;
 
 	of.model = (g2_span) {"", 0};
 	of.flags &= ~(uint32_t) FLAGS_OF_DELIVERY;
 	of.queue_timeout_ms = 0;
-	if (!w.data)
-		g2_fail_memory(err, bound);
-	else if (hash)
-	{
-		g2_put_string(&w, identity->content_hash);
-		g2_put_string(&w, identity->format);
-		g2_put_string(&w, identity->arithmetic);
-		g2_put_u32(&w, identity->database);
-		g2_generate_encode(&w, &of);
-		ok = w.failed ? g2_fail_memory(err, w.len)
-			: (g2_hash_add(hash, w.data, w.len), g2_hash_end(hash, key, err));
-	}
-	g2_hash_free(hash);
-	g2_wipe_free(w.data, w.cap);
-	return ok;
+	if (!key_begin(identity, G2_MSG_GENERATE,
+				   (size_t) m->prompt.len + m->task.len + m->template_text.len +
+				   m->cache_salt.len + bytes_of_names(m->stops, m->n_stops), &w, err))
+		return false;
+	g2_generate_encode(&w, &of);
+	return key_end(&w, key, err);
+}
+
+bool
+g2_score_key(const g2_score *m, const g2_result_identity *identity, uint8_t key[G2_HASH],
+			 g2_error *err)
+{
+	g2_score	of = *m;
+	g2_writer	w;
+
+	of.model = (g2_span) {"", 0};
+	of.flags &= ~(uint32_t) G2_SCORE_NO_CACHE;
+	of.queue_timeout_ms = 0;
+	if (!key_begin(identity, G2_MSG_SCORE,
+				   (size_t) m->text.len + m->task.len + m->template_text.len +
+				   m->condition.len + m->cache_salt.len +
+				   bytes_of_names(m->labels, m->n_labels) +
+				   bytes_of_names(m->example_texts, m->n_examples) +
+				   bytes_of_names(m->example_labels, m->n_examples), &w, err))
+		return false;
+	g2_score_encode(&w, &of);
+	return key_end(&w, key, err);
 }
 
 /* ---- the table ---- */

@@ -10,7 +10,7 @@
 #define G2_RESULT_CACHE_H
 
 #include "pack.h"
-#include "protocol.h"
+#include "protocol_score.h"
 #include "util.h"
 
 /* What a result depends on beside its request, and who may share it. */
@@ -29,6 +29,8 @@ typedef struct g2_result_identity
  */
 extern bool g2_result_key(const g2_generate *m, const g2_result_identity *identity,
 						  uint8_t key[G2_HASH], g2_error *err);
+extern bool g2_score_key(const g2_score *m, const g2_result_identity *identity,
+						 uint8_t key[G2_HASH], g2_error *err);
 
 typedef struct g2_result_cache g2_result_cache;
 

@@ -227,6 +227,9 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 	bool		clean,
 				filtered;
 
+	for (uint32_t i = 0; i < s->n_banned; i++)
+		if (s->banned[i] != s->spared && s->banned[i] < n_vocab)
+			logits[s->banned[i]] = -INFINITY;
 	if (s->repetition_penalty != 1.0f)
 		penalize(logits, n_vocab, s->repetition_penalty, seen, n_seen);
 	max = kernels->max(logits, n_vocab, &clean);

@@ -1,8 +1,8 @@
 /*
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
- * Order of operations: repetition penalty, temperature, top_k, top_p, min_p, draw.  Ties go to the
- * lower id.  Weights are integers (so sums are exact in any order, on any device):
+ * Order of operations: banned tokens, repetition penalty, temperature, top_k, top_p, min_p, draw.
+ * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
  * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
@@ -23,8 +23,9 @@
 extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
 
 /*
- * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1.  seen[0..n_seen) are
- * the distinct ids of prompt and answer.  index is that of the new token, from 0.
+ * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1 or
+ * tokens are banned.  seen[0..n_seen) are the distinct ids of prompt and answer.  index is that of
+ * the new token, from 0.
  */
 extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n_vocab,
 						  const uint32_t *seen, uint32_t n_seen, uint32_t index, void *scratch);

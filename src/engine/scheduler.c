@@ -16,6 +16,8 @@
 #define UNMEASURED_BESIDE 32	/* ... and when others decode */
 #define PREFILL_TARGET_US 200000	/* a visit with prompt rows only lasts about so long at most */
 #define PREFILL_STEPS 2			/* prompt rows beside others: as long as so many of their steps */
+#define DRAFT_MARGIN 3			/* a draft must promise so many times what its row costs: few rows
+								 * cost more than the line through all says */
 #define VISIT_TARGET_US 5000	/* a visit of several steps: cancel and arrivals wait no longer */
 
 bool
@@ -194,7 +196,7 @@ plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work 
 			const demand *d)
 {
 	double		usual = g2_cost_step(&work->cost, d->n_decode),
-				worth = usual > 0 ? work->cost.per_row * d->n_decode / usual : 1;
+				worth = usual > 0 ? DRAFT_MARGIN * work->cost.per_row * d->n_decode / usual : 1;
 	uint32_t	room = G2_VISIT_ROWS - d->n_decode;
 	bool		any = false,
 				allowed = s->speculation && !s->frugal && !d->prefill && !d->others;
@@ -414,5 +416,6 @@ g2_scheduler_close(g2_scheduler *s)
 	drop_canceled(s);
 	g2_queue_cancel_all(&s->queue);
 	drop_queued(s);
+	g2_visit_close(&s->visit);
 	g2_free(s);
 }

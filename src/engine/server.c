@@ -196,6 +196,7 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 			}
 			break;
 		case G2_MSG_GENERATE:
+		case G2_MSG_SCORE:
 		case G2_MSG_TOKENIZE:
 		case G2_MSG_DETOKENIZE:
 		case G2_MSG_LOAD:

@@ -28,9 +28,9 @@ typedef struct g2_synth_options
 	bool		untied;			/* a lm_head.weight of its own */
 	bool		prefix;			/* names start with "transformer." */
 	double		sigma;
+	uint64_t	seed;
 	double		embed_sigma;	/* of wte; 0 = sigma.  Far larger, tied: a token is most like itself, so
 								 * that texts repeat themselves */
-	uint64_t	seed;
 } g2_synth_options;
 
 /* Writes config.json and model.safetensors (F32) into folder, which is made when missing. */

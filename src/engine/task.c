@@ -14,6 +14,8 @@ static const struct
 	const char *template_text;
 }			built_in[] = {
 	{"summarize", "{input}\nTL;DR:"},
+	{"classify", "{input}\nCategory: {label}"},
+	{"filter", "{input}\nQuestion: {condition}\nAnswer: {label}"},
 };
 
 static bool

@@ -85,34 +85,48 @@ g2_text_complete(const char *bytes, size_t n)
 	return n;
 }
 
-static const char input_mark[] = "{input}";
-#define INPUT_MARK_LEN (sizeof input_mark - 1)
-
-/* What comes out; SIZE_MAX when that wraps. */
-static size_t
-filled_len(const char *template_text, size_t template_len, size_t input_len)
+/* The mark that text[0..n) begins with, or NULL. */
+static const g2_mark *
+mark_at(const char *text, size_t n, const g2_mark *marks, size_t n_marks)
 {
-	const char *end = template_text + template_len,
-			   *at = template_text;
-	size_t		len = template_len;
-
-	while ((at = memmem(at, (size_t) (end - at), input_mark, INPUT_MARK_LEN)))
+	for (size_t i = 0; i < n_marks; i++)
 	{
-		at += INPUT_MARK_LEN;
-		len -= INPUT_MARK_LEN;
-		if (!g2_add_size(len, input_len, &len))
+		size_t		len = strlen(marks[i].name);
+
+		if (n >= len && memcmp(text, marks[i].name, len) == 0)
+			return &marks[i];
+	}
+	return NULL;
+}
+
+/* Appends to out, or only counts where it is NULL; bytes, SIZE_MAX when that wraps. */
+static size_t
+fill(g2_bytes from, const g2_mark *marks, size_t n_marks, g2_buf *out)
+{
+	const char *end = from.data + from.len;
+	size_t		len = 0;
+
+	for (const char *at = from.data; at < end;)
+	{
+		const g2_mark *mark = mark_at(at, (size_t) (end - at), marks, n_marks);
+		const char *brace = mark ? NULL : memchr(at + 1, '{', (size_t) (end - at - 1));
+		g2_bytes	part = mark ? mark->value :
+			(g2_bytes) {at, (size_t) ((brace ? brace : end) - at)};
+
+		if (out)
+			g2_buf_append(out, part.data, part.len);
+		if (!g2_add_size(len, part.len, &len))
 			return SIZE_MAX;
+		at += mark ? strlen(mark->name) : part.len;
 	}
 	return len;
 }
 
 bool
-g2_text_fill(const char *template_text, size_t template_len, const char *input, size_t input_len,
-			 size_t max, g2_buf *out, g2_error *err)
+g2_text_fill_marks(g2_bytes template_text, const g2_mark *marks, size_t n_marks, size_t max,
+				   g2_buf *out, g2_error *err)
 {
-	const char *end = template_text + template_len,
-			   *at = template_text;
-	size_t		len = filled_len(template_text, template_len, input_len);
+	size_t		len = fill(template_text, marks, n_marks, NULL);
 
 	if (len > max)
 	{
@@ -121,17 +135,17 @@ g2_text_fill(const char *template_text, size_t template_len, const char *input, 
 	}
 	if (!g2_buf_reserve(out, len))
 		return g2_fail_memory(err, len);
-	while (at < end)
-	{
-		const char *mark = memmem(at, (size_t) (end - at), input_mark, INPUT_MARK_LEN);
-
-		g2_buf_append(out, at, (size_t) ((mark ? mark : end) - at));
-		if (!mark)
-			break;
-		g2_buf_append(out, input, input_len);
-		at = mark + INPUT_MARK_LEN;
-	}
+	fill(template_text, marks, n_marks, out);
 	return true;
+}
+
+bool
+g2_text_fill(const char *template_text, size_t template_len, const char *input, size_t input_len,
+			 size_t max, g2_buf *out, g2_error *err)
+{
+	const g2_mark mark = {"{input}", {input, input_len}};
+
+	return g2_text_fill_marks((g2_bytes) {template_text, template_len}, &mark, 1, max, out, err);
 }
 
 size_t

@@ -19,18 +19,29 @@ extern bool g2_text_clean_part(const char *bytes, size_t n, g2_buf *out);
 /* Bytes of bytes[0..n) without an incomplete character at the end. */
 extern size_t g2_text_complete(const char *bytes, size_t n);
 
-/* Appends the template with every "{input}" replaced by input; other braces are literal.  54000,
- * before anything is made, when more than max bytes would come out. */
-extern bool g2_text_fill(const char *template_text, size_t template_len, const char *input,
-						 size_t input_len, size_t max, g2_buf *out, g2_error *err);
-
-/* Offset of the first of the needles in text, at or after `from`, or SIZE_MAX. */
 typedef struct g2_bytes
 {
 	const char *data;
 	size_t		len;
 } g2_bytes;
 
+/* What stands in a template ("{input}"), and what replaces it. */
+typedef struct g2_mark
+{
+	const char *name;			/* begins with a brace */
+	g2_bytes	value;
+} g2_mark;
+
+/* Appends the template with every mark replaced by its value; other braces are literal.  54000,
+ * before anything is made, when more than max bytes would come out. */
+extern bool g2_text_fill_marks(g2_bytes template_text, const g2_mark *marks, size_t n_marks,
+							   size_t max, g2_buf *out, g2_error *err);
+
+/* The same with "{input}" alone. */
+extern bool g2_text_fill(const char *template_text, size_t template_len, const char *input,
+						 size_t input_len, size_t max, g2_buf *out, g2_error *err);
+
+/* Offset of the first of the needles in text, at or after `from`, or SIZE_MAX. */
 extern size_t g2_text_find(const char *text, size_t n, size_t from, const g2_bytes *needles,
 						   size_t n_needles);
 

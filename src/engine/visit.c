@@ -8,7 +8,7 @@
 _Static_assert(G2_MAX_SEQUENCES <= G2_SLOTS, "a group must find slots for all its sequences");
 _Static_assert(G2_SLOTS < G2_VISIT_ROWS, "prompts must find room beside all that decode");
 _Static_assert(G2_VISIT_STEPS <= G2_MAX_STEPS, "the back end has a limit of its own");
-_Static_assert(G2_VISIT_ROWS <= G2_SLOTS * G2_VISIT_STEPS, "results of drafts must find room");
+_Static_assert(G2_VISIT_OUTPUTS <= G2_SLOTS * G2_VISIT_STEPS, "results must find room");
 
 /* ---- planning ---- */
 
@@ -29,6 +29,7 @@ g2_visit_begin(g2_visit *v, g2_work *work, g2_backend_model *model, uint32_t n_s
 		.token = v->result_token,
 		.logprob = v->result_logprob,
 		.ended = v->result_ended,
+		.norm = v->result_norm,
 	};
 }
 
@@ -60,6 +61,36 @@ add_outputs(g2_visit *v, g2_group *group, uint32_t i)
 	else if (group->sequences[0].ids.len == 0)
 		for (uint32_t s = 0; s < group->o.n; s++)
 			add_output(v, group, s, row, 0);
+}
+
+/* Token t of sequence i gets its score out of this row. */
+static void
+add_score(g2_visit *v, g2_group *group, uint32_t i, uint32_t row, uint32_t t)
+{
+	v->targets[v->plan.n_outputs] = (g2_target) {
+		.group = group, .sequence = i, .guess = G2_NO_TOKEN,
+	};
+	v->outputs[v->plan.n_outputs++] = (g2_output) {
+		.row = row, .want = group->o.want, .target = g2_group_token(group, i, t),
+	};
+}
+
+/* The scores that come out of the last n rows, which are of sequence i: its own, or the first one
+ * of all at the prompt's end.  What was scored before a preemption is not scored again. */
+static void
+add_scores(g2_visit *v, g2_group *group, uint32_t i, uint32_t n)
+{
+	uint32_t	row = v->plan.n_rows - n,
+				t = group->sequences[i].position + g2_group_ahead(group);
+
+	for (uint32_t r = 0; group->forked && r < n; r++)
+		if (t + r >= group->o.first + group->sequences[i].scored)
+			add_score(v, group, i, row + r, t + r);
+	if (group->forked || t + n - 1 < group->o.first)
+		return;
+	for (uint32_t s = 0; s < group->o.n; s++)
+		if (group->sequences[s].scored == 0)
+			add_score(v, group, s, row + n - 1, group->o.first);
 }
 
 static void
@@ -104,7 +135,9 @@ add_rows(g2_visit *v, g2_group *group, uint32_t i, uint32_t n)
 	};
 	for (uint32_t r = 0; r < n; r++)
 		add_row(v, g2_group_token(group, i, sequence->position + r), sequence->position + r);
-	if (n == g2_group_rows(group, i))
+	if (g2_group_scores(group))
+		add_scores(v, group, i, n);
+	else if (n == g2_group_rows(group, i))
 		add_outputs(v, group, i);
 	if (part->decodes)
 		add_draft(v, group, i);
@@ -118,7 +151,7 @@ in_the_making(const g2_visit *v, const g2_group *group, uint32_t i)
 	g2_prefix	next;
 
 	if (sequence->position != sequence->n_chained * G2_BLOCK ||
-		sequence->position + G2_BLOCK >= g2_group_tokens(group, i) ||
+		sequence->position + G2_BLOCK > g2_group_adoptable(group, i) ||
 		!g2_group_next_block(group, i, &next))
 		return false;
 	for (uint32_t p = 0; p < v->plan.n_sequences; p++)
@@ -158,6 +191,30 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 	return G2_KV_DONE;
 }
 
+/* Room for norms, where the group wants them. */
+static bool
+make_norms(g2_visit *v, const g2_group *group, g2_error *err)
+{
+	size_t		n = (size_t) G2_VISIT_OUTPUTS * group->o.n_embd;
+
+	if (group->o.want != G2_WANT_NORM || n <= v->norm_room)
+		return true;
+	g2_visit_close(v);
+	v->result.norm = v->result_norm = g2_alloc_array(n, sizeof(float));
+	if (!v->result_norm)
+		return g2_fail_memory(err, n * sizeof(float));
+	v->norm_room = n;
+	return true;
+}
+
+void
+g2_visit_close(g2_visit *v)
+{
+	g2_wipe_free(v->result_norm, v->norm_room * sizeof(float));
+	v->result_norm = NULL;
+	v->norm_room = 0;
+}
+
 g2_kv_outcome
 g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt_rows,
 			 g2_error *err)
@@ -166,6 +223,8 @@ g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt
 	uint32_t	n = group->forked ? group->o.n : 1;
 
 	*prompt_rows = 0;
+	if (!make_norms(v, group, err))
+		return G2_KV_FAILED;
 	for (uint32_t i = 0; i < n; i++)
 	{
 		g2_kv_outcome outcome;
@@ -280,6 +339,23 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 	return true;
 }
 
+static void
+take_score(g2_visit *v, uint32_t output)
+{
+	const g2_target *t = &v->targets[output];
+	g2_group   *group = t->group;
+	g2_sequence *sequence = &group->sequences[t->sequence];
+	bool		norm = group->o.want == G2_WANT_NORM;
+
+	/* Tokens of the prompt are paid for by their rows. */
+	if (group->o.first + sequence->scored >= group->prompt.len)
+		g2_session_spend(group->o.session, 1);
+	g2_group_accept_score(group, t->sequence, norm ? 0.0 : v->result.logprob[output],
+						  norm ? v->result.norm + (size_t) output * group->o.n_embd : NULL);
+	if (sequence->finish)
+		g2_kv_release(group->o.kv, &sequence->table);
+}
+
 /* recent[] is of the seconds up to now. */
 static void
 turn_seconds(g2_work *work)
@@ -305,6 +381,14 @@ g2_visit_take(g2_visit *v)
 	take_rows(v);
 	for (uint32_t step = 0; step < v->plan.n_steps; step++)
 		for (uint32_t o = 0; o < v->plan.n_outputs; o++)
-			if (!v->targets[o].group->failed && !take_output(v, step, o))
-				v->targets[o].group->failed = true;
+		{
+			g2_group   *group = v->targets[o].group;
+
+			if (group->failed)
+				continue;
+			if (g2_group_scores(group))
+				take_score(v, o);
+			else if (!take_output(v, step, o))
+				group->failed = true;
+		}
 }

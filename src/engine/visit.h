@@ -14,6 +14,7 @@
 
 #define G2_SLOTS 256			/* sequences that run at once */
 #define G2_VISIT_ROWS 512		/* rows of one step */
+#define G2_VISIT_OUTPUTS (G2_VISIT_ROWS + G2_SLOTS)	/* the end of a prompt has one for each of n */
 #define G2_VISIT_STEPS 16		/* steps of one visit at most */
 
 /* What stands behind one of the plan's sequences. */
@@ -27,7 +28,7 @@ typedef struct g2_part
 	bool		has_next;
 } g2_part;
 
-/* One of the plan's outputs: whose token it is. */
+/* One of the plan's outputs: whose token or score it is. */
 typedef struct g2_target
 {
 	g2_group   *group;
@@ -47,11 +48,13 @@ typedef struct g2_visit
 	uint32_t	position[G2_VISIT_ROWS];
 	g2_plan_sequence sequences[G2_VISIT_ROWS];
 	g2_part		parts[G2_VISIT_ROWS];
-	g2_output	outputs[G2_VISIT_ROWS];
-	g2_target	targets[G2_VISIT_ROWS];
+	g2_output	outputs[G2_VISIT_OUTPUTS];
+	g2_target	targets[G2_VISIT_OUTPUTS];
 	uint32_t	result_token[G2_SLOTS * G2_VISIT_STEPS];
 	double		result_logprob[G2_SLOTS * G2_VISIT_STEPS];
 	uint8_t		result_ended[G2_SLOTS * G2_VISIT_STEPS];
+	float	   *result_norm;	/* [norm_room], made when a group wants it */
+	size_t		norm_room;
 } g2_visit;
 
 /* An empty plan. */
@@ -60,10 +63,10 @@ extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *mod
 
 /*
  * Adds the rows of the group's sequences: one for each that decodes, and those of its draft; of
- * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have published meanwhile are
- * taken instead of computed; one that computes the same block as somebody in this plan already
- * does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL, G2_KV_FAILED: the
- * plan is as before.
+ * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have
+ * published meanwhile are taken instead of computed; one that computes the same block as somebody
+ * in this plan already does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL,
+ * G2_KV_FAILED: the plan is as before.
  */
 extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_prompt,
 								  uint32_t *prompt_rows, g2_error *err);
@@ -71,5 +74,8 @@ extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max
 /* Hands the result's tokens to the groups and its time to their roles.  A group that cannot take
  * them is marked as failed. */
 extern void g2_visit_take(g2_visit *visit);
+
+/* Frees what it has made for itself. */
+extern void g2_visit_close(g2_visit *visit);
 
 #endif							/* G2_VISIT_H */

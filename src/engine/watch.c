@@ -52,13 +52,14 @@ static uint32_t
 put_request(const g2_request *r, g2_writer *w)
 {
 	const g2_group *group = r->phase == G2_PHASE_GROUP ? r->group : NULL;
+	g2_span		format;
 	g2_request_row row = {
 		.pid = r->session->pid,
 		.session_user = r->session->role->oid,
 		.database = r->session->database,
-		.model = r->m.generate.model,
+		.model = g2_request_model(r, &format),
 		.state = state_of(r),
-		.max_len = r->m.generate.max_new,
+		.max_len = r->type == G2_MSG_GENERATE ? r->m.generate.max_new : 0,
 		.queued_at = g2_wall_clock(r->arrived_us),
 	};
 	uint32_t	n = 0;
@@ -69,14 +70,15 @@ put_request(const g2_request *r, g2_writer *w)
 		return 1;
 	}
 	row.prompt_tokens = (uint32_t) group->prompt.len;
-	row.max_len = group->o.max_new;
+	row.max_len = g2_group_scores(group) ? 0 : group->o.max_new;
 	row.started_at = group->admitted_at ? g2_wall_clock(group->admitted_at) : 0;
 	for (uint32_t i = 0; i < group->o.n; i++)
 	{
 		if (group->sequences[i].finish)
 			continue;
 		row.sequence = i;
-		row.generated_tokens = (uint32_t) group->sequences[i].ids.len;
+		row.generated_tokens = g2_group_scores(group) ? 0 :
+			(uint32_t) group->sequences[i].ids.len;
 		g2_request_row_encode(w, &row);
 		n++;
 	}
@@ -99,7 +101,7 @@ watch_requests(const g2_engine *engine, g2_writer *w)
 
 	g2_put_u32(w, 0);
 	for (const g2_request *r = engine->first; r; r = r->next)
-		if (r->type == G2_MSG_GENERATE && r->client)
+		if ((r->type == G2_MSG_GENERATE || r->type == G2_MSG_SCORE) && r->client)
 			n += put_request(r, w);
 	set_count(w, at, n);
 	return G2_MSG_REQUEST_LIST;

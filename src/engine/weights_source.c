@@ -258,8 +258,8 @@ g2_source_open(const char *folder, const g2_layout *layout, g2_source *source, g
 }
 
 bool
-g2_source_read(const g2_source *source, const g2_layout_tensor *want, float *values,
-			   g2_error *err)
+g2_source_read(const g2_source *source, const g2_layout_tensor *want, uint64_t first,
+			   uint64_t rows, float *values, g2_error *err)
 {
 	const g2_safetensors *st;
 	const g2_tensor *t;
@@ -269,7 +269,7 @@ g2_source_read(const g2_source *source, const g2_layout_tensor *want, float *val
 	t = source_find(source, name, &st);
 	if (!t)
 		return g2_fail(err, G2_E_INTERNAL, "tensor \"%s\" is gone", name);
-	return g2_safetensors_read(st, t, 0, want->rows * want->cols, values, err);
+	return g2_safetensors_read(st, t, first * want->cols, rows * want->cols, values, err);
 }
 
 void

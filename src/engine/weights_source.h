@@ -35,9 +35,9 @@ extern bool g2_source_open(const char *folder, const g2_layout *layout, g2_sourc
 						   g2_error *err);
 extern void g2_source_close(g2_source *source);
 
-/* All values of the layout's tensor, which the source has. */
-extern bool g2_source_read(const g2_source *source, const g2_layout_tensor *want, float *values,
-						   g2_error *err);
+/* Rows of the layout's tensor, which the source has. */
+extern bool g2_source_read(const g2_source *source, const g2_layout_tensor *want, uint64_t first,
+						   uint64_t rows, float *values, g2_error *err);
 
 /* The tensor of the layout that a tensor of a file is; -1: of no use (attn.bias and the like). */
 extern int64_t g2_source_index(const g2_source *source, const g2_layout *layout,

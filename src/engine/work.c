@@ -28,18 +28,20 @@ count(const g2_request *request, const g2_usage_delta *delta)
 {
 	g2_engine  *engine = request->engine;
 
-	if (request->type != G2_MSG_GENERATE)
+	if (request->type != G2_MSG_GENERATE && request->type != G2_MSG_SCORE)
 		return;
 	g2_usage_add(engine->usage, request->session->role->oid, request->session->database,
 				 counted_model(request), delta);
 	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
 }
 
+/* is_last: it ends its request. */
 static void
-count_group(const g2_request *request, const g2_group *group, const g2_error *error)
+count_group(const g2_request *request, const g2_group *group, bool is_last,
+			const g2_error *error)
 {
 	g2_usage_delta delta = {
-		.calls = 1,
+		.calls = is_last,
 		.sequences = group->o.n,
 		.completion_tokens = g2_group_made(group),
 		.compute_us = (uint64_t) group->compute_us,
@@ -51,7 +53,7 @@ count_group(const g2_request *request, const g2_group *group, const g2_error *er
 	/* One that was never admitted has used nothing of its prompt. */
 	if (group->admitted_at != 0)
 	{
-		delta.prompt_tokens = group->prompt.len;
+		delta.prompt_tokens = g2_group_given(group);
 		delta.cached_tokens = group->cached_tokens;
 		delta.queue_us = (uint64_t) (group->admitted_at - group->queued_at);
 	}
@@ -81,7 +83,10 @@ is_cacheable(const g2_request *request)
 {
 	const g2_generate *m = &request->m.generate;
 
-	return !(m->flags & (G2_GEN_NO_CACHE | G2_GEN_STREAM)) &&
+	if (request->type == G2_MSG_SCORE)
+		return !(request->m.score.flags & G2_SCORE_NO_CACHE);
+	return request->type == G2_MSG_GENERATE && 
+		!(m->flags & (G2_GEN_NO_CACHE | G2_GEN_STREAM)) &&
 		(m->temperature == 0 || (m->flags & G2_GEN_SEEDED));
 }
 
@@ -97,8 +102,17 @@ make_key(g2_request *request)
 		.database = request->session->database,
 	};
 
-	return is_cacheable(request) &&
+	if (!is_cacheable(request))
+		return false;
+	return request->type == G2_MSG_SCORE ?
+		g2_score_key(&request->m.score, &identity, request->key, NULL) :
 		g2_result_key(&request->m.generate, &identity, request->key, NULL);
+}
+
+static g2_message
+answer_type(const g2_request *request)
+{
+	return request->type == G2_MSG_SCORE ? G2_MSG_SCORES : G2_MSG_COMPLETIONS;
 }
 
 /* Answers from the cache; false: it is not there. */
@@ -124,7 +138,7 @@ answer_from_cache(g2_request *request)
 		.calls = 1, .sequences = head.n, .prompt_tokens = head.prompt_tokens,
 		.cached_tokens = head.prompt_tokens, .result_hits = 1,
 	});
-	g2_answer(request, G2_MSG_COMPLETIONS, &w);
+	g2_answer(request, answer_type(request), &w);
 	g2_request_free(request);
 	return true;
 }
@@ -153,7 +167,7 @@ group_done(g2_group *group, const g2_error *error)
 {
 	g2_request *request = group->o.user;
 
-	count_group(request, group, error);
+	count_group(request, group, true, error);
 	if (atomic_load(&request->canceled))
 		;						/* nobody listens */
 	else if (error)
@@ -174,10 +188,14 @@ group_stream(g2_group *group, const g2_stream *token)
 }
 
 static bool
-start_group(g2_request *request, const g2_group_options *options, g2_error *err)
+start_group(g2_request *request, const g2_group_options *options, g2_ids *prompt, g2_error *err)
 {
-	if (!g2_group_new(options, &request->ids, &request->group, err))
+	if (!g2_group_new(options, prompt, &request->group, err))
+	{
+		g2_wipe_free(prompt->data, prompt->cap * sizeof *prompt->data);
+		memset(prompt, 0, sizeof *prompt);
 		return false;
+	}
 	if (!g2_scheduler_add(request->engine->scheduler, request->group, err))
 	{
 		g2_group_free(request->group);
@@ -201,7 +219,82 @@ generate(g2_request *request)
 	if (request->has_key && g2_queue_allows(&options, request->ids.len, &request->error) &&
 		answer_from_cache(request))
 		return;
-	if (!start_group(request, &options, &request->error))
+	if (!start_group(request, &options, &request->ids, &request->error))
+		g2_request_refuse(request, &request->error);
+}
+
+/* ---- scores ---- */
+
+static void
+answer_scores(g2_request *request)
+{
+	g2_writer	w = g2_answer_writer();
+
+	g2_score_answer(request, (uint64_t) (g2_now_us() - request->arrived_us), &w);
+	if (request->has_key && !w.failed)
+		g2_result_cache_put(request->engine->results, request->key, w.data, w.len);
+	g2_answer(request, G2_MSG_SCORES, &w);
+	g2_request_free(request);
+}
+
+static void score_done(g2_group *group, const g2_error *error);
+
+/* The group of the next window, or of the labels. */
+static bool
+start_scores(g2_request *request, g2_error *err)
+{
+	g2_group_options options;
+	g2_ids		prompt = {0};
+
+	g2_request_group_options(request, &options);
+	options.done = score_done;
+	options.user = request;
+	return g2_score_group(request, &options, &prompt, err) &&
+		start_group(request, &options, &prompt, err);
+}
+
+static void
+score_done(g2_group *group, const g2_error *error)
+{
+	g2_request *request = group->o.user;
+	bool		more = false;
+
+	if (!error)
+	{
+		g2_score_group_done(request, group);
+		more = g2_score_more(request) && !atomic_load(&request->canceled);
+	}
+	count_group(request, group, !more, error);
+	if (error && !atomic_load(&request->canceled))
+		g2_answer_error(request, error);
+	g2_group_free(group);
+	request->group = NULL;
+	if (more && !start_scores(request, &request->error))
+		g2_request_refuse(request, &request->error);
+	else if (error || (!more && atomic_load(&request->canceled)))
+		g2_request_free(request);
+	else if (!more)
+		answer_scores(request);
+}
+
+static void
+score(g2_request *request)
+{
+	g2_group_options options;
+
+	g2_request_group_options(request, &options);
+	options.n = G2_MAX(request->scoring.n_labels, 1u);
+	/* The whole text counts, not only its first window. */
+	if (!g2_queue_allows(&options, g2_score_tokens(request), &request->error))
+		g2_request_refuse(request, &request->error);
+	else if (request->has_key && answer_from_cache(request))
+		return;
+	else if (!g2_score_more(request))
+	{
+		count(request, &(g2_usage_delta) {.calls = 1, .prompt_tokens = request->ids.len});
+		answer_scores(request);
+	}
+	else if (!start_scores(request, &request->error))
 		g2_request_refuse(request, &request->error);
 }
 
@@ -236,7 +329,7 @@ work_run(g2_job *job)
 	if (atomic_load(&request->canceled))
 		return;
 	g2_request_work(request);
-	request->has_key = request->ok && request->type == G2_MSG_GENERATE && make_key(request);
+	request->has_key = request->ok && make_key(request);
 }
 
 /* Hands the session's next requests to the helper threads. */
@@ -298,6 +391,8 @@ work_done(g2_job *job)
 		g2_request_refuse(request, &request->error);
 	else if (request->type == G2_MSG_GENERATE)
 		generate(request);
+	else if (request->type == G2_MSG_SCORE)
+		score(request);
 	else
 		answer_text(request);
 }

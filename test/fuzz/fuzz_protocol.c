@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "protocol_score.h"
 #include "protocol_watch.h"
 #include "util.h"
 
@@ -44,6 +45,50 @@ fuzz_generate(const void *p, size_t n)
 	touch_span(m.template_text);
 	touch_span(m.cache_salt);
 	touch_names(m.stops, m.n_stops, G2_MAX_STOPS);
+}
+
+static void
+fuzz_score(const void *p, size_t n)
+{
+	g2_score	m;
+
+	if (!g2_score_decode(p, n, &m))
+		return;
+	touch_span(m.model);
+	touch_span(m.text);
+	touch_span(m.task);
+	touch_span(m.template_text);
+	touch_span(m.condition);
+	touch_span(m.cache_salt);
+	touch_names(m.labels, m.n_labels, G2_MAX_LABELS);
+	touch_names(m.example_texts, m.n_examples, G2_MAX_EXAMPLES);
+	touch_names(m.example_labels, m.n_examples, G2_MAX_EXAMPLES);
+}
+
+/* What may follow the head of SCORES: the second byte chooses. */
+static void
+fuzz_scores(const void *p, size_t n)
+{
+	g2_reader	r = g2_read(p, n);
+	unsigned	what = g2_get_u8(&r) % 3;
+
+	while (!r.failed)
+	{
+		g2_token_score token = {.piece = {"", 0}};
+		g2_embedding embedding = {.n = 0};
+		g2_score_sum of;
+
+		if (what == 0)
+			g2_score_sum_get(&r, &of);
+		else if (what == 1)
+			g2_token_score_get(&r, &token);
+		else
+			g2_embedding_get(&r, &embedding);
+		if (r.failed)
+			break;
+		touch_span(token.piece);
+		touch(embedding.values, (size_t) embedding.n * sizeof(float));
+	}
 }
 
 static void
@@ -221,7 +266,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const decoders[]) (const void *, size_t) = {
 		fuzz_generate, fuzz_completions, fuzz_models, fuzz_tokens, fuzz_small, fuzz_settings,
-		fuzz_rows, fuzz_session
+		fuzz_rows, fuzz_session, fuzz_score, fuzz_scores
 	};
 
 	if (size > 0)

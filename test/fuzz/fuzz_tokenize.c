@@ -15,7 +15,7 @@ make_tokenizer(void)
 		"' s\nb b\nbb a\n";
 	static g2_buf vocab,
 				blob;
-	g2_tokenizer_files f = {"vocab.json", NULL, 0, "merges.txt", merges, sizeof merges - 1};
+	g2_tokenizer_files f = {.merges = {"merges.txt", merges, sizeof merges - 1}};
 	g2_tokenizer *tok;
 	g2_error	err;
 	int			id = 0;
@@ -36,8 +36,7 @@ make_tokenizer(void)
 					  space + 1, id++);
 	}
 	g2_buf_printf(&vocab, ",\"<|endoftext|>\":%d}", id++);
-	f.vocab = vocab.data;
-	f.vocab_len = vocab.len;
+	f.vocab = (g2_tokenizer_file) {"vocab.json", vocab.data, vocab.len};
 	if (!g2_tokenizer_compile(&f, (uint32_t) id, &blob, &err) ||
 		!g2_tokenizer_open(blob.data, blob.len, &tok, &err))
 	{

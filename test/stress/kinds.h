@@ -9,9 +9,13 @@
 
 #include "server_fixture.h"
 
+#include "protocol_score.h"
+
 #define GENERATES 40
 #define TOKENIZES 4
-#define MAX_KINDS (GENERATES + TOKENIZES + 4)
+#define SCORES 12
+#define WORKING (GENERATES + TOKENIZES + SCORES)	/* the others are refused */
+#define MAX_KINDS (WORKING + 4)
 #define SHARED 64				/* bytes that half of the prompts begin with: two KV blocks */
 
 typedef struct kind
@@ -27,7 +31,7 @@ typedef struct kind
 static kind kinds[MAX_KINDS];
 static uint32_t n_kinds;
 
-/* The part of an answer that is the same each time: of COMPLETIONS not times and cache hits. */
+/* The part of an answer that is the same each time: not times and cache hits. */
 static bool
 normalize(uint16_t type, const char *payload, size_t len, g2_buf *to)
 {
@@ -35,10 +39,12 @@ normalize(uint16_t type, const char *payload, size_t len, g2_buf *to)
 	g2_completions_head head;
 
 	to->len = 0;
-	if (type != G2_MSG_COMPLETIONS)
+	if (type != G2_MSG_COMPLETIONS && type != G2_MSG_SCORES)
 		return g2_buf_append(to, payload, len);
 	g2_completions_head_get(&r, &head);
 	g2_buf_append(to, &head.prompt_tokens, sizeof head.prompt_tokens);
+	if (type == G2_MSG_SCORES)
+		return !r.failed && g2_buf_append(to, r.at, (size_t) (r.end - r.at));
 	g2_buf_append(to, &head.seed, sizeof head.seed);
 	for (uint32_t i = 0; i < head.n && !r.failed; i++)
 	{
@@ -88,6 +94,22 @@ add_tokenize(const char *text, size_t len)
 	new_kind(G2_MSG_TOKENIZE, &w);
 }
 
+/* Of each kind some, of texts that share their beginning, some longer than the context. */
+static void
+add_score(const char *text, uint32_t i)
+{
+	g2_score	m = {
+		.model = g2_span_of("tiny"), .text = {text, 20 + 40 * i},
+		.kind = G2_SCORE_TOKENS + i % 4, .flags = i % 3 == 0 ? G2_SCORE_NO_CACHE : 0,
+		.current_user = 10, .template_text = g2_span_of("{input} {label}"),
+		.n_labels = 3, .labels = {g2_span_of("yes"), g2_span_of("no"), g2_span_of("maybe")},
+	};
+	g2_writer	w = {.grow = grow};
+
+	g2_score_encode(&w, &m);
+	new_kind(G2_MSG_SCORE, &w);
+}
+
 static void
 make_generates(void)
 {
@@ -133,6 +155,8 @@ make_kinds(void)
 		text[i] = (char) ('a' + random_below(26));
 	for (uint32_t i = 0; i < TOKENIZES; i++)
 		add_tokenize(text, 1 + random_below(sizeof text - 1));
+	for (uint32_t i = 0; i < SCORES; i++)
+		add_score(text, i);
 	/* Refusals. */
 	m.prompt = g2_span_of(text);
 	add_generate(&m);			/* longer than the context */
@@ -160,7 +184,7 @@ learn_answers(void)
 			assert_true(receive(&c, &frame, &payload));
 		while (frame.type == G2_MSG_NOTICE || frame.type == G2_MSG_STREAM);
 		assert_int_equal(frame.id, i + 1);
-		assert_int_equal(frame.type == G2_MSG_ERROR, i >= GENERATES + TOKENIZES);
+		assert_int_equal(frame.type == G2_MSG_ERROR, i >= WORKING);
 		k->wanted_type = frame.type;
 		assert_true(normalize(frame.type, payload, frame.length, &k->wanted));
 	}

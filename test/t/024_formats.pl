@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # As it comes: without the settings that other tests make.
-my $node = new_server('main', conf => "gpt2.weight_format = 'q8'\ngpt2.speculation = on\n");
+my $node = new_server('main', slow_model => 1,
+	conf => "gpt2.weight_format = 'q8'\ngpt2.speculation = on\n");
 my $ask = "SELECT gpt_summarize('Hello, I bought the Wozan kettle X20 last month. Since yesterday it "
   . "leaks water. I would like a refund. Ann', model => 'demo')";
 my $format = "SELECT weight_format FROM gpt_models WHERE name = 'demo'";
@@ -34,19 +35,24 @@ for my $name (qw(q8 q4 bf16 f32))
 	is($node->safe_psql('postgres', $ask), $text{$name}, "$name: and the same again");
 }
 
-# A text that repeats its prompt, with and without drafts, greedy and drawn.
-my $table = 'a kettle, a toaster, a lamp, a chair, a table, a phone. ' x 4;
-my $drawn = "SELECT md5(string_agg(t, '|')) FROM (SELECT gpt_generate('$table', 60, model => 'demo',"
-  . ' temperature => 0.3 * (i - 1), seed => i) t FROM generate_series(1, 6) i) s';
+# Texts of random weights repeat themselves, the less the higher the temperature.
+my $drawn = "SELECT md5(string_agg(t, '|')) FROM (SELECT gpt_generate('Once', 200, model => 'slow',"
+  . ' temperature => 0.3 * (i - 1), seed => i) t FROM generate_series(1, 4) i) s';
 my $with = $node->safe_psql('postgres', $drawn);
-my $kept = 'SELECT drafted_tokens > 0, draft_hit_ratio > 0.2 FROM gpt_stat_engine';
 
-is($node->safe_psql('postgres', $kept), 't|t', 'on: drafts are tried and kept');
+ok( poll_until(
+		sub {
+			is($node->safe_psql('postgres', $drawn), $with, 'the same texts again');
+			return $node->safe_psql('postgres',
+				"SELECT draft_hit_ratio > 0.2 FROM gpt_stat_engine WHERE model = 'slow'") eq 't';
+		},
+		180),
+	'on: drafts are tried and kept');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET gpt2.speculation = off');
 $node->reload;
 ok( poll_until(
 		sub {
-			my $count = "SELECT drafted_tokens FROM gpt_stat_engine";
+			my $count = "SELECT drafted_tokens FROM gpt_stat_engine WHERE model = 'slow'";
 			my $before = $node->safe_psql('postgres', $count);
 			is($node->safe_psql('postgres', $drawn), $with, 'the same texts');
 			return $node->safe_psql('postgres', $count) eq $before;

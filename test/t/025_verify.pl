@@ -66,7 +66,8 @@ SKIP:
 		ok($ok, "$kind: verified") or diag($err);
 		my ($same) = figures($out, 'f32');
 		cmp_ok(abs($same / $perplexity - 1), '<', 1e-5, "$kind: the same function");
-		check_figures($kind, $out, q8 => [ 2e-3, 99 ], q4 => [ 3e-2, 95 ]);
+		check_figures($kind, $out, q8 => $kind eq 'norms' ? [ 3e-4, 99.9 ] : [ 2e-3, 99.5 ],
+			q4 => $kind eq 'norms' ? [ 1e-2, 98 ] : [ 3e-2, 97 ]);
 	}
 }
 
@@ -113,8 +114,8 @@ append_to_file("$reference/zero_reference.json", '[{"ids": [1, 2, 3]}, {"ids": [
 append_to_file("$reference/zero_$_.logits.f32", pack('f<*', (0) x 50)) for 0, 1;
 ($ok, $out, $err) = verify($zero, '--reference', $reference);
 ok($ok, 'the right logits') or diag($err);
-is(scalar(() = $out =~ /^reference [01]  (?:f32|bf16|q8|q4) +logits within 0\.00e\+00, same next token$/mg),
-	8, 'in every format');
+my @right = $out =~ /^reference [01]  (?:f32|bf16|q8|q4) +logits within 0\.00e\+00, same/mg;
+is(scalar @right, 8, 'in every format');
 unlink "$reference/zero_reference.json" or die "could not remove: $!";
 append_to_file("$reference/zero_reference.json", '[{"ids": [50]}]');
 ($ok, $out, $err) = verify($zero, '--reference', $reference);

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "protocol_score.h"
 #include "protocol_watch.h"
 #include "util.h"
 
@@ -34,6 +35,10 @@ typedef union message
 	g2_completions_head head;
 	g2_completion completion;
 	g2_stream	stream;
+	g2_score	score;
+	g2_score_sum sum;
+	g2_token_score token;
+	g2_embedding embedding;
 	g2_tokenize tokenize;
 	g2_tokens	tokens;
 	g2_detokenize detokenize;

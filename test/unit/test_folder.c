@@ -195,7 +195,8 @@ test_foreign_weights(void **state)
 		tb_text(folder, file[i], "x");
 		assert_false(g2_folder_fail_weights(folder, &err));
 		EXPECT_ERROR(err, G2_E_UNSUPPORTED, file[i]);
-		assert_non_null(strstr(err.hint, "safe_serialization=True"));
+		assert_non_null(strstr(err.hint,
+							   i == 0 ? "gpt2_engine import" : "safe_serialization=True"));
 		unlink(tb_path(folder, file[i]));
 	}
 	/* a folder with nothing but a GGUF file, and one with nothing at all */
@@ -233,18 +234,53 @@ test_tokenizer(void **state)
 	assert_int_equal(blob, 0);
 	assert_int_equal(d.end_token, G2_NO_TOKEN);
 	assert_null(d.tasks);
-	tb_text(folder, "tokenizer.json", "{}");
-	refuse(folder, G2_E_UNSUPPORTED, "tokenizer.json");
+	tb_text(folder, "spiece.model", "");
+	refuse(folder, G2_E_UNSUPPORTED, "only \"spiece.model\"");
 	fixture_tokenizer(folder);
 	d = describe(folder, &blob);
 	assert_string_equal(d.tokenizer, "gpt2-bpe");
 	assert_true(blob > 0);
 	unlink(tb_path(folder, "merges.txt"));
 	refuse(folder, G2_E_NO_FILE, "merges.txt");
-	unlink(tb_path(folder, "vocab.json"));
+	/* tokenizer.json comes first */
+	tb_text(folder, "tokenizer.json", "{\"model\":{\"type\":\"Unigram\"}}");
+	refuse(folder, G2_E_UNSUPPORTED, "tokenizer.json");
 	unlink(tb_path(folder, "tokenizer.json"));
+	tb_text(folder, "vocab.json", "{\"a\": 0, \"<end>\": 1}");
+	d = describe(folder, &blob);
+	assert_string_equal(d.tokenizer, "characters");
+	unlink(tb_path(folder, "vocab.json"));
+	tb_text(folder, "merges.txt", "");
+	refuse(folder, G2_E_NO_FILE, "vocab.json");
+	unlink(tb_path(folder, "merges.txt"));
+}
+
+/* A vocab.txt, what tokenizer_config.json says about it, and the tokens that start and end. */
+static void
+test_bert(void **state)
+{
+	char		folder[4200];
+	g2_description d;
+
+	(void) state;
+	fixture_synth(&fx, "m", &small_model);
+	snprintf(folder, sizeof folder, "%s", fixture_folder(&fx, "m"));
+	tb_text(folder, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n");
+	d = describe(folder, NULL);
+	assert_string_equal(d.tokenizer, "wordpiece");
+	assert_int_equal(d.start_token, 2);
+	assert_int_equal(d.end_token, 3);
+	tb_text(folder, "tokenizer_config.json", "{\"tokenizer_class\": \"BertTokenizer\", "
+			"\"do_lower_case\": false, \"eos_token\": \"[MASK]\"}");
+	d = describe(folder, NULL);
+	assert_int_equal(d.end_token, 4);
+	tb_text(folder, "tokenizer_config.json", "{\"tokenizer_class\": \"BertJapaneseTokenizer\"}");
+	refuse(folder, G2_E_UNSUPPORTED, "\"BertJapaneseTokenizer\"");
+	tb_text(folder, "tokenizer_config.json", "{\"do_lower_case\": 1}");
+	refuse(folder, G2_E_BAD_JSON, "\"do_lower_case\"");
+	unlink(tb_path(folder, "tokenizer_config.json"));
 	tb_text(folder, "vocab.txt", "[PAD]\n");
-	refuse(folder, G2_E_UNSUPPORTED, "vocab.txt");
+	refuse(folder, G2_E_BAD_JSON, "\"[UNK]\"");
 }
 
 static void
@@ -315,6 +351,29 @@ test_special_tokens(void **state)
 	d = describe(folder, NULL);
 	assert_int_equal(d.end_token, 256);
 	assert_int_equal(d.start_token, 9);
+	g2_description_free(&d);
+}
+
+/* One that only the tokenizer has. */
+static void
+test_special_without_row(void **state)
+{
+	char		folder[4200];
+	g2_description d;
+
+	(void) state;
+	fixture_synth(&fx, "m", &small_model);
+	snprintf(folder, sizeof folder, "%s", fixture_folder(&fx, "m"));
+	tb_text(folder, "tokenizer.json", "{\"added_tokens\":[{\"id\":257,\"content\":\"<pad>\","
+			"\"special\":true}],\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\","
+			"\"vocab\":{\"u\":0}}}");
+	tb_text(folder, "tokenizer_config.json", "{\"eos_token\":\"<pad>\"}");
+	d = describe(folder, NULL);
+	assert_string_equal(d.tokenizer, "words");
+	assert_int_equal(d.end_token, G2_NO_TOKEN);
+	assert_int_equal(d.n_warnings, 1);
+	assert_string_equal(d.warning[0], "special token 257 in tokenizer.json is ignored: the "
+						"vocabulary has 257 tokens");
 	g2_description_free(&d);
 }
 
@@ -405,7 +464,9 @@ main(void)
 		TEST(test_foreign_weights),
 		TEST(test_no_permission),
 		TEST(test_tokenizer),
+		TEST(test_bert),
 		TEST(test_special_tokens),
+		TEST(test_special_without_row),
 		TEST(test_own_file),
 		TEST(test_bad_files),
 	};

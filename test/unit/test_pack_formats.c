@@ -1,12 +1,14 @@
 /*
  * test_pack_formats.c: packs in bf16, q8 and q4: every panel is what the quantizer makes of the
- * whole panel at once, wherever the groups of rows met; packs of several formats beside each other.
+ * whole panel at once, wherever the groups of rows met, and of channels that were evened out; packs
+ * of several formats beside each other.
  */
 #include "pack_fixture.h"
 
 #include "quantize.h"
 
 #include <fcntl.h>
+#include <math.h>
 
 static const g2_format formats[] = {G2_FORMAT_BF16, G2_FORMAT_Q8, G2_FORMAT_Q4};
 
@@ -29,27 +31,6 @@ format_missing(const char *name, g2_format format, uint64_t *bytes)
 }
 
 /* ---- panels ---- */
-
-/* gain^2 + bias^2 of the norm, zeros behind k; free it. */
-static float *
-importance_of(const g2_source *source, const char *norm, uint32_t k)
-{
-	char		name[64];
-	size_t		n;
-	float	   *gain,
-			   *bias,
-			   *importance = calloc(G2_ROUND_UP(k, G2_GROUP), sizeof *importance);
-
-	gain = source_tensor(source, (snprintf(name, sizeof name, "%s.weight", norm), name), &n);
-	bias = source_tensor(source, (snprintf(name, sizeof name, "%s.bias", norm), name), &n);
-	assert_non_null(importance);
-	assert_int_equal(n, k);
-	for (uint32_t i = 0; i < k; i++)
-		importance[i] = gain[i] * gain[i] + bias[i] * bias[i];
-	free(gain);
-	free(bias);
-	return importance;
-}
 
 /* The panel in the pack against its columns of the source, x: [n][k] (by_rows) or [k][n]. */
 static void
@@ -78,43 +59,116 @@ check_panel(const g2_matrix *m, uint32_t panel, const float *x, bool by_rows,
 }
 
 static void
-check_matrix(const g2_source *source, const char *name, const g2_matrix *m, g2_format format,
-			 bool by_rows, const char *norm)
+check_panels(const g2_matrix *m, g2_format format, const float *x, size_t n, bool by_rows,
+			 const float *importance)
 {
-	size_t		n;
-	float	   *x = source_tensor(source, name, &n),
-			   *importance = norm ? importance_of(source, norm, m->k) : NULL;
-
 	compared += n;
 	assert_int_equal(n, (size_t) m->k * m->n);
 	assert_int_equal(m->format, format);
 	assert_int_equal((uintptr_t) m->data % 64, 0);
 	for (uint32_t p = 0; p < m->n_padded / G2_PANEL; p++)
 		check_panel(m, p, x, by_rows, importance);
+}
+
+static void
+check_matrix(const g2_source *source, const char *name, const g2_matrix *m, g2_format format,
+			 bool by_rows)
+{
+	size_t		n;
+	float	   *x = source_tensor(source, name, &n);
+
+	check_panels(m, format, x, n, by_rows, NULL);
+	free(x);
+}
+
+/* ---- a norm and the matrix behind it ---- */
+
+static uint32_t shifted;		/* channels that were evened out so far */
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	return *(const double *) a < *(const double *) b ? -1 : *(const double *) a >
+		*(const double *) b;
+}
+
+/* Evens out k channels, by logarithms. */
+static void
+even_out(float *gain, float *bias, float *x, uint32_t k, uint32_t n)
+{
+	double	   *size = calloc(k, sizeof *size),
+			   *sorted = calloc(k, sizeof *sorted);
+
+	assert_true(size && sorted);
+	for (uint32_t i = 0; i < k; i++)
+	{
+		double		sum = 0;
+
+		for (uint32_t j = 0; j < n; j++)
+			sum += pow(x[(size_t) i * n + j], 2);
+		sorted[i] = size[i] = log2((pow(gain[i], 2) + pow(bias[i], 2)) / sum) / 2;
+	}
+	qsort(sorted, k, sizeof *sorted, compare_doubles);
+	for (uint32_t i = 0; i < k; i++)
+	{
+		double		excess = size[i] - sorted[k / 2];
+		int			shift = fabs(excess) < 3 ? 0 : (int) lround(excess / 2);
+
+		shifted += shift != 0;
+		gain[i] = ldexpf(gain[i], -shift);
+		bias[i] = ldexpf(bias[i], -shift);
+		for (uint32_t j = 0; j < n; j++)
+			x[(size_t) i * n + j] = ldexpf(x[(size_t) i * n + j], shift);
+	}
+	free(size);
+	free(sorted);
+}
+
+static void
+check_behind_norm(const g2_source *source, const char *norm, const char *matrix,
+				  const float *packed_gain, const float *packed_bias, const g2_matrix *m,
+				  g2_format format)
+{
+	const uint32_t k = m->k;
+	char		name[64];
+	size_t		n;
+	float	   *gain = source_tensor(source, (snprintf(name, 64, "%s.weight", norm), name), &n),
+			   *bias = source_tensor(source, (snprintf(name, 64, "%s.bias", norm), name), &n),
+			   *x = source_tensor(source, matrix, &n),
+			   *importance = calloc(G2_ROUND_UP(k, G2_GROUP), sizeof *importance);
+
+	assert_non_null(importance);
+	if (format != G2_FORMAT_BF16)
+		even_out(gain, bias, x, k, m->n);
+	for (uint32_t i = 0; i < k; i++)
+		importance[i] = gain[i] * gain[i] + bias[i] * bias[i];
+	assert_memory_equal(packed_gain, gain, k * sizeof *gain);
+	assert_memory_equal(packed_bias, bias, k * sizeof *bias);
+	compared += 2 * k;
+	check_panels(m, format, x, n, false, importance);
+	free(gain);
+	free(bias);
 	free(x);
 	free(importance);
 }
 
 static void
-check_layer(const g2_source *source, const g2_layer *l, uint32_t number, const g2_arch *a,
-			g2_format format)
+check_layer(const g2_source *source, const g2_layer *l, uint32_t number, g2_format format)
 {
 	char		name[64],
 				norm[64];
 
 #define NAME(s) (snprintf(name, sizeof name, "h.%u.%s", number, s), name)
 #define NORM(s) (snprintf(norm, sizeof norm, "h.%u.%s", number, s), norm)
-	same_vector(source, NAME("ln_1.weight"), l->norm1_gain, a->n_embd);
-	same_vector(source, NAME("ln_1.bias"), l->norm1_bias, a->n_embd);
-	check_matrix(source, NAME("attn.c_attn.weight"), &l->qkv, format, false, NORM("ln_1"));
+	check_behind_norm(source, NORM("ln_1"), NAME("attn.c_attn.weight"), l->norm1_gain,
+					  l->norm1_bias, &l->qkv, format);
 	same_vector(source, NAME("attn.c_attn.bias"), l->qkv_bias, l->qkv.n_padded);
-	check_matrix(source, NAME("attn.c_proj.weight"), &l->attn_out, format, false, NULL);
+	check_matrix(source, NAME("attn.c_proj.weight"), &l->attn_out, format, false);
 	same_vector(source, NAME("attn.c_proj.bias"), l->attn_out_bias, l->attn_out.n_padded);
-	same_vector(source, NAME("ln_2.weight"), l->norm2_gain, a->n_embd);
-	same_vector(source, NAME("ln_2.bias"), l->norm2_bias, a->n_embd);
-	check_matrix(source, NAME("mlp.c_fc.weight"), &l->ff_up, format, false, NORM("ln_2"));
+	check_behind_norm(source, NORM("ln_2"), NAME("mlp.c_fc.weight"), l->norm2_gain,
+					  l->norm2_bias, &l->ff_up, format);
 	same_vector(source, NAME("mlp.c_fc.bias"), l->ff_up_bias, l->ff_up.n_padded);
-	check_matrix(source, NAME("mlp.c_proj.weight"), &l->ff_down, format, false, NULL);
+	check_matrix(source, NAME("mlp.c_proj.weight"), &l->ff_down, format, false);
 	same_vector(source, NAME("mlp.c_proj.bias"), l->ff_down_bias, l->ff_down.n_padded);
 #undef NAME
 #undef NORM
@@ -132,16 +186,16 @@ check_weights(const g2_pack *pack, const char *folder)
 	compared = 0;
 	EXPECT_OK(g2_layout_make(&w->arch, w->format, &layout, &err), err);
 	EXPECT_OK(g2_source_open(folder, &layout, &source, &err), err);
-	check_matrix(&source, "wte.weight", &w->embed, outer, true, NULL);
+	check_matrix(&source, "wte.weight", &w->embed, outer, true);
 	same_vector(&source, "wpe.weight", w->positions, (size_t) w->arch.n_ctx * w->arch.n_embd);
 	for (uint32_t l = 0; l < w->arch.n_layer; l++)
-		check_layer(&source, &w->layers[l], l, &w->arch, w->format);
+		check_layer(&source, &w->layers[l], l, w->format);
 	same_vector(&source, "ln_f.weight", w->norm_gain, w->arch.n_embd);
 	same_vector(&source, "ln_f.bias", w->norm_bias, w->arch.n_embd);
 	if (w->arch.tied_head)
 		assert_ptr_equal(w->head.data, w->embed.data);
 	else
-		check_matrix(&source, "lm_head.weight", &w->head, outer, true, NULL);
+		check_matrix(&source, "lm_head.weight", &w->head, outer, true);
 	assert_int_equal(compared, pack->description.parameters);
 	g2_source_close(&source);
 	g2_layout_free(&layout);
@@ -184,24 +238,27 @@ test_sizes(void **state)
 	fixture_synth(&fx, "one", &o);
 	check_formats("tied");
 	check_formats("untied");
+	assert_true(shifted > 0);
 	check_formats("even");
 	check_formats("one");
 }
 
-/* Matrices of several groups of rows, in 16 bits and in shards. */
+/* Matrices of several groups of rows, in 16 bits and in shards; gains near 0 among them. */
 static void
 test_groups(void **state)
 {
 	g2_synth_options o = {
 		.n_layer = 1, .n_embd = 1100, .n_head = 11, .n_ff = 1300, .n_ctx = 10,
-		.n_vocab = 1001, .sigma = 0.1, .seed = 3,
+		.n_vocab = 1001, .sigma = 0.5, .seed = 3,
 	};
 
 	(void) state;
+	shifted = 0;
 	fixture_synth(&fx, "groups", &o);
 	rewrite_model(&fx, "groups", "half", &(rewrite) {.dtype = "BF16", .prefix = "", .shards = 3});
 	check_formats("groups");
 	check_formats("half");
+	assert_true(shifted > 0);
 }
 
 static void

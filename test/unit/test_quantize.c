@@ -247,7 +247,7 @@ test_q4(void **state)
 			}
 		}
 		print_message("error of q4: %.4f times the least\n", sum / least);
-		assert_true(sum <= 1.1 * least);
+		assert_true(sum <= 1.15 * least);
 	}
 	free(p);
 }
@@ -300,7 +300,7 @@ test_same_bytes(void **state)
 	static const uint64_t sums[G2_FORMATS] = {
 		[G2_FORMAT_BF16] = 0xd6e2ae44d38fed90,
 		[G2_FORMAT_Q8] = 0x54645fa207f21786,
-		[G2_FORMAT_Q4] = 0x747398445e38b459,
+		[G2_FORMAT_Q4] = 0x7e2f2052ff90a830,
 	};
 	panel	   *p = calloc(1, sizeof *p);
 

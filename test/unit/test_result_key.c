@@ -100,6 +100,66 @@ test_keys(void **state)
 	assert_memory_equal(key, keys[0], G2_HASH);
 }
 
+static g2_score
+score(void)
+{
+	return (g2_score) {
+		.model = S("demo"), .text = S("a text"), .kind = G2_SCORE_LABELS, .stride = 5,
+		.current_user = 10, .cache_salt = S("salt"), .queue_timeout_ms = 5,
+		.task = S("classify"), .template_text = S("{input}"), .condition = S("is it"),
+		.n_labels = 2, .labels = {S("ab"), S("c")}, .n_examples = 1,
+		.example_texts = {S("x")}, .example_labels = {S("ab")},
+	};
+}
+
+static size_t
+score_variants(g2_score *m)
+{
+	size_t		n = 0;
+
+#define VARIANT(change) (m[n] = score(), change, n++)
+	VARIANT((void) 0);
+	VARIANT(m[n].text = S(""));
+	VARIANT(m[n].kind = G2_SCORE_LOSS);
+	VARIANT(m[n].flags = G2_SCORE_ADD_START);
+	VARIANT(m[n].stride = 0);
+	VARIANT(m[n].current_user = 11);
+	VARIANT(m[n].cache_salt = S(""));
+	VARIANT(m[n].task = S("filter"));
+	VARIANT(m[n].template_text = S(""));
+	VARIANT(m[n].condition = S(""));
+	VARIANT(m[n].n_labels = 1);
+	VARIANT((m[n].labels[0] = S("a"), m[n].labels[1] = S("bc")));
+	VARIANT(m[n].n_examples = 0);
+	VARIANT(m[n].example_texts[0] = S("y"));
+	VARIANT(m[n].example_labels[0] = S("c"));
+#undef VARIANT
+	return n;
+}
+
+static void
+test_score_keys(void **state)
+{
+	static g2_score m[20];
+	static uint8_t keys[20][G2_HASH];
+	size_t		n = score_variants(m);
+	uint8_t		key[G2_HASH];
+	g2_error	err;
+
+	(void) state;
+	for (size_t i = 0; i < n; i++)
+		assert_true(g2_score_key(&m[i], &identity, keys[i], &err));
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < i; j++)
+			if (memcmp(keys[i], keys[j], G2_HASH) == 0)
+				fail_msg("scores %zu and %zu have the same key", j, i);
+	m[0].model = S("the same under another name");
+	m[0].queue_timeout_ms = 0;
+	m[0].flags |= G2_SCORE_NO_CACHE;
+	assert_true(g2_score_key(&m[0], &identity, key, &err));
+	assert_memory_equal(key, keys[0], G2_HASH);
+}
+
 static void
 test_key_without_memory(void **state)
 {
@@ -128,7 +188,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys), cmocka_unit_test(test_key_without_memory),
+		cmocka_unit_test(test_keys), cmocka_unit_test(test_score_keys),
+		cmocka_unit_test(test_key_without_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ sample(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *se
 
 	memcpy(copy, logits, n * sizeof *copy);
 	id = g2_sample(s, copy, n, seen, n_seen, index, scratch);
-	if (s->repetition_penalty == 1.0f)
+	if (s->repetition_penalty == 1.0f && s->n_banned == 0)
 		assert_memory_equal(copy, logits, n * sizeof *copy);
 	free(copy);
 	free(scratch);
@@ -345,6 +345,31 @@ test_penalty(void **state)
 	assert_int_equal(sample(&s, logits, 4, seen, 2, 0), 1);
 }
 
+/* Banned tokens are never chosen, however good they are, but for the one that is spared. */
+static void
+test_banned(void **state)
+{
+	static const uint32_t banned[] = {1, 3, 4};
+	const float logits[] = {1, 9, 0.5f, 8, 7, 0};
+	g2_sampling s = defaults;
+	uint32_t	counts[6] = {0};
+
+	(void) state;
+	s.banned = banned;
+	s.n_banned = 3;
+	s.spared = G2_TOKEN_NONE;
+	for (uint32_t i = 0; i < 2000; i++)
+		counts[sample(&s, logits, 6, NULL, 0, i)]++;
+	assert_int_equal(counts[1] + counts[3] + counts[4], 0);
+	assert_true(counts[0] > counts[2] && counts[2] > counts[5] && counts[5] > 0);
+	s.temperature = 0;
+	assert_int_equal(sample(&s, logits, 6, NULL, 0, 0), 0);
+	s.spared = 3;
+	assert_int_equal(sample(&s, logits, 6, NULL, 0, 0), 3);
+	s.repetition_penalty = 2;
+	assert_int_equal(sample(&s, logits, 6, (const uint32_t[]) {1, 3}, 2, 0), 3);
+}
+
 static void
 test_logprob_and_top(void **state)
 {
@@ -396,6 +421,7 @@ main(void)
 		cmocka_unit_test(test_extremes),
 		cmocka_unit_test(test_tiny_temperature),
 		cmocka_unit_test(test_penalty),
+		cmocka_unit_test(test_banned),
 		cmocka_unit_test(test_logprob_and_top),
 	};
 

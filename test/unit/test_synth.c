@@ -41,11 +41,11 @@ test_hashes(void **state)
 		g2_synth_options o;
 		const char *hash;
 	}			known[] = {
-		{{2, 8, 2, 32, 16, 50, G2_ACT_GELU_NEW, true, true, 0.02, UINT64_MAX},
+		{{2, 8, 2, 32, 16, 50, G2_ACT_GELU_NEW, true, true, 0.02, UINT64_MAX, 0},
 		"ddb04fb6b21c94170839b3192e9b2024bcec109eede3b809be4664612457bbce"},
-		{{1, 6, 3, 7, 5, 9, G2_ACT_GELU, false, false, 1.5, 7},
+		{{1, 6, 3, 7, 5, 9, G2_ACT_GELU, false, false, 1.5, 7, 0},
 		"ba572898870e2eba5a396616fa659029f95ff5fd01d5af9111845ca9cba7d29c"},
-		{{3, 64, 4, 256, 192, 1000, G2_ACT_RELU, true, false, 0.1, 123456789012},
+		{{3, 64, 4, 256, 192, 1000, G2_ACT_RELU, true, false, 0.1, 123456789012, 0},
 		"593dbee9f9d35c0923d2ab304f0bc9803dffb0cb0d98cb5f9e82c73cb58d3d6e"},
 	};
 

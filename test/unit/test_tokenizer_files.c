@@ -134,16 +134,13 @@ test_bad_vocabulary(void **state)
 static void
 test_missing_files(void **state)
 {
-	g2_tokenizer_files f = {.vocab_path = "v",.merges_path = "m",.vocab = "{}",.vocab_len = 2};
+	g2_tokenizer_files f = {.vocab = {.path = "v"},.merges = {"m", "", 0}};
 	g2_buf		blob = {0};
 	g2_error	err;
 
 	(void) state;
 	assert_false(g2_tokenizer_compile(&f, 10, &blob, &err));
 	assert_string_equal(g2_sqlstate(err.code), "58P01");
-	assert_string_equal(err.message, "the tokenizer has no \"m\"");
-	f.vocab = NULL;
-	assert_false(g2_tokenizer_compile(&f, 10, &blob, &err));
 	assert_string_equal(err.message, "the tokenizer has no \"v\"");
 }
 
@@ -247,8 +244,8 @@ static const char fault_text[] = "the the aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 static bool
 whole_life(const model *files, g2_error *err)
 {
-	g2_tokenizer_files f = {"v", files->vocab.data, files->vocab.len,
-	"m", files->merges.data, files->merges.len};
+	g2_tokenizer_files f = {.vocab = {"v", files->vocab.data, files->vocab.len},
+	.merges = {"m", files->merges.data, files->merges.len}};
 	g2_buf		blob = {0};
 	g2_tokenizer *tok = NULL;
 	g2_ids		ids = {0};

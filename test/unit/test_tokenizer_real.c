@@ -1,30 +1,8 @@
 /*
- * test_tokenizer_real.c: the byte-level BPE tokenizer against GPT-2's own, where the directory of
- * real models is given by GPT2_SHARED_MODELS.
+ * test_tokenizer_real.c: byte-level BPE with the vocabularies of real models, where their
+ * directory is given by GPT2_SHARED_MODELS.
  */
-#include "tokenizer_fixture.h"
-
-#include "json.h"
-
-static bool
-read_all(const char *name, g2_buf *out)
-{
-	const char *dir = getenv("GPT2_SHARED_MODELS");
-	char		path[4096];
-	FILE	   *file;
-	size_t		n;
-
-	if (!dir)
-		return false;
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	file = fopen(path, "rb");
-	if (!file)
-		return false;
-	while (g2_buf_reserve(out, 65536) && (n = fread(out->data + out->len, 1, 65536, file)) > 0)
-		out->len += n;
-	fclose(file);
-	return !out->failed;
-}
+#include "tokenizer_golden.h"
 
 /* Skips the test where the real files are not there. */
 static void
@@ -36,9 +14,9 @@ open_real(model *m, const char *folder, uint32_t n_vocab)
 
 	memset(m, 0, sizeof *m);
 	snprintf(name, sizeof name, "%s/vocab.json", folder);
-	found = read_all(name, &m->vocab);
+	found = golden_read(name, &m->vocab);
 	snprintf(name, sizeof name, "%s/merges.txt", folder);
-	if (!found || !read_all(name, &m->merges))
+	if (!found || !golden_read(name, &m->merges))
 	{
 		print_message("skipped: no %s in GPT2_SHARED_MODELS\n", folder);
 		free_model(m);
@@ -49,55 +27,75 @@ open_real(model *m, const char *folder, uint32_t n_vocab)
 		fail_msg("%s", err.message);
 }
 
-static bool
-same_ids(const g2_tokenizer *tok, const char *text, const uint32_t *wanted, size_t n)
-{
-	g2_ids		ids = {0};
-	bool		same;
-
-	encode(tok, text, strlen(text), &ids);
-	same = ids.len == n && (n == 0 || memcmp(ids.data, wanted, n * sizeof *wanted) == 0);
-	if (!same)
-		print_error("differs: \"%s\"\n", text);
-	g2_free(ids.data);
-	return same;
-}
-
 static void
 test_gpt2_vectors(void **state)
 {
 	model		m;
 	g2_buf		lines = {0};
-	int			n = 0,
-				right = 0;
 
 	(void) state;
 	open_real(&m, "gpt2", 50257);
-	assert_true(read_all("gpt2/tokenizer_vectors.jsonl", &lines));
-	for (char *p = lines.data, *end = p + lines.len, *lf; p < end; p = lf + 1, n++)
-	{
-		g2_error	err;
-		cJSON	   *line,
-				   *id;
-		g2_ids		wanted = {0};
-
-		lf = memchr(p, '\n', (size_t) (end - p));
-		assert_non_null(lf);
-		line = g2_json_parse("vectors", p, (size_t) (lf - p), true, &err);
-		assert_non_null(line);
-		cJSON_ArrayForEach(id, cJSON_GetObjectItem(line, "ids"))
-			assert_true(g2_ids_push(&wanted, (uint32_t) id->valueint));
-		right += same_ids(m.tok, cJSON_GetObjectItem(line, "text")->valuestring, wanted.data,
-						  wanted.len);
-		check_round_trip(m.tok, cJSON_GetObjectItem(line, "text")->valuestring,
-						 strlen(cJSON_GetObjectItem(line, "text")->valuestring));
-		g2_free(wanted.data);
-		cJSON_Delete(line);
-	}
-	print_message("GPT-2 vectors: %d of %d\n", right, n);
-	assert_true(n > 2000);
-	assert_int_equal(right, n);
+	assert_true(golden_read("gpt2/tokenizer_vectors.jsonl", &lines));
+	golden_check(m.tok, &lines, "ids", 2000);
 	g2_buf_free(&lines);
+	free_model(&m);
+}
+
+/* The merges' lines as elements of a JSON array. */
+static void
+append_merges(g2_buf *json, const g2_buf *merges)
+{
+	const char *p = memchr(merges->data, '\n', merges->len);
+	bool		first = true;
+
+	for (p++; p < merges->data + merges->len; p++)
+	{
+		if (first || *p == '\n')
+			g2_buf_printf(json, "%s", first ? "\"" : "\",\"");
+		first = false;
+		if (*p == '"' || *p == '\\')
+			g2_buf_append(json, "\\", 1);
+		if (*p != '\n')
+			g2_buf_append(json, p, 1);
+	}
+}
+
+/* The same vocabulary and merges as one tokenizer.json make the same block. */
+static void
+test_gpt2_json(void **state)
+{
+	static const char tail[] = "]}}";
+	model		m;
+	g2_buf		json = {0},
+				merges = {0},
+				blob = {0};
+	g2_tokenizer_files f = {0};
+	g2_error	err;
+
+	(void) state;
+	open_real(&m, "gpt2", 50257);
+	g2_buf_append(&merges, m.merges.data, m.merges.len);
+	while (merges.data[merges.len - 1] == '\n')
+		merges.len--;
+	g2_buf_printf(&json, "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":50256,\"special\":true,"
+				  "\"content\":\"<|endoftext|>\",\"normalized\":true}],\"normalizer\":null,"
+				  "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+				  "\"trim_offsets\":true},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
+				  "\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":\"\","
+				  "\"end_of_word_suffix\":\"\",\"fuse_unk\":false,\"vocab\":");
+	g2_buf_append(&json, m.vocab.data, m.vocab.len);
+	g2_buf_printf(&json, ",\"merges\":[");
+	append_merges(&json, &merges);
+	g2_buf_append(&json, "\"", 1);
+	g2_buf_append(&json, tail, sizeof tail - 1);
+	f.json = (g2_tokenizer_file) {"tokenizer.json", json.data, json.len};
+	if (!g2_tokenizer_compile(&f, 50257, &blob, &err))
+		fail_msg("%s", err.message);
+	assert_int_equal(blob.len, m.blob.len);
+	assert_memory_equal(blob.data, m.blob.data, blob.len);
+	g2_buf_free(&json);
+	g2_buf_free(&merges);
+	g2_buf_free(&blob);
 	free_model(&m);
 }
 
@@ -115,8 +113,8 @@ test_gguf_cases(void **state)
 
 	(void) state;
 	open_real(&m, "gpt2", 50257);
-	assert_true(read_all("gpt2/gguf/ggml-vocab-gpt-2.gguf.inp", &in));
-	assert_true(read_all("gpt2/gguf/ggml-vocab-gpt-2.gguf.out", &out));
+	assert_true(golden_read("gpt2/gguf/ggml-vocab-gpt-2.gguf.inp", &in));
+	assert_true(golden_read("gpt2/gguf/ggml-vocab-gpt-2.gguf.out", &out));
 	g2_buf_append(&in, "", 1);
 	g2_buf_append(&out, "", 1);
 	for (text = in.data, line = out.data; text; n++)
@@ -142,7 +140,7 @@ test_gguf_cases(void **state)
 			assert_true(g2_ids_push(&wanted, (uint32_t) id));
 			p = stop;
 		}
-		right += same_ids(m.tok, text, wanted.data, wanted.len);
+		right += golden_same(m.tok, text, wanted.data, wanted.len);
 		g2_free(wanted.data);
 		text = next ? next + sizeof mark - 1 : NULL;
 		line = line_end + 1;
@@ -211,9 +209,10 @@ test_tiny(void **state)
 	(void) state;
 	open_real(&m, "tiny-hf", 21);
 	/* " n" has no merge, so " newer" starts with its space */
-	assert_true(same_ids(m.tok, " newer lowest", (uint32_t[]) {10, 9, 3, 2, 15, 14, 3, 5, 6}, 9));
-	assert_true(same_ids(m.tok, "low lower", (uint32_t[]) {0, 1, 2, 14, 15}, 5));
-	assert_true(same_ids(m.tok, "xe", (uint32_t[]) {19, 3}, 2));
+	assert_true(golden_same(m.tok, " newer lowest",
+							(uint32_t[]) {10, 9, 3, 2, 15, 14, 3, 5, 6}, 9));
+	assert_true(golden_same(m.tok, "low lower", (uint32_t[]) {0, 1, 2, 14, 15}, 5));
+	assert_true(golden_same(m.tok, "xe", (uint32_t[]) {19, 3}, 2));
 	assert_true(g2_tokenizer_is_special(m.tok, 20));
 	assert_memory_equal(g2_tokenizer_piece(m.tok, 17, &n), " newer", 6);
 	assert_int_equal(n, 6);
@@ -225,10 +224,11 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gpt2_vectors),
+		cmocka_unit_test(test_gpt2_json),
 		cmocka_unit_test(test_gguf_cases),
 		cmocka_unit_test(test_gpt2_speed),
 		cmocka_unit_test(test_tiny),
 	};
 
-	return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("tokenizer_real", tests, NULL, NULL);
 }

@@ -87,8 +87,8 @@ add_merge(model *m, const char *left, const char *right)
 static inline bool
 try_compile(model *m, uint32_t n_vocab, g2_error *err)
 {
-	g2_tokenizer_files f = {"vocab.json", m->vocab.data, m->vocab.len,
-	"merges.txt", m->merges.data, m->merges.len};
+	g2_tokenizer_files f = {.vocab = {"vocab.json", m->vocab.data, m->vocab.len},
+	.merges = {"merges.txt", m->merges.data, m->merges.len}};
 
 	memset(err, 0, sizeof *err);
 	return g2_tokenizer_compile(&f, n_vocab, &m->blob, err);
@@ -159,7 +159,6 @@ decode(const g2_tokenizer *tok, const g2_ids *ids, g2_buf *out)
 	assert_false(out->failed);
 }
 
-/* Text to ids and back is the text. */
 static inline void
 check_round_trip(const g2_tokenizer *tok, const char *text, size_t len)
 {
@@ -175,7 +174,7 @@ check_round_trip(const g2_tokenizer *tok, const char *text, size_t len)
 	g2_buf_free(&back);
 }
 
-/* n letters; how many milliseconds it takes. */
+/* Milliseconds that n letters "a" take, which are one word. */
 static inline double
 encode_as(const g2_tokenizer *tok, size_t n, g2_ids *ids)
 {

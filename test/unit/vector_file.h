@@ -229,29 +229,37 @@ read_case(reader *r, const vec_model *m, vec_case *c)
 	}
 }
 
+/* Opens a model's file and reads what the model is. */
 static UNUSED void
-read_model(const char *name, vec_model *m)
+read_shape(const char *name, reader *r, vec_model *m)
 {
 	g2_synth_options *o = &m->options;
-	reader		r;
 
 	memset(m, 0, sizeof *m);
 	snprintf(m->name, sizeof m->name, "%s", name);
-	reader_open(&r, name);
-	expect(&r, "model");
-	o->n_layer = (uint32_t) need_key(&r, "n_layer");
-	o->n_embd = (uint32_t) need_key(&r, "n_embd");
-	o->n_head = (uint32_t) need_key(&r, "n_head");
-	o->n_ff = (uint32_t) need_key(&r, "n_ff");
-	o->n_ctx = (uint32_t) need_key(&r, "n_ctx");
-	o->n_vocab = (uint32_t) need_key(&r, "n_vocab");
-	o->activation = (uint32_t) need_key(&r, "activation");
-	o->untied = need_key(&r, "untied") != 0;
-	o->prefix = need_key(&r, "prefix") != 0;
-	o->sigma = need_key(&r, "sigma");
-	o->seed = (uint64_t) need_key(&r, "seed");
-	expect(&r, "sha256");
-	snprintf(m->sha256, sizeof m->sha256, "%s", need_word(&r));
+	reader_open(r, name);
+	expect(r, "model");
+	o->n_layer = (uint32_t) need_key(r, "n_layer");
+	o->n_embd = (uint32_t) need_key(r, "n_embd");
+	o->n_head = (uint32_t) need_key(r, "n_head");
+	o->n_ff = (uint32_t) need_key(r, "n_ff");
+	o->n_ctx = (uint32_t) need_key(r, "n_ctx");
+	o->n_vocab = (uint32_t) need_key(r, "n_vocab");
+	o->activation = (uint32_t) need_key(r, "activation");
+	o->untied = need_key(r, "untied") != 0;
+	o->prefix = need_key(r, "prefix") != 0;
+	o->sigma = need_key(r, "sigma");
+	o->seed = (uint64_t) need_key(r, "seed");
+	expect(r, "sha256");
+	snprintf(m->sha256, sizeof m->sha256, "%s", need_word(r));
+}
+
+static UNUSED void
+read_model(const char *name, vec_model *m)
+{
+	reader		r;
+
+	read_shape(name, &r, m);
 	expect(&r, "sample");
 	m->sample = need_ids(&r, &m->n_sample);
 	for (char *word; (word = next_word(&r));)

@@ -80,7 +80,7 @@ check_hash(const char *folder, const char *want)
 }
 
 static UNUSED g2_pack *
-open_pack(const char *directory, const char *name)
+open_pack_in(const char *directory, const char *name, g2_format format)
 {
 	g2_model_paths paths = {
 		.directories = &directory, .n_directories = 1, .pack_directory = tb_path(work, "packs"),
@@ -89,9 +89,15 @@ open_pack(const char *directory, const char *name)
 	g2_error	err = {0};
 	g2_pack    *pack = NULL;
 
-	EXPECT_OK(g2_pack_open(&paths, name, G2_FORMAT_F32, NULL, &cancel, &pack, &err), err);
+	EXPECT_OK(g2_pack_open(&paths, name, format, NULL, &cancel, &pack, &err), err);
 	assert_non_null(pack);
 	return pack;
+}
+
+static UNUSED g2_pack *
+open_pack(const char *directory, const char *name)
+{
+	return open_pack_in(directory, name, G2_FORMAT_F32);
 }
 
 /* ---- a model of the vectors */

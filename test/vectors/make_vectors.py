@@ -107,9 +107,9 @@ MODELS = {
 }
 
 
-def header(out, what):
+def header(out, what, script="make_vectors.py"):
     out.write(f"# {what}\n")
-    out.write("# Made by: python test/vectors/make_vectors.py (see test/vectors/README.md)\n")
+    out.write(f"# Made by: python test/vectors/{script} (see test/vectors/README.md)\n")
     out.write(
         f"# torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__},"
         f" numpy {np.__version__}; float32, eager attention, one thread\n"

@@ -1,0 +1,360 @@
+/*
+ * classify.c: gpt_classify (labels, or an enum), gpt_label_probs, gpt_filter.
+ *
+ * A label's score is the mean log-likelihood of its tokens behind the template, minus, unless
+ * `calibrate` is false, the same with "N/A" as the text (contextual calibration, Zhao et al. 2021,
+ * arXiv 2102.09690): a model prefers some labels whatever the text is.  The scores' softmax are the
+ * labels' probabilities.  Both requests are in flight together; that for "N/A" is the same for all
+ * texts, so the engine's result cache answers it from the second time on.
+ */
+#include "compat.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "encoding.h"
+#include "result.h"
+#include "score.h"
+
+PG_FUNCTION_INFO_V1(gpt2_classify);
+PG_FUNCTION_INFO_V1(gpt2_classify_enum);
+PG_FUNCTION_INFO_V1(gpt2_label_probs);
+PG_FUNCTION_INFO_V1(gpt2_filter);
+
+#define NO_CONTENT "N/A"
+#define PROB_COLUMNS 3
+
+/* Labels and what the model makes of them. */
+typedef struct Labels
+{
+	int			n;
+	const char *names[G2_MAX_LABELS];	/* in the database encoding */
+	double		logprob[G2_MAX_LABELS]; /* of all tokens of the label */
+	double		prob[G2_MAX_LABELS];
+} Labels;
+
+/* ---- labels ---- */
+
+static void
+add_label(Labels *labels, const char *name)
+{
+	if (*name == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("labels contains an empty string")));
+	for (int i = 0; i < labels->n; i++)
+		if (strcmp(labels->names[i], name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("labels contains \"%s\" twice", name)));
+	labels->names[labels->n++] = name;
+}
+
+static void
+check_count(int n)
+{
+	if (n > G2_MAX_LABELS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are too many labels"),
+				 errdetail("There are %d; the limit is %d.", n, G2_MAX_LABELS),
+				 errhint("Classify in two steps: groups of labels first.")));
+}
+
+static void
+read_labels(NullableDatum arg, Labels *labels)
+{
+	ArrayType  *array;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	labels->n = 0;
+	if (arg.isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("labels must not be null")));
+	array = DatumGetArrayTypeP(arg.value);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("labels must be a one-dimensional array")));
+	count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	check_count(count);
+	if (count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("labels must not be empty")));
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("labels contains a null element")));
+		add_label(labels, TextDatumGetCString(elements[i]));
+	}
+}
+
+typedef struct EnumLabel
+{
+	float4		order;
+	const char *name;
+} EnumLabel;
+
+static int
+compare_order(const void *a, const void *b)
+{
+	float4		x = ((const EnumLabel *) a)->order,
+				y = ((const EnumLabel *) b)->order;
+
+	return (x > y) - (x < y);
+}
+
+/* In the enum's order. */
+static void
+read_enum(Oid type, Labels *labels)
+{
+	CatCList   *list = SearchSysCacheList1(ENUMTYPOIDNAME, ObjectIdGetDatum(type));
+	EnumLabel  *sorted = palloc(Max(list->n_members, 1) * sizeof(EnumLabel));
+	int			n = list->n_members;
+
+	for (int i = 0; i < n; i++)
+	{
+		Form_pg_enum form = (Form_pg_enum) GETSTRUCT(&list->members[i]->tuple);
+
+		sorted[i] = (EnumLabel) {form->enumsortorder, pstrdup(NameStr(form->enumlabel))};
+	}
+	ReleaseCatCacheList(list);
+	check_count(n);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("type %s has no values", format_type_be(type))));
+	qsort(sorted, (size_t) n, sizeof(EnumLabel), compare_order);
+	labels->n = 0;
+	for (int i = 0; i < n; i++)
+		add_label(labels, sorted[i].name);
+	pfree(sorted);
+}
+
+/* ---- scores ---- */
+
+static void
+set_labels(const Labels *labels, g2_score *wire)
+{
+	wire->n_labels = (uint32_t) labels->n;
+	for (int i = 0; i < labels->n; i++)
+	{
+		wire->labels[i] = gpt2_to_utf8(labels->names[i], strlen(labels->names[i]), "labels");
+		if (wire->labels[i].len > G2_MAX_LABEL_BYTES)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("labels contains a string that is too long"),
+					 errdetail("It has %u bytes of UTF-8; the limit is %d.",
+							   wire->labels[i].len, G2_MAX_LABEL_BYTES),
+					 errhint("Give labels short names.")));
+	}
+}
+
+/* Adds weight times each label's mean to score; with logprob, keeps the sums. */
+static void
+add_scores(Gpt2Request *request, g2_span model, int n, double weight, double *score,
+		   double *logprob)
+{
+	Gpt2Answer	answer;
+
+	gpt2_scores_begin(request, (uint32) n, &answer);
+	for (int i = 0; i < n; i++)
+	{
+		g2_score_sum sum = gpt2_score_next(&answer);
+
+		score[i] += sum.n > 0 ? weight * sum.logprob / sum.n : 0;
+		if (logprob)
+			logprob[i] = sum.logprob;
+	}
+	gpt2_answer_end(NULL, &answer, model);
+}
+
+static void
+softmax(const double *score, int n, double *prob)
+{
+	double		max = score[0],
+				sum = 0;
+
+	for (int i = 1; i < n; i++)
+		max = Max(max, score[i]);
+	for (int i = 0; i < n; i++)
+		sum += prob[i] = exp(score[i] - max);
+	for (int i = 0; i < n; i++)
+		prob[i] /= sum;
+}
+
+/* Fills the labels' log-likelihoods and probabilities. */
+static void
+score_labels(g2_score *wire, bool calibrate, Labels *labels)
+{
+	double		score[G2_MAX_LABELS] = {0};
+	Gpt2Request *request = gpt2_score_send(wire),
+			   *baseline = NULL;
+
+	if (calibrate)
+	{
+		wire->text = g2_span_of(NO_CONTENT);
+		baseline = gpt2_score_send(wire);
+	}
+	add_scores(request, wire->model, labels->n, 1.0, score, labels->logprob);
+	if (baseline)
+		add_scores(baseline, wire->model, labels->n, -1.0, score, NULL);
+	softmax(score, labels->n, labels->prob);
+}
+
+/* Arguments content, labels (already read) or condition, model, options.  False: there is nothing
+ * to classify. */
+static bool
+classify(FunctionCallInfo fcinfo, const char *task, g2_span condition, int accepts,
+		 Labels *labels, double *min_prob)
+{
+	g2_score	wire;
+	Gpt2Options options;
+
+	gpt2_options_parse(PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
+					   GPT2_SCORES | GPT2_ACCEPTS_TEMPLATE | GPT2_ACCEPTS_LABELS | accepts,
+					   &options);
+	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[2], &options, G2_SCORE_LABELS, &wire);
+	wire.task = g2_span_of(task);
+	wire.condition = condition;
+	set_labels(labels, &wire);
+	wire.n_examples = options.n_examples;
+	memcpy(wire.example_texts, options.example_texts, sizeof wire.example_texts);
+	memcpy(wire.example_labels, options.example_labels, sizeof wire.example_labels);
+	*min_prob = options.has_min_prob ? options.min_prob : 0;
+	if (!gpt2_has_content(wire.text))
+		return false;
+	score_labels(&wire, options.calibrate, labels);
+	return true;
+}
+
+/* The most probable label, the first of equals; -1 where that is below min_prob. */
+static int
+best_label(const Labels *labels, double min_prob)
+{
+	int			best = 0;
+
+	for (int i = 1; i < labels->n; i++)
+		if (labels->prob[i] > labels->prob[best])
+			best = i;
+	return labels->prob[best] >= min_prob ? best : -1;
+}
+
+/* ---- functions ---- */
+
+/* The label of this row, or NULL. */
+static const char *
+choose(FunctionCallInfo fcinfo, Labels *labels)
+{
+	double		min_prob;
+	int			best;
+
+	if (!classify(fcinfo, "classify", g2_span_of(""), GPT2_ACCEPTS_MIN_PROB, labels, &min_prob))
+		return NULL;
+	best = best_label(labels, min_prob);
+	return best < 0 ? NULL : labels->names[best];
+}
+
+Datum
+gpt2_classify(PG_FUNCTION_ARGS)
+{
+	Labels		labels;
+	const char *chosen;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	read_labels(fcinfo->args[1], &labels);
+	chosen = choose(fcinfo, &labels);
+	if (!chosen)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(chosen));
+}
+
+Datum
+gpt2_classify_enum(PG_FUNCTION_ARGS)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1),
+				input,
+				io_param;
+	Labels		labels;
+	const char *chosen;
+
+	if (!OidIsValid(type))
+		elog(ERROR, "could not determine the enum type");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	read_enum(getBaseType(type), &labels);
+	chosen = choose(fcinfo, &labels);
+	if (!chosen)
+		PG_RETURN_NULL();
+	getTypeInputInfo(type, &input, &io_param);
+	PG_RETURN_DATUM(OidInputFunctionCall(input, unconstify(char *, chosen), io_param, -1));
+}
+
+Datum
+gpt2_label_probs(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
+	Labels		labels;
+	double		min_prob;
+
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	read_labels(fcinfo->args[1], &labels);
+	if (!classify(fcinfo, "classify", g2_span_of(""), 0, &labels, &min_prob))
+		return (Datum) 0;
+	for (int i = 0; i < labels.n; i++)
+	{
+		Datum		values[PROB_COLUMNS];
+		bool		nulls[PROB_COLUMNS] = {false};
+
+		values[0] = CStringGetTextDatum(labels.names[i]);
+		values[1] = Float8GetDatum(labels.prob[i]);
+		values[2] = Float8GetDatum(labels.logprob[i]);
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+gpt2_filter(PG_FUNCTION_ARGS)
+{
+	static const char *const answers[] = {"yes", "no"};
+	Labels		labels = {.n = 0};
+	g2_span		condition;
+	double		min_prob;
+	int			best;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	for (int i = 0; i < lengthof(answers); i++)
+		add_label(&labels, answers[i]);
+	condition = gpt2_text_to_utf8(PG_GETARG_TEXT_PP(1), "condition");
+	if (!gpt2_has_content(condition))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("condition must not be empty")));
+	if (!classify(fcinfo, "filter", condition, GPT2_ACCEPTS_MIN_PROB, &labels, &min_prob))
+		PG_RETURN_NULL();
+	best = best_label(&labels, min_prob);
+	if (best < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_BOOL(best == 0);
+}

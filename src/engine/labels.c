@@ -1,0 +1,243 @@
+/*
+ * labels.c: the prompt that labels continue.
+ *
+ * The template is cut at {label}.  A label's tokens are those of the spaces before that place and
+ * the label: GPT-2's pieces begin with their space, so that the prompt must end without it.  What
+ * stands behind {label} is seen in examples only.
+ */
+#include "labels.h"
+
+#include "request.h"
+
+#define BETWEEN_EXAMPLES "\n\n"
+
+typedef struct prompt
+{
+	g2_request *request;
+	g2_bytes	before;			/* of the template, up to the label's spaces */
+	g2_bytes	space;
+	g2_bytes	after;
+	g2_buf		list;			/* the labels, for {labels} */
+	g2_buf		text;			/* what is filled */
+} prompt;
+
+static g2_bytes
+bytes_of(g2_span s)
+{
+	return (g2_bytes) {s.data, s.len};
+}
+
+static void
+cut_template(g2_bytes template_text, prompt *p)
+{
+	static const g2_bytes mark = {"{label}", 7};
+	size_t		at = g2_text_find(template_text.data, template_text.len, 0, &mark, 1),
+				end;
+
+	end = at == SIZE_MAX ? template_text.len : at;
+	p->after = (g2_bytes) {"", 0};
+	if (at != SIZE_MAX)
+		p->after = (g2_bytes) {template_text.data + at + mark.len,
+			template_text.len - at - mark.len};
+	p->before = (g2_bytes) {template_text.data, end};
+	while (p->before.len > 0 && p->before.data[p->before.len - 1] == ' ')
+		p->before.len--;
+	p->space = at == SIZE_MAX ? (g2_bytes) {" ", 1} :
+		(g2_bytes) {p->before.data + p->before.len, end - p->before.len};
+}
+
+static bool
+find_template(prompt *p)
+{
+	g2_request *request = p->request;
+	g2_bytes	template_text = bytes_of(request->m.score.template_text);
+
+	if (template_text.len == 0)
+	{
+		if (!g2_task_find(request->model->pack->description.tasks, request->m.score.task,
+						  &request->task, &request->error))
+			return false;
+		template_text = bytes_of(g2_span_of(request->task.template_text));
+	}
+	cut_template(template_text, p);
+	return true;
+}
+
+/* ---- the text ---- */
+
+static bool
+list_labels(prompt *p)
+{
+	const g2_score *m = &p->request->m.score;
+
+	for (uint32_t i = 0; i < m->n_labels; i++)
+	{
+		g2_buf_append(&p->list, ", ", i > 0 ? 2 : 0);
+		g2_buf_append(&p->list, m->labels[i].data, m->labels[i].len);
+	}
+	return !p->list.failed || g2_fail_memory(&p->request->error, p->list.len);
+}
+
+/* Appends a part of the template. */
+static bool
+fill(prompt *p, g2_bytes part, g2_span input)
+{
+	const g2_mark marks[] = {
+		{"{input}", bytes_of(input)},
+		{"{labels}", {p->list.data, p->list.len}},
+		{"{condition}", bytes_of(p->request->m.score.condition)},
+	};
+
+	return g2_text_fill_marks(part, marks, G2_LENGTH(marks), G2_MAX_TEXT - p->text.len, &p->text,
+							  &p->request->error);
+}
+
+static bool
+fill_example(prompt *p, g2_span text, g2_span label)
+{
+	if (!fill(p, p->before, text))
+		return false;
+	g2_buf_append(&p->text, p->space.data, p->space.len);
+	g2_buf_append(&p->text, label.data, label.len);
+	if (!fill(p, p->after, text))
+		return false;
+	return g2_buf_append(&p->text, BETWEEN_EXAMPLES, strlen(BETWEEN_EXAMPLES)) ||
+		g2_fail_memory(&p->request->error, p->text.len);
+}
+
+/* The prompt's ids with this much of the text. */
+static bool
+encode_prompt(prompt *p, size_t input_len)
+{
+	g2_request *request = p->request;
+	const g2_score *m = &request->m.score;
+	bool		ok = true;
+
+	p->text.len = 0;
+	request->ids.len = 0;
+	for (uint32_t i = 0; ok && i < m->n_examples; i++)
+		ok = fill_example(p, m->example_texts[i], m->example_labels[i]);
+	return ok && fill(p, p->before, (g2_span) {m->text.data, (uint32_t) input_len}) &&
+		g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, 0,
+						  &request->ids);
+}
+
+/* ---- fitting it into the context ---- */
+
+/* Bytes of the text's first n tokens, up to a whole character; near them where decoding does not
+ * give the text back. */
+static bool
+bytes_of_tokens(g2_request *request, const g2_ids *ids, size_t n, size_t *bytes)
+{
+	const g2_span text = request->m.score.text;
+	g2_decoder	decoder = {0};
+	g2_buf		decoded = {0};
+	bool		ok = true;
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = g2_tokenizer_decode(request->model->pack->tokenizer, &decoder, ids->data[i],
+								 &decoded) ||
+			g2_fail_memory(&request->error, decoded.len);
+	*bytes = g2_utf8_valid_prefix(text.data, G2_MIN(decoded.len, (size_t) text.len));
+	g2_text_free(&decoded);
+	return ok;
+}
+
+static bool
+no_room(g2_request *request)
+{
+	g2_fail(&request->error, G2_E_TOO_LONG,
+			"template, examples and labels do not fit into the context of model \"%s\"",
+			request->model->name);
+	g2_fail_detail(&request->error, "The context holds %u tokens.",
+				   request->model->pack->weights.arch.n_ctx);
+	return g2_fail_hint(&request->error, "Give fewer or shorter examples.");
+}
+
+/* Cuts the text by as many tokens as are too many, until the prompt has no more than `room`: where
+ * a word is cut the rest of it may have other tokens than before. */
+static bool
+cut_text(prompt *p, size_t room)
+{
+	g2_request *request = p->request;
+	g2_ids		ids = {0};
+	bool		ok = g2_request_encode(request, request->m.score.text, 0, &ids);
+	size_t		keep = ids.len;
+
+	while (ok && request->ids.len > room)
+	{
+		size_t		excess = request->ids.len - room,
+					bytes;
+
+		if (keep == 0)
+			ok = no_room(request);
+		else
+		{
+			keep -= G2_MIN(excess, keep);
+			ok = bytes_of_tokens(request, &ids, keep, &bytes) && encode_prompt(p, bytes);
+		}
+	}
+	g2_wipe_free(ids.data, ids.cap * sizeof *ids.data);
+	return ok;
+}
+
+static bool
+fit_prompt(prompt *p)
+{
+	g2_request *request = p->request;
+	size_t		room = request->model->pack->weights.arch.n_ctx,
+				longest = 1;
+
+	for (uint32_t i = 0; i < request->scoring.n_labels; i++)
+		longest = G2_MAX(longest, request->scoring.labels[i].len);
+	/* The last token of a label is not fed. */
+	if (longest > room)
+		return no_room(request);
+	room -= longest - 1;
+	if (!encode_prompt(p, request->m.score.text.len) ||
+		(request->ids.len > room && !cut_text(p, room)))
+		return false;
+	if (request->ids.len > 0)
+		return true;
+	g2_fail(&request->error, G2_E_PARAM, "nothing stands before the label");
+	return g2_fail_hint(&request->error, "Begin the template with something.");
+}
+
+/* ---- labels ---- */
+
+static bool
+encode_labels(prompt *p)
+{
+	g2_request *request = p->request;
+	const g2_score *m = &request->m.score;
+	g2_scoring *s = &request->scoring;
+
+	s->labels = g2_alloc_array(m->n_labels, sizeof *s->labels);
+	if (!s->labels)
+		return g2_fail_memory(&request->error, m->n_labels * sizeof *s->labels);
+	s->n_labels = m->n_labels;
+	for (uint32_t i = 0; i < m->n_labels; i++)
+	{
+		p->text.len = 0;
+		g2_buf_append(&p->text, p->space.data, p->space.len);
+		if (!g2_buf_append(&p->text, m->labels[i].data, m->labels[i].len))
+			return g2_fail_memory(&request->error, p->text.len);
+		if (!g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, 0,
+							   &s->labels[i]))
+			return false;
+		if (s->labels[i].len == 0)
+			return g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);
+	}
+	return true;
+}
+
+bool
+g2_labels_encode(g2_request *request)
+{
+	prompt		p = {.request = request};
+	bool		ok = find_template(&p) && list_labels(&p) && encode_labels(&p) && fit_prompt(&p);
+
+	g2_text_free(&p.list);
+	g2_text_free(&p.text);
+	return ok;
+}
