@@ -88,7 +88,7 @@ CREATE FUNCTION gpt_classify(
     content text, labels text[], model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'gpt2_classify'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_classify(text, text[], text, jsonb)
 IS 'the label that fits a text best, by likelihood';
 
@@ -96,7 +96,7 @@ CREATE FUNCTION gpt_classify(
     content text, like_type anyenum, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS anyenum
 AS 'MODULE_PATHNAME', 'gpt2_classify_enum'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_classify(text, anyenum, text, jsonb)
 IS 'the value of an enum that fits a text best, by likelihood of its labels';
 
@@ -112,7 +112,7 @@ CREATE FUNCTION gpt_filter(
     content text, condition text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'gpt2_filter'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_filter(text, text, text, jsonb)
 IS 'whether a condition holds for a text, by the likelihood of yes and no';
 
@@ -130,7 +130,7 @@ CREATE FUNCTION gpt_loss(
     content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS float8
 AS 'MODULE_PATHNAME', 'gpt2_loss'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_loss(text, text, jsonb)
 IS 'mean cross-entropy of a text in nats per token';
 
@@ -138,7 +138,7 @@ CREATE FUNCTION gpt_perplexity(
     content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS float8
 AS 'MODULE_PATHNAME', 'gpt2_perplexity'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_perplexity(text, text, jsonb)
 IS 'e to the power of gpt_loss';
 
@@ -147,7 +147,7 @@ CREATE FUNCTION gpt_embed(
     content text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS real[]
 AS 'MODULE_PATHNAME', 'gpt2_embed'
-LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000;
+LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
 COMMENT ON FUNCTION gpt_embed(text, text, jsonb)
 IS 'mean over a text''s tokens of what the final layer norm gives';
 

@@ -24,7 +24,8 @@ extern Gpt2BatchSite *gpt2_batch_join(fmNodePtr expression, struct Gpt2CallSite 
 
 /* The request that was sent ahead for the site's current row, if it is this one to the byte, when it
  * has its answer; the caller releases it.  NULL: there is none, or it failed. */
-extern Gpt2Request *gpt2_batch_claim(Gpt2BatchSite *site, const g2_writer *payload);
+extern Gpt2Request *gpt2_batch_claim(Gpt2BatchSite *site, g2_message type,
+									 const g2_writer *payload);
 
 /* The answer to a call of the site, whose sequences have been read; for EXPLAIN. */
 extern void gpt2_batch_count(Gpt2BatchSite *site, const struct Gpt2Answer *answer);

@@ -26,7 +26,7 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	int			n = list_length(call->args);
 
 	site->call = call;
-	site->prepare = gpt2_batch_function(call->funcid);
+	site->function = gpt2_batch_function(call->funcid);
 	site->may_draw = gpt2_may_draw(call);
 	site->parameters = gpt2_add_parameters(NULL, (Node *) call->args);
 	site->parameters = gpt2_add_parameters(site->parameters, (Node *) found->guards);
@@ -105,14 +105,52 @@ will_be_called(const Gpt2BatchSite *site, ExprContext *econtext)
 	return true;
 }
 
+static void
+make_ticket(Gpt2Ticket *ticket, g2_message type, const g2_writer *w, MemoryContext context)
+{
+	ticket->type = type;
+	ticket->bytes = MemoryContextAlloc(context, w->len);
+	memcpy(ticket->bytes, w->data, w->len);
+	ticket->len = w->len;
+	ticket->hash = hash_bytes((const unsigned char *) w->data, (int) w->len);
+}
+
+static bool
+prepare_call(Gpt2BatchSite *site, Gpt2Ticket *ticket, MemoryContext context)
+{
+	Gpt2Call	call = {.undrawn = false};
+	g2_writer	w = gpt2_writer();
+	bool		sends = site->function->call(site->fcinfo, &call);
+
+	if (sends && !call.undrawn)
+	{
+		g2_generate_encode(&w, &call.wire);
+		make_ticket(ticket, G2_MSG_GENERATE, &w, context);
+	}
+	return !call.undrawn;
+}
+
+static void
+prepare_scores(Gpt2BatchSite *site, Gpt2Ticket *tickets, MemoryContext context)
+{
+	g2_score   *wires = palloc(GPT2_MAX_SCORES * sizeof *wires);
+	int			n = site->function->scores(site->fcinfo, wires);
+
+	for (int i = 0; i < n; i++)
+	{
+		g2_writer	w = gpt2_writer();
+
+		g2_score_encode(&w, &wires[i]);
+		make_ticket(&tickets[i], G2_MSG_SCORE, &w, context);
+	}
+}
+
 bool
-gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket)
+gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *tickets)
 {
 	MemoryContext keep = CurrentMemoryContext;
-	Gpt2Call	call;
-	g2_writer	w;
 	ListCell   *cell;
-	bool		sends;
+	bool		goes_on = true;
 
 	if (!will_be_called(site, econtext))
 		return true;
@@ -123,30 +161,24 @@ gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket)
 		arg->value = ExecEvalExprSwitchContext((ExprState *) lfirst(cell), econtext,
 											   &arg->isnull);
 	}
-	if (!site->prepare)
+	if (!site->function)
 		return true;
 	MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
-	memset(&call, 0, sizeof call);
-	sends = site->prepare(site->fcinfo, &call);
+	if (site->function->call)
+		goes_on = prepare_call(site, tickets, keep);
+	else
+		prepare_scores(site, tickets, keep);
 	MemoryContextSwitchTo(keep);
-	if (call.undrawn)
-		return false;
-	if (!sends)
-		return true;
-	w = gpt2_writer();
-	g2_generate_encode(&w, &call.wire);
-	ticket->bytes = w.data;
-	ticket->len = w.len;
-	ticket->hash = hash_bytes((const unsigned char *) w.data, (int) w.len);
-	return true;
+	return goes_on;
 }
 
 /* ---- tickets ---- */
 
 static bool
-is_same(const Gpt2Ticket *ticket, const char *bytes, size_t len)
+is_same(const Gpt2Ticket *ticket, g2_message type, const char *bytes, size_t len)
 {
-	return ticket->len == len && memcmp(ticket->bytes, bytes, len) == 0;
+	return ticket->id != 0 && ticket->type == type && ticket->len == len &&
+		memcmp(ticket->bytes, bytes, len) == 0;
 }
 
 void
@@ -154,7 +186,7 @@ gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
 {
 	g2_writer	w = {.data = ticket->bytes, .len = ticket->len};
 
-	ticket->id = gpt2_request_id(gpt2_request(G2_MSG_GENERATE, &w));
+	ticket->id = gpt2_request_id(gpt2_request(ticket->type, &w));
 	figures->requests++;
 	if (figures->began == 0)
 		figures->began = GetCurrentTimestamp();
@@ -165,8 +197,7 @@ gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *sent, Gpt2BatchFigures *
 {
 	Gpt2Request *request;
 
-	if (sent->id == 0 || sent->hash != ticket->hash ||
-		!is_same(sent, ticket->bytes, ticket->len))
+	if (sent->hash != ticket->hash || !is_same(sent, ticket->type, ticket->bytes, ticket->len))
 		return false;
 	request = gpt2_request_find(sent->id);
 	if (!request)
@@ -194,17 +225,20 @@ gpt2_ticket_end(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
 /* ---- the functions ---- */
 
 Gpt2Request *
-gpt2_batch_claim(Gpt2BatchSite *site, const g2_writer *payload)
+gpt2_batch_claim(Gpt2BatchSite *site, g2_message type, const g2_writer *payload)
 {
-	Gpt2Ticket *ticket = site->current;
-	uint64		id;
+	for (int i = 0; site->current && i < GPT2_MAX_SCORES; i++)
+	{
+		Gpt2Ticket *ticket = &site->current[i];
+		uint64		id = ticket->id;
 
-	if (!ticket || ticket->id == 0 || !is_same(ticket, payload->data, payload->len))
-		return NULL;
-	id = ticket->id;
-	ticket->id = 0;
-	/* An error may be one of many requests at once: a limit, or an engine that another kills. */
-	return gpt2_request_redeem(id);
+		if (!is_same(ticket, type, payload->data, payload->len))
+			continue;
+		ticket->id = 0;
+		/* An error may be one of many requests at once: a limit, or an engine that another kills. */
+		return gpt2_request_redeem(id);
+	}
+	return NULL;
 }
 
 void
@@ -213,7 +247,8 @@ gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 	Gpt2BatchFigures *figures = site->figures;
 
 	figures->ended = GetCurrentTimestamp();
-	if (site->current && site->current->duplicate)
+	/* What serves several rows is counted for the last. */
+	if (gpt2_request_is_shared(answer->request))
 		return;
 	figures->prompt_tokens += answer->head.prompt_tokens;
 	figures->cached_tokens += answer->head.cached_tokens;

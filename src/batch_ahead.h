@@ -13,13 +13,14 @@
 #include "batch_expr.h"
 #include "batch_functions.h"
 
-/* A row's call at a site.  Its bytes are palloc'd. */
+/* A request of a row's call at a site.  Its bytes are palloc'd. */
 typedef struct Gpt2Ticket
 {
+	g2_message	type;
 	uint64		id;				/* of the request; 0 = not sent, or taken already */
 	bool		duplicate;		/* another row's request serves it */
 	uint32		hash;
-	char	   *bytes;			/* of the request's payload; NULL = there is no call */
+	char	   *bytes;			/* of its payload; NULL = there is no request */
 	size_t		len;
 } Gpt2Ticket;
 
@@ -44,7 +45,7 @@ typedef struct Gpt2BatchFigures
 struct Gpt2BatchSite
 {
 	FuncExpr   *call;			/* of this execution alone: the real call is found by it */
-	Gpt2Prepare prepare;		/* NULL: none of our functions */
+	const Gpt2BatchFunction *function;	/* NULL: none of ours */
 	bool		may_draw;
 	bool		never_fails;	/* looking at a row, once a call has gone well */
 	Bitmapset  *parameters;		/* of the executor, that looking at a row reads */
@@ -55,7 +56,8 @@ struct Gpt2BatchSite
 	FunctionCallInfo fcinfo;
 	Gpt2CallSite ahead;			/* its state */
 	Gpt2CallSite *real;			/* the call in the plan; NULL before its first evaluation */
-	Gpt2Ticket *current;		/* of the row that is being evaluated; NULL between rows */
+	Gpt2Ticket *current;		/* GPT2_MAX_SCORES of the row that is being evaluated; NULL between
+								 * rows */
 	Gpt2BatchFigures *figures;	/* the node's */
 };
 
@@ -73,9 +75,10 @@ extern bool gpt2_site_waits(const Gpt2BatchSite *site, const ExprContext *econte
 /* Before rows are looked at: `first` says that there is none before whose turn is still to come. */
 extern void gpt2_site_follow(Gpt2BatchSite *site, bool first);
 
-/* Evaluates the call's arguments for the row in the context and makes its request's payload, in the
- * current memory context.  False: the row must be evaluated before anything behind it. */
-extern bool gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *ticket);
+/* Evaluates the call's arguments for the row in the context and makes the payloads of its requests,
+ * GPT2_MAX_SCORES tickets at most, in the current memory context.  False: the row must be evaluated
+ * before anything behind it. */
+extern bool gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *tickets);
 
 /* Sends it, unless one of the n others, which were sent, is the same to the byte. */
 extern void gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);

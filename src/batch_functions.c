@@ -26,21 +26,24 @@ PG_FUNCTION_INFO_V1(gpt2_support);
 extern Datum gpt2_generate(PG_FUNCTION_ARGS);
 extern Datum gpt2_generate_array(PG_FUNCTION_ARGS);
 extern Datum gpt2_summarize(PG_FUNCTION_ARGS);
+extern Datum gpt2_classify(PG_FUNCTION_ARGS);
+extern Datum gpt2_classify_enum(PG_FUNCTION_ARGS);
+extern Datum gpt2_filter(PG_FUNCTION_ARGS);
+extern Datum gpt2_loss(PG_FUNCTION_ARGS);
+extern Datum gpt2_perplexity(PG_FUNCTION_ARGS);
+extern Datum gpt2_embed(PG_FUNCTION_ARGS);
 
-typedef struct Function
-{
-	PGFunction	function;
-	Gpt2Prepare prepare;
-	int			temperature;	/* numbers of these arguments; 0 = it never samples */
-	int			seed;
-	int			n;				/* 0 = it makes one text */
-	int			model;			/* (max_len is 1) */
-} Function;
-
-static const Function functions[] = {
-	{gpt2_generate, gpt2_generate_prepare, 3, 6, 0, 2},
-	{gpt2_generate_array, gpt2_generate_array_prepare, 4, 7, 2, 3},
-	{gpt2_summarize, gpt2_summarize_prepare, 0, 0, 0, 2},
+static const Gpt2BatchFunction functions[] = {
+	{gpt2_generate, gpt2_generate_prepare, NULL, .model = 2, .temperature = 3, .seed = 6},
+	{gpt2_generate_array, gpt2_generate_array_prepare, NULL, .model = 3, .temperature = 4,
+	.seed = 7, .n = 2},
+	{gpt2_summarize, gpt2_summarize_prepare, NULL, .model = 2},
+	{gpt2_classify, NULL, gpt2_classify_prepare, .model = 2},
+	{gpt2_classify_enum, NULL, gpt2_classify_enum_prepare, .model = 2},
+	{gpt2_filter, NULL, gpt2_filter_prepare, .model = 2},
+	{gpt2_loss, NULL, gpt2_loss_prepare, .model = 1},
+	{gpt2_perplexity, NULL, gpt2_loss_prepare, .model = 1},
+	{gpt2_embed, NULL, gpt2_embed_prepare, .model = 1},
 };
 
 typedef struct Known
@@ -48,7 +51,7 @@ typedef struct Known
 	Oid			oid;
 	uint32		hash;			/* in the cache of functions */
 	bool		looked_up;		/* since the last change */
-	const Function *function;	/* NULL: none of ours */
+	const Gpt2BatchFunction *function;	/* NULL: none of ours */
 } Known;
 
 #define USUAL_COST 10000		/* of a call with so many tokens; the functions' COST */
@@ -94,7 +97,7 @@ learn(Oid function)
 	};
 }
 
-static const Function *
+static const Gpt2BatchFunction *
 look_up(Oid function)
 {
 	FmgrInfo	flinfo;
@@ -108,8 +111,8 @@ look_up(Oid function)
 	return NULL;
 }
 
-static const Function *
-find_function(Oid function)
+const Gpt2BatchFunction *
+gpt2_batch_function(Oid function)
 {
 	Known	   *k = find_known(function);
 
@@ -125,18 +128,10 @@ find_function(Oid function)
 	return k->function;
 }
 
-Gpt2Prepare
-gpt2_batch_function(Oid function)
-{
-	const Function *f = find_function(function);
-
-	return f ? f->prepare : NULL;
-}
-
 bool
 gpt2_may_draw(const FuncExpr *call)
 {
-	const Function *f = find_function(call->funcid);
+	const Gpt2BatchFunction *f = gpt2_batch_function(call->funcid);
 	const Node *temperature,
 			   *seed;
 
@@ -168,15 +163,15 @@ constant(const FuncExpr *call, int number, Datum *value)
 void
 gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape)
 {
-	const Function *f = find_function(call->funcid);
+	const Gpt2BatchFunction *f = gpt2_batch_function(call->funcid);
 	Datum		value;
 
-	shape->max_len = gpt2_max_len;
+	shape->max_len = f && f->call ? gpt2_max_len : 0;
 	shape->n = 1;
 	shape->model = gpt2_model && *gpt2_model ? gpt2_model : "demo";
 	if (!f)
 		return;
-	if (constant(call, 1, &value))
+	if (f->call && constant(call, 1, &value))
 		shape->max_len = Max(1, Min(DatumGetInt32(value), (int32) G2_MAX_NEW_TOKENS));
 	if (f->n && constant(call, f->n, &value))
 		shape->n = Max(1, Min(DatumGetInt32(value), G2_MAX_SEQUENCES));
@@ -194,7 +189,7 @@ gpt2_call_cost(const FuncExpr *call)
 	double		tokens;
 
 	gpt2_call_shape(call, &shape);
-	tokens = (double) shape.max_len * shape.n;
+	tokens = shape.max_len > 0 ? (double) shape.max_len * shape.n : USUAL_TOKENS;
 	return cpu_operator_cost * USUAL_COST * Max(0.2, Min(tokens / USUAL_TOKENS, 4));
 }
 

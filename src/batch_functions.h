@@ -11,16 +11,37 @@
 #include "nodes/primnodes.h"
 
 #include "call.h"
+#include "engine/protocol_score.h"
 
-/* What the function does before it sends its one request; false: it sends none. */
-typedef bool (*Gpt2Prepare) (FunctionCallInfo fcinfo, Gpt2Call *call);
+/* What a function does before it sends its one GENERATE; false: it sends none. */
+typedef bool (*Gpt2PrepareCall) (FunctionCallInfo fcinfo, Gpt2Call *call);
+
+/* The same of one that sends SCOREs: how many, at most GPT2_MAX_SCORES. */
+typedef int (*Gpt2PrepareScores) (FunctionCallInfo fcinfo, g2_score *wires);
+#define GPT2_MAX_SCORES 2
+
+typedef struct Gpt2BatchFunction
+{
+	PGFunction	function;
+	Gpt2PrepareCall call;		/* one of the two */
+	Gpt2PrepareScores scores;
+	int			model;			/* numbers of arguments */
+	int			temperature;	/* 0 = it never samples */
+	int			seed;
+	int			n;				/* 0 = it makes one text */
+} Gpt2BatchFunction;
 
 extern bool gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern bool gpt2_generate_array_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern bool gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
+extern int	gpt2_classify_prepare(FunctionCallInfo fcinfo, g2_score *wires);
+extern int	gpt2_classify_enum_prepare(FunctionCallInfo fcinfo, g2_score *wires);
+extern int	gpt2_filter_prepare(FunctionCallInfo fcinfo, g2_score *wires);
+extern int	gpt2_loss_prepare(FunctionCallInfo fcinfo, g2_score *wires);
+extern int	gpt2_embed_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 
 /* NULL: the function is none of these, or must not be evaluated ahead (SECURITY DEFINER, SET). */
-extern Gpt2Prepare gpt2_batch_function(Oid function);
+extern const Gpt2BatchFunction *gpt2_batch_function(Oid function);
 
 /* A call that draws a seed, as far as can be told from its constants and the session's settings. */
 extern bool gpt2_may_draw(const FuncExpr *call);

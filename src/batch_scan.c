@@ -34,7 +34,7 @@ static dlist_head batches = DLIST_STATIC_INIT(batches);
 static void
 end_tickets(Gpt2Batch *batch, Gpt2BatchRow *row)
 {
-	for (int i = 0; i < batch->n_sites; i++)
+	for (int i = 0; i < gpt2_n_tickets(batch); i++)
 	{
 		batch->bytes -= gpt2_ticket_bytes(&row->tickets[i]);
 		gpt2_ticket_end(&row->tickets[i], &batch->figures);
@@ -78,7 +78,7 @@ evaluate_row(Gpt2Batch *batch)
 
 	gpt2_set_row(batch, row->tuple);
 	for (int i = 0; i < batch->n_sites; i++)
-		batch->sites[i].current = &row->tickets[i];
+		batch->sites[i].current = &row->tickets[i * GPT2_MAX_SCORES];
 	if (ExecQual(ps->qual, ps->ps_ExprContext))
 		result = ps->ps_ProjInfo ? ExecProject(ps->ps_ProjInfo) : batch->slot;
 	for (int i = 0; i < batch->n_sites; i++)
@@ -162,7 +162,7 @@ make_rows(Gpt2Batch *batch)
 	batch->capacity = batch->n_sites > 0 ? gpt2_batch_rows : 1;
 	batch->rows = palloc0(batch->capacity * sizeof(Gpt2BatchRow));
 	for (int i = 0; i < batch->capacity; i++)
-		batch->rows[i].tickets = palloc0((batch->n_sites + 1) * sizeof(Gpt2Ticket));
+		batch->rows[i].tickets = palloc0((gpt2_n_tickets(batch) + 1) * sizeof(Gpt2Ticket));
 }
 
 static void

@@ -26,7 +26,7 @@ typedef struct Gpt2BatchRow
 {
 	MinimalTuple tuple;
 	bool		alone;			/* what is behind it has to wait until it is evaluated */
-	Gpt2Ticket *tickets;		/* one for each site */
+	Gpt2Ticket *tickets;		/* GPT2_MAX_SCORES for each site */
 } Gpt2BatchRow;
 
 /*
@@ -88,6 +88,12 @@ gpt2_set_row(Gpt2Batch *batch, MinimalTuple tuple)
 	ResetExprContext(econtext);
 	ExecStoreMinimalTuple(tuple, batch->slot, false);
 	econtext->ecxt_scantuple = batch->slot;
+}
+
+static inline int
+gpt2_n_tickets(const Gpt2Batch *batch)
+{
+	return batch->n_sites * GPT2_MAX_SCORES;
 }
 
 /* Requests are kept twice until they are answered: here, and to be sent again. */

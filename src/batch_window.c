@@ -125,8 +125,11 @@ look(Gpt2Batch *batch)
 		gpt2_set_row(batch, row->tuple);
 		for (int i = 0; i < batch->n_sites; i++)
 		{
-			row->alone |= !gpt2_site_look(&batch->sites[i], econtext, &row->tickets[i]);
-			batch->bytes += gpt2_ticket_bytes(&row->tickets[i]);
+			Gpt2Ticket *tickets = &row->tickets[i * GPT2_MAX_SCORES];
+
+			row->alone |= !gpt2_site_look(&batch->sites[i], econtext, tickets);
+			for (int k = 0; k < GPT2_MAX_SCORES; k++)
+				batch->bytes += gpt2_ticket_bytes(&tickets[k]);
 		}
 		batch->n_looked++;
 		if (row->alone)
@@ -206,9 +209,9 @@ send_ticket(Gpt2Batch *batch, Gpt2Ticket *ticket)
 {
 	if (!ticket->bytes)
 		return;
-	for (int i = 0; i < batch->n_sent; i++)
-		for (int site = 0; site < batch->n_sites; site++)
-			if (gpt2_ticket_share(ticket, &gpt2_row_at(batch, i)->tickets[site], &batch->figures))
+	for (int i = 0; i <= batch->n_sent; i++)
+		for (int k = 0; k < gpt2_n_tickets(batch); k++)
+			if (gpt2_ticket_share(ticket, &gpt2_row_at(batch, i)->tickets[k], &batch->figures))
 				return;
 	if (!gpt2_requests_are_many())
 		gpt2_ticket_send(ticket, &batch->figures);
@@ -233,7 +236,7 @@ gpt2_batch_look_ahead(Gpt2Batch *batch)
 	{
 		Gpt2BatchRow *row = gpt2_row_at(batch, batch->n_sent);
 
-		for (int i = 0; i < batch->n_sites; i++)
+		for (int i = 0; i < gpt2_n_tickets(batch); i++)
 			send_ticket(batch, &row->tickets[i]);
 		batch->n_sent++;
 	}

@@ -349,17 +349,22 @@ gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default, Gpt2Cal
 /* ---- request and answer ---- */
 
 Gpt2Request *
-gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call)
+gpt2_call_request(FunctionCallInfo fcinfo, g2_message type, const g2_writer *payload)
 {
 	Gpt2CallSite *site = gpt2_call_site(fcinfo);
+	Gpt2Request *request = site->batch ? gpt2_batch_claim(site->batch, type, payload) : NULL;
+
+	return request ? request : gpt2_request(type, payload);
+}
+
+Gpt2Request *
+gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call)
+{
 	g2_writer	w = gpt2_writer();
-	Gpt2Request *request = NULL;
+	Gpt2Request *request;
 
 	g2_generate_encode(&w, &call->wire);
-	if (site->batch)
-		request = gpt2_batch_claim(site->batch, &w);
-	if (!request)
-		request = gpt2_request(G2_MSG_GENERATE, &w);
+	request = gpt2_call_request(fcinfo, G2_MSG_GENERATE, &w);
 	pfree(w.data);
 	return request;
 }
@@ -421,9 +426,9 @@ log_call(const Gpt2Answer *answer, g2_span model)
 void
 gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model)
 {
-	const Gpt2CallSite *site = fcinfo ? gpt2_call_site(fcinfo) : NULL;
+	const Gpt2CallSite *site = gpt2_call_site(fcinfo);
 
-	if (site && site->batch)
+	if (site->batch)
 		gpt2_batch_count(site->batch, answer);
 	if (gpt2_log_min_duration >= 0 &&
 		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)

@@ -79,6 +79,10 @@ extern void gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arg
 extern bool gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default,
 							Gpt2Call *call);
 
+/* A request with this payload, unless it was sent ahead of time: then it is waited for. */
+extern Gpt2Request *gpt2_call_request(FunctionCallInfo fcinfo, g2_message type,
+									  const g2_writer *payload);
+
 /* Sends the call, unless that was done ahead of time: then it is waited for. */
 extern Gpt2Request *gpt2_call_send(FunctionCallInfo fcinfo, const Gpt2Call *call);
 

@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "batch_functions.h"
 #include "encoding.h"
 #include "result.h"
 #include "score.h"
@@ -41,6 +42,15 @@ typedef struct Labels
 	double		logprob[G2_MAX_LABELS]; /* of all tokens of the label */
 	double		prob[G2_MAX_LABELS];
 } Labels;
+
+/* A row's call: what is asked, and the answer. */
+typedef struct Classification
+{
+	Labels		labels;
+	double		min_prob;
+	int			n_wires;
+	g2_score	wires[GPT2_MAX_SCORES];	/* the text's, and where it is calibrated that of "N/A" */
+} Classification;
 
 /* ---- labels ---- */
 
@@ -168,8 +178,8 @@ set_labels(const Labels *labels, g2_score *wire)
 
 /* Adds weight times each label's mean to score; with logprob, keeps the sums. */
 static void
-add_scores(Gpt2Request *request, g2_span model, int n, double weight, double *score,
-		   double *logprob)
+add_scores(FunctionCallInfo fcinfo, Gpt2Request *request, g2_span model, int n, double weight,
+		   double *score, double *logprob)
 {
 	Gpt2Answer	answer;
 
@@ -182,7 +192,7 @@ add_scores(Gpt2Request *request, g2_span model, int n, double weight, double *sc
 		if (logprob)
 			logprob[i] = sum.logprob;
 	}
-	gpt2_answer_end(NULL, &answer, model);
+	gpt2_answer_end(fcinfo, &answer, model);
 }
 
 static void
@@ -201,86 +211,166 @@ softmax(const double *score, int n, double *prob)
 
 /* Fills the labels' log-likelihoods and probabilities. */
 static void
-score_labels(g2_score *wire, bool calibrate, Labels *labels)
+score_labels(FunctionCallInfo fcinfo, Classification *c)
 {
 	double		score[G2_MAX_LABELS] = {0};
-	Gpt2Request *request = gpt2_score_send(wire),
-			   *baseline = NULL;
+	Labels	   *labels = &c->labels;
+	Gpt2Request *requests[GPT2_MAX_SCORES];
 
-	if (calibrate)
-	{
-		wire->text = g2_span_of(NO_CONTENT);
-		baseline = gpt2_score_send(wire);
-	}
-	add_scores(request, wire->model, labels->n, 1.0, score, labels->logprob);
-	if (baseline)
-		add_scores(baseline, wire->model, labels->n, -1.0, score, NULL);
+	for (int i = 0; i < c->n_wires; i++)
+		requests[i] = gpt2_score_send(fcinfo, &c->wires[i]);
+	for (int i = 0; i < c->n_wires; i++)
+		add_scores(fcinfo, requests[i], c->wires[i].model, labels->n, i == 0 ? 1.0 : -1.0, score,
+				   i == 0 ? labels->logprob : NULL);
 	softmax(score, labels->n, labels->prob);
 }
 
 /* Arguments content, labels (already read) or condition, model, options.  False: there is nothing
  * to classify. */
 static bool
-classify(FunctionCallInfo fcinfo, const char *task, g2_span condition, int accepts,
-		 Labels *labels, double *min_prob)
+prepare(FunctionCallInfo fcinfo, const char *task, g2_span condition, int accepts,
+		Classification *c)
 {
-	g2_score	wire;
+	g2_score   *wire = &c->wires[0];
 	Gpt2Options options;
 
 	gpt2_options_parse(PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
 					   GPT2_SCORES | GPT2_ACCEPTS_TEMPLATE | GPT2_ACCEPTS_LABELS | accepts,
 					   &options);
-	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[2], &options, G2_SCORE_LABELS, &wire);
-	wire.task = g2_span_of(task);
-	wire.condition = condition;
-	set_labels(labels, &wire);
-	wire.n_examples = options.n_examples;
-	memcpy(wire.example_texts, options.example_texts, sizeof wire.example_texts);
-	memcpy(wire.example_labels, options.example_labels, sizeof wire.example_labels);
-	*min_prob = options.has_min_prob ? options.min_prob : 0;
-	if (!gpt2_has_content(wire.text))
+	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[2], &options, G2_SCORE_LABELS, wire);
+	wire->task = g2_span_of(task);
+	wire->condition = condition;
+	set_labels(&c->labels, wire);
+	wire->n_examples = options.n_examples;
+	memcpy(wire->example_texts, options.example_texts, sizeof wire->example_texts);
+	memcpy(wire->example_labels, options.example_labels, sizeof wire->example_labels);
+	c->min_prob = options.has_min_prob ? options.min_prob : 0;
+	if (!gpt2_has_content(wire->text))
 		return false;
-	score_labels(&wire, options.calibrate, labels);
+	c->n_wires = 1;
+	if (options.calibrate)
+	{
+		c->wires[c->n_wires] = *wire;
+		c->wires[c->n_wires++].text = g2_span_of(NO_CONTENT);
+	}
 	return true;
 }
 
 /* The most probable label, the first of equals; -1 where that is below min_prob. */
 static int
-best_label(const Labels *labels, double min_prob)
+best_label(const Classification *c)
 {
+	const Labels *labels = &c->labels;
 	int			best = 0;
 
 	for (int i = 1; i < labels->n; i++)
 		if (labels->prob[i] > labels->prob[best])
 			best = i;
-	return labels->prob[best] >= min_prob ? best : -1;
+	return labels->prob[best] >= c->min_prob ? best : -1;
+}
+
+/* ---- ahead of time ---- */
+
+static bool
+prepare_labels(FunctionCallInfo fcinfo, int accepts, Classification *c)
+{
+	if (PG_ARGISNULL(0))
+		return false;
+	read_labels(fcinfo->args[1], &c->labels);
+	return prepare(fcinfo, "classify", g2_span_of(""), accepts, c);
+}
+
+static bool
+prepare_enum(FunctionCallInfo fcinfo, Oid type, Classification *c)
+{
+	if (PG_ARGISNULL(0))
+		return false;
+	read_enum(getBaseType(type), &c->labels);
+	return prepare(fcinfo, "classify", g2_span_of(""), GPT2_ACCEPTS_MIN_PROB, c);
+}
+
+static bool
+prepare_filter(FunctionCallInfo fcinfo, Classification *c)
+{
+	static const char *const answers[] = {"yes", "no"};
+	g2_span		condition;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return false;
+	c->labels.n = 0;
+	for (int i = 0; i < lengthof(answers); i++)
+		add_label(&c->labels, answers[i]);
+	condition = gpt2_text_to_utf8(PG_GETARG_TEXT_PP(1), "condition");
+	if (!gpt2_has_content(condition))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("condition must not be empty")));
+	return prepare(fcinfo, "filter", condition, GPT2_ACCEPTS_MIN_PROB, c);
+}
+
+static Oid
+enum_type(FunctionCallInfo fcinfo)
+{
+	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+
+	if (!OidIsValid(type))
+		elog(ERROR, "could not determine the enum type");
+	return type;
+}
+
+static int
+give_wires(const Classification *c, g2_score *wires)
+{
+	memcpy(wires, c->wires, c->n_wires * sizeof *wires);
+	return c->n_wires;
+}
+
+int
+gpt2_classify_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	Classification c;
+
+	return prepare_labels(fcinfo, GPT2_ACCEPTS_MIN_PROB, &c) ? give_wires(&c, wires) : 0;
+}
+
+int
+gpt2_classify_enum_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	Classification c;
+
+	return prepare_enum(fcinfo, enum_type(fcinfo), &c) ? give_wires(&c, wires) : 0;
+}
+
+int
+gpt2_filter_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	Classification c;
+
+	return prepare_filter(fcinfo, &c) ? give_wires(&c, wires) : 0;
 }
 
 /* ---- functions ---- */
 
 /* The label of this row, or NULL. */
 static const char *
-choose(FunctionCallInfo fcinfo, Labels *labels)
+choose(FunctionCallInfo fcinfo, Classification *c)
 {
-	double		min_prob;
 	int			best;
 
-	if (!classify(fcinfo, "classify", g2_span_of(""), GPT2_ACCEPTS_MIN_PROB, labels, &min_prob))
-		return NULL;
-	best = best_label(labels, min_prob);
-	return best < 0 ? NULL : labels->names[best];
+	score_labels(fcinfo, c);
+	best = best_label(c);
+	return best < 0 ? NULL : c->labels.names[best];
 }
 
 Datum
 gpt2_classify(PG_FUNCTION_ARGS)
 {
-	Labels		labels;
+	Classification c;
 	const char *chosen;
 
-	if (PG_ARGISNULL(0))
+	if (!prepare_labels(fcinfo, GPT2_ACCEPTS_MIN_PROB, &c))
 		PG_RETURN_NULL();
-	read_labels(fcinfo->args[1], &labels);
-	chosen = choose(fcinfo, &labels);
+	chosen = choose(fcinfo, &c);
 	if (!chosen)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(chosen));
@@ -289,18 +379,15 @@ gpt2_classify(PG_FUNCTION_ARGS)
 Datum
 gpt2_classify_enum(PG_FUNCTION_ARGS)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 1),
+	Oid			type = enum_type(fcinfo),
 				input,
 				io_param;
-	Labels		labels;
+	Classification c;
 	const char *chosen;
 
-	if (!OidIsValid(type))
-		elog(ERROR, "could not determine the enum type");
-	if (PG_ARGISNULL(0))
+	if (!prepare_enum(fcinfo, type, &c))
 		PG_RETURN_NULL();
-	read_enum(getBaseType(type), &labels);
-	chosen = choose(fcinfo, &labels);
+	chosen = choose(fcinfo, &c);
 	if (!chosen)
 		PG_RETURN_NULL();
 	getTypeInputInfo(type, &input, &io_param);
@@ -312,22 +399,19 @@ gpt2_label_probs(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
 	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
-	Labels		labels;
-	double		min_prob;
+	Classification c;
 
-	if (PG_ARGISNULL(0))
+	if (!prepare_labels(fcinfo, 0, &c))
 		return (Datum) 0;
-	read_labels(fcinfo->args[1], &labels);
-	if (!classify(fcinfo, "classify", g2_span_of(""), 0, &labels, &min_prob))
-		return (Datum) 0;
-	for (int i = 0; i < labels.n; i++)
+	score_labels(fcinfo, &c);
+	for (int i = 0; i < c.labels.n; i++)
 	{
 		Datum		values[PROB_COLUMNS];
 		bool		nulls[PROB_COLUMNS] = {false};
 
-		values[0] = CStringGetTextDatum(labels.names[i]);
-		values[1] = Float8GetDatum(labels.prob[i]);
-		values[2] = Float8GetDatum(labels.logprob[i]);
+		values[0] = CStringGetTextDatum(c.labels.names[i]);
+		values[1] = Float8GetDatum(c.labels.prob[i]);
+		values[2] = Float8GetDatum(c.labels.logprob[i]);
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -336,24 +420,13 @@ gpt2_label_probs(PG_FUNCTION_ARGS)
 Datum
 gpt2_filter(PG_FUNCTION_ARGS)
 {
-	static const char *const answers[] = {"yes", "no"};
-	Labels		labels = {.n = 0};
-	g2_span		condition;
-	double		min_prob;
+	Classification c;
 	int			best;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (!prepare_filter(fcinfo, &c))
 		PG_RETURN_NULL();
-	for (int i = 0; i < lengthof(answers); i++)
-		add_label(&labels, answers[i]);
-	condition = gpt2_text_to_utf8(PG_GETARG_TEXT_PP(1), "condition");
-	if (!gpt2_has_content(condition))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("condition must not be empty")));
-	if (!classify(fcinfo, "filter", condition, GPT2_ACCEPTS_MIN_PROB, &labels, &min_prob))
-		PG_RETURN_NULL();
-	best = best_label(&labels, min_prob);
+	score_labels(fcinfo, &c);
+	best = best_label(&c);
 	if (best < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_BOOL(best == 0);

@@ -90,6 +90,12 @@ gpt2_request_share(Gpt2Request *request)
 }
 
 bool
+gpt2_request_is_shared(const Gpt2Request *request)
+{
+	return request->users > 1;
+}
+
+bool
 gpt2_requests_are_many(void)
 {
 	return gpt2_flight_count() >= G2_MAX_IN_FLIGHT / 2;

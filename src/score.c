@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 
+#include "batch_functions.h"
 #include "encoding.h"
 #include "guc.h"
 #include "result.h"
@@ -46,13 +47,13 @@ gpt2_score_prepare(const text *content, NullableDatum model, const Gpt2Options *
 }
 
 Gpt2Request *
-gpt2_score_send(const g2_score *wire)
+gpt2_score_send(FunctionCallInfo fcinfo, const g2_score *wire)
 {
 	g2_writer	w = gpt2_writer();
 	Gpt2Request *request;
 
 	g2_score_encode(&w, wire);
-	request = gpt2_request(G2_MSG_SCORE, &w);
+	request = gpt2_call_request(fcinfo, G2_MSG_SCORE, &w);
 	pfree(w.data);
 	return request;
 }
@@ -68,16 +69,21 @@ gpt2_score_next(Gpt2Answer *answer)
 	return sum;
 }
 
-/* Sends the call of this row and waits for its answer. */
 static void
-ask(FunctionCallInfo fcinfo, g2_score_kind kind, int accepts, g2_score *wire, Gpt2Answer *answer)
+prepare(FunctionCallInfo fcinfo, g2_score_kind kind, int accepts, g2_score *wire)
 {
 	Gpt2Options options;
 
 	gpt2_options_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), GPT2_SCORES | accepts,
 					   &options);
 	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[1], &options, kind, wire);
-	gpt2_scores_begin(gpt2_score_send(wire), 1, answer);
+}
+
+/* Sends the call of this row and waits for its answer. */
+static void
+ask(FunctionCallInfo fcinfo, const g2_score *wire, Gpt2Answer *answer)
+{
+	gpt2_scores_begin(gpt2_score_send(fcinfo, wire), 1, answer);
 }
 
 /* ---- tokens ---- */
@@ -110,7 +116,8 @@ gpt2_logprobs(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	ask(fcinfo, G2_SCORE_TOKENS, GPT2_ACCEPTS_WINDOWS, &wire, &answer);
+	prepare(fcinfo, G2_SCORE_TOKENS, GPT2_ACCEPTS_WINDOWS, &wire);
+	ask(fcinfo, &wire, &answer);
 	n = g2_get_u32(&answer.reader);
 	for (uint32 i = 0; i < n; i++)
 	{
@@ -123,11 +130,20 @@ gpt2_logprobs(PG_FUNCTION_ARGS)
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
-	gpt2_answer_end(NULL, &answer, wire.model);
+	gpt2_answer_end(fcinfo, &answer, wire.model);
 	return (Datum) 0;
 }
 
 /* ---- means ---- */
+
+int
+gpt2_loss_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	if (PG_ARGISNULL(0))
+		return 0;
+	prepare(fcinfo, G2_SCORE_LOSS, GPT2_ACCEPTS_WINDOWS, wires);
+	return 1;
+}
 
 /* False: the text has no token with a score. */
 static bool
@@ -137,11 +153,11 @@ get_loss(FunctionCallInfo fcinfo, double *loss)
 	Gpt2Answer	answer;
 	g2_score_sum sum;
 
-	if (PG_ARGISNULL(0))
+	if (gpt2_loss_prepare(fcinfo, &wire) == 0)
 		return false;
-	ask(fcinfo, G2_SCORE_LOSS, GPT2_ACCEPTS_WINDOWS, &wire, &answer);
+	ask(fcinfo, &wire, &answer);
 	sum = gpt2_score_next(&answer);
-	gpt2_answer_end(NULL, &answer, wire.model);
+	gpt2_answer_end(fcinfo, &answer, wire.model);
 	*loss = sum.n > 0 ? -sum.logprob / sum.n : 0;
 	return sum.n > 0;
 }
@@ -184,6 +200,15 @@ values_to_array(const g2_embedding *e)
 	return array;
 }
 
+int
+gpt2_embed_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	if (PG_ARGISNULL(0) || !gpt2_has_content(gpt2_text_to_utf8(PG_GETARG_TEXT_PP(0), "content")))
+		return 0;
+	prepare(fcinfo, G2_SCORE_EMBED, 0, wires);
+	return 1;
+}
+
 Datum
 gpt2_embed(PG_FUNCTION_ARGS)
 {
@@ -192,13 +217,13 @@ gpt2_embed(PG_FUNCTION_ARGS)
 	g2_embedding embedding;
 	ArrayType  *array;
 
-	if (PG_ARGISNULL(0) || !gpt2_has_content(gpt2_text_to_utf8(PG_GETARG_TEXT_PP(0), "content")))
+	if (gpt2_embed_prepare(fcinfo, &wire) == 0)
 		PG_RETURN_NULL();
-	ask(fcinfo, G2_SCORE_EMBED, 0, &wire, &answer);
+	ask(fcinfo, &wire, &answer);
 	g2_embedding_get(&answer.reader, &embedding);
 	if (answer.reader.failed || embedding.n == 0)
 		gpt2_malformed_answer();
 	array = values_to_array(&embedding);
-	gpt2_answer_end(NULL, &answer, wire.model);
+	gpt2_answer_end(fcinfo, &answer, wire.model);
 	PG_RETURN_ARRAYTYPE_P(array);
 }

@@ -12,7 +12,8 @@
 extern void gpt2_score_prepare(const text *content, NullableDatum model,
 							   const Gpt2Options *options, g2_score_kind kind, g2_score *wire);
 
-extern Gpt2Request *gpt2_score_send(const g2_score *wire);
+/* Sends the request, unless that was done ahead of time. */
+extern Gpt2Request *gpt2_score_send(FunctionCallInfo fcinfo, const g2_score *wire);
 
 /* The next sum of an answer. */
 extern g2_score_sum gpt2_score_next(Gpt2Answer *answer);

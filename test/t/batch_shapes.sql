@@ -398,3 +398,31 @@ SELECT u.id, q.g FROM u, LATERAL (SELECT t.id, gpt_generate(u.word || body, 3) A
 
 SELECT u.id, (SELECT string_agg(gpt_generate((SELECT min(word) FROM u AS w WHERE w.id >= u.id) || body,
     2), ',' ORDER BY t.id) FROM t WHERE t.id < 5) FROM u ORDER BY id
+
+SELECT id, gpt_classify(body, ARRAY['good', 'bad']), gpt_filter(body, 'It is about a printer') FROM t
+    ORDER BY id
+
+SELECT id FROM t WHERE gpt_filter(body, 'It is about a printer') ORDER BY id
+
+SELECT id, gpt_classify(body, ARRAY['a', 'b'], options => '{"calibrate": false, "min_prob": 0.6}')
+    FROM t ORDER BY id
+
+SELECT id, gpt_classify(body, CASE WHEN id = 9 THEN ARRAY['a', NULL] ELSE ARRAY['a', 'b'] END)
+    FROM t ORDER BY id
+
+SELECT id, gpt_classify(body, ARRAY['a', 'b']) FROM t WHERE id < 9 ORDER BY id LIMIT 5
+
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); SELECT id, gpt_classify(body, NULL::mood) FROM t
+    ORDER BY id
+
+SELECT id, gpt_loss(body), gpt_perplexity(alt), gpt_loss(gpt_generate(body, 3)) FROM t ORDER BY id
+
+SELECT id, (gpt_embed(body))[1:3], md5(gpt_embed(coalesce(alt, ''))::text) FROM t ORDER BY id
+
+SELECT gpt_classify(body, ARRAY['x', 'y']) AS c, count(*), avg(gpt_loss(body)) FROM t GROUP BY 1
+    ORDER BY 1
+
+UPDATE t SET alt = gpt_classify(body, ARRAY['x', 'y', 'z']) WHERE gpt_loss(body) < 9;
+    SELECT id, alt FROM t ORDER BY id
+
+SELECT id, gpt_loss(body, options => ('{"stride": ' || 20 - id || '}')::jsonb) FROM t ORDER BY id
