@@ -22,8 +22,8 @@ typedef struct Gpt2BatchSite Gpt2BatchSite;
  * not looked ahead at. */
 extern Gpt2BatchSite *gpt2_batch_join(fmNodePtr expression, struct Gpt2CallSite *site);
 
-/* The request that was sent ahead for the site's current row, if it is this one to the byte, when it
- * has its answer; the caller releases it.  NULL: there is none, or it failed. */
+/* The request that was sent ahead for the site's current row, if it is this one to the byte, when
+ * it has its answer; the caller releases it.  NULL: there is none, or it failed. */
 extern Gpt2Request *gpt2_batch_claim(Gpt2BatchSite *site, g2_message type,
 									 const g2_writer *payload);
 

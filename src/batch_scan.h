@@ -109,7 +109,7 @@ extern void gpt2_batch_find_bound(Gpt2Batch *batch);
 /* Fills the window with rows of the child. */
 extern void gpt2_batch_read_ahead(Gpt2Batch *batch);
 
-/* Looks at those that have not been looked at, as far as that can be done, and sends their calls. */
+/* Looks at those that have not been looked at, as far as can be, and sends their calls. */
 extern void gpt2_batch_look_ahead(Gpt2Batch *batch);
 
 /* Says whether this is a GPT Batch node. */

@@ -193,8 +193,8 @@ looks_are_safe(const Gpt2Batch *batch)
 	return true;
 }
 
-/* A subquery that is run holds pages until the query ends, so it must not be run in a subtransaction;
- * the evaluation of a row runs it. */
+/* A subquery that is run holds pages until the query ends, so it must not be run in a
+ * subtransaction; the evaluation of a row runs it. */
 static bool
 looks_must_wait(const Gpt2Batch *batch)
 {

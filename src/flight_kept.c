@@ -1,5 +1,6 @@
 /*
- * flight_kept.c: payloads of requests in flight that wait for somebody to take them: tokens, notices.
+ * flight_kept.c: payloads of requests in flight that wait for somebody to take them: tokens and
+ * notices.
  *
  * Requests that wait for the same thing get the same notice of it; it is raised once.
  */
