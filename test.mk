@@ -21,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run bench-load bench-peers
+.PHONY: stress stress-run bench-load bench-rows bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -64,6 +64,9 @@ bench-load:             ## many clients: rates, waiting times, a long run (LOAD_
 
 bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour)
 	scripts/bench_peers.sh
+
+bench-rows:             ## rows of one query in flight, against row by row and the engine alone
+	scripts/bench_rows.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh

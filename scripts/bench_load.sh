@@ -56,19 +56,6 @@ tokens() { sql "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHE
 
 calc() { awk "BEGIN { printf \"%.6f\", $1 }"; }
 
-# GPT-2's 124M shape with random weights; its tokens are the 256 bytes, and names for the rest.
-make_m124() {
-	local vocabulary=$1/vocab.json
-	build/gpt2_engine synth "$1" --sigma 0.05 --seed 1
-	perl -e '
-		my %p = map { $_ => 1 } (33 .. 126, 161 .. 172, 174 .. 255);
-		my $next = 256;
-		my @e = map { sprintf q("\u%04x": %d), $p{$_} ? $_ : $next++, $_ } (0 .. 255);
-		push @e, map { qq("<$_>": $_) } (256 .. 50256);
-		print "{", join(", ", @e), "}\n"' >"$vocabulary"
-	echo '#version: 0.2' >"$1/merges.txt"
-}
-
 echo "== machine"
 lscpu | sed -n 's/^Model name: */cpu      /p; s/^CPU(s): */cpus     /p'
 sed -n 's/^MemTotal: */memory   /p' /proc/meminfo

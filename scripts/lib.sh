@@ -32,3 +32,16 @@ own() {
 			--shell /usr/sbin/nologin "$server_user"
 	chown -R "$server_user" "$1"
 }
+
+# make_m124 FOLDER: GPT-2's 124M shape with random weights; its tokens are the 256 bytes, and names for the rest.
+make_m124() {
+	local vocabulary=$1/vocab.json
+	build/gpt2_engine synth "$1" --sigma 0.05 --seed 1
+	perl -e '
+		my %p = map { $_ => 1 } (33 .. 126, 161 .. 172, 174 .. 255);
+		my $next = 256;
+		my @e = map { sprintf q("\u%04x": %d), $p{$_} ? $_ : $next++, $_ } (0 .. 255);
+		push @e, map { qq("<$_>": $_) } (256 .. 50256);
+		print "{", join(", ", @e), "}\n"' >"$vocabulary"
+	echo '#version: 0.2' >"$1/merges.txt"
+}
