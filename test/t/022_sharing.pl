@@ -63,7 +63,8 @@ CREATE TABLE texts AS SELECT i AS id, 'Text number ' || i || ' is about a' AS bo
 END
 my $select = "SELECT md5(string_agg(gpt_generate(body, 4), ',' ORDER BY id)) FROM texts";
 my $before = used('calls') - used('cancelled');
-my $query = start_query($node, $select);
+# Row by row, so that there is time to cancel it.
+my $query = start_query($node, "SET gpt2.batch_rows = 1; $select");
 ok(poll_until(sub { used('calls') - used('cancelled') >= $before + 1800 }),
 	'a SELECT has done 60 % ...');
 $node->safe_psql('postgres',
