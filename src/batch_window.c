@@ -173,7 +173,8 @@ look_in_subtransaction(Gpt2Batch *batch)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(old);
 		CurrentResourceOwner = owner;
-		if (ends_the_query(error))
+		/* Behind the last row it was the end of the subtransaction that failed. */
+		if (ends_the_query(error) || batch->n_looked == batch->n_rows)
 			ReThrowError(error);
 		FreeErrorData(error);
 		/* The row raises it again, when it is its turn. */
