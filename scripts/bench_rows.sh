@@ -21,7 +21,8 @@ stop() {
 trap stop EXIT
 
 calc() { awk "BEGIN { printf \"%.${2:-2}f\", $1 }"; }
-psql() { as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "host=$root/run user=bench dbname=postgres" "$@"; }
+conninfo="host=$root/run user=bench dbname=postgres"
+psql() { as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" "$@"; }
 
 # seconds STATEMENT [SETTING]: how long it takes, in a session that is connected to the engine.
 seconds() {
@@ -32,7 +33,8 @@ seconds() {
 # query PROMPT NEW ROWS: prompts that have no prefix in common.
 query() {
 	echo "SELECT count(gpt_generate(p, $2, options => '{\"cache\": false}')) FROM (
-		SELECT left(repeat(md5(i::text), 3), $1) AS p FROM generate_series(1, $3) AS i OFFSET 0) AS q"
+		SELECT left(repeat(md5(i::text), 3), $1) AS p
+		FROM generate_series(1, $3) AS i OFFSET 0) AS q"
 }
 
 echo "== machine"
@@ -56,10 +58,12 @@ unix_socket_directories = '$root/run'
 gpt2.model_path = '$root/models'
 gpt2.pack_directory = '$root/packs'
 gpt2.weight_format = 'q8'
+gpt2.nice = 0
 session_preload_libraries = 'gpt2'
 gpt2.model = 'm124'
 END
 as_user "$bin/pg_ctl" -D "$root/data" -l "$root/server.log" -w -s start
+psql -c 'CREATE EXTENSION gpt2'
 
 echo "== rows of one query"
 # measure PROMPT NEW ROWS
@@ -79,5 +83,6 @@ measure 16 64 "$((rows / 4))"
 
 one=$(seconds "SELECT gpt_generate('y', 32, options => '{\"cache\": false}')")
 psql -c 'CREATE TABLE big AS SELECT i FROM generate_series(1, 1000000) AS i'
-first=$(seconds "SELECT gpt_generate('x' || i, 32, options => '{\"cache\": false}') FROM big LIMIT 1")
+first=$(seconds "SELECT gpt_generate('x' || i, 32, options => '{\"cache\": false}')
+	FROM big LIMIT 1")
 echo "LIMIT 1 over a million rows: $(calc "$first / $one") times a single call"
