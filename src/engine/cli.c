@@ -62,11 +62,8 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	else if (strcmp(option, "--format") == 0)
 	{
 		s->weight_format = g2_span_of(value);
-		if (!g2_format_from_name(value, &cli->format))
-		{
-			g2_fail(err, G2_E_PARAM, "weight format \"%.32s\" is not known", value);
-			return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
-		}
+		if (!g2_format_from_name(value, &cli->format, err))
+			return false;
 	}
 	else if (strcmp(option, "--cpu") == 0)
 		s->cpu = g2_span_of(value);

@@ -254,12 +254,6 @@ cpu_model_unload(g2_backend *b, g2_backend_model *m)
 	g2_cpu_model_release(m);
 }
 
-static size_t
-cpu_kv_block_bytes(const g2_backend_model *m)
-{
-	return g2_cpu_block_bytes(m);
-}
-
 static bool
 cpu_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 {
@@ -268,7 +262,7 @@ cpu_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 
 	if (m->kv || n_blocks == 0)
 		return g2_fail(err, G2_E_INTERNAL, "KV cache reserved twice, or for no block");
-	if (!g2_mul_size(n_blocks, cpu_kv_block_bytes(m), &bytes))
+	if (!g2_mul_size(n_blocks, g2_cpu_block_bytes(m), &bytes))
 		return g2_fail_memory(err, UINT64_MAX);
 	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 			 0);
@@ -387,7 +381,7 @@ const g2_backend_api g2_cpu_backend = {
 	.arithmetic = cpu_arithmetic,
 	.model_load = cpu_model_load,
 	.model_unload = cpu_model_unload,
-	.kv_block_bytes = cpu_kv_block_bytes,
+	.kv_block_bytes = g2_cpu_block_bytes,
 	.kv_reserve = cpu_kv_reserve,
 	.kv_copy = cpu_kv_copy,
 	.kv_zero = cpu_kv_zero,

@@ -145,8 +145,8 @@ extern bool g2_pack_verify(const g2_pack *pack, g2_error *err);
 extern bool g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 							uint64_t *bytes);
 
-/* The name of a format ("f32"), and back; false for an unknown name. */
+/* The name of a format ("f32"), and back; 22023 for an unknown name. */
 extern const char *g2_format_name(g2_format format);
-extern bool g2_format_from_name(const char *name, g2_format *format);
+extern bool g2_format_from_name(const char *name, g2_format *format, g2_error *err);
 
 #endif							/* G2_MODEL_H */

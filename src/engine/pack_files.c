@@ -350,7 +350,7 @@ g2_pack_is_name(const char *file, size_t *name_len)
 	memcpy(format, file + len - format_len, format_len);
 	format[format_len] = '\0';
 	*name_len = len - format_len - 1;
-	return g2_format_from_name(format, &ignored);
+	return g2_format_from_name(format, &ignored, NULL);
 }
 
 static bool

@@ -29,7 +29,7 @@ g2_format_name(g2_format format)
 }
 
 bool
-g2_format_from_name(const char *name, g2_format *format)
+g2_format_from_name(const char *name, g2_format *format, g2_error *err)
 {
 	for (size_t i = 0; i < G2_LENGTH(format_names); i++)
 		if (strcmp(name, format_names[i]) == 0)
@@ -37,7 +37,8 @@ g2_format_from_name(const char *name, g2_format *format)
 			*format = (g2_format) i;
 			return true;
 		}
-	return false;
+	g2_fail(err, G2_E_PARAM, "weight format \"%.32s\" is not known", name);
+	return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
 }
 
 /* What somebody else can write may say anything, or be cut short under the mapping. */

@@ -72,10 +72,7 @@ parse_format(g2_span span, g2_format *format, g2_error *err)
 	char		name[16];
 
 	snprintf(name, sizeof name, "%.*s", (int) G2_MIN(span.len, sizeof name), span.data);
-	if (g2_format_from_name(name, format))
-		return true;
-	g2_fail(err, G2_E_PARAM, "weight format \"%s\" is not known", name);
-	return g2_fail_hint(err, "Formats are \"q8\", \"q4\", \"bf16\" and \"f32\".");
+	return g2_format_from_name(name, format, err);
 }
 
 static bool
