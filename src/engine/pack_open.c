@@ -14,13 +14,11 @@
 #include "config.h"
 #include "file.h"
 #include "pack.h"
+#include "protocol_watch.h"
 
 #define OPEN_ATTEMPTS 3
 
-static const char *const format_names[] = {
-	[G2_FORMAT_F32] = "f32", [G2_FORMAT_BF16] = "bf16", [G2_FORMAT_Q8] = "q8",
-	[G2_FORMAT_Q4] = "q4",
-};
+static const char *const format_names[G2_FORMATS] = {G2_FORMAT_NAMES};
 
 const char *
 g2_format_name(g2_format format)

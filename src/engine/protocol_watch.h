@@ -153,7 +153,7 @@ typedef struct g2_usage_header
 #define G2_MAX_DIRECTORIES 16
 #define G2_MAX_PRELOAD 64		/* models of gpt2.preload_models */
 
-/* Weight formats (weights.h). */
+/* Weight formats, in the order of g2_format (weights.h). */
 #define G2_FORMAT_NAMES "f32", "bf16", "q8", "q4"
 
 /* Instruction sets (kernels.h). */

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "kernels.h"
+#include "model.h"
 #include "pool.h"
 
 #ifdef G2_BENCH_OPENBLAS
@@ -239,17 +240,6 @@ make_operand(void)
 	kernels->convert[format](x, K + 16, 0, MAX_ROWS, K, &operand);
 }
 
-static bool
-set_format(const char *name)
-{
-	static const char *const names[] = {"f32", "bf16", "q8", "q4"};
-
-	for (format = G2_FORMAT_F32; format < G2_FORMATS; format++)
-		if (strcmp(name, names[format]) == 0)
-			return true;
-	return false;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -264,12 +254,8 @@ main(int argc, char **argv)
 		K = (uint32_t) atoi(argv[4]);
 		N = (uint32_t) atoi(argv[5]) / G2_PANEL * G2_PANEL;
 	}
-	if (!set_format(argc > 3 ? argv[3] : "f32"))
-	{
-		fprintf(stderr, "formats are f32, bf16, q8, q4\n");
-		return 1;
-	}
-	if (!g2_kernels_choose(argc > 2 ? argv[2] : "auto", &kernels, &err) ||
+	if (!g2_format_from_name(argc > 3 ? argv[3] : "f32", &format, &err) ||
+		!g2_kernels_choose(argc > 2 ? argv[2] : "auto", &kernels, &err) ||
 		!g2_pool_open(1, 0, &one, &err) || !g2_pool_open(G2_MAX(threads, 1), 0, &pool, &err) ||
 		K == 0 || N == 0)
 	{
@@ -296,7 +282,7 @@ main(int argc, char **argv)
 		bandwidth[1] = -best(-bandwidth[1], -read_bandwidth(pool, WEIGHT_BYTES));
 	}
 	printf("%s, %s, %u threads, K %u, N %u, weights %zu MB\n", kernels->name,
-		   argc > 3 ? argv[3] : "f32", g2_pool_threads(pool), K, N,
+		   g2_format_name(format), g2_pool_threads(pool), K, N,
 		   n_weights * matrix_bytes >> 20);
 	printf("read bandwidth: 1 thread %.1f GB/s, %u threads %.1f GB/s\n", bandwidth[0],
 		   g2_pool_threads(pool), bandwidth[1]);
