@@ -62,7 +62,7 @@ check-layers:           ## the engine includes nothing of PostgreSQL, the librar
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
 	scripts/bench_load.sh
 
-bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour)
+bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour; PEERS_MODEL=xl)
 	scripts/bench_peers.sh
 
 bench-rows:             ## rows of one query in flight, against row by row and the engine alone
