@@ -18,23 +18,6 @@ long=${LOAD_SECONDS:-60}
 step=${LOAD_STEP:-20}
 models=${LOAD_MODELS:-demo m124}
 clients=${LOAD_CLIENTS:-1 8 64 200}
-# Anonymous memory of the engine, "seconds kB" each 2 s for so many seconds: weights are mapped and
-# shared.  KV blocks come and go, so a single reading says little.
-sample_memory() {	# SECONDS
-	local status
-	status=/proc/$(psql -c 'SELECT engine_pid FROM gpt_info()')/status
-	SECONDS=0
-	while [ "$SECONDS" -lt "$1" ]; do
-		sed -n "s/^RssAnon:[[:space:]]*\([0-9]*\) kB/$SECONDS \1/p" "$status"
-		sleep 2
-	done
-}
-# The mean of those from one second on up to another.
-mean_memory() {	# FROM TO
-	awk -v from="$1" -v to="$2" \
-		'$1 >= from && $1 < to { sum += $2; n++ } END { printf "%.0f", sum / n }'
-}
-
 # Tokens that the model has computed so far: those of prompts, and new ones.
 tokens() { psql -c "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
 
@@ -115,7 +98,7 @@ failed=0
 bench 200 "$long" demo "$root/bench.log" &
 background=$!
 part=$((long >= 240 ? 60 : long / 4))
-sample_memory "$((long - 1))" >memory.log
+sample_memory "$(psql -c 'SELECT engine_pid FROM gpt_info()')" "$((long - 1))" >memory.log
 wait "$background" || failed=1
 background=
 sed -n 's/^number of \(transactions actually processed\|failed transactions\)/&/p' bench.log

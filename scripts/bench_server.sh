@@ -56,6 +56,22 @@ seconds() {
 		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | awk '{ print $1 / 1000 }'
 }
 
+# sample_memory PID SECONDS: a process's anonymous memory, "seconds kB" each 2 s for so many seconds or
+# until the process ends: weights are mapped and shared.  KV blocks come and go, so a single reading
+# says little.
+sample_memory() {
+	SECONDS=0
+	while [ "$SECONDS" -lt "$2" ] && [ -e "/proc/$1" ]; do
+		sed -n "s/^RssAnon:[[:space:]]*\([0-9]*\) kB/$SECONDS \1/p" "/proc/$1/status" 2>/dev/null || true
+		sleep 2
+	done
+}
+# mean_memory FROM TO <SAMPLES: their mean from one second on up to another.
+mean_memory() {
+	awk -v from="$1" -v to="$2" \
+		'$1 >= from && $1 < to { sum += $2; n++ } END { printf "%.0f", n ? sum / n : 0 }'
+}
+
 # rows_query PROMPT NEW ROWS: generates NEW tokens in each of ROWS rows, whose prompts of PROMPT tokens
 # (of a model whose tokens are bytes) have no prefix in common.
 rows_query() {
