@@ -129,12 +129,6 @@ g2_cli_paths(g2_cli *cli)
 
 /* ---- one request ---- */
 
-void *
-g2_cli_grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
 void
 g2_cli_log(void *arg, g2_level level, const char *message)
 {

@@ -60,7 +60,7 @@ bool
 g2_cmd_info(int argc, char **argv, g2_error *err)
 {
 	g2_cli		cli;
-	g2_writer	w = {.grow = g2_cli_grow};
+	g2_writer	w = {.grow = g2_realloc};
 	g2_engine  *engine;
 	g2_buf		reply = {0};
 	g2_info		info;

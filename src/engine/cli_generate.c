@@ -117,7 +117,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 	g2_cli		cli;
 	g2_generate m = {.max_new = 50, .n = 1, .top_p = 1, .repetition_penalty = 1,
 	.flags = G2_GEN_LOGPROBS};
-	g2_writer	w = {.grow = g2_cli_grow};
+	g2_writer	w = {.grow = g2_realloc};
 	g2_engine  *engine = NULL;
 	g2_buf		reply = {0};
 	bool		ok;
