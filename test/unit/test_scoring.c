@@ -242,6 +242,11 @@ CHANGE(no_prompt, m->template_text = g2_span_of("{input}{label}"); m->text = g2_
 CHANGE(no_task, m->template_text = g2_span_of(""); m->task = g2_span_of("sing"))
 CHANGE(many_examples, m->n_examples = 1;
 	   m->example_texts[0] = ((g2_span) {long_text, 2 * N_CTX}))
+/* The first example fills all that a prompt may have, its label more: nothing is left. */
+#define INPUTS_8 "{input}{input}{input}{input}{input}{input}{input}{input}"
+CHANGE(full_example, m->template_text = g2_span_of(INPUTS_8 INPUTS_8 INPUTS_8 INPUTS_8 "{label}");
+	   m->n_examples = 1; m->example_texts[0] = ((g2_span) {long_text, G2_MAX_TEXT / 32});
+	   m->example_labels[0] = g2_span_of("no"))
 CHANGE(long_salt, m->cache_salt = ((g2_span) {long_text, G2_MAX_SALT + 1}))
 CHANGE(wide_stride, m->kind = G2_SCORE_LOSS; m->stride = N_CTX)
 CHANGE(huge_stride, m->kind = G2_SCORE_TOKENS; m->stride = UINT32_MAX)
@@ -257,6 +262,7 @@ static const bad bads[] = {
 	{"22023", "label", empty_label}, {"54000", "label", long_label},
 	{"54000", "context", wide_label}, {"22023", "before the label", no_prompt},
 	{"22023", "sing", no_task}, {"54000", "examples", many_examples},
+	{"54000", "examples and text have more than 33554432 bytes", full_example},
 	{"22023", "salt", long_salt}, {"22023", "stride", wide_stride},
 	{"22023", "stride", huge_stride}, {"54000", "tokens", many_tokens},
 	{"42704", "nosuch", no_model}, {"0A000", "tokenizer", no_tokenizer},
