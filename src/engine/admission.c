@@ -29,6 +29,9 @@ fail_too_small(const g2_group *group, g2_error *err)
 bool
 g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 {
+	/* It would be planned again and again, and never end. */
+	if (g2_group_rows(group, 0) == 0)
+		return g2_fail(err, G2_E_INTERNAL, "a sequence group has nothing to compute");
 	if (group->most_blocks > g2_kv_capacity(group->o.kv))
 		return fail_too_small(group, err);
 	if (!g2_queue_allows(&group->o, group->prompt.len, err))

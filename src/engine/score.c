@@ -55,6 +55,12 @@ set_stride(g2_request *request)
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx,
 				stride = request->m.score.stride;
 
+	if (n_ctx < 2 && request->m.score.kind != G2_SCORE_EMBED)
+	{
+		g2_fail(&request->error, G2_E_UNSUPPORTED,
+				"model \"%s\" cannot score tokens: its context holds one", request->model->name);
+		return g2_fail_hint(&request->error, "A token is scored by what stands before it.");
+	}
 	if (stride >= n_ctx)
 	{
 		g2_fail(&request->error, G2_E_PARAM,

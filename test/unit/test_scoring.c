@@ -302,6 +302,42 @@ test_refused(void **state)
 	close_engine();
 }
 
+/* A context of one token has no room for a token and the one that it follows; for one token's norm,
+ * and for labels of one token behind a prompt of one, it has. */
+static void
+test_narrow_context(void **state)
+{
+	g2_synth_options narrow = tiny_model;
+	reply		r = {0};
+
+	(void) state;
+	narrow.n_ctx = 1;
+	fixture_synth(&places, "narrow", &narrow);
+	fixture_tokenizer(fixture_folder(&places, "narrow"));
+	open_engine();
+	for (uint32_t kind = G2_SCORE_TOKENS; kind <= G2_SCORE_LABELS; kind++)
+	{
+		g2_score	m = two_labels();
+
+		m.model = g2_span_of("narrow");
+		m.kind = kind;
+		if (kind == G2_SCORE_LABELS)
+		{
+			m.template_text = g2_span_of("Q{label}");
+			m.labels[0] = g2_span_of("y");
+			m.labels[1] = g2_span_of("n");
+		}
+		send_score(&r, 0, &m);
+		run_until(&r);
+		if (kind == G2_SCORE_TOKENS || kind == G2_SCORE_LOSS)
+			expect_error(&r, "0A000", "context");
+		else
+			assert_int_equal(r.type, G2_MSG_SCORES);
+		free_replies(&r, 1);
+	}
+	close_engine();
+}
+
 /* Every payload that is cut short is refused, but for one that ends before the examples. */
 static void
 test_short_payloads(void **state)
@@ -507,6 +543,7 @@ main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_narrow_context),
 		cmocka_unit_test(test_short_payloads),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_no_memory),
