@@ -173,6 +173,9 @@ g2_score_group(g2_request *request, g2_group_options *o, g2_ids *prompt, g2_erro
 	o->score = take_score;
 	o->n_embd = request->model->pack->weights.arch.n_embd;
 	o->first = s->next - s->window;
+	/* The time limit is one of waiting for the start. */
+	if (s->window > 0)
+		o->queue_timeout_ms = 0;
 	if (s->n_labels > 0)
 	{
 		o->n = s->n_labels;

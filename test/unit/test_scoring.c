@@ -4,6 +4,7 @@
  */
 #include "score_fixture.h"
 
+#include "engine_state.h"
 #include "engine_watch.h"
 #include "prefix.h"
 
@@ -461,6 +462,41 @@ test_limits(void **state)
 	close_engine();
 }
 
+/* The time limit is one of waiting for the start: a text whose first window has run waits behind
+ * others for the next one as long as that takes. */
+static void
+test_started(void **state)
+{
+	static char text[300];
+	g2_score	m = score_of(G2_SCORE_LOSS, (g2_span) {text, sizeof text});
+	g2_generate others = generate("x");
+	reply		r[5] = {0};
+	int64_t		start = g2_now_us();
+
+	(void) state;
+	memset(text, 's', sizeof text);
+	m.stride = 1;
+	m.flags = G2_SCORE_NO_CACHE;
+	m.queue_timeout_ms = 1000;
+	others.n = 64;
+	others.max_new = N_CTX - 2;
+	open_engine();
+	send_score(r, 0, &m);
+	while (!r[0].type && (!engine->first->group || engine->first->scoring.window == 0))
+		turn(start);
+	assert_int_equal(r[0].type, 0);
+	/* A shorter one for the windows that follow: so nothing has to wait for a second here. */
+	engine->first->m.score.queue_timeout_ms = 1;
+	for (uint64_t i = 1; i < G2_LENGTH(r); i++)
+		send_generate(r, i, &others);
+	run_idle();
+	for (uint32_t i = 1; i < G2_LENGTH(r); i++)
+		assert_int_equal(r[i].type, G2_MSG_COMPLETIONS);
+	assert_int_equal(r[0].type, G2_MSG_SCORES);
+	free_replies(r, G2_LENGTH(r));
+	close_engine();
+}
+
 /* Windows are one call; labels are prompt tokens; nothing is made. */
 static void
 test_usage(void **state)
@@ -548,6 +584,7 @@ main(void)
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_started),
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_results),
 	};
