@@ -13,7 +13,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arrival.h"
@@ -32,15 +31,6 @@ g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
 	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
 	engine->log(engine->log_arg, level, line);
-}
-
-int64_t
-g2_wall_clock(int64_t monotonic_us)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000 - (g2_now_us() - monotonic_us);
 }
 
 uint32_t
@@ -153,6 +143,7 @@ close_counters(g2_engine *engine)
 }
 
 /* ---- times ---- */
+
 /* When something has to be done though nothing ends. */
 static int64_t
 next_time(const g2_engine *engine)

@@ -85,7 +85,7 @@ is_cacheable(const g2_request *request)
 
 	if (request->type == G2_MSG_SCORE)
 		return !(request->m.score.flags & G2_SCORE_NO_CACHE);
-	return request->type == G2_MSG_GENERATE && 
+	return request->type == G2_MSG_GENERATE &&
 		!(m->flags & (G2_GEN_NO_CACHE | G2_GEN_STREAM)) &&
 		(m->temperature == 0 || (m->flags & G2_GEN_SEEDED));
 }
