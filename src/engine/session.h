@@ -33,6 +33,7 @@ typedef struct g2_role
 	uint32_t	n_sessions;
 	uint32_t	n_requests;		/* of these sessions, not freed yet */
 	uint32_t	n_running;		/* admitted sequences */
+	uint32_t	n_texts;		/* of them, as limits count (g2_group_texts) */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
