@@ -108,6 +108,19 @@ g2_session_spend(g2_session *session, uint64_t tokens)
 	now = g2_now_us();
 	role->minute_spent = minute_spent(role, (double) limit, now) + (double) tokens;
 	role->minute_at = now;
+	role->minute_limit = (double) limit;
+}
+
+int64_t
+g2_people_even_at(const g2_people *people)
+{
+	int64_t		even_at = 0;
+
+	for (const g2_role *role = people->roles; role; role = role->next)
+		if (role->minute_spent > 0)
+			even_at = G2_MAX(even_at, role->minute_at +
+							 (int64_t) (role->minute_spent * MINUTE_US / role->minute_limit) + 1);
+	return even_at;
 }
 
 int64_t

@@ -38,6 +38,7 @@ typedef struct g2_role
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
+	double		minute_limit;	/* of who spent last */
 	bool		throttled;		/* each of its sessions with queued groups waits for a limit */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
 } g2_role;
@@ -105,6 +106,10 @@ extern void g2_session_spend(g2_session *session, uint64_t tokens);
 /* When (monotonic microseconds) the session may spend tokens again: now or earlier = it may;
  * INT64_MAX = never. */
 extern int64_t g2_session_ready_at(const g2_session *session, int64_t now);
+
+/* When (monotonic microseconds) all roles have got back all that they have spent: who forgets them
+ * before gives it to them early. */
+extern int64_t g2_people_even_at(const g2_people *people);
 
 /* The role begins to wait for the device: no credit for the time before. */
 extern void g2_role_begin(const g2_people *people, g2_role *role);
