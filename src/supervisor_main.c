@@ -8,12 +8,16 @@
  * next one is spawned at once.  After another, at once if this one lived for long, else after a
  * delay that doubles, up to a few seconds where somebody waits for it and a minute where nobody
  * does.  When several in a row ended without READY, the supervisor answers waiting connections with
- * an error, so that nobody waits for what does not come; it goes on trying.
+ * an error, so that nobody waits for what does not come; it goes on trying, and at once when the
+ * configuration has been read again, which may have removed the cause.
  *
  * Rest: an engine that has said IDLE is followed by one when somebody connects.  While gpt2.enabled
  * is off there is none: one that runs is told so, ends its requests and itself, and who connects is
  * refused.  When that is over, the next one comes with a connection, or at once where models are to
  * be preloaded.
+ *
+ * A standby's timeline changes, at a promotion for example, without a word to anybody.  The usage
+ * counters are of one timeline, so in recovery it is looked at every RECOVERY_LOOK_MS.
  *
  * End: SIGTERM (shutdown, pg_terminate_backend) ends with status 0, so that the postmaster forgets
  * this worker, and the next request starts another.  Any error ends with 1: the static worker is
@@ -21,6 +25,7 @@
  */
 #include "compat.h"
 
+#include "access/xlog.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -41,6 +46,7 @@
 #define FIRST_DELAY_MS 10
 #define MAX_DELAY_MS 60000
 #define CLIENT_DELAY_MS 5000	/* the longest delay when somebody waits */
+#define RECOVERY_LOOK_MS 10000
 #define DESCRIPTORS (GPT2_SOCKET_DESCRIPTORS + GPT2_ENGINE_DESCRIPTORS)
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
@@ -60,6 +66,7 @@ static TimestampTz client_start;	/* the same if somebody waits */
 static long delay_ms;
 static int	failed_starts;		/* in a row */
 static char problem[512];		/* of the last failed start */
+static bool in_recovery;		/* at the last look */
 static uint32 wait_event;
 
 /* ---- life and death ---- */
@@ -198,6 +205,8 @@ wait_for_work(void)
 	int			rc;
 
 	watch = gpt2_engine_is_running() ? gpt2_engine_watch() : watch_socket();
+	if (in_recovery && (watch.timeout < 0 || watch.timeout > RECOVERY_LOOK_MS))
+		watch.timeout = RECOVERY_LOOK_MS;
 	if (watch.timeout >= 0)
 		wake |= WL_TIMEOUT;
 	if (watch.fd != PGINVALID_SOCKET)
@@ -230,12 +239,29 @@ start_is_due(void)
 }
 
 static void
+reload(void)
+{
+	ProcessConfigFile(PGC_SIGHUP);
+	gpt2_engine_reload();
+	if (!gpt2_engine_is_running() && rest == REST_NOT)
+	{
+		delay_ms = 0;
+		failed_starts = 0;
+		start_after(0);
+	}
+}
+
+static void
 supervise(void)
 {
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		reload();
+	}
+	if (in_recovery)
+	{
+		in_recovery = RecoveryInProgress();
 		gpt2_engine_reload();
 	}
 	gpt2_engine_attend();
@@ -283,6 +309,7 @@ gpt2_supervisor_main(Datum arg)
 	listen_fd = gpt2_socket_open();
 	before_shmem_exit(end_engine, (Datum) 0);
 	MemoryContextSwitchTo(context);
+	in_recovery = RecoveryInProgress();
 	if (gpt2_enabled)
 		start_engine();
 	/* For pg_stat_activity.  After the start of the engine, which does not have to wait for it. */

@@ -54,6 +54,7 @@ running_insert(g2_scheduler *s, g2_group *group)
 	*at = group;
 	group->state = G2_GROUP_RUNNING;
 	group->o.session->role->n_running += group->o.n;
+	group->o.session->role->n_texts += g2_group_texts(&group->o);
 }
 
 void
@@ -66,6 +67,7 @@ g2_running_remove(g2_scheduler *s, g2_group *group)
 	*at = group->next;
 	group->next = NULL;
 	group->o.session->role->n_running -= group->o.n;
+	group->o.session->role->n_texts -= g2_group_texts(&group->o);
 	for (uint32_t i = 0; i < group->o.n; i++)
 	{
 		g2_kv_release(group->o.kv, &group->sequences[i].table);

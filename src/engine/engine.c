@@ -144,14 +144,24 @@ close_counters(g2_engine *engine)
 
 /* ---- times ---- */
 
+/* When it ends because nobody needs it; INT64_MAX = not.  The next engine knows nothing of the tokens
+ * that limits per minute have counted, so these have to flow back first. */
+static int64_t
+idle_end(const g2_engine *engine)
+{
+	if (engine->idle_timeout_us == 0 || engine->n_requests > 0)
+		return INT64_MAX;
+	return G2_MAX(engine->idle_since + engine->idle_timeout_us,
+				  g2_people_even_at(&engine->people));
+}
+
 /* When something has to be done though nothing ends. */
 static int64_t
 next_time(const g2_engine *engine)
 {
 	int64_t		at = G2_MIN(engine->loading_tick, engine->save_at);
 
-	if (engine->idle_timeout_us > 0 && engine->n_requests == 0)
-		at = G2_MIN(at, engine->idle_since + engine->idle_timeout_us);
+	at = G2_MIN(at, idle_end(engine));
 	return G2_MIN(at, g2_scheduler_wake_at(engine->scheduler));
 }
 
@@ -182,8 +192,7 @@ look_at_times(g2_engine *engine)
 		g2_engine_tell_loading(engine);
 	if (now >= engine->save_at)
 		save_counters(engine);
-	if (engine->idle_timeout_us > 0 && engine->n_requests == 0 &&
-		now >= engine->idle_since + engine->idle_timeout_us)
+	if (now >= idle_end(engine))
 		engine->ending = G2_ENDING_IDLE;
 }
 
@@ -234,6 +243,12 @@ bool
 g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	take_settings(engine, settings);
+	if (g2_usage_set_timeline(engine->usage, settings->timeline))
+	{
+		g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: the server is on "
+					  "timeline %u now", settings->timeline);
+		engine->save_at = g2_now_us();
+	}
 	return g2_registry_configure(engine->registry, settings, err);
 }
 

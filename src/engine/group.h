@@ -137,6 +137,14 @@ g2_group_scores(const g2_group *group)
 	return group->o.want != 0;
 }
 
+/* What counts against gpt2.max_concurrent_sequences: the sequences of a group that scores are one
+ * text with its labels. */
+static inline uint32_t
+g2_group_texts(const g2_group_options *o)
+{
+	return o->want != 0 ? 1 : o->n;
+}
+
 /* A token's log-probability comes out of the row before its own, its norm out of its own: by how
  * many rows a score is ahead of its token. */
 static inline uint32_t

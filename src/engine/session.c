@@ -115,6 +115,16 @@ g2_session_spend(g2_session *session, uint64_t tokens)
 }
 
 int64_t
+g2_people_even_at(const g2_people *people)
+{
+	int64_t		even_at = 0;
+
+	for (const g2_role *role = people->roles; role; role = role->next)
+		even_at = G2_MAX(even_at, role->minute_ends);
+	return even_at;
+}
+
+int64_t
 g2_session_ready_at(const g2_session *session, int64_t now)
 {
 	int64_t		limit = g2_session_limit(session, G2_LIMIT_MINUTE);

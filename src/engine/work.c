@@ -283,8 +283,7 @@ score(g2_request *request)
 	g2_group_options options;
 
 	g2_request_group_options(request, &options);
-	options.n = G2_MAX(request->scoring.n_labels, 1u);
-	/* The whole text counts, not only its first window. */
+	/* The whole text counts, not only its first window, and all labels. */
 	if (!g2_queue_allows(&options, g2_score_tokens(request), &request->error))
 		g2_request_refuse(request, &request->error);
 	else if (request->has_key && answer_from_cache(request))
