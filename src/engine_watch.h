@@ -44,7 +44,7 @@ extern bool gpt2_engine_is_running(void);
 /* Starts one that accepts at listen_fd.  False with the cause, which has been logged. */
 extern bool gpt2_engine_start(int listen_fd, char **cause);
 
-/* The configuration has been read again, or the cluster's timeline may have changed. */
+/* The configuration has been read again. */
 extern void gpt2_engine_reload(void);
 
 /* Does what is due: takes what the engine has said, and helps one that is to end and does not. */

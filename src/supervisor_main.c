@@ -16,16 +16,12 @@
  * refused.  When that is over, the next one comes with a connection, or at once where models are to
  * be preloaded.
  *
- * A standby's timeline changes, at a promotion for example, without a word to anybody.  The usage
- * counters are of one timeline, so in recovery it is looked at every RECOVERY_LOOK_MS.
- *
  * End: SIGTERM (shutdown, pg_terminate_backend) ends with status 0, so that the postmaster forgets
  * this worker, and the next request starts another.  Any error ends with 1: the static worker is
  * restarted, a dynamic one is not.
  */
 #include "compat.h"
 
-#include "access/xlog.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -46,7 +42,6 @@
 #define FIRST_DELAY_MS 10
 #define MAX_DELAY_MS 60000
 #define CLIENT_DELAY_MS 5000	/* the longest delay when somebody waits */
-#define RECOVERY_LOOK_MS 10000
 #define DESCRIPTORS (GPT2_SOCKET_DESCRIPTORS + GPT2_ENGINE_DESCRIPTORS)
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
@@ -66,7 +61,6 @@ static TimestampTz client_start;	/* the same if somebody waits */
 static long delay_ms;
 static int	failed_starts;		/* in a row */
 static char problem[512];		/* of the last failed start */
-static bool in_recovery;		/* at the last look */
 static uint32 wait_event;
 
 /* ---- life and death ---- */
@@ -205,8 +199,6 @@ wait_for_work(void)
 	int			rc;
 
 	watch = gpt2_engine_is_running() ? gpt2_engine_watch() : watch_socket();
-	if (in_recovery && (watch.timeout < 0 || watch.timeout > RECOVERY_LOOK_MS))
-		watch.timeout = RECOVERY_LOOK_MS;
 	if (watch.timeout >= 0)
 		wake |= WL_TIMEOUT;
 	if (watch.fd != PGINVALID_SOCKET)
@@ -259,11 +251,6 @@ supervise(void)
 		ConfigReloadPending = false;
 		reload();
 	}
-	if (in_recovery)
-	{
-		in_recovery = RecoveryInProgress();
-		gpt2_engine_reload();
-	}
 	gpt2_engine_attend();
 	if (gpt2_engine_is_ready())
 		failed_starts = 0;
@@ -309,7 +296,6 @@ gpt2_supervisor_main(Datum arg)
 	listen_fd = gpt2_socket_open();
 	before_shmem_exit(end_engine, (Datum) 0);
 	MemoryContextSwitchTo(context);
-	in_recovery = RecoveryInProgress();
 	if (gpt2_enabled)
 		start_engine();
 	/* For pg_stat_activity.  After the start of the engine, which does not have to wait for it. */

@@ -243,12 +243,6 @@ bool
 g2_engine_configure(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	take_settings(engine, settings);
-	if (g2_usage_set_timeline(engine->usage, settings->timeline))
-	{
-		g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: the server is on "
-					  "timeline %u now", settings->timeline);
-		engine->save_at = g2_now_us();
-	}
 	return g2_registry_configure(engine->registry, settings, err);
 }
 

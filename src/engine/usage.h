@@ -56,10 +56,6 @@ extern bool g2_usage_open(const char *path, uint64_t system_identifier, uint32_t
 						  g2_usage_clock clock, g2_usage **out, g2_error *ignored,
 						  g2_error *err);
 
-/* The cluster's timeline has changed: the counters start at zero.  False: it is the one that they
- * are of, or nothing is saved. */
-extern bool g2_usage_set_timeline(g2_usage *usage, uint32_t timeline);
-
 /* Does not save; a copy that is under way must have been handed back. */
 extern void g2_usage_close(g2_usage *usage);
 

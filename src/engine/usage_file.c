@@ -105,16 +105,6 @@ g2_usage_open(const char *path, uint64_t system_identifier, uint32_t timeline,
 	return true;
 }
 
-bool
-g2_usage_set_timeline(g2_usage *usage, uint32_t timeline)
-{
-	if (!usage->path || usage->timeline == timeline)
-		return false;
-	usage->timeline = timeline;
-	g2_usage_reset(usage);
-	return true;
-}
-
 void
 g2_usage_close(g2_usage *usage)
 {

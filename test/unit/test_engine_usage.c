@@ -182,21 +182,13 @@ reset_usage(void)
 
 /* ---- the file ---- */
 
-static g2_settings
-settings_as(uint64_t cluster, uint32_t timeline)
+static void
+open_as(uint64_t cluster, uint32_t timeline)
 {
 	g2_settings s = settings();
 
 	s.system_identifier = cluster;
 	s.timeline = timeline;
-	return s;
-}
-
-static void
-open_as(uint64_t cluster, uint32_t timeline)
-{
-	g2_settings s = settings_as(cluster, timeline);
-
 	open_with(&s);
 }
 
@@ -292,31 +284,6 @@ test_saved(void **state)
 	work_as(&somebody);
 	close_engine();
 	assert_int_equal(saved_rows(43, 1), 1);
-}
-
-/* A promotion, while the engine runs: what was counted before is the other timeline's. */
-static void
-test_saved_promoted(void **state)
-{
-	g2_usage_row rows[MAX_ROWS];
-	g2_settings s = settings_as(42, 1);
-	g2_error	err;
-
-	(void) state;
-	open_with(&s);
-	work_as(&somebody);
-	EXPECT_OK(g2_engine_configure(engine, &s, &err), err);
-	assert_int_equal(watch_usage(rows), 1);
-	s.timeline = 2;
-	EXPECT_OK(g2_engine_configure(engine, &s, &err), err);
-	assert_int_equal(watch_usage(rows), 0);
-	work_as(&somebody);
-	work_as(&another);
-	close_engine();
-	assert_int_equal(saved_rows(42, 2), 2);
-	open_as(42, 2);
-	assert_int_equal(watch_usage(rows), 2);
-	close_engine();
 }
 
 /* Without an end of the engine they are saved within ten seconds of the first change; a reset at
@@ -464,7 +431,6 @@ main(void)
 		cmocka_unit_test(test_canceled),
 		cmocka_unit_test(test_result_hits),
 		cmocka_unit_test_setup(test_saved, new_place),
-		cmocka_unit_test_setup(test_saved_promoted, new_place),
 		cmocka_unit_test_setup(test_saved_soon, new_place),
 		cmocka_unit_test_setup(test_promoted, new_place),
 		cmocka_unit_test_setup(test_unsaved, new_place),
