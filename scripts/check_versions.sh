@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
 . scripts/lib.sh
+make -s -j2 PG_CONFIG="$PG_CONFIG" all
 regress=$($PG_CONFIG --pkglibdir)/pgxs/src/test/regress/pg_regress	# theirs do not start
 servers=build/versions
 if [ ! -e "$servers/ready" ]; then
@@ -25,8 +26,10 @@ for server in "$servers"/*/pginstall*; do
 	cp -r "$server" "$root/$name"
 	bin=$root/$name/bin
 	version=$("$bin/pg_config" --version)
-	mkdir "$root/tree"
-	cp -r Makefile ./*.mk gpt2.control META.json src sql test expected models "$root/tree/"
+	# The engine is the same for all: it is not compiled again.
+	mkdir -p "$root/tree/build"
+	cp -rp Makefile ./*.mk gpt2.control META.json src sql test expected models "$root/tree/"
+	cp -rp build/engine build/gpt2_engine "$root/tree/build/"
 	find "$root/tree/src" -name '*.o' -delete
 	# Warnings that this compiler does not know are among the flags that these servers were built with.
 	make -s -j2 -C "$root/tree" PG_CONFIG="$bin/pg_config" with_llvm=no WERROR=-Werror \
