@@ -21,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run bench-load bench-rows bench-peers
+.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -58,6 +58,9 @@ stress-run: $(B)/stress/stress_engine
 
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
+
+check-versions:         ## builds for PostgreSQL 16 and 18 (servers from PyPI), and runs the SQL tests there
+	scripts/check_versions.sh
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
 	scripts/bench_load.sh
