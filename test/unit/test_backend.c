@@ -363,7 +363,7 @@ all_logits(device *d, uint32_t n, uint32_t chunk, uint32_t others)
 		if (behind > 0)
 			seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, before + rows, behind, table[2]};
 		for (uint32_t i = 0; i < rows; i++)
-			out[i] = (g2_output) {before + i, 0, G2_WANT_LOGITS, 0};
+			out[i] = (g2_output) {.row = before + i, .want = G2_WANT_LOGITS};
 		plan.n_sequences = n_seq;
 		run(d, &plan, &result);
 		free(token);
@@ -466,7 +466,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			token[plan.n_rows] = text[r];
 			position[plan.n_rows] = r;
 		}
-		out[i] = (g2_output) {plan.n_rows - 1, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+		out[i] = (g2_output) {
+			.row = plan.n_rows - 1, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+		};
 	}
 	run(d, &plan, &result);
 	while (done < steps)
@@ -480,7 +482,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			position[i] = 3 + i * 2 + done - 1;
 			position2[i] = position[i] + k;
 			seq[i] = (g2_plan_sequence) {i, i, 1, table[i]};
-			out[i] = (g2_output) {i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+			out[i] = (g2_output) {
+				.row = i, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+			};
 		}
 		plan.n_rows = n;
 		plan.n_steps = k;
@@ -593,7 +597,10 @@ test_outputs(void **state)
 	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq, .n_outputs = N,
 		.outputs = out, .n_top = TOP};
-	g2_result	result = {token, logprob, ended, top, top_logprob, logits, norm, 0, NULL};
+	g2_result	result = {
+		.token = token, .logprob = logprob, .ended = ended, .top_token = top,
+		.top_logprob = top_logprob, .logits = logits, .norm = norm,
+	};
 
 	(void) state;
 	for (uint32_t i = 0; i < ROWS; i++)
@@ -601,8 +608,11 @@ test_outputs(void **state)
 	for (uint32_t i = 0; i < N; i++)
 	{
 		set_slot(&d, i, i % 2 ? 1.0f : 0.0f, i % 3 ? 1.0f : 1.5f, G2_TOKEN_NONE, text, 20);
-		out[i] = (g2_output) {i < 40 ? ROWS - 1 : i * 7 % ROWS, i, G2_WANT_LOGPROB | G2_WANT_TOP |
-			G2_WANT_LOGITS | G2_WANT_NORM | (i % 4 ? G2_WANT_TOKEN : 0), i};
+		out[i] = (g2_output) {
+			.row = i < 40 ? ROWS - 1 : i * 7 % ROWS, .slot = i,
+			.want = G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM |
+				(i % 4 ? G2_WANT_TOKEN : 0), .target = i,
+		};
 	}
 	run(&d, &plan, &result);
 	for (uint32_t i = 0; i < N; i++)
@@ -647,7 +657,7 @@ test_kv_operations(void **state)
 	float		logits[3][VOCAB];
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table[0]},
 				seq2 = {G2_TOKEN_NONE, 0, 1, table[1]};
-	g2_output	out = {0, 0, G2_WANT_LOGITS, 0};
+	g2_output	out = {.want = G2_WANT_LOGITS};
 	g2_plan		fill = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq},
 				next = {.model = d.model, .n_steps = 1, .n_rows = 1, .token = text + 32,
@@ -744,8 +754,8 @@ good_case(device *d, bad_case *c)
 	*c = (bad_case) {.token = {1, 2}, .position = {0, 40}, .table = {0, 1}};
 	c->seq[0] = (g2_plan_sequence) {0, 0, 1, c->table};
 	c->seq[1] = (g2_plan_sequence) {1, 1, 1, c->table};
-	c->out[0] = (g2_output) {0, 0, G2_WANT_TOKEN, 0};
-	c->out[1] = (g2_output) {1, 1, G2_WANT_TOKEN, 0};
+	c->out[0] = (g2_output) {.want = G2_WANT_TOKEN};
+	c->out[1] = (g2_output) {.row = 1, .slot = 1, .want = G2_WANT_TOKEN};
 	c->plan = (g2_plan) {d->model, 1, 2, c->token, c->position, 2, c->seq, 2, c->out, 3};
 	c->result = (g2_result) {.token = c->result_token, .logprob = c->result_logprob};
 }
@@ -889,7 +899,7 @@ life(int fd, long fail_at, g2_error *err)
 				table[] = {0},
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
-	g2_output	out = {0, 0, G2_WANT_TOKEN, 0};
+	g2_output	out = {.want = G2_WANT_TOKEN};
 	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f}, .history = token,
 		.n_history = 1};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,

@@ -128,6 +128,15 @@ place_of(const sampler_case *c, double u)
 	return lo;
 }
 
+static const g2_past *
+past_of(const sampler_case *c, uint32_t index, g2_past *past)
+{
+	*past = (g2_past) {
+		.index = index, .end_token = G2_TOKEN_NONE, .seen = c->seen, .n_seen = c->n_seen,
+	};
+	return past;
+}
+
 /* Draws the token of an index and checks it; returns its place among the kept ids. */
 static uint32_t
 draw(const sampler_case *c, uint32_t index, float *logits, void *scratch)
@@ -136,9 +145,10 @@ draw(const sampler_case *c, uint32_t index, float *logits, void *scratch)
 				hi = c->n_kept,
 				token;
 	double		u = uniform(&c->sampling, index);
+	g2_past		past;
 
 	memcpy(logits, c->vector->logits, c->vector->n * sizeof *logits);
-	token = g2_sample(&c->sampling, logits, c->vector->n, c->seen, c->n_seen, index, scratch);
+	token = g2_sample(&c->sampling, past_of(c, index, &past), logits, c->vector->n, scratch);
 	while (lo < hi)
 	{
 		uint32_t	mid = (lo + hi) / 2;
@@ -202,6 +212,7 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	size_t		bytes = G2_ROUND_UP(g2_sampler_scratch_bytes(n), 64);
 	void	   *scratch = aligned_alloc(64, bytes ? bytes : 64);
 	g2_sampling cold = c->sampling;
+	g2_past		past;
 	double		z;
 
 	assert_non_null(scratch);
@@ -230,7 +241,7 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	{
 		cold.temperature = i == 0 ? 0 : 1e-44f;
 		memcpy(logits, c->vector->logits, n * sizeof *logits);
-		assert_int_equal(g2_sample(&cold, logits, n, c->seen, c->n_seen, 0, scratch),
+		assert_int_equal(g2_sample(&cold, past_of(c, 0, &past), logits, n, scratch),
 						 c->kept[likely]);
 	}
 	free(logits);
