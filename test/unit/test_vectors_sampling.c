@@ -85,6 +85,9 @@ read_sampler_case(reader *r, const sampler_vector *vectors, uint32_t n_vectors, 
 	c->sampling.top_k = (uint32_t) need_key(r, "top_k");
 	c->sampling.top_p = (float) need_key(r, "top_p");
 	c->sampling.min_p = (float) need_key(r, "min_p");
+	c->sampling.typical_p = (float) need_key(r, "typical_p");
+	if (c->sampling.typical_p == 1)
+		c->sampling.typical_p = 0;
 	expect(r, "seen");
 	c->seen = need_ids(r, &c->n_seen);
 	c->n_kept = (uint32_t) need_key(r, "kept");
@@ -233,11 +236,11 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	if (missing > 0)
 		fail_msg("%s: %u of %u kept ids never come", c->name, missing, c->n_kept);
 
-	/* Greedy looks at the penalty and at nothing else. */
+	/* Greedy looks at the penalty and at nothing else; the best need not be typical. */
 	for (uint32_t k = 1; k < c->n_kept; k++)
 		if (c->p[k] > c->p[likely])
 			likely = k;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2 && c->sampling.typical_p == 0; i++)
 	{
 		cold.temperature = i == 0 ? 0 : 1e-44f;
 		memcpy(logits, c->vector->logits, n * sizeof *logits);
