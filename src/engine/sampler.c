@@ -225,6 +225,17 @@ keep_typical(const g2_sampling *s, const float *logits, float max, candidates *c
 	return sum;
 }
 
+/* 2^45, unless the best token was not typical. */
+static uint64_t
+heaviest(const candidates *c)
+{
+	uint64_t	most = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		most = G2_MAX(most, c->w[i]);
+	return most;
+}
+
 /* top_k, typical_p, top_p and min_p; returns the sum of what they keep. */
 static uint64_t
 filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint64_t sum)
@@ -239,7 +250,7 @@ filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint
 	if (s->top_p < 1.0f)
 		sum = keep(c, find_prefix(c, false, mass_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * 0x1p45));
+		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * (double) heaviest(c)));
 	return sum;
 }
 

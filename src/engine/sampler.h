@@ -11,7 +11,7 @@
  *         is |mean - x|, the mean by weight over blocks of 1,024 ids in ascending order in double,
  *         rounded to float before it is compared.
  * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
- * min_p:  keeps w >= ceil(min_p 2^45).
+ * min_p:  keeps w >= ceil(min_p W), W the largest w that is left: 2^45 but behind typical_p.
  * draw:   r = floor(u S / 2^64), u = word 0 + 2^32 word 1 of Philox(seed; token index, sequence,
  *         SAMPLE); the answer is the first kept token in ascending id whose cumulative weight
  *         exceeds r.
