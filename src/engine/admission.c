@@ -87,6 +87,7 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	g2_slot_state state = {
 		.sampling = group->o.sampling,
 		.next_index = (uint32_t) sequence->ids.len,
+		.most_new = group->o.max_new,
 		.end_token = group->o.end_token,
 		.history = group->prompt.data,
 		.n_history = (uint32_t) n,
@@ -107,6 +108,18 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	ok = s->api->slot_set(s->backend, sequence->slot, &state, err);
 	g2_wipe_free(history, history ? n * sizeof *history : 0);
 	return ok;
+}
+
+bool
+g2_follow_beams(g2_scheduler *s, g2_group *group, g2_error *err)
+{
+	if (!group->beams || !group->beams->moved)
+		return true;
+	group->beams->moved = false;
+	for (uint32_t i = 0; i < group->n_live; i++)
+		if (!set_slot(s, group, i, err))
+			return false;
+	return true;
 }
 
 /* Blocks for the tokens so far, and `more` for each sequence. */

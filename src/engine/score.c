@@ -76,26 +76,12 @@ set_stride(g2_request *request)
 }
 
 static bool
-add_start(g2_request *request)
-{
-	uint32_t	start = request->model->pack->description.start_token;
-
-	if (start == G2_NO_TOKEN)
-	{
-		g2_fail(&request->error, G2_E_PARAM, "model \"%s\" has no start token",
-				request->model->name);
-		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
-	}
-	return g2_ids_push(&request->ids, start) || g2_fail_memory(&request->error, sizeof start);
-}
-
-static bool
 work_text(g2_request *request)
 {
 	const g2_score *m = &request->m.score;
 	g2_error   *err = &request->error;
 
-	if (!set_stride(request) || ((m->flags & G2_SCORE_ADD_START) && !add_start(request)))
+	if (!set_stride(request) || ((m->flags & G2_SCORE_ADD_START) && !g2_request_add_start(request)))
 		return false;
 	if (!g2_request_encode(request, m->text, G2_MAX_SCORED, &request->ids))
 	{

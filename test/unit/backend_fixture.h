@@ -267,7 +267,7 @@ all_logits(device *d, uint32_t n, uint32_t chunk, uint32_t others)
 		if (behind > 0)
 			seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, before + rows, behind, table[2]};
 		for (uint32_t i = 0; i < rows; i++)
-			out[i] = (g2_output) {before + i, 0, G2_WANT_LOGITS, 0};
+			out[i] = (g2_output) {.row = before + i, .want = G2_WANT_LOGITS};
 		plan.n_sequences = n_seq;
 		run(d, &plan, &result);
 		free(token);

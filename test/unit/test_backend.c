@@ -199,7 +199,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			token[plan.n_rows] = text[r];
 			position[plan.n_rows] = r;
 		}
-		out[i] = (g2_output) {plan.n_rows - 1, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+		out[i] = (g2_output) {
+			.row = plan.n_rows - 1, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+		};
 	}
 	run(d, &plan, &result);
 	while (done < steps)
@@ -213,7 +215,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			position[i] = 3 + i * 2 + done - 1;
 			position2[i] = position[i] + k;
 			seq[i] = (g2_plan_sequence) {i, i, 1, table[i]};
-			out[i] = (g2_output) {i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+			out[i] = (g2_output) {
+				.row = i, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+			};
 		}
 		plan.n_rows = n;
 		plan.n_steps = k;
@@ -326,7 +330,10 @@ test_outputs(void **state)
 	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq, .n_outputs = N,
 		.outputs = out, .n_top = TOP};
-	g2_result	result = {token, logprob, ended, top, top_logprob, logits, norm, 0, NULL};
+	g2_result	result = {
+		.token = token, .logprob = logprob, .ended = ended, .top_token = top,
+		.top_logprob = top_logprob, .logits = logits, .norm = norm,
+	};
 
 	(void) state;
 	for (uint32_t i = 0; i < ROWS; i++)
@@ -334,8 +341,11 @@ test_outputs(void **state)
 	for (uint32_t i = 0; i < N; i++)
 	{
 		set_slot(&d, i, i % 2 ? 1.0f : 0.0f, i % 3 ? 1.0f : 1.5f, G2_TOKEN_NONE, text, 20);
-		out[i] = (g2_output) {i < 40 ? ROWS - 1 : i * 7 % ROWS, i, G2_WANT_LOGPROB | G2_WANT_TOP |
-			G2_WANT_LOGITS | G2_WANT_NORM | (i % 4 ? G2_WANT_TOKEN : 0), i};
+		out[i] = (g2_output) {
+			.row = i < 40 ? ROWS - 1 : i * 7 % ROWS, .slot = i,
+			.want = G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM |
+				(i % 4 ? G2_WANT_TOKEN : 0), .target = i,
+		};
 	}
 	run(&d, &plan, &result);
 	for (uint32_t i = 0; i < N; i++)

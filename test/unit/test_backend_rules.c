@@ -17,7 +17,7 @@ test_kv_operations(void **state)
 	float		logits[3][VOCAB];
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table[0]},
 				seq2 = {G2_TOKEN_NONE, 0, 1, table[1]};
-	g2_output	out = {0, 0, G2_WANT_LOGITS, 0};
+	g2_output	out = {.want = G2_WANT_LOGITS};
 	g2_plan		fill = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq},
 				next = {.model = d.model, .n_steps = 1, .n_rows = 1, .token = text + 32,
@@ -117,8 +117,8 @@ good_case(device *d, bad_case *c)
 	*c = (bad_case) {.token = {1, 2}, .position = {0, 40}, .table = {0, 1}};
 	c->seq[0] = (g2_plan_sequence) {0, 0, 1, c->table};
 	c->seq[1] = (g2_plan_sequence) {1, 1, 1, c->table};
-	c->out[0] = (g2_output) {0, 0, G2_WANT_TOKEN, 0};
-	c->out[1] = (g2_output) {1, 1, G2_WANT_TOKEN, 0};
+	c->out[0] = (g2_output) {.want = G2_WANT_TOKEN};
+	c->out[1] = (g2_output) {.row = 1, .slot = 1, .want = G2_WANT_TOKEN};
 	c->plan = (g2_plan) {d->model, 1, 2, c->token, c->position, 2, c->seq, 2, c->out, 3};
 	c->result = (g2_result) {.token = c->result_token, .logprob = c->result_logprob};
 }
@@ -279,7 +279,7 @@ life(int fd, long fail_at, g2_error *err)
 				table[] = {0},
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
-	g2_output	out = {0, 0, G2_WANT_TOKEN, 0};
+	g2_output	out = {.want = G2_WANT_TOKEN};
 	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f}, .history = token,
 		.n_history = 1};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,

@@ -115,6 +115,11 @@ generate_encode(g2_writer *w)
 		.n_stops = 3, .stops = {S("\n"), S(""), S("END")}, .task = S("summarize"),
 		.template_text = S("{input}:"), .current_user = 10, .cache_salt = S("salt"),
 		.queue_timeout_ms = 30000,
+		.decoding = {
+			.typical_p = 0.5, .presence_penalty = -1, .frequency_penalty = 2, .no_repeat_ngram = 3,
+			.min_new = 4, .n_beams = 5, .length_penalty = 0.6, .n_biases = 2,
+			.biases = "\1\0\0\0bias\2\0\0\0bias",
+		},
 	};
 
 	g2_generate_encode(w, &m);
@@ -219,7 +224,7 @@ WHOLE(load, load)
 
 static const kind kinds[] = {
 	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
-	KIND(error, 3), KIND(notice, 2), KIND(generate, 17), KIND(head, 7), KIND(completion, 3),
+	KIND(error, 3), KIND(notice, 2), KIND(generate, 25), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };
 
