@@ -40,7 +40,8 @@ typedef struct Gpt2Options
 			   *has_add_start,
 			   *has_examples,
 			   *has_calibrate,
-			   *has_min_prob;
+			   *has_min_prob,
+			   *has_constraint;	/* choice, regex or json_schema */
 
 	double		min_p;
 	double		repetition_penalty;
@@ -52,6 +53,8 @@ typedef struct Gpt2Options
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */
+	g2_constraint_kind constraint_kind;
+	g2_span		constraint;		/* UTF-8 */
 	int32		stride;			/* 0 = the engine's default */
 	bool		add_start;
 	bool		calibrate;		/* default true */

@@ -88,6 +88,8 @@ typedef struct g2_output
 	uint32_t	slot;			/* with G2_WANT_TOKEN */
 	uint32_t	want;			/* G2_WANT_... */
 	uint32_t	target;			/* with LOGPROB and without TOKEN: the id whose logprob it is */
+	const uint64_t *mask;		/* with TOKEN: [n_vocab bits] ids that may be sampled, id i is bit
+								 * i % 64 of word i / 64; NULL = all.  One step only. */
 } g2_output;
 
 typedef struct g2_backend_model g2_backend_model;

@@ -49,7 +49,7 @@ list_seen(const uint64_t *seen, uint32_t n_vocab, uint32_t *ids)
 
 /* Samples the slot's next token and advances the slot.  scratch: see g2_workspace_layout. */
 static uint32_t
-sample_slot(g2_slot *slot, float *logits, uint32_t n_vocab, char *scratch)
+sample_slot(g2_slot *slot, float *logits, uint32_t n_vocab, const uint64_t *mask, char *scratch)
 {
 	size_t		part = G2_ROUND_UP(n_vocab * sizeof(float), (size_t) G2_ALIGN);
 	float	   *copy = (float *) scratch;
@@ -58,11 +58,11 @@ sample_slot(g2_slot *slot, float *logits, uint32_t n_vocab, char *scratch)
 				token;
 
 	/* Outputs may share a row, so what changes logits works on a copy. */
-	if (slot->seen || slot->sampling.n_banned > 0)
+	if (slot->seen || slot->sampling.n_banned > 0 || mask)
 		logits = memcpy(copy, logits, n_vocab * sizeof(float));
 	if (slot->seen)
 		n_ids = list_seen(slot->seen, n_vocab, ids);
-	token = g2_sample(&slot->sampling, logits, n_vocab, ids, n_ids, slot->next_index,
+	token = g2_sample(&slot->sampling, logits, n_vocab, ids, n_ids, mask, slot->next_index,
 					  scratch + 2 * part);
 	slot->next_index++;
 	slot->last_token = token;
@@ -113,7 +113,8 @@ sample_output(const plan_run *run, uint32_t i, float *logits, char *scratch)
 		slot->refused = false;
 	if (slot->ended || slot->refused)
 		return G2_TOKEN_NONE;
-	token = sample_slot(slot, logits, plan->model->weights->arch.n_vocab, scratch);
+	token = sample_slot(slot, logits, plan->model->weights->arch.n_vocab, plan->outputs[i].mask,
+						scratch);
 	if (i + 1 < plan->n_outputs && g2_plan_follows(plan, i + 1))
 		slot->refused = token != plan->token[plan->outputs[i + 1].row];
 	return token;

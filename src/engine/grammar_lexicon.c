@@ -71,7 +71,19 @@ add_token(maker *m, uint32_t id, const char *piece, uint32_t len)
 }
 
 static bool
-add_tokens(maker *m, const g2_tokenizer *tok)
+is_text(const g2_tokenizer *tok, uint32_t id)
+{
+	uint32_t	n;
+	const uint32_t *hidden = g2_tokenizer_hidden(tok, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (hidden[i] == id)
+			return false;
+	return !g2_tokenizer_is_special(tok, id);
+}
+
+static bool
+add_tokens(maker *m, const g2_tokenizer *tok, uint32_t end_token)
 {
 	uint32_t	n = g2_tokenizer_size(tok);
 	const uint32_t *order = g2_tokenizer_order(tok);
@@ -81,7 +93,7 @@ add_tokens(maker *m, const g2_tokenizer *tok)
 		size_t		len;
 		const char *piece = g2_tokenizer_piece(tok, order[i], &len);
 
-		if (len <= G2_LEXICON_MAX_DEPTH && !g2_tokenizer_is_special(tok, order[i]) &&
+		if (len <= G2_LEXICON_MAX_DEPTH && order[i] != end_token && is_text(tok, order[i]) &&
 			!add_token(m, order[i], piece, (uint32_t) len))
 			return false;
 	}
@@ -111,13 +123,13 @@ find_bytes(g2_lexicon *lexicon, g2_error *err)
 }
 
 bool
-g2_lexicon_new(const g2_tokenizer *tok, g2_lexicon **out, g2_error *err)
+g2_lexicon_new(const g2_tokenizer *tok, uint32_t end_token, g2_lexicon **out, g2_error *err)
 {
 	maker		m = {.lexicon = g2_alloc(sizeof *m.lexicon)};
 	bool		ok = false;
 
 	if (m.lexicon)
-		ok = add_tokens(&m, tok) ? find_bytes(m.lexicon, err)
+		ok = add_tokens(&m, tok, end_token) ? find_bytes(m.lexicon, err)
 			: g2_fail_memory(err, 2 * (unsigned long long) m.cap * sizeof *m.lexicon->nodes);
 	else
 		g2_fail_memory(err, sizeof *m.lexicon);

@@ -5,8 +5,8 @@
  * The nodes stand in the order in which a walk meets them; where the automaton dies, it goes on
  * behind the node's subtree (the idea of llguidance's token trie).  Immutable once made.
  *
- * Tokens that no text can produce, that have no text, or that have more than G2_LEXICON_MAX_DEPTH
- * bytes are not in it.
+ * Tokens that no text can produce, that have no text, that end it, or that have more than
+ * G2_LEXICON_MAX_DEPTH bytes are not in it.
  */
 #ifndef G2_GRAMMAR_LEXICON_H
 #define G2_GRAMMAR_LEXICON_H
@@ -31,8 +31,9 @@ typedef struct g2_lexicon
 	uint32_t	first[256];		/* node of each byte at the root */
 } g2_lexicon;
 
-/* 0A000 for a vocabulary in which not every byte is a token. */
-extern bool g2_lexicon_new(const g2_tokenizer *tok, g2_lexicon **out, g2_error *err);
+/* end_token may be G2_NO_TOKEN.  0A000 for a vocabulary in which not every byte is a token. */
+extern bool g2_lexicon_new(const g2_tokenizer *tok, uint32_t end_token, g2_lexicon **out,
+						   g2_error *err);
 extern void g2_lexicon_free(g2_lexicon *lexicon);
 
 /* The next token whose bytes the automaton can read. */

@@ -4,6 +4,8 @@
  */
 #include "group.h"
 
+#include "constraint.h"
+
 static bool
 copy_given(g2_group *group, const g2_ids *given, g2_error *err)
 {
@@ -264,6 +266,8 @@ g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, boo
 		sequence->finish = G2_FINISH_EOS;
 	else if (!append_text(group, sequence, token))
 		return g2_fail_memory(err, sequence->text.len);
+	else if (!g2_constraint_accept(group, i, token, err))
+		return false;
 	if (!sequence->finish && sequence->ids.len >= group->o.max_new)
 		sequence->finish = G2_FINISH_LENGTH;
 	if (sequence->finish)

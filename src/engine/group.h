@@ -18,6 +18,7 @@
 
 #include "cost.h"
 #include "draft.h"
+#include "grammar_mask.h"
 #include "kv.h"
 #include "protocol.h"
 #include "session.h"
@@ -38,6 +39,7 @@ typedef struct g2_sequence
 	uint32_t	scored;			/* scores that it has got */
 	double		logprob;
 	g2_draft	draft;
+	uint32_t	grammar_state;	/* behind its tokens, under a constraint */
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
 
@@ -89,6 +91,8 @@ typedef struct g2_group_options
 	g2_bytes	stops[G2_MAX_STOPS];	/* point into the request */
 	uint32_t	n_stops;
 	const g2_tokenizer *tokenizer;	/* NULL: no text, ids only */
+	const g2_grammar *grammar;	/* what the text has to be; the request holds it; NULL = anything */
+	g2_masks   *masks;			/* with a grammar */
 	g2_session *session;
 	g2_kv	   *kv;				/* the model's */
 	g2_work    *work;			/* the model's */

@@ -188,6 +188,33 @@ penalize(float *logits, uint32_t n, float penalty, const uint32_t *seen, uint32_
 		}
 }
 
+static void
+apply_mask(float *logits, uint32_t n, const uint64_t *mask)
+{
+	for (uint32_t i = 0; i < n; i += 64)
+	{
+		uint64_t	bits = mask[i / 64];
+		uint32_t	end = G2_MIN(n - i, 64u);
+
+		if (bits == UINT64_MAX)
+			continue;
+		for (uint32_t j = 0; bits == 0 && j < end; j++)
+			logits[i + j] = -INFINITY;
+		for (uint32_t j = 0; bits != 0 && j < end; j++)
+			logits[i + j] = bits >> j & 1 ? logits[i + j] : -INFINITY;
+	}
+}
+
+/* The lowest id of the mask. */
+static uint32_t
+first_allowed(const uint64_t *mask, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (mask[i / 64] >> i % 64 & 1)
+			return i;
+	return 0;
+}
+
 /* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */
 static uint64_t
 top_p_target(float p, uint64_t sum)
@@ -216,7 +243,7 @@ filter(const g2_sampling *s, const float *logits, candidates *c, uint64_t sum)
 
 uint32_t
 g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t *seen,
-		  uint32_t n_seen, uint32_t index, void *scratch)
+		  uint32_t n_seen, const uint64_t *mask, uint32_t index, void *scratch)
 {
 	const g2_kernels *kernels = g2_kernels_best();
 	candidates	c;
@@ -232,7 +259,11 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 			logits[s->banned[i]] = -INFINITY;
 	if (s->repetition_penalty != 1.0f)
 		penalize(logits, n_vocab, s->repetition_penalty, seen, n_seen);
+	if (mask)
+		apply_mask(logits, n_vocab, mask);
 	max = kernels->max(logits, n_vocab, &clean);
+	if (mask && max == -INFINITY)
+		return first_allowed(mask, n_vocab);
 	if (!(s->temperature > 0.0f) || !clean || max == -INFINITY)
 		return greedy(logits, n_vocab, max);
 

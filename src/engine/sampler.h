@@ -1,7 +1,8 @@
 /*
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
- * Order of operations: banned tokens, repetition penalty, temperature, top_k, top_p, min_p, draw.
+ * Order of operations: banned tokens, repetition penalty, mask, temperature, top_k, top_p, min_p,
+ * draw.
  * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
@@ -13,6 +14,7 @@
  * Temperature 0, or one so small that (l - max) / T is not finite for the second best, is greedy.
  * Logits with a NaN or +inf: the greedy choice, NaN ignored (id 0 when all are NaN); every logprob
  * of such a row is NaN.  -inf is a logit of probability 0.  Greedy is the lowest id among the best.
+ * A mask makes the logits of all others -inf; where no id of it has more, it is its lowest.
  */
 #ifndef G2_SAMPLER_H
 #define G2_SAMPLER_H
@@ -23,12 +25,14 @@
 extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
 
 /*
- * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1 or
- * tokens are banned.  seen[0..n_seen) are the distinct ids of prompt and answer.  index is that of
- * the new token, from 0.
+ * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1, or
+ * with a mask or banned tokens.  seen[0..n_seen) are the distinct ids of prompt and answer.  mask
+ * (bits as in g2_output) may be NULL; one without a bit gives 0.  index is that of the new token,
+ * from 0.
  */
 extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n_vocab,
-						  const uint32_t *seen, uint32_t n_seen, uint32_t index, void *scratch);
+						  const uint32_t *seen, uint32_t n_seen, const uint64_t *mask,
+						  uint32_t index, void *scratch);
 
 /* log softmax(logits)[id], in double over blocks of 1,024 ids in ascending order. */
 extern double g2_logprob(const float *logits, uint32_t n_vocab, uint32_t id);

@@ -7,6 +7,7 @@
  * visit in flight or a time to wake up at: its end is what wakes the engine.
  */
 #include "admission.h"
+#include "constraint.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -60,6 +61,7 @@ typedef struct demand
 {
 	uint32_t	n_decode;		/* sequences that decode */
 	bool		prefill;
+	bool		constrained;	/* the host has a say in each step */
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
 	bool		others;			/* groups of other models run too */
 	uint32_t	others_decode;	/* their sequences that decode */
@@ -89,6 +91,7 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 			continue;
 		}
 		d.prefill |= g2_group_prefilling(group);
+		d.constrained |= group->o.grammar != NULL;
 		for (uint32_t i = 0; i < group->o.n; i++)
 		{
 			const g2_sequence *sequence = &group->sequences[i];
@@ -131,7 +134,7 @@ choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work)
 	double		us = g2_cost_step(&work->cost, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || d->others || s->blocked || !work->decoded)
+	if (d->prefill || d->constrained || d->others || s->blocked || !work->decoded)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -212,6 +215,7 @@ plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work 
 				continue;
 			left = group->o.max_new - (uint32_t) sequence->ids.len;
 			g2_draft_find(group, i);
+			g2_constraint_cut_draft(group, i);
 			sequence->draft.n = g2_draft_length(&sequence->draft, worth,
 												G2_MIN(left - 1, room));
 			room -= sequence->draft.n;

@@ -138,7 +138,7 @@ draw(const sampler_case *c, uint32_t index, float *logits, void *scratch)
 	double		u = uniform(&c->sampling, index);
 
 	memcpy(logits, c->vector->logits, c->vector->n * sizeof *logits);
-	token = g2_sample(&c->sampling, logits, c->vector->n, c->seen, c->n_seen, index, scratch);
+	token = g2_sample(&c->sampling, logits, c->vector->n, c->seen, c->n_seen, NULL, index, scratch);
 	while (lo < hi)
 	{
 		uint32_t	mid = (lo + hi) / 2;
@@ -230,7 +230,7 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	{
 		cold.temperature = i == 0 ? 0 : 1e-44f;
 		memcpy(logits, c->vector->logits, n * sizeof *logits);
-		assert_int_equal(g2_sample(&cold, logits, n, c->seen, c->n_seen, 0, scratch),
+		assert_int_equal(g2_sample(&cold, logits, n, c->seen, c->n_seen, NULL, 0, scratch),
 						 c->kept[likely]);
 	}
 	free(logits);
