@@ -114,7 +114,8 @@ generate_encode(g2_writer *w)
 		.top_k = 40, .top_p = 0.9, .min_p = 0.01, .repetition_penalty = 1.1, .seed = UINT64_MAX,
 		.n_stops = 3, .stops = {S("\n"), S(""), S("END")}, .task = S("summarize"),
 		.template_text = S("{input}:"), .current_user = 10, .cache_salt = S("salt"),
-		.queue_timeout_ms = 30000,
+		.queue_timeout_ms = 30000, .constraint_kind = G2_CONSTRAINT_REGEX,
+		.constraint = S("[a-z]+"),
 	};
 
 	g2_generate_encode(w, &m);
@@ -219,7 +220,7 @@ WHOLE(load, load)
 
 static const kind kinds[] = {
 	KIND(hello, 7), KIND(welcome, 4), KIND(session, 5), KIND(access, 3), KIND(roles, 1),
-	KIND(error, 3), KIND(notice, 2), KIND(generate, 17), KIND(head, 7), KIND(completion, 3),
+	KIND(error, 3), KIND(notice, 2), KIND(generate, 19), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };
 
