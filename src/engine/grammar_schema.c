@@ -13,6 +13,8 @@
 #include <stdio.h>
 
 
+#define LOOKS 16				/* at members: one unit of work */
+
 /* What a value may be. */
 enum
 {
@@ -136,6 +138,22 @@ g2_schema_count(const g2_schema_node *node, const char *keyword, uint32_t fallba
 }
 
 /* ---- what stands in a schema ---- */
+
+const cJSON *
+g2_schema_find(g2_nfa *nfa, const cJSON *object, const char *name)
+{
+	const cJSON *member;
+	uint32_t	n = 0;
+
+	cJSON_ArrayForEach(member, object)
+	{
+		if (member->string && strcmp(member->string, name) == 0)
+			return member;
+		if (++n % LOOKS == 0 && !g2_nfa_work(nfa))
+			return NULL;
+	}
+	return NULL;
+}
 
 static int
 find_keyword(const char *name)
@@ -262,9 +280,9 @@ pointer_part(const char **at, char *part, size_t size)
 }
 
 static const cJSON *
-find_target(const cJSON *root, const char *pointer)
+find_target(const g2_schema *schema, const char *pointer)
 {
-	const cJSON *target = root;
+	const cJSON *target = schema->root;
 	char		part[256];
 
 	if (*pointer++ != '#')
@@ -286,7 +304,7 @@ find_target(const cJSON *root, const char *pointer)
 			target = part[0] ? cJSON_GetArrayItem(target, (int) index) : NULL;
 		}
 		else
-			target = cJSON_GetObjectItemCaseSensitive(target, part);
+			target = g2_schema_find(schema->nfa, target, part);
 	}
 	return target;
 }
@@ -295,7 +313,7 @@ static uint32_t
 emit_reference(const g2_schema_node *node, const cJSON *ref, uint32_t next)
 {
 	g2_schema  *schema = node->schema;
-	const cJSON *target = cJSON_IsString(ref) ? find_target(schema->root, ref->valuestring) : NULL;
+	const cJSON *target = cJSON_IsString(ref) ? find_target(schema, ref->valuestring) : NULL;
 	const g2_schema_place start = {.outer = NULL};
 	const g2_schema_place place = {.outer = &start,.name = cJSON_IsString(ref) ?
 		ref->valuestring + (strncmp(ref->valuestring, "#/", 2) == 0 ? 2 : 0) : ""};

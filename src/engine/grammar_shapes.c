@@ -109,13 +109,17 @@ g2_any_object(g2_nfa *nfa, uint32_t levels, uint32_t next)
 }
 
 static bool
-is_required(const cJSON *required, const char *name)
+is_required(g2_nfa *nfa, const cJSON *required, const char *name)
 {
 	const cJSON *item;
 
 	cJSON_ArrayForEach(item, required)
+	{
+		if (!g2_nfa_work(nfa))
+			break;
 		if (strcmp(item->valuestring, name) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -134,8 +138,8 @@ check_required(const g2_schema_node *node, const cJSON *required, const cJSON *p
 	{
 		char		excerpt[G2_JSON_EXCERPT];
 
-		if (cJSON_IsString(item) && properties && g2_nfa_work(node->schema->nfa) &&
-			cJSON_GetObjectItemCaseSensitive(properties, item->valuestring))
+		if (cJSON_IsString(item) && g2_schema_find(node->schema->nfa, properties,
+												   item->valuestring))
 			continue;
 		g2_schema_fail(node, "required", "Name it among the properties.",
 					   "required names \"%s\", which is no property",
@@ -159,7 +163,7 @@ emit_members(const g2_schema_node *node, const cJSON *property, const cJSON *req
 										   g2_nfa_string(nfa, ":", value)),
 				comma = g2_nfa_string(nfa, ",", written);
 
-	if (is_required(required, property->string))
+	if (is_required(nfa, required, property->string))
 	{
 		*bare = written;
 		*behind = comma;
