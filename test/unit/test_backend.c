@@ -363,7 +363,7 @@ all_logits(device *d, uint32_t n, uint32_t chunk, uint32_t others)
 		if (behind > 0)
 			seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, before + rows, behind, table[2]};
 		for (uint32_t i = 0; i < rows; i++)
-			out[i] = (g2_output) {before + i, 0, G2_WANT_LOGITS, 0};
+			out[i] = (g2_output) {before + i, 0, G2_WANT_LOGITS, 0, NULL};
 		plan.n_sequences = n_seq;
 		run(d, &plan, &result);
 		free(token);
@@ -466,7 +466,7 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			token[plan.n_rows] = text[r];
 			position[plan.n_rows] = r;
 		}
-		out[i] = (g2_output) {plan.n_rows - 1, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+		out[i] = (g2_output) {plan.n_rows - 1, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, NULL};
 	}
 	run(d, &plan, &result);
 	while (done < steps)
@@ -480,7 +480,7 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			position[i] = 3 + i * 2 + done - 1;
 			position2[i] = position[i] + k;
 			seq[i] = (g2_plan_sequence) {i, i, 1, table[i]};
-			out[i] = (g2_output) {i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+			out[i] = (g2_output) {i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, NULL};
 		}
 		plan.n_rows = n;
 		plan.n_steps = k;
@@ -588,6 +588,7 @@ test_outputs(void **state)
 	device		d = open_device(2, "auto");
 	uint32_t	position[ROWS],
 				table[] = {4, 9, 1};
+	uint64_t	mask[(VOCAB + 63) / 64] = {1 << 3, 1 << 5};
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, ROWS, table};
 	g2_output	out[N];
 	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
@@ -602,7 +603,9 @@ test_outputs(void **state)
 	{
 		set_slot(&d, i, i % 2 ? 1.0f : 0.0f, i % 3 ? 1.0f : 1.5f, G2_TOKEN_NONE, text, 20);
 		out[i] = (g2_output) {i < 40 ? ROWS - 1 : i * 7 % ROWS, i, G2_WANT_LOGPROB | G2_WANT_TOP |
-			G2_WANT_LOGITS | G2_WANT_NORM | (i % 4 ? G2_WANT_TOKEN : 0), i};
+			G2_WANT_LOGITS | G2_WANT_NORM | (i % 4 ? G2_WANT_TOKEN : 0), i, NULL};
+		if (i % 5 == 2)
+			out[i].mask = mask;	/* only two may come; logits and logprobs are as ever */
 	}
 	run(&d, &plan, &result);
 	for (uint32_t i = 0; i < N; i++)
@@ -620,7 +623,13 @@ test_outputs(void **state)
 		}
 		assert_true(id < VOCAB);
 		assert_true(fabs(logprob[i] - (l[id] - log(sum))) < 1e-6);
-		if (i % 4 && i % 2 == 0 && i % 3)
+		if (i % 4 && out[i].mask)
+		{
+			assert_true(id == 3 || id == 69);
+			if (i % 2 == 0 && i % 3)
+				assert_int_equal(id, l[69] > l[3] ? 69 : 3);
+		}
+		else if (i % 4 && i % 2 == 0 && i % 3)
 			assert_int_equal(id, best);
 		assert_int_equal(top[i * TOP], best);
 		for (uint32_t t = 0; t < TOP; t++)
@@ -647,7 +656,7 @@ test_kv_operations(void **state)
 	float		logits[3][VOCAB];
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table[0]},
 				seq2 = {G2_TOKEN_NONE, 0, 1, table[1]};
-	g2_output	out = {0, 0, G2_WANT_LOGITS, 0};
+	g2_output	out = {0, 0, G2_WANT_LOGITS, 0, NULL};
 	g2_plan		fill = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq},
 				next = {.model = d.model, .n_steps = 1, .n_rows = 1, .token = text + 32,
@@ -744,8 +753,8 @@ good_case(device *d, bad_case *c)
 	*c = (bad_case) {.token = {1, 2}, .position = {0, 40}, .table = {0, 1}};
 	c->seq[0] = (g2_plan_sequence) {0, 0, 1, c->table};
 	c->seq[1] = (g2_plan_sequence) {1, 1, 1, c->table};
-	c->out[0] = (g2_output) {0, 0, G2_WANT_TOKEN, 0};
-	c->out[1] = (g2_output) {1, 1, G2_WANT_TOKEN, 0};
+	c->out[0] = (g2_output) {0, 0, G2_WANT_TOKEN, 0, NULL};
+	c->out[1] = (g2_output) {1, 1, G2_WANT_TOKEN, 0, NULL};
 	c->plan = (g2_plan) {d->model, 1, 2, c->token, c->position, 2, c->seq, 2, c->out, 3};
 	c->result = (g2_result) {.token = c->result_token, .logprob = c->result_logprob};
 }
@@ -788,6 +797,7 @@ test_bad_plans(void **state)
 	REFUSED((c.plan.n_steps = 2, c.out[0].want = G2_WANT_LOGPROB));
 	REFUSED((c.plan.n_steps = 2, c.out[0].want |= G2_WANT_TOP));
 	REFUSED((c.plan.n_steps = 2, c.plan.n_outputs = 1));
+	REFUSED((c.plan.n_steps = 2, c.out[1].mask = (const uint64_t[8]) {1}));
 	REFUSED((c.plan.n_steps = 2, c.out[0].slot = 1, c.out[1].slot = 0));
 	REFUSED(c.plan.n_rows = 0);
 	REFUSED(c.plan.n_rows = 1);
@@ -889,7 +899,7 @@ life(int fd, long fail_at, g2_error *err)
 				table[] = {0},
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
-	g2_output	out = {0, 0, G2_WANT_TOKEN, 0};
+	g2_output	out = {0, 0, G2_WANT_TOKEN, 0, NULL};
 	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f}, .history = token,
 		.n_history = 1};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
