@@ -3,16 +3,18 @@
  * a state that is new and of one that is not, and a text under a constraint beside one without.
  *
  * A text under [\s\S]* may be anything, so nothing but the masks makes a difference; drafts are off.
- * Rates are the best of several rounds, in turns, as other work on the machine only lowers them.
+ * Times are the best of several rounds, in turns, as other work on the machine only adds to them;
+ * the processor's time beside them is what is left of that noise.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "cli.h"
 #include "grammar_cache.h"
 #include "grammar_mask.h"
 
-#define ROUNDS 7
+#define ROUNDS 15
 #define PROMPT 16				/* tokens */
 
 static const struct
@@ -100,8 +102,27 @@ bench_compiling(const g2_pack *pack)
 	g2_lexicon_free(lexicon);
 }
 
-/* Seconds for one text; *tokens counts what was made. */
-static double
+typedef struct spent
+{
+	double		ms;				/* of the clock */
+	double		cpu_ms;			/* of all threads */
+} spent;
+
+static spent
+spent_so_far(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (spent) {
+		(double) g2_now_us() / 1e3,
+		(double) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e3 +
+		(double) (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e3,
+	};
+}
+
+/* One text; *tokens counts what was made. */
+static spent
 run_text(g2_engine *engine, const char *model, const char *regex, uint32_t max_new,
 		 double temperature, uint32_t *tokens)
 {
@@ -115,7 +136,8 @@ run_text(g2_engine *engine, const char *model, const char *regex, uint32_t max_n
 	g2_completions_head head;
 	g2_completion completion;
 	g2_error	err;
-	int64_t		start;
+	spent		start,
+				end;
 
 	for (uint32_t i = 0; i < PROMPT; i++)
 		ids[i] = 100 + i;
@@ -127,50 +149,78 @@ run_text(g2_engine *engine, const char *model, const char *regex, uint32_t max_n
 		m.constraint = g2_span_of(regex);
 	}
 	g2_generate_encode(&w, &m);
-	start = g2_now_us();
+	start = spent_so_far();
 	if (!g2_cli_call(engine, G2_MSG_GENERATE, &w, &reply, &err))
 		give_up(&err);
+	end = spent_so_far();
 	r = g2_read(reply.data, reply.len);
 	g2_completions_head_get(&r, &head);
 	g2_completion_get(&r, &completion);
 	*tokens = completion.n_ids;
 	g2_free(w.data);
 	g2_buf_free(&reply);
-	return (double) (g2_now_us() - start) / 1e6;
+	return (spent) {end.ms - start.ms, end.cpu_ms - start.cpu_ms};
 }
 
-/* Milliseconds a token, from the difference of a long text and a short one. */
-static double
-per_token(g2_engine *engine, const char *model, const char *regex, uint32_t n, double temperature)
+/* The best of a short and of a long text so far. */
+typedef struct texts
+{
+	spent		few;
+	spent		many;
+	uint32_t	tokens;			/* of the long one, more than of the short one */
+} texts;
+
+static spent
+least(spent a, spent b)
+{
+	return (spent) {G2_MIN(a.ms, b.ms), G2_MIN(a.cpu_ms, b.cpu_ms)};
+}
+
+static void
+run_texts(g2_engine *engine, const char *model, const char *regex, uint32_t n, double temperature,
+		  texts *best)
 {
 	uint32_t	few,
 				many;
-	double		s_few = run_text(engine, model, regex, 4, temperature, &few),
-				s_many = run_text(engine, model, regex, n, temperature, &many);
 
-	return many > few ? 1e3 * (s_many - s_few) / (many - few) : 0;
+	best->few = least(best->few, run_text(engine, model, regex, 4, temperature, &few));
+	best->many = least(best->many, run_text(engine, model, regex, n, temperature, &many));
+	best->tokens = G2_MAX(many, few + 1) - few;
+}
+
+/* What a token of the long text takes. */
+static spent
+per_token(const texts *t)
+{
+	return (spent) {(t->many.ms - t->few.ms) / t->tokens,
+		(t->many.cpu_ms - t->few.cpu_ms) / t->tokens};
 }
 
 static void
 bench_texts(g2_engine *engine, const char *model, uint32_t n)
 {
 	static const char *const regexes[] = {NULL, "[\\s\\S]*", "[\\s\\S]{1,1000}"};
+	static const char *const names[] = {"without", "one mask", "a mask a token"};
 
 	for (int t = 0; t < 2; t++)
 	{
-		double		best[3] = {1e9, 1e9, 1e9};
+		texts		best[3];
+		spent		without;
 
+		for (int i = 0; i < 3; i++)
+			best[i].few = best[i].many = (spent) {1e9, 1e9};
 		for (int round = 0; round < ROUNDS; round++)
 			for (int i = 0; i < 3; i++)
-			{
-				double		ms = per_token(engine, model, regexes[i], n, t);
+				run_texts(engine, model, regexes[i], n, t, &best[i]);
+		without = per_token(&best[0]);
+		for (int i = 0; i < 3; i++)
+		{
+			spent		s = per_token(&best[i]);
 
-				if (ms > 0)
-					best[i] = G2_MIN(best[i], ms);
-			}
-		printf("temperature %d: %.3f ms a token without, %.3f with one mask (%+.1f %%), "
-			   "%.3f with a mask for each token (%+.1f %%)\n", t, best[0], best[1],
-			   100 * (best[1] / best[0] - 1), best[2], 100 * (best[2] / best[0] - 1));
+			printf("temperature %d, %-14s %7.3f ms a token (%+5.1f %%), %7.3f of processors "
+				   "(%+5.1f %%)\n", t, names[i], s.ms, 100 * (s.ms / without.ms - 1), s.cpu_ms,
+				   100 * (s.cpu_ms / without.cpu_ms - 1));
+		}
 	}
 }
 
