@@ -5,6 +5,7 @@
 #include "group.h"
 
 #include "beams.h"
+#include "constraint.h"
 
 static bool
 copy_given(g2_group *group, const g2_ids *given, g2_error *err)
@@ -299,6 +300,8 @@ g2_group_extend(const g2_group *group, g2_sequence *sequence, uint32_t token, do
 		sequence->finish = G2_FINISH_EOS;
 	else if (group->o.tokenizer && !append_text(group, sequence, token))
 		return g2_fail_memory(err, sequence->text.len);
+	else if (!g2_constraint_accept(group, sequence, token, err))
+		return false;
 	if (!sequence->finish && sequence->ids.len >= group->o.max_new)
 		sequence->finish = G2_FINISH_LENGTH;
 	return true;

@@ -211,6 +211,7 @@ generate(g2_request *request)
 	g2_group_options options;
 
 	g2_request_group_options(request, &options);
+	options.masks = request->engine->masks;
 	options.done = group_done;
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
@@ -327,7 +328,7 @@ work_run(g2_job *job)
 
 	if (atomic_load(&request->canceled))
 		return;
-	g2_request_work(request);
+	g2_request_work(request, request->engine->grammars);
 	request->has_key = request->ok && make_key(request);
 }
 
