@@ -148,6 +148,14 @@ g2_group_scores(const g2_group *group)
 	return group->o.want != 0;
 }
 
+/* What counts against gpt2.max_concurrent_sequences: the sequences of a group that scores are one
+ * text with its labels. */
+static inline uint32_t
+g2_group_texts(const g2_group_options *o)
+{
+	return o->want != 0 ? 1 : o->n;
+}
+
 /* No device takes several steps of it in one visit. */
 static inline bool
 g2_group_single_steps(const g2_group *group)

@@ -63,6 +63,7 @@ g2_session_message_encode(g2_writer *w, const g2_session_message *m)
 	g2_put_span(w, m->user_name);
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		g2_put_u64(w, (uint64_t) m->limits[i]);
+	g2_put_u32(w, m->timeline);
 }
 
 bool
@@ -78,6 +79,7 @@ g2_session_message_decode(const void *p, size_t n, g2_session_message *m)
 		if (m->limits[i] < G2_LIMIT_UNSET)
 			return false;
 	}
+	m->timeline = g2_get_u32(&r);
 	return !r.failed;
 }
 

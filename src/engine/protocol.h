@@ -206,6 +206,7 @@ typedef struct g2_session_message
 	uint32_t	session_user;	/* OID */
 	g2_span		user_name;		/* its name, for messages */
 	int64_t		limits[G2_N_LIMITS];	/* G2_LIMIT_UNSET, G2_UNLIMITED, or >= 0 */
+	uint32_t	timeline;		/* of the server now: usage is counted for it; 0 = not said */
 } g2_session_message;
 
 /* The current user is a member of what `roles` named; forgotten with the next SESSION. */

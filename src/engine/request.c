@@ -19,9 +19,10 @@ check_stops(const g2_generate *m, g2_error *err)
 			return g2_fail(err, G2_E_PARAM, "a stop string must not be empty");
 		if (m->stops[i].len > G2_MAX_STOP_BYTES)
 		{
-		g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes", G2_MAX_STOP_BYTES);
-		return g2_fail_hint(err, "Its beginning will do.");
-	}
+			g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes",
+					G2_MAX_STOP_BYTES);
+			return g2_fail_hint(err, "Its beginning will do.");
+		}
 	}
 	return true;
 }

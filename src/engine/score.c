@@ -55,6 +55,12 @@ set_stride(g2_request *request)
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx,
 				stride = request->m.score.stride;
 
+	if (n_ctx < 2 && request->m.score.kind != G2_SCORE_EMBED)
+	{
+		g2_fail(&request->error, G2_E_UNSUPPORTED,
+				"model \"%s\" cannot score tokens: its context holds one", request->model->name);
+		return g2_fail_hint(&request->error, "A token is scored by what stands before it.");
+	}
 	if (stride >= n_ctx)
 	{
 		g2_fail(&request->error, G2_E_PARAM,
@@ -153,6 +159,9 @@ g2_score_group(g2_request *request, g2_group_options *o, g2_ids *prompt, g2_erro
 	o->score = take_score;
 	o->n_embd = request->model->pack->weights.arch.n_embd;
 	o->first = s->next - s->window;
+	/* The time limit is one of waiting for the start. */
+	if (s->window > 0)
+		o->queue_timeout_ms = 0;
 	if (s->n_labels > 0)
 	{
 		o->n = s->n_labels;

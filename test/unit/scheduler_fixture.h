@@ -493,7 +493,7 @@ check_budget(void)
 	}
 	assert_int_equal(used, pool.used);
 	assert_int_equal(cached, pool.cached);
-	assert_true(used <= pool.budget);
+	assert_true(used <= pool.limit);
 }
 
 static UNUSED void

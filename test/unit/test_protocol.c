@@ -27,7 +27,7 @@ static void
 session_encode(g2_writer *w)
 {
 	g2_session_message_encode(w, &(g2_session_message) {10, S("alice"),
-							  {G2_LIMIT_UNSET, G2_UNLIMITED, INT64_MAX}});
+							  {G2_LIMIT_UNSET, G2_UNLIMITED, INT64_MAX}, 3});
 }
 
 WHOLE(session, session_message)
@@ -223,7 +223,7 @@ load_encode(g2_writer *w)
 WHOLE(load, load)
 
 static const kind kinds[] = {
-	KIND(hello, 7), KIND(welcome, 4), KIND(session, 5), KIND(access, 3), KIND(roles, 1),
+	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
 	KIND(error, 3), KIND(notice, 2), KIND(generate, 25), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };

@@ -266,6 +266,10 @@ test_refused(void **state)
 	assert_false(add(new_job(0, 8, 63, 100), &err));
 	n_jobs--;
 	assert_true(add(new_job(0, 8, 64, 1), &err));
+	/* One token, of which the score is wanted that it gives to the next, and there is none. */
+	new_job(0, 1, 1, 0)->options.want = G2_WANT_LOGPROB;
+	assert_false(add(&jobs[--n_jobs], &err));
+	assert_int_equal(err.code, G2_E_INTERNAL);
 	run_all();
 	close_all();
 }
