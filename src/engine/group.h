@@ -43,7 +43,7 @@ typedef struct g2_sequence
 	double		logprob;
 	double		score;			/* of a beam: the sum of its tokens' scores */
 	g2_draft	draft;
-	g2_ngrams	ngrams;
+	g2_ngrams	ngrams;			/* while the group runs */
 	uint32_t	grammar_state;	/* behind its tokens, under a constraint */
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
@@ -236,6 +236,9 @@ extern bool g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_gro
 
 /* Blocks must have been released. */
 extern void g2_group_free(g2_group *group);
+
+/* Makes the index of n-grams that its sequences need while they run. */
+extern bool g2_group_index(g2_group *group, g2_error *err);
 
 /* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it ended. */
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,

@@ -226,9 +226,8 @@ free_tops(g2_visit *v)
 	g2_wipe_free(v->top_token, v->top_room * sizeof *v->top_token);
 	g2_free(v->top_logprob);
 	g2_free(v->top_score);
-	v->result.top_token = v->top_token = NULL;
-	v->result.top_logprob = v->top_logprob = NULL;
-	v->result.top_score = v->top_score = NULL;
+	v->top_token = NULL;
+	v->top_logprob = v->top_score = NULL;
 	v->top_room = 0;
 }
 
@@ -267,15 +266,21 @@ make_tops(g2_visit *v, const g2_group *group, g2_error *err)
 		return true;
 	if (n > v->top_room)
 	{
-		free_tops(v);
-		v->result.top_token = v->top_token = g2_alloc_array(n, sizeof *v->top_token);
-		v->result.top_logprob = v->top_logprob = g2_alloc_array(n, sizeof *v->top_logprob);
-		v->result.top_score = v->top_score = g2_alloc_array(n, sizeof *v->top_score);
-		if (!v->top_token || !v->top_logprob || !v->top_score)
+		uint32_t   *token = g2_alloc_array(n, sizeof *token);
+		double	   *logprob = g2_alloc_array(n, sizeof *logprob),
+				   *score = g2_alloc_array(n, sizeof *score);
+
+		if (!token || !logprob || !score)
 		{
-			free_tops(v);
-			return g2_fail_memory(err, n * (sizeof(uint32_t) + 2 * sizeof(double)));
+			g2_free(token);
+			g2_free(logprob);
+			g2_free(score);
+			return g2_fail_memory(err, n * (sizeof *token + 2 * sizeof *score));
 		}
+		free_tops(v);			/* nothing is in them yet */
+		v->result.top_token = v->top_token = token;
+		v->result.top_logprob = v->top_logprob = logprob;
+		v->result.top_score = v->top_score = score;
 		v->top_room = n;
 	}
 	v->plan.n_top = G2_MAX(v->plan.n_top, n_top);

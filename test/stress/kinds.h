@@ -139,6 +139,7 @@ make_generates(void)
 		if (i % 3 == 0)
 		{
 			m.n = 1;
+			m.decoding.n_beams = 0;
 			m.flags |= G2_GEN_STREAM;
 			m.temperature = i % 2;
 		}

@@ -41,7 +41,7 @@ constrain(g2_generate *m)
 {
 	uint32_t	c = random_below(G2_LENGTH(constraints));
 
-	if (random_below(3) > 0 || m->max_new < constraints[c].least)
+	if (random_below(3) > 0 || m->decoding.n_beams > 1 || m->max_new < constraints[c].least)
 		return;
 	m->constraint_kind = constraints[c].kind;
 	m->constraint = g2_span_of(constraints[c].text);
