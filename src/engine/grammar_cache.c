@@ -172,15 +172,25 @@ hold(g2_grammars *grammars, entry **at)
 	return e->grammar;
 }
 
+/* Where it is linked; at the end where there is none. */
+static entry **
+find_entry(g2_grammars *grammars, const char *content, g2_constraint_kind kind, g2_span text)
+{
+	entry	  **at = &grammars->entries;
+
+	while (*at && !((*at)->kind == kind && (*at)->len == text.len &&
+					memcmp((*at)->text, text.data, text.len) == 0 &&
+					strcmp((*at)->vocabulary->content, content) == 0))
+		at = &(*at)->next;
+	return at;
+}
+
 static const g2_grammar *
 find(g2_grammars *grammars, const char *content, g2_constraint_kind kind, g2_span text)
 {
-	for (entry **at = &grammars->entries; *at; at = &(*at)->next)
-		if ((*at)->kind == kind && (*at)->len == text.len &&
-			memcmp((*at)->text, text.data, text.len) == 0 &&
-			strcmp((*at)->vocabulary->content, content) == 0)
-			return hold(grammars, at);
-	return NULL;
+	entry	  **at = find_entry(grammars, content, kind, text);
+
+	return *at ? hold(grammars, at) : NULL;
 }
 
 /* Puts a new one into the list, as kept. */
@@ -254,6 +264,17 @@ g2_grammars_get(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind k
 	}
 	pthread_mutex_unlock(&grammars->lock);
 	return ok;
+}
+
+bool
+g2_grammars_has(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind kind, g2_span text)
+{
+	bool		has;
+
+	pthread_mutex_lock(&grammars->lock);
+	has = *find_entry(grammars, pack->content_hash, kind, text) != NULL;
+	pthread_mutex_unlock(&grammars->lock);
+	return has;
 }
 
 void

@@ -31,6 +31,11 @@ extern void g2_grammars_close(g2_grammars *grammars);
 extern bool g2_grammars_get(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind kind,
 							g2_span text, const atomic_bool *cancel, const g2_grammar **out,
 							g2_error *err);
+
+/* Whether it is compiled: then getting it takes no time. */
+extern bool g2_grammars_has(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind kind,
+							g2_span text);
+
 extern void g2_grammars_release(g2_grammars *grammars, const g2_grammar *grammar);
 
 #endif							/* G2_GRAMMAR_CACHE_H */

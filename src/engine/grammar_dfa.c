@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define LOOK_EVERY 65536		/* steps */
+#define SORT_STEPS 8			/* that sorting takes for each member, about */
 
 typedef struct builder
 {
@@ -254,6 +255,19 @@ add_state(builder *b, uint32_t *out)
 	return true;
 }
 
+static bool
+sort_set(builder *b)
+{
+	uint32_t	sorted = 1;
+
+	while (sorted < b->n_set && b->set[sorted - 1] < b->set[sorted])
+		sorted++;
+	if (sorted >= b->n_set)
+		return true;
+	qsort(b->set, b->n_set, sizeof *b->set, compare_states);
+	return step(b, (uint64_t) SORT_STEPS * b->n_set);
+}
+
 /* The state of the set that has been made. */
 static bool
 intern(builder *b, uint32_t *out)
@@ -263,7 +277,8 @@ intern(builder *b, uint32_t *out)
 		*out = G2_DFA_DEAD;
 		return true;
 	}
-	qsort(b->set, b->n_set, sizeof *b->set, compare_states);
+	if (!sort_set(b))
+		return false;
 	if (b->n_table > 0)
 	{
 		uint32_t	found = *find_state(b, b->set, b->n_set);

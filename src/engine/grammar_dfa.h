@@ -13,7 +13,7 @@
 #define G2_DFA_MAX_STATES (1u << 17)
 #define G2_DFA_MAX_TABLE (1u << 22)	/* entries */
 #define G2_DFA_MAX_MEMBERS (1u << 22)	/* of all states' sets together */
-#define G2_DFA_MAX_STEPS (UINT64_C(1) << 27)
+#define G2_DFA_MAX_STEPS (UINT64_C(1) << 26)
 
 typedef struct g2_dfa
 {

@@ -1,10 +1,5 @@
 /*
- * grammar_schema.c: JSON schemas: which keywords there are, types and their combinations,
- * references.
- *
- * Schemas are followed wherever they are used, so a reference to a schema is a copy of it.  One to
- * a schema that contains it is followed G2_SCHEMA_MAX_RECURSION times and then allows nothing: what
- * may be left out there, is.
+ * grammar_schema.c: JSON schemas: which keywords there are, types and their combinations.
  */
 #include "grammar_schema.h"
 
@@ -257,83 +252,6 @@ named_types(const g2_schema_node *node, const cJSON *type)
 	return types;
 }
 
-/* ---- references ---- */
-
-/* One part of a JSON pointer, ~0 and ~1 replaced; false: too long. */
-static bool
-pointer_part(const char **at, char *part, size_t size)
-{
-	size_t		n = 0;
-
-	for (++*at; **at && **at != '/'; ++*at)
-	{
-		char		c = **at;
-
-		if (c == '~' && ((*at)[1] == '0' || (*at)[1] == '1'))
-			c = *++*at == '0' ? '~' : '/';
-		if (n + 1 == size)
-			return false;
-		part[n++] = c;
-	}
-	part[n] = '\0';
-	return true;
-}
-
-static const cJSON *
-find_target(const g2_schema *schema, const char *pointer)
-{
-	const cJSON *target = schema->root;
-	char		part[256];
-
-	if (*pointer++ != '#')
-		return NULL;
-	while (target && *pointer)
-	{
-		if (*pointer != '/' || !pointer_part(&pointer, part, sizeof part))
-			return NULL;
-		if (cJSON_IsArray(target))
-		{
-			uint32_t	index = 0;
-
-			for (const char *p = part; *p; p++)
-			{
-				if (*p < '0' || *p > '9' || index > 1000000)
-					return NULL;
-				index = index * 10 + (uint32_t) (*p - '0');
-			}
-			target = part[0] ? cJSON_GetArrayItem(target, (int) index) : NULL;
-		}
-		else
-			target = g2_schema_find(schema->nfa, target, part);
-	}
-	return target;
-}
-
-static uint32_t
-emit_reference(const g2_schema_node *node, const cJSON *ref, uint32_t next)
-{
-	g2_schema  *schema = node->schema;
-	const cJSON *target = cJSON_IsString(ref) ? find_target(schema, ref->valuestring) : NULL;
-	const g2_schema_place start = {.outer = NULL};
-	const g2_schema_place place = {.outer = &start,.name = cJSON_IsString(ref) ?
-		ref->valuestring + (strncmp(ref->valuestring, "#/", 2) == 0 ? 2 : 0) : ""};
-	const g2_schema_reference here = {.outer = schema->references,.target = target};
-	uint32_t	times = 0,
-				result;
-
-	if (!target)
-		return g2_schema_fail(node, "$ref", "Write \"#/$defs/name\" and define name there.",
-							  "$ref does not name a schema within this one");
-	for (const g2_schema_reference *r = schema->references; r; r = r->outer)
-		times += r->target == target;
-	if (times == G2_SCHEMA_MAX_RECURSION)
-		return G2_NFA_NONE;
-	schema->references = &here;
-	result = g2_schema_emit(&(g2_schema_node) {schema, target, &place}, next);
-	schema->references = here.outer;
-	return result;
-}
-
 /* ---- what decides alone ---- */
 
 static bool
@@ -399,7 +317,7 @@ emit_decided(const g2_schema_node *node, const cJSON *decides, bool typed, unsig
 		return g2_schema_fail(node, "type", "Put it into the schemas themselves.",
 							  "%s and type together are not supported", decides->string);
 	if (strcmp(decides->string, "$ref") == 0)
-		return emit_reference(node, decides, next);
+		return g2_schema_follow(node, decides, next);
 	return emit_any_of(node, decides, next);
 }
 

@@ -11,9 +11,9 @@
  * maxLength or pattern; minimum, maximum, exclusiveMinimum, exclusiveMaximum; annotations.  All
  * others are 22023, naming keyword and place.
  *
- * Files: grammar_schema.c (types, combinations, references), grammar_shapes.c (objects, arrays),
- * grammar_scalars.c (strings, numbers, values that are given), to which all but g2_schema_compile
- * is internal.
+ * Files: grammar_schema.c (types, combinations), grammar_reference.c, grammar_shapes.c (objects,
+ * arrays), grammar_scalars.c (strings, numbers, values that are given), to which all but
+ * g2_schema_compile is internal.
  */
 #ifndef G2_GRAMMAR_SCHEMA_H
 #define G2_GRAMMAR_SCHEMA_H
@@ -78,6 +78,9 @@ extern const cJSON *g2_schema_find(g2_nfa *nfa, const cJSON *object, const char 
 /* A member that is an integer from 0 to most; absent: fallback. */
 extern bool g2_schema_count(const g2_schema_node *node, const char *keyword, uint32_t fallback,
 							uint32_t most, uint32_t *out);
+
+/* grammar_reference.c: what a $ref allows. */
+extern uint32_t g2_schema_follow(const g2_schema_node *node, const cJSON *ref, uint32_t next);
 
 /* grammar_shapes.c */
 extern uint32_t g2_schema_object(const g2_schema_node *node, uint32_t next);

@@ -332,6 +332,19 @@ work_run(g2_job *job)
 	request->has_key = request->ok && make_key(request);
 }
 
+/* Long texts, and constraints that are to be compiled. */
+static bool
+takes_long(const g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+
+	if (request->payload.len > LONG_TEXT)
+		return true;
+	return request->type == G2_MSG_GENERATE && m->constraint_kind != G2_CONSTRAINT_NONE &&
+		!g2_grammars_has(request->engine->grammars, request->model->pack, m->constraint_kind,
+						 m->constraint);
+}
+
 /* Hands the session's next requests to the helper threads. */
 static void
 start_work(g2_session *session)
@@ -344,8 +357,8 @@ start_work(g2_session *session)
 		session->work = request->job.next;
 		session->n_working++;
 		request->phase = G2_PHASE_WORK;
-		g2_helper_submit(request->payload.len > LONG_TEXT ? engine->long_helper :
-						 engine->helper, &request->job);
+		g2_helper_submit(takes_long(request) ? engine->long_helper : engine->helper,
+						 &request->job);
 	}
 }
 
