@@ -125,8 +125,10 @@ cancel_request(g2_request *request)
 		g2_request_drop(request);
 	else if (request->phase == G2_PHASE_TURN)
 		g2_request_withdraw(request);
-	else if (request->phase == G2_PHASE_GROUP)
+	else if (request->phase == G2_PHASE_GROUP && request->group)
 		g2_scheduler_cancel(request->engine->scheduler, request->group);
+	else if (request->phase == G2_PHASE_GROUP)
+		g2_split_cancel(request);
 }
 
 bool

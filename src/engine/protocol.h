@@ -251,7 +251,15 @@ enum							/* g2_generate.flags */
 	G2_GEN_NO_STOP_DEFAULTS = 8,	/* an empty stop list means none, not the task's */
 	G2_GEN_STREAM = 16,			/* STREAM for each token as it is made (n = 1 only) */
 	G2_GEN_SEEDED = 32,			/* seed was given by the user: the same call has the same answer */
-	G2_GEN_NO_CACHE = 64		/* neither reads nor fills prefix and result caches */
+	G2_GEN_NO_CACHE = 64,		/* neither reads nor fills prefix and result caches */
+	/* A text that does not fit into the context, which is an error otherwise: */
+	G2_GEN_TRUNCATE_LEFT = 1 << 16,	/* loses its beginning */
+	G2_GEN_TRUNCATE_RIGHT = 1 << 17,	/* loses its end */
+	G2_GEN_SPLIT = 1 << 18,		/* is summarized in parts, and so are their summaries (n = 1 only) */
+	G2_GEN_PARTS = 1 << 19,		/* the text goes on: its parts that are complete are summarized, and
+								 * COMPLETIONS has their summaries, a line each, in one completion
+								 * without ids, then u64: how many bytes of the text these are */
+	G2_GEN_LAST = 1 << 20		/* with PARTS: the text ends here, the rest of it is a part too */
 };
 
 typedef struct g2_generate
@@ -289,8 +297,14 @@ typedef struct g2_completions_head
 	uint64_t	seed;
 	uint64_t	elapsed_us;		/* from the request's arrival to its answer */
 	uint64_t	queue_us;		/* of it, until it was first admitted */
-	uint32_t	result_hit;		/* 1: the answer comes from the result cache */
+	uint32_t	marks;			/* G2_HEAD_* */
 } g2_completions_head;
+
+enum							/* g2_completions_head.marks */
+{
+	G2_HEAD_RESULT_HIT = 1,		/* the answer comes from the result cache */
+	G2_HEAD_TRUNCATED = 2		/* some of the text was left out, as the flags allow */
+};
 
 typedef struct g2_completion
 {

@@ -13,6 +13,7 @@
 #include "labels.h"
 #include "registry.h"
 #include "score.h"
+#include "split.h"
 #include "task.h"
 
 typedef enum g2_request_phase
@@ -51,7 +52,7 @@ typedef struct g2_request
 		g2_load		load;
 	}			m;
 	g2_model   *model;			/* held */
-	g2_group   *group;
+	g2_group   *group;			/* NULL while parts run (split) */
 	/* work */
 	bool		ok;
 	g2_error	error;
@@ -59,6 +60,8 @@ typedef struct g2_request
 	g2_buf		text;			/* of ids */
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_task		task;			/* GENERATE or SCORE with a task */
+	bool		truncated;		/* some of the text was left out */
+	g2_split	split;			/* GENERATE of a text that does not fit; the engine's thread goes on */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */
@@ -82,6 +85,9 @@ extern void g2_request_clear(g2_request *request);
 
 /* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
 extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);
+
+/* The prompt is these ids (u32, unaligned): 22023 for one that the vocabulary lacks. */
+extern bool g2_request_copy_ids(g2_request *request, g2_span ids);
 
 /* The options of the group for a GENERATE or SCORE whose work is done. */
 extern void g2_request_group_options(const g2_request *request, g2_group_options *options);

@@ -20,7 +20,7 @@ static const char tasks[] =
 static bool
 find(const char *json, const char *name, g2_task *task, g2_error *err)
 {
-	return g2_task_find(json, g2_span_of(name), task, err);
+	return g2_task_find(json, NULL, g2_span_of(name), task, err);
 }
 
 static void
@@ -65,7 +65,7 @@ refuse(const char *json, g2_span name, const char *shown)
 	g2_task		task;
 	g2_error	err;
 
-	assert_false(g2_task_find(json, name, &task, &err));
+	assert_false(g2_task_find(json, NULL, name, &task, &err));
 	assert_int_equal(err.code, G2_E_PARAM);
 	assert_non_null(strstr(err.message, shown));
 	assert_int_equal(g2_utf8_valid_prefix(err.message, strlen(err.message)), strlen(err.message));
