@@ -242,6 +242,12 @@ gpt2_batch_claim(Gpt2BatchSite *site, g2_message type, const g2_writer *payload)
 }
 
 void
+gpt2_batch_count_failed(Gpt2BatchSite *site)
+{
+	site->figures->failed++;
+}
+
+void
 gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 {
 	Gpt2BatchFigures *figures = site->figures;
@@ -253,6 +259,7 @@ gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 	figures->prompt_tokens += answer->head.prompt_tokens;
 	figures->cached_tokens += answer->head.cached_tokens;
 	figures->new_tokens += answer->new_tokens;
+	figures->truncated += (answer->head.marks & G2_HEAD_TRUNCATED) != 0;
 	figures->queue_us += answer->head.queue_us;
 	figures->engine_us += answer->head.elapsed_us;
 }
