@@ -241,6 +241,15 @@ COMMENT ON VIEW gpt_models
 IS 'models in the directories of gpt2.model_path, and what the engine has loaded of them';
 GRANT SELECT ON gpt_models TO PUBLIC;
 
+-- Reads a folder's roles with a subtransaction: PARALLEL UNSAFE.
+CREATE FUNCTION gpt_check_model(
+    name text, OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_check_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 ROWS 7;
+COMMENT ON FUNCTION gpt_check_model(text)
+IS 'what is right and wrong with the files of a model; reads headers only';
+
 CREATE FUNCTION gpt_load_model(
     name text, weight_format text DEFAULT NULL, device text DEFAULT NULL)
 RETURNS void

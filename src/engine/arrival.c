@@ -367,6 +367,11 @@ start_request(g2_request *request, g2_error *err)
 
 	if (!g2_request_decode(request, err))
 		return false;
+	if (request->type == G2_MSG_CHECK_MODEL)
+	{
+		g2_request_check_model(request);
+		return true;
+	}
 	name = g2_request_model(request, &format);
 	if (!g2_registry_hold(request->engine->registry, name, format, &request->model, err))
 		return false;

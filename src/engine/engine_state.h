@@ -106,6 +106,9 @@ extern void g2_request_refuse(g2_request *request, const g2_error *err);
 /* work.c: it was cancelled before it had a group: frees it. */
 extern void g2_request_drop(g2_request *request);
 
+/* check.c: CHECK_MODEL: looks at the folder and answers. */
+extern void g2_request_check_model(g2_request *request);
+
 /* work.c: what it has used is counted for its role; of a group that is not its last one too. */
 extern void g2_request_count(const g2_request *request, const g2_usage_delta *delta);
 extern void g2_request_count_group(const g2_request *request, const g2_group *group);

@@ -99,6 +99,8 @@ typedef enum g2_message
 	G2_MSG_RESTART,				/* no payload -> DONE; then the engine ends in good order */
 	G2_MSG_SCORE,				/* g2_score -> SCORES (protocol_score.h) */
 	G2_MSG_SCORES,
+	G2_MSG_CHECK_MODEL = 60,	/* one string: the model's name -> MODEL_CHECK */
+	G2_MSG_MODEL_CHECK,			/* u32 count, then so many g2_check_row */
 	/* control channel */
 	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first, and on reload */
 	G2_MSG_READY,				/* engine -> supervisor: it accepts connections */

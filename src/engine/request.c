@@ -131,6 +131,14 @@ g2_request_decode(g2_request *request, g2_error *err)
 			if (!(ok = g2_load_decode(p, n, &request->m.load)))
 				break;
 			return check_device(request->m.load.device, err);
+		case G2_MSG_CHECK_MODEL:
+			{
+				g2_reader	r = g2_read(p, n);
+
+				request->m.check.model = g2_get_element(&r);
+				ok = !r.failed;
+				break;
+			}
 		default:
 			break;
 	}

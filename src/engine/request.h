@@ -50,6 +50,11 @@ typedef struct g2_request
 		g2_tokenize tokenize;
 		g2_detokenize detokenize;
 		g2_load		load;
+		struct
+		{
+			g2_span		model;
+			struct g2_shared_paths *paths;	/* held while a helper thread looks */
+		}			check;
 	}			m;
 	g2_model   *model;			/* held */
 	g2_group   *group;			/* NULL while parts run (split) */
