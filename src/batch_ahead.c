@@ -12,11 +12,24 @@
  */
 #include "compat.h"
 
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/timestamp.h"
 
 #include "batch_ahead.h"
 #include "plan_nodes.h"
+
+/* A number or an option that differs from row to row may be out of range, a text is always good. */
+static bool
+only_texts_differ(const List *args)
+{
+	ListCell   *cell;
+
+	foreach(cell, args)
+		if (!IsA(lfirst(cell), Const) && exprType((Node *) lfirst(cell)) != TEXTOID)
+			return false;
+	return true;
+}
 
 void
 gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *parent,
@@ -30,7 +43,7 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	site->may_draw = gpt2_may_draw(call);
 	site->parameters = gpt2_add_parameters(NULL, (Node *) call->args);
 	site->parameters = gpt2_add_parameters(site->parameters, (Node *) found->guards);
-	site->never_fails = gpt2_never_fails((Node *) call->args) &&
+	site->never_fails = only_texts_differ(call->args) && gpt2_never_fails((Node *) call->args) &&
 		gpt2_never_fails((Node *) found->guards);
 	site->guards = ExecInitExprList(found->guards, parent);
 	site->conditions = found->conditions;
