@@ -19,7 +19,7 @@ system_or_bail(engine_program(), 'synth', $fast, '--layer', 1, '--embd', 16, '--
 append_to_file("$fast/vocab.json", slurp_file($node->data_dir . '/gpt2_models/parts/vocab.json'));
 append_to_file("$fast/merges.txt", "#version: 0.2\n");
 
-my $long = "SELECT md5(gpt_summarize(repeat('Once upon a time. ', 400), 30, 'parts',"
+my $long = "SELECT md5(gpt_summarize(repeat('Once upon a time. ', 150), 30, 'parts',"
   . " '{\"cache\": false}'))";
 my $right = $node->safe_psql('postgres', $long);
 
@@ -39,14 +39,14 @@ my $right = $node->safe_psql('postgres', $long);
 	my ($rc, $out, $err) = finish_query($query);
 	is($out, $right, 'parts: the same again');
 	cmp_ok($most, '>', 1, 'parts: several run at once');
-	is($node->safe_psql('postgres', "SELECT calls, sequences > 20 FROM gpt_stat_usage"), '2|t',
+	is($node->safe_psql('postgres', "SELECT calls, sequences > 10 FROM gpt_stat_usage"), '2|t',
 		'parts: each call counts once');
 }
 
 # ---- many rows ----
 
 {
-	my $sql = "SELECT md5(string_agg(gpt_summarize(repeat('Once upon a time. ', 10 * g) || g, 10,"
+	my $sql = "SELECT md5(string_agg(gpt_summarize(repeat('Once upon a time. ', 8 * g) || g, 8,"
 	  . " 'parts', '{\"cache\": false}'), '/' ORDER BY g)) FROM generate_series(1, 12) AS g";
 	my $batched = $node->safe_psql('postgres', $sql);
 
@@ -68,7 +68,7 @@ my $right = $node->safe_psql('postgres', $long);
 }
 for my $after (0, 1, 5, 20)
 {
-	my $query = start_query($node, $long =~ s/400/5000/r, $long);
+	my $query = start_query($node, $long =~ s/150/5000/r, $long);
 
 	ok(wait_generating($node), 'cancel: at work');
 	poll_sql($node, "SELECT sequences > $after FROM gpt_stat_usage");
