@@ -151,6 +151,39 @@ test_cancel(void **state)
 	close_engine();
 }
 
+static void
+test_no_memory(void **state)
+{
+	bool		failed = true;
+
+	(void) state;
+	open_engine();
+	for (long n = 1; failed; n++)
+	{
+		checked		c;
+		g2_writer	w = {.grow = grow};
+
+		memset(&c, 0, sizeof c);
+		client_of(&c.r);
+		g2_put_string(&w, "bare");
+		g2_alloc_fail_at(n);
+		g2_engine_submit(client_of(&c.r), 0, G2_MSG_CHECK_MODEL, w.data, w.len);
+		run_until(&c.r);
+		g2_alloc_fail_at(0);
+		free(w.data);
+		/* Where one thing could not be looked at, its row says so. */
+		failed = c.r.type == G2_MSG_ERROR ||
+			memmem(c.r.data, c.r.len, "out of memory", strlen("out of memory"));
+		if (c.r.type == G2_MSG_ERROR)
+			expect_error(&c.r, "53200", "memory");
+		run_idle();
+		leave(&c.r);
+		done(&c);
+		assert_true(n < 5000);
+	}
+	close_engine();
+}
+
 int
 main(void)
 {
@@ -158,6 +191,7 @@ main(void)
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -381,6 +381,52 @@ test_cut(void **state)
 	close_engine();
 }
 
+/* Each allocation fails once: an error, or the same summary, and nothing is left behind. */
+static void
+test_no_memory(void **state)
+{
+	char	   *text = make_text(400),
+			   *right;
+	g2_generate m = summary_of(text, 400, G2_GEN_SPLIT);
+	bool		failed = true;
+
+	(void) state;
+	open_engine();
+	right = ask(&m, NULL);
+	for (long n = 1; failed; n++)
+	{
+		reply		r = {0};
+		g2_completions_head head;
+		g2_completion c;
+		g2_reader	in;
+
+		client_of(&r);
+		g2_alloc_fail_at(n);
+		send_generate(&r, 0, &m);
+		run_until(&r);
+		g2_alloc_fail_at(0);
+		failed = r.type == G2_MSG_ERROR;
+		if (failed)
+			expect_error(&r, "53200", "memory");
+		else
+		{
+			in = g2_read(r.data, r.len);
+			g2_completions_head_get(&in, &head);
+			g2_completion_get(&in, &c);
+			assert_int_equal(c.text.len, strlen(right));
+			assert_memory_equal(c.text.data, right, c.text.len);
+		}
+		run_idle();
+		leave(&r);
+		free_replies(&r, 1);
+		check_idle();
+		assert_true(n < 5000);
+	}
+	free(right);
+	free(text);
+	close_engine();
+}
+
 int
 main(void)
 {
@@ -393,6 +439,7 @@ main(void)
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
