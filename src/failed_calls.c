@@ -173,7 +173,7 @@ gpt2_is_row_error(int sqlstate)
 	if (sqlstate == ERRCODE_INVALID_JSON_TEXT || sqlstate == ERRCODE_INVALID_BINARY_REPRESENTATION)
 		return false;
 	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
-		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 }
 
 void

@@ -15,7 +15,7 @@
 #include "request.h"
 
 #define WINDOW_BYTES 16
-#define MAX_PARTS 65536u
+#define MAX_PARTS 1024u			/* whose prompts are in memory at once */
 #define LEAST_ROOM 8			/* tokens that a template must leave of the context */
 
 typedef struct prompt
@@ -217,11 +217,6 @@ add_part(g2_request *request, g2_ids *ids)
 {
 	g2_split   *s = &request->split;
 
-	if (s->n == MAX_PARTS)
-	{
-		g2_fail(&request->error, G2_E_TOO_LONG, "the text has more than %u parts", MAX_PARTS);
-		return g2_fail_hint(&request->error, "Split the text, or use a model with a longer context.");
-	}
 	if (s->n == s->cap)
 	{
 		uint32_t	cap = G2_MAX(s->cap * 2, 16u);
@@ -236,35 +231,39 @@ add_part(g2_request *request, g2_ids *ids)
 	return true;
 }
 
-/* All parts of the text, or of one that goes on those that are complete. */
+/* The text, or one that goes on, has no other part that is complete. */
+static bool
+is_used_up(const prompt *p, g2_span left)
+{
+	uint32_t	flags = p->request->m.generate.flags;
+
+	if ((flags & G2_GEN_PARTS) && !(flags & G2_GEN_LAST))
+		return left.len <= (size_t) context(p->request) * WINDOW_BYTES;
+	return g2_cut_trim(left).len == 0;
+}
+
+/* The next parts of the text, behind those that were taken before. */
 static bool
 take_parts(const prompt *p, size_t room, size_t text_room)
 {
-	g2_request *request = p->request;
-	uint32_t	flags = request->m.generate.flags;
-	bool		goes_on = (flags & G2_GEN_PARTS) && !(flags & G2_GEN_LAST);
-	size_t		at = 0;
+	g2_split   *s = &p->request->split;
 
 	for (;;)
 	{
-		g2_span		left = {p->text.data + at, p->text.len - (uint32_t) at};
+		g2_span		left = {p->text.data + s->used, p->text.len - (uint32_t) s->used};
 		g2_ids		ids = {0};
 		size_t		used = 0;
-		bool		ok;
 
-		if (goes_on ? left.len <= (size_t) context(request) * WINDOW_BYTES :
-			g2_cut_trim(left).len == 0)
-			break;
-		ok = take_part(p, left, room, text_room, &ids, &used) && add_part(request, &ids);
-		if (!ok)
+		s->whole = is_used_up(p, left);
+		if (s->whole || s->n == MAX_PARTS)
+			return true;
+		if (!take_part(p, left, room, text_room, &ids, &used) || !add_part(p->request, &ids))
 		{
 			g2_wipe_free(ids.data, ids.cap * sizeof *ids.data);
 			return false;
 		}
-		at += used;
+		s->used += used;
 	}
-	request->split.used = at;
-	return true;
 }
 
 static bool
@@ -277,7 +276,7 @@ split(const prompt *p)
 
 	if (!find_room(p, &room, &text_room))
 		return false;
-	if (!(request->m.generate.flags & G2_GEN_PARTS) &&
+	if (!(request->m.generate.flags & G2_GEN_PARTS) && request->split.used == 0 &&
 		p->text.len <= (size_t) context(request) * WINDOW_BYTES &&
 		(!try_part(p, p->text, room, &request->ids, &fits) || fits))
 		return fits;

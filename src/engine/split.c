@@ -23,7 +23,7 @@ g2_split_has_parts(const g2_request *request)
 uint64_t
 g2_split_tokens(const g2_split *s)
 {
-	uint64_t	tokens = 0;
+	uint64_t	tokens = s->prompt_tokens;
 
 	for (uint32_t i = 0; i < s->n; i++)
 		tokens += s->parts[i].prompt.len;
@@ -48,26 +48,26 @@ g2_split_clear(g2_split *s)
 {
 	clear_parts(s);
 	g2_text_free(&s->text);
+	g2_text_free(&s->made);
 }
 
 /* ---- the end of a round ---- */
 
-/* Puts what the parts have made together; what made nothing has no line. */
+/* Puts what the parts have made behind what those before have; what made nothing has no line. */
 static bool
 join(g2_split *s, g2_error *err)
 {
-	s->text.len = 0;
 	for (uint32_t i = 0; i < s->n; i++)
 	{
 		const g2_buf *text = &s->parts[i].text;
 
-		if (text->len > 0 && s->text.len > 0)
-			g2_buf_append(&s->text, "\n", 1);
-		g2_buf_append(&s->text, text->data, text->len);
+		if (text->len > 0 && s->made.len > 0)
+			g2_buf_append(&s->made, "\n", 1);
+		g2_buf_append(&s->made, text->data, text->len);
 	}
-	if (s->text.failed)
-		return g2_fail_memory(err, s->text.len);
-	if (s->text.len <= G2_MAX_TEXT)
+	if (s->made.failed)
+		return g2_fail_memory(err, s->made.len);
+	if (s->made.len <= G2_MAX_TEXT)
 		return true;
 	g2_fail(err, G2_E_TOO_LONG, "the summaries of the parts have more than %u bytes", G2_MAX_TEXT);
 	return g2_fail_hint(err, "Split the text.");
@@ -86,7 +86,7 @@ answer(g2_request *request)
 		.elapsed_us = (uint64_t) (g2_now_us() - request->arrived_us),
 	});
 	g2_completion_encode(&w, &(g2_completion) {
-		.finish = G2_FINISH_EOS, .text = {s->text.data, (uint32_t) s->text.len},
+		.finish = G2_FINISH_EOS, .text = {s->made.data, (uint32_t) s->made.len},
 	});
 	g2_put_u64(&w, s->used);
 	if (request->has_key && !w.failed)
@@ -96,8 +96,23 @@ answer(g2_request *request)
 	g2_request_free(request);
 }
 
+/* What has been made is the next round's text; false: there have been too many. */
+static bool
+next_round(g2_split *s)
+{
+	g2_text_free(&s->text);
+	s->text = s->made;
+	memset(&s->made, 0, sizeof s->made);
+	s->used = 0;
+	if (s->level++ < MAX_LEVEL)
+		return true;
+	g2_fail(&s->error, G2_E_TOO_LONG, "the summaries of the parts do not get shorter");
+	return g2_fail_hint(&s->error, "Ask for shorter summaries, with a smaller max_len.");
+}
+
+/* All parts that had a prompt have ended. */
 static void
-end_round(g2_request *request)
+end_parts(g2_request *request)
 {
 	g2_split   *s = &request->split;
 
@@ -108,20 +123,17 @@ end_round(g2_request *request)
 	}
 	if (!s->failed)
 		s->failed = !join(s, &s->error);
-	if (!s->failed && s->level == MAX_LEVEL)
-	{
-		g2_fail(&s->error, G2_E_TOO_LONG, "the summaries of the parts do not get shorter");
-		g2_fail_hint(&s->error, "Ask for shorter summaries, with a smaller max_len.");
-		s->failed = true;
-	}
 	clear_parts(s);
-	s->level++;
 	if (s->failed)
 		g2_request_refuse(request, &s->error);
-	else if ((request->m.generate.flags & G2_GEN_PARTS) || s->text.len == 0)
-		answer(request);
-	else
+	else if (!s->whole)
 		g2_request_queue_work(request);
+	else if ((request->m.generate.flags & G2_GEN_PARTS) || s->made.len == 0)
+		answer(request);
+	else if (next_round(s))
+		g2_request_queue_work(request);
+	else
+		g2_request_refuse(request, &s->error);
 }
 
 /* ---- groups ---- */
@@ -218,7 +230,7 @@ start_parts(g2_request *request)
 		fail(request, &err);
 	}
 	if (s->running == 0)
-		end_round(request);
+		end_parts(request);
 }
 
 void

@@ -254,7 +254,7 @@ generate(g2_request *request)
 	if (request->m.generate.flags & G2_GEN_STREAM)
 		options.stream = group_stream;
 	/* A limit holds whether somebody else has asked the same before or not. */
-	if (request->has_key && request->split.level == 0 &&
+	if (request->has_key && request->split.prompt_tokens == 0 &&
 		g2_queue_allows(&options, request->ids.len, &request->error) && answer_from_cache(request))
 		return;
 	if (!g2_request_start_group(request, &options, &request->ids, &request->group,
@@ -262,7 +262,7 @@ generate(g2_request *request)
 		g2_request_refuse(request, &request->error);
 }
 
-/* A round of parts; the first one is for the whole text, as far as it is known. */
+/* Parts of the text; a limit holds for them and all before. */
 static void
 generate_parts(g2_request *request)
 {
@@ -273,7 +273,7 @@ generate_parts(g2_request *request)
 										UINT32_MAX);
 	if (!g2_queue_allows(&options, g2_split_tokens(&request->split), &request->error))
 		g2_request_refuse(request, &request->error);
-	else if (request->split.level > 0 || !request->has_key || !answer_from_cache(request))
+	else if (request->split.prompt_tokens > 0 || !request->has_key || !answer_from_cache(request))
 		g2_split_run(request);
 }
 
