@@ -74,7 +74,8 @@ extern bool pq_check_connection(void);
 #define GPT2_UTILITY_PARAMETERS PlannedStmt *pstmt, const char *source, bool read_only, \
 	ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment, \
 	DestReceiver *dest, QueryCompletion *completion
-#define GPT2_UTILITY_ARGUMENTS pstmt, source, read_only, context, params, environment, dest, completion
+#define GPT2_UTILITY_ARGUMENTS \
+	pstmt, source, read_only, context, params, environment, dest, completion
 #else
 #define GPT2_UTILITY_PARAMETERS PlannedStmt *pstmt, const char *source, \
 	ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment, \

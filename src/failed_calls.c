@@ -3,9 +3,9 @@
  * tells of them when their statement ends.
  *
  * Errors are caught without a subtransaction (parallel plans allow none, and each would cost more
- * than many a call).  That is safe for the errors that are not raised again: those of gpt2_is_row_error
- * come from this library's own checks and from conversions of encodings, which leave nothing behind
- * but memory of the row, and the requests of the call are released here.
+ * than many a call).  That is safe for the errors that are not raised again: those of
+ * gpt2_is_row_error come from this library's own checks and from conversions of encodings, which
+ * leave nothing behind but memory of the row, and the requests of the call are released here.
  *
  * A statement is the outermost that runs: a utility command, or a query that no other runs in.  The
  * counts of a query live in its executor state, so that queries of open cursors keep theirs apart;
@@ -16,6 +16,7 @@
 
 #include "executor/executor.h"
 #include "lib/ilist.h"
+#include "mb/pg_wchar.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -104,6 +105,17 @@ current_report(void)
 	return report;
 }
 
+/* As much of the text as there is room for. */
+static void
+keep_text(char *to, const char *text_shown)
+{
+	int			len = text_shown ? (int) strlen(text_shown) : 0;
+
+	len = pg_mbcliplen(text_shown ? text_shown : "", len, MAX_TEXT_SHOWN - 1);
+	memcpy(to, text_shown ? text_shown : "", len);
+	to[len] = '\0';
+}
+
 static void
 count_call(Report *report, Oid function, const ErrorData *error)
 {
@@ -119,8 +131,8 @@ count_call(Report *report, Oid function, const ErrorData *error)
 		return;
 	if (report->failed++ == 0)
 	{
-		strlcpy(report->message, error->message ? error->message : "", MAX_TEXT_SHOWN);
-		strlcpy(report->hint, error->hint ? error->hint : "", MAX_TEXT_SHOWN);
+		keep_text(report->message, error->message);
+		keep_text(report->hint, error->hint);
 	}
 	report->functions[i].failed++;
 }

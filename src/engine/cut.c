@@ -111,7 +111,8 @@ g2_cut_text(g2_request *request, g2_span text, g2_cut side, size_t room,
 static size_t
 wide_stop(const char *s, size_t n)
 {
-	static const char *const stops[] = {"\xE3\x80\x82", "\xEF\xBC\x81", "\xEF\xBC\x9F"};	/* 。！？ */
+	/* 。！？ */
+	static const char *const stops[] = {"\xE3\x80\x82", "\xEF\xBC\x81", "\xEF\xBC\x9F"};
 
 	for (size_t i = 0; n >= 3 && i < G2_LENGTH(stops); i++)
 		if (memcmp(s, stops[i], 3) == 0)

@@ -34,9 +34,9 @@ extern bool g2_cut_bytes(struct g2_request *request, g2_span text, const g2_ids 
 						 size_t *bytes);
 
 /*
- * The best place to cut text[0..n), above n / 2 where there is one: behind the last empty line, else
- * the last sentence, the last line, the last word, the last character.  It depends on these bytes
- * alone.
+ * The best place to cut text[0..n), above n / 2 where there is one: behind the last empty line,
+ * else the last sentence, the last line, the last word, the last character.  It depends on these
+ * bytes alone.
  */
 extern size_t g2_cut_place(const char *text, size_t n);
 

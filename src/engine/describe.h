@@ -1,5 +1,6 @@
 /*
- * describe.h: what describe.c reads of a model folder, one thing after the other; for model_check.c.
+ * describe.h: what describe.c reads of a model folder, one thing after the other; for
+ * model_check.c.
  */
 #ifndef G2_DESCRIBE_H
 #define G2_DESCRIBE_H

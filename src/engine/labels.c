@@ -147,8 +147,8 @@ too_long(g2_request *request, size_t room)
 {
 	g2_fail(&request->error, G2_E_TOO_LONG,
 			"the text does not fit into the context of model \"%s\"", request->model->name);
-	g2_fail_detail(&request->error, "The context has room for %zu tokens before the label; template, "
-				   "examples and text have %zu.", room, request->ids.len);
+	g2_fail_detail(&request->error, "The context has room for %zu tokens before the label; "
+				   "template, examples and text have %zu.", room, request->ids.len);
 	return g2_fail_hint(&request->error, "Shorten the text, or let it be cut with the option "
 						"\"truncate\".");
 }

@@ -106,8 +106,8 @@ check_tokenizer(model_check *c)
 	else if (ok)
 	{
 		ok = g2_fail(&err, G2_E_NO_FILE, "there are no tokenizer files");
-		g2_fail_hint(&err, "Put tokenizer.json, or vocab.json and merges.txt, or vocab.txt, into the "
-					 "model's folder.");
+		g2_fail_hint(&err, "Put tokenizer.json, or vocab.json and merges.txt, or vocab.txt, into "
+					 "the model's folder.");
 	}
 	tell(c, "tokenizer", ok, detail, &err);
 }

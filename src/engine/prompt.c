@@ -3,9 +3,9 @@
  *
  * Parts (G2_GEN_SPLIT): a part is as much of the text as its prompt has room for, cut at the best
  * place of its second half.  It is sought in a window of WINDOW_BYTES for each position of the
- * context, and depends on the bytes in there alone: so the parts of a text that comes piece by piece
- * (G2_GEN_PARTS) are those of the text as a whole.  That is also why a text that is longer than the
- * window is never one prompt.
+ * context, and depends on the bytes in there alone: so the parts of a text that comes piece by
+ * piece (G2_GEN_PARTS) are those of the text as a whole.  That is also why a text that is longer
+ * than the window is never one prompt.
  *
  * A part's summary gets at most a quarter of what the template leaves of the context, and the part
  * at least half of the rest: so each round leaves a third less at least.

@@ -11,8 +11,8 @@ struct g2_request;
 
 /*
  * The helper thread's part: request->ids is the prompt.  A text that is too long is, as the flags
- * say, cut (request->truncated), or in parts (request->split, which has the next of them); otherwise
- * it is 54000.
+ * say, cut (request->truncated), or in parts (request->split, which has the next of them);
+ * otherwise it is 54000.
  */
 extern bool g2_prompt_make(struct g2_request *request);
 

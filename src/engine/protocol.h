@@ -257,7 +257,7 @@ enum							/* g2_generate.flags */
 	/* A text that does not fit into the context, which is an error otherwise: */
 	G2_GEN_TRUNCATE_LEFT = 1 << 16,	/* loses its beginning */
 	G2_GEN_TRUNCATE_RIGHT = 1 << 17,	/* loses its end */
-	G2_GEN_SPLIT = 1 << 18,		/* is summarized in parts, and so are their summaries (n = 1 only) */
+	G2_GEN_SPLIT = 1 << 18,		/* is summarized in parts, and so are these (n = 1 only) */
 	G2_GEN_PARTS = 1 << 19,		/* the text goes on: its parts that are complete are summarized, and
 								 * COMPLETIONS has their summaries, a line each, in one completion
 								 * without ids, then u64: how many bytes of the text these are */

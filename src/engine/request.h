@@ -66,7 +66,7 @@ typedef struct g2_request
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_task		task;			/* GENERATE or SCORE with a task */
 	bool		truncated;		/* some of the text was left out */
-	g2_split	split;			/* GENERATE of a text that does not fit; the engine's thread goes on */
+	g2_split	split;			/* GENERATE of a long text; the engine's thread goes on with it */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */

@@ -10,7 +10,7 @@
 #include "cut.h"
 #include "engine_state.h"
 
-#define MAX_RUNNING 32			/* parts of one request at once, so that it does not fill the queue */
+#define MAX_RUNNING 32			/* parts of one request at once: it does not fill the queue */
 #define MAX_LEVEL 40
 
 bool

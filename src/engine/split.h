@@ -2,9 +2,9 @@
  * split.h: a text that is summarized in parts: a GENERATE with G2_GEN_SPLIT or G2_GEN_PARTS.
  *
  * Phases: a helper thread makes the prompts of some parts (prompt.c); each is a group, and many of
- * them run at once; when the last has ended, the helper thread goes on in the text.  At its end, what
- * the parts have made is a text, a line for each.  That is the answer (G2_GEN_PARTS), or the text of
- * the next round, until it fits into the context and is summarized as any text is.
+ * them run at once; when the last has ended, the helper thread goes on in the text.  At its end,
+ * what the parts have made is a text, a line for each.  That is the answer (G2_GEN_PARTS), or the
+ * text of the next round, until it fits into the context and is summarized as any text is.
  *
  * The fields belong to the helper thread while it works, then to the engine's.
  */
@@ -28,7 +28,7 @@ typedef struct g2_split
 	g2_split_part    *parts;			/* [n], of cap; in the order of the text */
 	uint32_t	n;
 	uint32_t	cap;
-	size_t		used;			/* bytes of the round's text that are in these parts or those before */
+	size_t		used;			/* bytes of the round's text that are in these or earlier parts */
 	bool		whole;			/* no other part follows */
 	uint32_t	next;			/* the first that was not begun */
 	uint32_t	running;

@@ -190,7 +190,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_found), cmocka_unit_test(test_built_in), cmocka_unit_test(test_chinese),
+		cmocka_unit_test(test_found), cmocka_unit_test(test_built_in),
+		cmocka_unit_test(test_chinese),
 		cmocka_unit_test(test_not_found), cmocka_unit_test(test_many_stops),
 		cmocka_unit_test(test_no_memory),
 	};
