@@ -12,16 +12,18 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/numeric.h"
 
 #include "encoding.h"
+#include "guc.h"
 #include "logit_bias.h"
 #include "options.h"
 
 typedef enum OptionKind
 {
 	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES, OPTION_BIASES,
-	OPTION_CHOICE, OPTION_REGEX, OPTION_SCHEMA
+	OPTION_CHOICE, OPTION_REGEX, OPTION_SCHEMA, OPTION_ON_ERROR, OPTION_TRUNCATE
 } OptionKind;
 
 typedef struct OptionKey
@@ -65,6 +67,8 @@ static const OptionKey option_keys[] = {
 	{"json_schema", OPTION_SCHEMA, false, GENERATES, FIELD(has_constraint, constraint), NONE},
 	{"echo", OPTION_BOOL, false, GPT2_ACCEPTS_ECHO, FIELD(has_echo, echo), NONE},
 	{"cache", OPTION_BOOL, false, 0, FIELD(has_cache, cache), NONE},
+	{"on_error", OPTION_ON_ERROR, false, 0, FIELD(has_on_error, on_error), NONE},
+	{"truncate", OPTION_TRUNCATE, false, 0, FIELD(has_truncate, truncate), NONE},
 	{"template", OPTION_TEXT, false, GPT2_ACCEPTS_TEMPLATE,
 	FIELD(has_template, template_text), NONE},
 	{"stride", OPTION_INT, false, GPT2_ACCEPTS_WINDOWS,
@@ -410,6 +414,25 @@ given_twice(const char *first, const OptionKey *key)
 			 errhint("Give only one of them.")));
 }
 
+/* One of a setting's words: its value. */
+static int
+read_word(const OptionKey *key, const JsonbValue *v, const struct config_enum_entry *words,
+		  int accepts)
+{
+	char	   *wanted = psprintf("\"%s\"", words[0].name);
+
+	for (int i = 0; words[i].name; i++)
+	{
+		if (v->type == jbvString && key_is(v, words[i].name))
+			return words[i].val;
+		if (i > 0)
+			wanted = psprintf("%s%s \"%s\"", wanted, words[i + 1].name ? "," : " or",
+							  words[i].name);
+	}
+	wrong_type(key, wanted, accepts);
+	return 0;					/* not reached */
+}
+
 static void
 read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
 {
@@ -452,6 +475,12 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 			break;
 		case OPTION_SCHEMA:
 			read_schema(key, v, accepts, options);
+			break;
+		case OPTION_ON_ERROR:
+			*(int *) field = read_word(key, v, gpt2_on_error_names, accepts);
+			break;
+		case OPTION_TRUNCATE:
+			*(int *) field = read_word(key, v, gpt2_truncate_names, accepts);
 			break;
 	}
 }

@@ -36,6 +36,8 @@ typedef struct Gpt2Options
 			   *has_stop,
 			   *has_echo,
 			   *has_cache,
+			   *has_on_error,
+			   *has_truncate,
 			   *has_template,
 			   *has_stride,
 			   *has_add_start,
@@ -61,6 +63,8 @@ typedef struct Gpt2Options
 	int32		n;
 	bool		echo;
 	bool		cache;			/* default true */
+	int			on_error;		/* Gpt2OnError, Gpt2Truncate: guc.h */
+	int			truncate;
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */

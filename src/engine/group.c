@@ -409,10 +409,16 @@ put_sequence(const g2_sequence *sequence, g2_writer *w)
 	g2_text_free(&text);
 }
 
+const g2_sequence *
+g2_group_answers(const g2_group *group)
+{
+	return group->beams ? group->beams->ended : group->sequences;
+}
+
 bool
 g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_error *err)
 {
-	const g2_sequence *sequences = group->beams ? group->beams->ended : group->sequences;
+	const g2_sequence *sequences = g2_group_answers(group);
 	const g2_completions_head head = {
 		.n = group->beams ? group->o.n_best : group->o.n,
 		.prompt_tokens = (uint32_t) group->prompt.len,

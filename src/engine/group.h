@@ -264,6 +264,9 @@ extern void g2_group_accept_score(g2_group *group, uint32_t i, double logprob,
 extern uint64_t g2_group_given(const g2_group *group);
 extern uint64_t g2_group_made(const g2_group *group);
 
+/* The sequences that are its answer, the best first where it searches. */
+extern const g2_sequence *g2_group_answers(const g2_group *group);
+
 /* Appends the payload of COMPLETIONS. */
 extern bool g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w,
 							g2_error *err);

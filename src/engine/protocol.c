@@ -270,7 +270,7 @@ g2_completions_head_encode(g2_writer *w, const g2_completions_head *m)
 	g2_put_u64(w, m->seed);
 	g2_put_u64(w, m->elapsed_us);
 	g2_put_u64(w, m->queue_us);
-	g2_put_u32(w, m->result_hit);
+	g2_put_u32(w, m->marks);
 }
 
 void
@@ -282,7 +282,7 @@ g2_completions_head_get(g2_reader *r, g2_completions_head *m)
 	m->seed = g2_get_u64(r);
 	m->elapsed_us = g2_get_u64(r);
 	m->queue_us = g2_get_u64(r);
-	m->result_hit = g2_get_u32(r);
+	m->marks = g2_get_u32(r);
 	if (m->n > G2_MAX_SEQUENCES)
 		r->failed = true;
 }

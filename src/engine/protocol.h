@@ -107,6 +107,8 @@ typedef enum g2_message
 	G2_MSG_RESTART,				/* no payload -> DONE; then the engine ends in good order */
 	G2_MSG_SCORE,				/* g2_score -> SCORES (protocol_score.h) */
 	G2_MSG_SCORES,
+	G2_MSG_CHECK_MODEL = 60,	/* one string: the model's name -> MODEL_CHECK */
+	G2_MSG_MODEL_CHECK,			/* u32 count, then so many g2_check_row */
 	/* control channel */
 	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first, and on reload */
 	G2_MSG_READY,				/* engine -> supervisor: it accepts connections */
@@ -261,7 +263,15 @@ enum							/* g2_generate.flags */
 	G2_GEN_STREAM = 16,			/* STREAM for each token as it is made (n = 1 only) */
 	G2_GEN_SEEDED = 32,			/* seed was given by the user: the same call has the same answer */
 	G2_GEN_NO_CACHE = 64,		/* neither reads nor fills prefix and result caches */
-	G2_GEN_ADD_START = 128		/* the model's start token stands before the prompt */
+	G2_GEN_ADD_START = 128,	/* the model's start token stands before the prompt */
+	/* A text that does not fit into the context, which is an error otherwise: */
+	G2_GEN_TRUNCATE_LEFT = 1 << 16,	/* loses its beginning */
+	G2_GEN_TRUNCATE_RIGHT = 1 << 17,	/* loses its end */
+	G2_GEN_SPLIT = 1 << 18,		/* is summarized in parts, and so are these (n = 1 only) */
+	G2_GEN_PARTS = 1 << 19,		/* the text goes on: its parts that are complete are summarized, and
+								 * COMPLETIONS has their summaries, a line each, in one completion
+								 * without ids, then u64: how many bytes of the text these are */
+	G2_GEN_LAST = 1 << 20		/* with PARTS: the text ends here, the rest of it is a part too */
 };
 
 /* How tokens are chosen beside temperature and its like.  Zero is off, as an older backend has it;
@@ -328,8 +338,14 @@ typedef struct g2_completions_head
 	uint64_t	seed;
 	uint64_t	elapsed_us;		/* from the request's arrival to its answer */
 	uint64_t	queue_us;		/* of it, until it was first admitted */
-	uint32_t	result_hit;		/* 1: the answer comes from the result cache */
+	uint32_t	marks;			/* G2_HEAD_* */
 } g2_completions_head;
+
+enum							/* g2_completions_head.marks */
+{
+	G2_HEAD_RESULT_HIT = 1,		/* the answer comes from the result cache */
+	G2_HEAD_TRUNCATED = 2		/* some of the text was left out, as the flags allow */
+};
 
 typedef struct g2_completion
 {

@@ -15,6 +15,7 @@
 #include "labels.h"
 #include "registry.h"
 #include "score.h"
+#include "split.h"
 #include "task.h"
 
 typedef enum g2_request_phase
@@ -51,9 +52,14 @@ typedef struct g2_request
 		g2_tokenize tokenize;
 		g2_detokenize detokenize;
 		g2_load		load;
+		struct
+		{
+			g2_span		model;
+			struct g2_shared_paths *paths;	/* held while a helper thread looks */
+		}			check;
 	}			m;
 	g2_model   *model;			/* held */
-	g2_group   *group;
+	g2_group   *group;			/* NULL while parts run (split) */
 	/* work */
 	bool		ok;
 	g2_error	error;
@@ -63,6 +69,8 @@ typedef struct g2_request
 	g2_bias    *biases;			/* [decoding.n_biases]; the group's samplers point at them */
 	g2_task		task;			/* GENERATE or SCORE with a task */
 	const g2_grammar *grammar;	/* GENERATE with a constraint: held */
+	bool		truncated;		/* some of the text was left out */
+	g2_split	split;			/* GENERATE of a long text; the engine's thread goes on with it */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */
@@ -87,8 +95,11 @@ extern void g2_request_clear(g2_request *request, g2_grammars *grammars);
 /* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
 extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);
 
-/* The model's start token, appended to its ids; 22023 where it has none.  Fills request->error. */
-extern bool g2_request_add_start(g2_request *request);
+/* The model's start token, appended to the ids; 22023 where it has none.  Fills request->error. */
+extern bool g2_request_add_start(g2_request *request, g2_ids *ids);
+
+/* The prompt is these ids (u32, unaligned): 22023 for one that the vocabulary lacks. */
+extern bool g2_request_copy_ids(g2_request *request, g2_span ids);
 
 /* The options of the group for a GENERATE or SCORE whose work is done. */
 extern void g2_request_group_options(const g2_request *request, g2_group_options *options);
