@@ -26,6 +26,7 @@
 
 #include "engine_connection.h"
 #include "flight.h"
+#include "progress.h"
 
 #define MAX_GOODBYES 50
 #define MAX_QUEUED (16 * 1024 * 1024)	/* bytes that are put behind each other for sending */
@@ -249,6 +250,7 @@ take_frame(const g2_frame *frame, const char *payload)
 		case G2_MSG_REQUEST_LIST:
 		case G2_MSG_USAGE_LIST:
 		case G2_MSG_ENGINE_LIST:
+		case G2_MSG_PROGRESS_LIST:
 			if (request)
 				keep_answer(request, frame, payload);
 			return true;
@@ -341,6 +343,7 @@ gpt2_flight_progress(Gpt2Request *request)
 	}
 	gpt2_connection_open();
 	gpt2_connection_tell_session();
+	gpt2_progress_tell();
 	send_requests();
 	(void) gpt2_wire_flush(&gpt2_connection);
 	gpt2_flight_take();

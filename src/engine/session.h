@@ -52,6 +52,7 @@ struct g2_session
 	struct g2_job *work;		/* of these, those that wait to be given to them (work.c) */
 	struct g2_job **work_last;
 	bool		closed;
+	bool		parked;			/* nobody waits for its requests: they give way to all others */
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;
