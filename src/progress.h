@@ -34,7 +34,7 @@ extern void gpt2_progress_begin(Gpt2Progress *progress, MemoryContext context,
  * waits, never raises. */
 extern void gpt2_progress_report(Gpt2Progress *progress);
 
-/* The same, if only a moment has passed. */
+/* The same, however short ago that was. */
 extern void gpt2_progress_report_now(Gpt2Progress *progress);
 
 /* Never raises. */

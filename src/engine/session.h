@@ -37,7 +37,8 @@ typedef struct g2_role
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
-	bool		throttled;		/* each of its sessions with queued groups waits for a limit */
+	bool		throttled;		/* each of its sessions with queued groups waits for a limit, or is
+								 * parked */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
 } g2_role;
 
