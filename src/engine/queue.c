@@ -297,7 +297,8 @@ next_parked(const g2_queue *q, int64_t now, int64_t *ready_at)
 
 	for (const g2_role *role = q->people->roles; role; role = role->next)
 	{
-		const g2_session *session = role->n_queued > 0 ?
+		/* It would take what is kept for another. */
+		const g2_session *session = role->n_queued > 0 && !g2_queue_lacks_sequences(role, now) ?
 			next_session(role, true, now, ready_at) : NULL;
 
 		if (session && (!best || role->service < best->role->service))
