@@ -22,6 +22,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -274,12 +275,15 @@ gpt2_job_prepare(Gpt2Job *job)
 											  ALLOCSET_SMALL_SIZES);
 }
 
-/* Names are looked up again where plans are made anew: they must mean what they did. */
+/* Names are looked up again where plans are made anew: they must mean what they did.  From here to
+ * the end of the transaction they do. */
 static void
 check_still_there(Oid relation, const char *name)
 {
-	const char *now = get_rel_name(relation);
+	const char *now;
 
+	LockRelationOid(relation, AccessShareLock);
+	now = get_rel_name(relation);
 	if (!now || strcmp(name, quote_qualified_identifier(
 							   get_namespace_name(get_rel_namespace(relation)), now)) != 0)
 		ereport(ERROR,
