@@ -21,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run bench-load bench-rows bench-peers
+.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -59,10 +59,13 @@ stress-run: $(B)/stress/stress_engine
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
 
+check-versions:         ## builds for PostgreSQL 16 and 18 (servers from PyPI), and runs the SQL tests there
+	scripts/check_versions.sh
+
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
 	scripts/bench_load.sh
 
-bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour)
+bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch (from PyPI; an hour; PEERS_MODEL=xl)
 	scripts/bench_peers.sh
 
 bench-rows:             ## rows of one query in flight, against row by row and the engine alone

@@ -11,79 +11,29 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
-. scripts/lib.sh
-make -s -j2 PG_CONFIG="$PG_CONFIG" all build/bench/stream_clients
+make -s build/bench/stream_clients
+. scripts/bench_server.sh
 
 long=${LOAD_SECONDS:-60}
 step=${LOAD_STEP:-20}
 models=${LOAD_MODELS:-demo m124}
 clients=${LOAD_CLIENTS:-1 8 64 200}
-root=$(mktemp -d "${TMPDIR:-/tmp}/gpt2-load.XXXXXX")
-chmod 755 "$root"
-bin=
-background=
-stop() {
-	[ -z "$background" ] || kill "$background" 2>/dev/null || true
-	[ -z "$bin" ] || as_user "$bin/pg_ctl" -D "$root/data" -m fast -s stop 2>/dev/null || true
-	rm -rf "$root"
-}
-trap stop EXIT
-
-conninfo="host=$root/run user=bench dbname=postgres"
-sql() {
-	as_user "$bin/psql" -XAtq -v ON_ERROR_STOP=1 "$conninfo" -c 'SET client_min_messages = warning' \
-		-c "$1"
-}
-# Anonymous memory of the engine, "seconds kB" each 2 s for so many seconds: weights are mapped and
-# shared.  KV blocks come and go, so a single reading says little.
-sample_memory() {	# SECONDS
-	local status
-	status=/proc/$(sql 'SELECT engine_pid FROM gpt_info()')/status
-	SECONDS=0
-	while [ "$SECONDS" -lt "$1" ]; do
-		sed -n "s/^RssAnon:[[:space:]]*\([0-9]*\) kB/$SECONDS \1/p" "$status"
-		sleep 2
-	done
-}
-# The mean of those from one second on up to another.
-mean_memory() {	# FROM TO
-	awk -v from="$1" -v to="$2" \
-		'$1 >= from && $1 < to { sum += $2; n++ } END { printf "%.0f", sum / n }'
-}
-
 # Tokens that the model has computed so far: those of prompts, and new ones.
-tokens() { sql "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
+tokens() { psql -c "SELECT prompt_tokens, completion_tokens FROM gpt_stat_engine WHERE model = '$1'"; }
 
-calc() { awk "BEGIN { printf \"%.6f\", $1 }"; }
-
-echo "== machine"
-lscpu | sed -n 's/^Model name: */cpu      /p; s/^CPU(s): */cpus     /p'
-sed -n 's/^MemTotal: */memory   /p' /proc/meminfo
-uptime | sed 's/.*load/load    /'
-"$PG_CONFIG" --version | sed 's/^/server   /'
-
-bin=$(scripts/private_install.sh "$root/pg")
-mkdir -p "$root/run" "$root/models"
+machine
 make_m124 "$root/models/m124"
-echo "== engine alone, 124M shape, f32"
+echo "== engine alone, 124M shape, q8"
 build/gpt2_engine bench --model "$root/models/m124" --packs "$root/packs" 2>/dev/null |
 	tee "$root/engine"
 product=$(sed -n 's/^decode  64 sequences *\([0-9.]*\) tokens.*/\1/p' "$root/engine")
 cp build/bench/stream_clients scripts/bench_load.sql models/demo/tickets.sql "$root/"
-own "$root"
-cd "$root"
-as_user "$bin/initdb" -D "$root/data" -U bench -A trust -E UTF8 --no-locale >/dev/null
-as_user sh -c "cat >>'$root/data/postgresql.conf'" <<END
-listen_addresses = ''
-unix_socket_directories = '$root/run'
+start_server <<END
 max_connections = 250
 shared_preload_libraries = 'gpt2'
-gpt2.model_path = '$root/models, \$sharedir/gpt2/models'
-gpt2.pack_directory = '$root/packs'
 END
-as_user "$bin/pg_ctl" -D "$root/data" -l "$root/server.log" -w -s start
 as_user "$bin/psql" -Xq "$conninfo" -f bench_load.sql
-sql "SELECT gpt_load_model(m) FROM unnest('{$(echo $models | tr ' ' ,)}'::text[]) AS m" >/dev/null
+psql -c "SELECT gpt_load_model(m) FROM unnest('{$(echo $models | tr ' ' ,)}'::text[]) AS m" >/dev/null
 
 # A closed loop for pgbench; an error ends a client, and is told.
 as_user sh -c "cat >'$root/call.sql'" <<'END'
@@ -99,8 +49,8 @@ bench() {	# CLIENTS SECONDS MODEL LOG
 
 rate=
 for model in $models; do
-	sql "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_$model"
-	echo "== model $model: prompts of $(sql "SELECT min(tokens) || ' to ' || max(tokens) ||
+	psql -c "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_$model"
+	echo "== model $model: prompts of $(psql -c "SELECT min(tokens) || ' to ' || max(tokens) ||
 		', mean ' || round(avg(tokens)) FROM prompts_$model") tokens, 32 new ones"
 	printf '%-8s|%33s|%15s|%17s|%17s|\n' '' 'pgbench' 'cursors' 'first token, ms' 'next tokens, ms'
 	printf '%-8s|%10s %12s %9s|%8s %6s|%8s %8s|%8s %8s|%7s\n' clients 'new/s' 'all/s' 'texts' \
@@ -140,15 +90,15 @@ if [ -n "$rate" ]; then
 fi
 
 echo "== 200 clients for $long s, demo model"
-sql "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_demo"
+psql -c "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_demo"
 # A new engine: what the large model has touched is not to hide a growth.
-sql 'SELECT gpt_restart_engine()' >/dev/null
-sql "SELECT gpt_load_model('demo')" >/dev/null
+psql -c 'SELECT gpt_restart_engine()' >/dev/null
+psql -c "SELECT gpt_load_model('demo')" >/dev/null
 failed=0
 bench 200 "$long" demo "$root/bench.log" &
 background=$!
 part=$((long >= 240 ? 60 : long / 4))
-sample_memory "$((long - 1))" >memory.log
+sample_memory "$(psql -c 'SELECT engine_pid FROM gpt_info()')" "$((long - 1))" >memory.log
 wait "$background" || failed=1
 background=
 sed -n 's/^number of \(transactions actually processed\|failed transactions\)/&/p' bench.log
@@ -172,7 +122,7 @@ last=${models##* }
 neighbour
 alone=$p99
 printf 'alone: p99 %s us, %.0f transactions/s\n' "$p99" "$(cat tps)"
-sql "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_$last"
+psql -c "CREATE OR REPLACE VIEW prompts AS SELECT id, text FROM prompts_$last"
 bench 64 $((step + 10)) "$last" "$root/bench.log" &
 background=$!
 sleep 5

@@ -1,9 +1,14 @@
 #!/bin/sh
 # bench_peers.sh: what `make bench-peers` does: this engine beside llama.cpp, CTranslate2 and
-# PyTorch on one machine, on one model of GPT-2's 124M shape with random weights.  The peers come
-# from PyPI into an environment of their own (build/peers; llama.cpp is compiled: ten minutes, once).
+# PyTorch on one machine, on one model with random weights.  The peers come from PyPI into an
+# environment of their own (build/peers; llama.cpp is compiled: ten minutes, once).
+#
+# PEERS_MODEL (m124): the shape, GPT-2's 124M, or xl, its 1.5B (20 GB of disk, 16 GB of memory).
+# PEERS_ROUNDS (3).
 set -eu
 cd "$(dirname "$0")/.."
+model=${PEERS_MODEL:-m124}
+scripts/setup.sh demo
 make -s -j2 all
 peers=build/peers
 if [ ! -e "$peers/ready" ]; then
@@ -12,5 +17,12 @@ if [ ! -e "$peers/ready" ]; then
 	CMAKE_ARGS=-DGGML_NATIVE=ON "$peers/venv/bin/pip" install --quiet llama-cpp-python
 	touch "$peers/ready"
 fi
-[ -d "$peers/m124" ] || build/gpt2_engine synth "$peers/m124" --sigma 0.05 --seed 1
-exec "$peers/venv/bin/python" scripts/bench_peers.py "$peers" "$@"
+. scripts/lib.sh
+if [ ! -d "$peers/$model" ]; then
+	case $model in
+	m124) make_m124 "$peers/m124" ;;
+	xl) build/gpt2_engine synth "$peers/xl" --layer 48 --head 25 --embd 1600 --sigma 0.05 --seed 1 ;;
+	esac
+fi
+exec "$peers/venv/bin/python" scripts/bench_peers.py "$peers" --model "$model" \
+	--rounds "${PEERS_ROUNDS:-3}"

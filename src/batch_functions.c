@@ -14,7 +14,9 @@
 #include "catalog/pg_proc.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/syscache.h"
 
 #include "batch_functions.h"
@@ -34,10 +36,11 @@ extern Datum gpt2_perplexity(PG_FUNCTION_ARGS);
 extern Datum gpt2_embed(PG_FUNCTION_ARGS);
 
 static const Gpt2BatchFunction functions[] = {
-	{gpt2_generate, gpt2_generate_prepare, NULL, .model = 2, .temperature = 3, .seed = 6},
+	{gpt2_generate, gpt2_generate_prepare, NULL, .model = 2, .temperature = 3, .seed = 6,
+	.options = 8},
 	{gpt2_generate_array, gpt2_generate_array_prepare, NULL, .model = 3, .temperature = 4,
-	.seed = 7, .n = 2},
-	{gpt2_summarize, gpt2_summarize_prepare, NULL, .model = 2},
+	.seed = 7, .n = 2, .options = 9},
+	{gpt2_summarize, gpt2_summarize_prepare, NULL, .model = 2, .options = 3},
 	{gpt2_classify, NULL, gpt2_classify_prepare, .model = 2},
 	{gpt2_classify_enum, NULL, gpt2_classify_enum_prepare, .model = 2},
 	{gpt2_filter, NULL, gpt2_filter_prepare, .model = 2},
@@ -128,26 +131,6 @@ gpt2_batch_function(Oid function)
 	return k->function;
 }
 
-bool
-gpt2_may_draw(const FuncExpr *call)
-{
-	const Gpt2BatchFunction *f = gpt2_batch_function(call->funcid);
-	const Node *temperature,
-			   *seed;
-
-	if (!f || f->temperature == 0)
-		return false;
-	temperature = (const Node *) list_nth(call->args, f->temperature);
-	seed = (const Node *) list_nth(call->args, f->seed);
-	if (IsA(seed, Const) && !((const Const *) seed)->constisnull)
-		return false;
-	if (!IsA(temperature, Const))
-		return true;
-	if (((const Const *) temperature)->constisnull)
-		return f->n > 0 || gpt2_temperature > 0;
-	return DatumGetFloat8(((const Const *) temperature)->constvalue) > 0;
-}
-
 /* The value of a constant that is not NULL. */
 static bool
 constant(const FuncExpr *call, int number, Datum *value)
@@ -158,6 +141,47 @@ constant(const FuncExpr *call, int number, Datum *value)
 		return false;
 	*value = arg->constvalue;
 	return true;
+}
+
+/* num_beams of options that are constant; 1 where nothing is known of any. */
+static int
+constant_beams(const FuncExpr *call, const Gpt2BatchFunction *f)
+{
+	Datum		value;
+	Jsonb	   *json;
+	JsonbValue *beams = NULL;
+
+	if (f->options == 0 || !constant(call, f->options, &value))
+		return 1;
+	json = DatumGetJsonbP(value);
+	if (JB_ROOT_IS_OBJECT(json))
+		beams = getKeyJsonValueFromContainer(&json->root, "num_beams", strlen("num_beams"), NULL);
+	if (!beams || beams->type != jbvNumeric)
+		return 1;
+	/* What is out of range is an error when the call is made. */
+	return (int) Max(1, Min(DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+															   NumericGetDatum(beams->val.numeric))),
+							G2_MAX_BEAMS));
+}
+
+bool
+gpt2_may_draw(const FuncExpr *call)
+{
+	const Gpt2BatchFunction *f = gpt2_batch_function(call->funcid);
+	const Node *temperature,
+			   *seed;
+
+	if (!f || f->temperature == 0 || constant_beams(call, f) > 1)
+		return false;
+	temperature = (const Node *) list_nth(call->args, f->temperature);
+	seed = (const Node *) list_nth(call->args, f->seed);
+	if (IsA(seed, Const) && !((const Const *) seed)->constisnull)
+		return false;
+	if (!IsA(temperature, Const))
+		return true;
+	if (((const Const *) temperature)->constisnull)
+		return f->n > 0 || gpt2_temperature > 0;
+	return DatumGetFloat8(((const Const *) temperature)->constvalue) > 0;
 }
 
 void
@@ -175,6 +199,7 @@ gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape)
 		shape->max_len = Max(1, Min(DatumGetInt32(value), (int32) G2_MAX_NEW_TOKENS));
 	if (f->n && constant(call, f->n, &value))
 		shape->n = Max(1, Min(DatumGetInt32(value), G2_MAX_SEQUENCES));
+	shape->n = Max(shape->n, constant_beams(call, f));
 	if (constant(call, f->model, &value))
 		shape->model = TextDatumGetCString(value);
 	else if (!IsA(list_nth(call->args, f->model), Const))

@@ -29,6 +29,7 @@ typedef struct Gpt2BatchFunction
 	int			temperature;	/* 0 = it never samples */
 	int			seed;
 	int			n;				/* 0 = it makes one text */
+	int			options;		/* 0 = it has none that matter ahead */
 } Gpt2BatchFunction;
 
 extern bool gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
@@ -50,7 +51,7 @@ extern bool gpt2_may_draw(const FuncExpr *call);
 typedef struct Gpt2CallShape
 {
 	int			max_len;
-	int			n;
+	int			n;				/* sequences: beams are some too */
 	const char *model;			/* palloc'd; NULL: differs from row to row */
 } Gpt2CallShape;
 

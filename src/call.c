@@ -29,6 +29,7 @@
 
 #include "batch.h"
 #include "call.h"
+#include "decoding.h"
 #include "encoding.h"
 #include "guc.h"
 #include "options.h"
@@ -146,6 +147,7 @@ static void
 resolve_length(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
 {
 	int32		max_new = gpt2_max_len;
+	uint32		sequences = Max(wire->n, options->decoding.n_beams);
 
 	if (options->has_max_length && options->has_max_new_tokens)
 		ereport(ERROR,
@@ -171,19 +173,20 @@ resolve_length(const Gpt2Arguments *args, const Gpt2Options *options, g2_generat
 
 	if (max_new < 1 || max_new > G2_MAX_NEW_TOKENS)
 		bad_value("max_len", psprintf("between 1 and %u", G2_MAX_NEW_TOKENS));
-	if ((uint64) wire->n * (uint64) max_new > G2_MAX_NEW_TOKENS)
+	if ((uint64) sequences * (uint64) max_new > G2_MAX_NEW_TOKENS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("n times max_len is too large"),
+				 errmsg("%s times max_len is too large", sequences > wire->n ? "num_beams" : "n"),
 				 errdetail("%u sequences of %d tokens were asked for; the limit of one call is "
-						   "%u tokens.", wire->n, max_new, G2_MAX_NEW_TOKENS),
+						   "%u tokens.", sequences, max_new, G2_MAX_NEW_TOKENS),
 				 errhint("Ask for fewer or shorter sequences in one call.")));
 	wire->max_new = (uint32) max_new;
 }
 
 static void
-resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
+resolve_sampling(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
 {
+	bool		several = wire->n > 1 && options->decoding.n_beams <= 1;
 	double		temperature = gpt2_temperature;
 	int32		top_k = gpt2_top_k;
 	double		top_p = gpt2_top_p;
@@ -200,8 +203,8 @@ resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
 	if (!automatic && !gpt2_in_range(temperature, 0, GPT2_MAX_TEMPERATURE, false))
 		bad_value("temperature", psprintf("between 0 and %d", GPT2_MAX_TEMPERATURE));
 	if (automatic)
-		temperature = wire->n > 1 ? 1.0 : 0.0;
-	else if (temperature == 0 && wire->n > 1)
+		temperature = several ? 1.0 : 0.0;
+	else if (temperature == 0 && several)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("temperature 0 gives the same text %u times", wire->n),
@@ -215,7 +218,7 @@ resolve_sampling(const Gpt2Arguments *args, g2_generate *wire)
 			bad_value("top_k", "0 (off) or a positive number");
 	}
 	else if (top_k < 0)
-		top_k = automatic && wire->n > 1 ? AUTOMATIC_TOP_K : 0;
+		top_k = automatic && several ? AUTOMATIC_TOP_K : 0;
 	wire->top_k = (uint32) top_k;
 
 	if (!args->top_p.isnull)
@@ -300,7 +303,8 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 					   args->accepts, &options);
 	resolve_n(args, &options, wire);
 	resolve_length(args, &options, wire);
-	resolve_sampling(args, wire);
+	resolve_sampling(args, &options, wire);
+	gpt2_resolve_decoding(&options, wire);
 	resolve_stops(args, &options, wire);
 	resolve_caller(&options, wire);
 	wire->min_p = options.min_p;

@@ -161,6 +161,13 @@ check_state(const Gpt2Request *request)
 				 errhint("Try again.")));
 	if (request->state == REQUEST_NO_ENGINE)
 		elog(ERROR, "no gpt2 engine is running");
+	if (request->state == REQUEST_OTHER_TEXT)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the text cannot be continued: the gpt2 engine was replaced"),
+				 errdetail("Its model, or the model's weight format, is another now, and so is "
+						   "the text."),
+				 errhint("Try again.")));
 	if (request->state == REQUEST_NO_MEMORY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

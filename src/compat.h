@@ -10,6 +10,11 @@
 #error "gpt2 needs PostgreSQL 13 or later"
 #endif
 
+/* 16 took access to toasted values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 14 moved wait events out of pgstat.h. */
 #if PG_VERSION_NUM >= 140000
 #include "utils/wait_event.h"
@@ -60,6 +65,11 @@ extern bool pq_check_connection(void);
 /* 14 renamed predefined roles. */
 #if PG_VERSION_NUM < 140000
 #define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
+#endif
+
+/* 18 spells it as C11 does, in front of the declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
 #endif
 
 #endif							/* GPT2_COMPAT_H */

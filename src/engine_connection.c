@@ -12,6 +12,7 @@
  */
 #include "compat.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@
 #define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
 #define CHECK_CLIENT_MS 1000
+#define UNREACHABLE_MS 6000		/* longer than a supervisor takes to end, which begins with the socket */
 
 typedef enum Greeting
 {
@@ -382,12 +384,37 @@ past(TimestampTz deadline)
 	return GetCurrentTimestamp() >= deadline;
 }
 
+/*
+ * Nobody listens.  A supervisor that serves all the same has lost its socket: somebody has removed
+ * the file, and nobody will ever reach it.  The next one makes another.
+ */
+static void
+end_unreachable(TimestampTz *since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid = gpt2_supervisor_pid();
+
+	if (pid <= 0)
+		*since = 0;
+	else if (*since == 0)
+		*since = now;
+	else if (TimestampDifferenceExceeds(*since, now, UNREACHABLE_MS))
+	{
+		ereport(LOG,
+				(errmsg("ending the gpt2 supervisor (PID %d): its socket \"%s\" has gone",
+						(int) pid, G2_SOCKET_PATH)));
+		(void) kill(pid, SIGTERM);
+		*since = 0;
+	}
+}
+
 void
 gpt2_connection_open(void)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
-	TimestampTz next_start = 0;
+	TimestampTz next_start = 0,
+				unreachable_since = 0;
 	int			failures = 0;
 
 	if (welcome)
@@ -414,6 +441,8 @@ gpt2_connection_open(void)
 			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
 		}
+		else if (!busy)
+			end_unreachable(&unreachable_since);
 		pause_for(Min(1 + tries / 5, 20));
 	}
 	gpt2_connection_close();

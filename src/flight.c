@@ -17,10 +17,12 @@
  * A request that has seen GPT2_MAX_DEATHS fails: it may well be what kills the engine.  An engine
  * that says GOODBYE (new settings, an upgrade) is no death; only a bound keeps that from going on
  * for ever.  The tokens of a stream are the same each time, so those that have arrived before are
- * dropped.
+ * dropped.  Where they are not (the model's files or format have changed meanwhile), the request
+ * fails: half of one text and half of another would be neither.
  */
 #include "compat.h"
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -105,6 +107,8 @@ reset_connection(Ending ending)
 
 		/* What the next engine asks may be something else. */
 		request->access = 0;
+		request->here_pos = 0;
+		request->here_digest = 0;
 		if (request->state == REQUEST_ROLES)
 			wait_again(request);
 		if (!request->sent)
@@ -195,8 +199,18 @@ keep_answer(Gpt2Request *request, const g2_frame *frame, const char *payload)
 		request->sent = false;
 		request->state = REQUEST_ROLES;
 	}
+	else if (frame->type == G2_MSG_COMPLETIONS && request->here_pos < request->next_pos)
+		finish_request(request, REQUEST_OTHER_TEXT);
 	else
 		finish_request(request, request->answer ? REQUEST_ANSWERED : REQUEST_NO_MEMORY);
+}
+
+static void
+give_up(Gpt2Request *request, Gpt2RequestState why)
+{
+	send_cancel(request);
+	request->state = why;
+	flush_cancels();
 }
 
 /* False: this is no token.  Where there is no memory for one, here or (which leaves a gap) in the
@@ -208,17 +222,28 @@ keep_token(Gpt2Request *request, const char *payload, uint32 len)
 
 	if (!g2_stream_decode(payload, len, &token) || token.pos >= G2_MAX_NEW_TOKENS)
 		return false;
-	if (token.pos < request->next_pos)
-		return true;			/* it has arrived before the engine died */
-	if (token.pos == request->next_pos && gpt2_keep_in(&request->tokens, payload, len))
-		request->next_pos++;
-	else
+	request->answer_len = len;
+	if (token.pos != request->here_pos)
 	{
-		request->answer_len = len;
-		send_cancel(request);
-		request->state = REQUEST_NO_MEMORY;
-		flush_cancels();
+		give_up(request, REQUEST_NO_MEMORY);
+		return true;
 	}
+	request->here_pos++;
+	request->here_digest = hash_bytes_extended((const unsigned char *) payload, (int) len,
+											   request->here_digest);
+	if (request->here_pos <= request->next_pos)
+	{
+		/* It has arrived before the engine died. */
+		if (request->here_pos == request->next_pos && request->here_digest != request->digest)
+			give_up(request, REQUEST_OTHER_TEXT);
+	}
+	else if (gpt2_keep_in(&request->tokens, payload, len))
+	{
+		request->next_pos = request->here_pos;
+		request->digest = request->here_digest;
+	}
+	else
+		give_up(request, REQUEST_NO_MEMORY);
 	return true;
 }
 

@@ -22,7 +22,8 @@ typedef enum Gpt2RequestState
 	REQUEST_ANSWERED,
 	REQUEST_ENGINE_DIED,
 	REQUEST_NO_ENGINE,			/* one that starts none, and there is none */
-	REQUEST_NO_MEMORY
+	REQUEST_NO_MEMORY,
+	REQUEST_OTHER_TEXT			/* the next engine makes another one */
 } Gpt2RequestState;
 
 /* A payload that waits for somebody to take it. */
@@ -58,7 +59,10 @@ struct Gpt2Request
 	int			n_notices;
 	dlist_head	notices;		/* Gpt2Kept; payloads of NOTICE */
 	dlist_head	tokens;			/* Gpt2Kept; payloads of STREAM, in order */
-	uint32		next_pos;		/* all tokens before it have arrived */
+	uint32		next_pos;		/* all tokens before it have arrived, */
+	uint64		digest;			/* of their payloads */
+	uint32		here_pos;		/* the same of the open connection */
+	uint64		here_digest;
 	Gpt2Kept   *token;			/* that was taken last */
 };
 

@@ -278,6 +278,10 @@ add_engine_row(const g2_model_row *m, void *arg)
 
 	if (!row)
 	{
+		/* What was wrong with a folder that is a model's no more is of no use to anybody. */
+		if (m->state == G2_MODEL_FAILED &&
+			!gpt2_folder_find(pnstrdup(m->name.data, m->name.len)))
+			return;
 		row = new_row(m->name.data, m->name.len);
 		*rows = lappend(*rows, row);
 	}

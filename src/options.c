@@ -15,11 +15,12 @@
 #include "utils/numeric.h"
 
 #include "encoding.h"
+#include "logit_bias.h"
 #include "options.h"
 
 typedef enum OptionKind
 {
-	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES
+	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES, OPTION_BIASES
 } OptionKind;
 
 typedef struct OptionKey
@@ -66,12 +67,29 @@ static const OptionKey option_keys[] = {
 	FIELD(has_stride, stride), 1, G2_MAX_SCORED, false},
 	{"add_start", OPTION_BOOL, false, GPT2_ACCEPTS_WINDOWS,
 	FIELD(has_add_start, add_start), NONE},
+	{"add_start", OPTION_BOOL, false, GENERATES, FIELD(has_add_start, add_start), NONE},
 	{"examples", OPTION_EXAMPLES, false, GPT2_ACCEPTS_LABELS,
 	FIELD(has_examples, example_texts), NONE},
 	{"calibrate", OPTION_BOOL, false, GPT2_ACCEPTS_LABELS,
 	FIELD(has_calibrate, calibrate), NONE},
 	{"min_prob", OPTION_FLOAT, false, GPT2_ACCEPTS_MIN_PROB,
 	FIELD(has_min_prob, min_prob), 0, 1, false},
+	{"typical_p", OPTION_FLOAT, false, GENERATES,
+	FIELD(has_typical_p, decoding.typical_p), 0, 1, true},
+	{"presence_penalty", OPTION_FLOAT, false, GENERATES,
+	FIELD(has_presence_penalty, decoding.presence_penalty), -G2_MAX_BIAS, G2_MAX_BIAS, false},
+	{"frequency_penalty", OPTION_FLOAT, false, GENERATES,
+	FIELD(has_frequency_penalty, decoding.frequency_penalty), -G2_MAX_BIAS, G2_MAX_BIAS, false},
+	{"no_repeat_ngram_size", OPTION_INT, false, GENERATES,
+	FIELD(has_no_repeat_ngram, decoding.no_repeat_ngram), 0, G2_MAX_NGRAM, false},
+	{"min_new_tokens", OPTION_INT, false, GENERATES,
+	FIELD(has_min_new, decoding.min_new), 0, G2_MAX_NEW_TOKENS, false},
+	{"num_beams", OPTION_INT, false, GENERATES | GPT2_ACCEPTS_BEAMS,
+	FIELD(has_num_beams, decoding.n_beams), 1, G2_MAX_BEAMS, false},
+	{"length_penalty", OPTION_FLOAT, false, GENERATES | GPT2_ACCEPTS_BEAMS,
+	FIELD(has_length_penalty, decoding.length_penalty), -G2_MAX_LENGTH_PENALTY,
+	G2_MAX_LENGTH_PENALTY, false},
+	{"logit_bias", OPTION_BIASES, false, GENERATES, FIELD(has_logit_bias, decoding), NONE},
 };
 
 /* What other programs call options and is an argument here. */
@@ -337,6 +355,9 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 		case OPTION_EXAMPLES:
 			read_examples(key, v, accepts, options);
 			break;
+		case OPTION_BIASES:
+			gpt2_read_logit_bias(v, &options->decoding);
+			break;
 	}
 }
 
@@ -353,6 +374,9 @@ gpt2_options_parse(Jsonb *json, int accepts, Gpt2Options *options)
 	options->n = 1;
 	options->cache = true;
 	options->calibrate = true;
+	options->decoding.typical_p = 1.0;
+	options->decoding.n_beams = 1;
+	options->decoding.length_penalty = 1.0;
 	if (!(accepts & GPT2_SCORES))
 		accepts |= GENERATES;
 	if (!json)

@@ -19,9 +19,10 @@ enum
 	GPT2_ACCEPTS_TEMPLATE = 4,	/* it is a task: template */
 	GPT2_ACCEPTS_SAMPLING = 8,	/* it has arguments temperature, top_k, top_p, seed */
 	GPT2_SCORES = 16,			/* it makes no tokens */
-	GPT2_ACCEPTS_WINDOWS = 32,	/* it scores tokens of a long text: stride, add_start */
+	GPT2_ACCEPTS_WINDOWS = 32,	/* it scores tokens of a long text: stride */
 	GPT2_ACCEPTS_LABELS = 64,	/* it scores labels: examples, calibrate */
-	GPT2_ACCEPTS_MIN_PROB = 128	/* its answer is a label: min_prob */
+	GPT2_ACCEPTS_MIN_PROB = 128,	/* its answer is a label: min_prob */
+	GPT2_ACCEPTS_BEAMS = 256	/* it waits for all of its tokens: num_beams, length_penalty */
 };
 
 typedef struct Gpt2Options
@@ -40,8 +41,18 @@ typedef struct Gpt2Options
 			   *has_add_start,
 			   *has_examples,
 			   *has_calibrate,
-			   *has_min_prob;
+			   *has_min_prob,
+	/* decoding */
+			   *has_typical_p,
+			   *has_presence_penalty,
+			   *has_frequency_penalty,
+			   *has_no_repeat_ngram,
+			   *has_min_new,
+			   *has_num_beams,
+			   *has_length_penalty,
+			   *has_logit_bias;
 
+	g2_decoding decoding;
 	double		min_p;
 	double		repetition_penalty;
 	int32		max_length;

@@ -1,6 +1,9 @@
 /*
  * session_user.c: what the engine is told about who asks: the session's user with its name and
- * limits, and whether a role is a member of those that a model is for.
+ * limits, whether a role is a member of those that a model is for, and the server's timeline.
+ *
+ * The timeline, because the usage counters belong to it: nothing announces the promotion of a
+ * standby to a process that runs, so the first session that asks for something says it.
  *
  * The engine keeps memberships that it has been told (ACCESS) until the next SESSION message.  So
  * that comes too when a role or a membership has changed anywhere, which PostgreSQL announces by
@@ -17,12 +20,14 @@
 
 #include "encoding.h"
 #include "role_limits.h"
+#include "saved_usage.h"
 #include "session_user.h"
 
 static uint64 version;			/* 0 = nothing is known yet */
 static Oid	user;
 static char user_name[NAMEDATALEN];	/* valid UTF-8 */
 static int64 user_limits[G2_N_LIMITS];
+static uint32 timeline;
 static bool roles_changed = true;
 
 static void
@@ -65,16 +70,20 @@ gpt2_session_version(void)
 {
 	Oid			now = GetSessionUserId();
 	int64		limits[G2_N_LIMITS];
+	uint64		cluster;
+	uint32		timeline_now;
 
 	Assert(IsTransactionState());
 	watch_roles();
 	/* This may find changes of roles too. */
 	gpt2_limits_of(now, limits);
-	if (version > 0 && !roles_changed && now == user &&
+	gpt2_cluster_identity(&cluster, &timeline_now);
+	if (version > 0 && !roles_changed && now == user && timeline_now == timeline &&
 		memcmp(limits, user_limits, sizeof limits) == 0)
 		return version;
 	roles_changed = false;
 	user = now;
+	timeline = timeline_now;
 	memcpy(user_limits, limits, sizeof user_limits);
 	version++;
 	set_user_name();
@@ -84,7 +93,9 @@ gpt2_session_version(void)
 void
 gpt2_session_encode(g2_writer *w)
 {
-	g2_session_message m = {.session_user = user, .user_name = g2_span_of(user_name)};
+	g2_session_message m = {
+		.session_user = user, .user_name = g2_span_of(user_name), .timeline = timeline,
+	};
 
 	memcpy(m.limits, user_limits, sizeof m.limits);
 	g2_session_message_encode(w, &m);

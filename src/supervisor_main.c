@@ -8,7 +8,8 @@
  * next one is spawned at once.  After another, at once if this one lived for long, else after a
  * delay that doubles, up to a few seconds where somebody waits for it and a minute where nobody
  * does.  When several in a row ended without READY, the supervisor answers waiting connections with
- * an error, so that nobody waits for what does not come; it goes on trying.
+ * an error, so that nobody waits for what does not come; it goes on trying, and at once when the
+ * configuration has been read again, which may have removed the cause.
  *
  * Rest: an engine that has said IDLE is followed by one when somebody connects.  While gpt2.enabled
  * is off there is none: one that runs is told so, ends its requests and itself, and who connects is
@@ -230,13 +231,25 @@ start_is_due(void)
 }
 
 static void
+reload(void)
+{
+	ProcessConfigFile(PGC_SIGHUP);
+	gpt2_engine_reload();
+	if (!gpt2_engine_is_running() && rest == REST_NOT)
+	{
+		delay_ms = 0;
+		failed_starts = 0;
+		start_after(0);
+	}
+}
+
+static void
 supervise(void)
 {
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-		gpt2_engine_reload();
+		reload();
 	}
 	gpt2_engine_attend();
 	if (gpt2_engine_is_ready())

@@ -28,7 +28,7 @@ prepare_task(FunctionCallInfo fcinfo, const char *task, Gpt2Call *call)
 	args.model = fcinfo->args[2];
 	args.options = fcinfo->args[3];
 	args.n = args.temperature = args.top_k = args.top_p = args.seed = args.stop = null;
-	args.accepts = GPT2_ACCEPTS_TEMPLATE;
+	args.accepts = GPT2_ACCEPTS_TEMPLATE | GPT2_ACCEPTS_BEAMS;
 	args.n_is_default = false;
 	gpt2_call_prepare(fcinfo, 0, &args, PG_GETARG_TEXT_PP(0), call);
 	call->wire.task = g2_span_of(task);

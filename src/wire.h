@@ -36,7 +36,7 @@ typedef struct Gpt2Wire
 extern g2_writer gpt2_writer(void);
 
 /* A payload that cannot be read: an internal error. */
-extern void gpt2_malformed_answer(void) pg_attribute_noreturn();
+pg_noreturn extern void gpt2_malformed_answer(void);
 
 extern void gpt2_wire_open(Gpt2Wire *wire, int fd);
 extern void gpt2_wire_close(Gpt2Wire *wire);

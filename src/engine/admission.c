@@ -29,6 +29,9 @@ fail_too_small(const g2_group *group, g2_error *err)
 bool
 g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 {
+	/* It would be planned again and again, and never end. */
+	if (g2_group_rows(group, 0) == 0)
+		return g2_fail(err, G2_E_INTERNAL, "a sequence group has nothing to compute");
 	if (group->most_blocks > g2_kv_capacity(group->o.kv))
 		return fail_too_small(group, err);
 	if (!g2_queue_allows(&group->o, group->prompt.len, err))
@@ -51,6 +54,7 @@ running_insert(g2_scheduler *s, g2_group *group)
 	*at = group;
 	group->state = G2_GROUP_RUNNING;
 	group->o.session->role->n_running += group->o.n;
+	group->o.session->role->n_texts += g2_group_texts(&group->o);
 }
 
 void
@@ -63,6 +67,7 @@ g2_running_remove(g2_scheduler *s, g2_group *group)
 	*at = group->next;
 	group->next = NULL;
 	group->o.session->role->n_running -= group->o.n;
+	group->o.session->role->n_texts -= g2_group_texts(&group->o);
 	for (uint32_t i = 0; i < group->o.n; i++)
 	{
 		g2_kv_release(group->o.kv, &group->sequences[i].table);
@@ -82,6 +87,7 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	g2_slot_state state = {
 		.sampling = group->o.sampling,
 		.next_index = (uint32_t) sequence->ids.len,
+		.most_new = group->o.max_new,
 		.end_token = group->o.end_token,
 		.history = group->prompt.data,
 		.n_history = (uint32_t) n,
@@ -104,6 +110,18 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	return ok;
 }
 
+bool
+g2_follow_beams(g2_scheduler *s, g2_group *group, g2_error *err)
+{
+	if (!group->beams || !group->beams->moved)
+		return true;
+	group->beams->moved = false;
+	for (uint32_t i = 0; i < group->n_live; i++)
+		if (!set_slot(s, group, i, err))
+			return false;
+	return true;
+}
+
 /* Blocks for the tokens so far, and `more` for each sequence. */
 static uint32_t
 blocks_for_all(const g2_group *group, uint32_t more)
@@ -117,16 +135,38 @@ blocks_for_all(const g2_group *group, uint32_t more)
 	return G2_MIN(n, group->most_blocks);
 }
 
-/* Of these, those that it does not hold yet: blocks are taken as rows are planned. */
+/* Blocks that it need not take any more.  The last block of the prompt counts once while sequences
+ * share it: all but one of them copy it before they write into it. */
+static uint32_t
+blocks_held(const g2_group *group)
+{
+	uint32_t	shared = (uint32_t) group->prompt.len / G2_BLOCK,
+				n = shared,
+				sharers = 0;
+
+	if (!group->forked || group->o.n == 1)
+		return group->sequences[0].table.n;
+	for (uint32_t i = 0; i < group->o.n; i++)
+	{
+		const g2_sequence *sequence = &group->sequences[i];
+
+		if (sequence->table.n <= shared)
+			continue;
+		n += sequence->table.n - shared;
+		/* A block that is full may be another group's too, and is not copied. */
+		sharers += sequence->position / G2_BLOCK == shared &&
+			group->o.kv->blocks[sequence->table.blocks[shared]].references > 1;
+	}
+	return sharers > 0 ? n - (sharers - 1) : n;
+}
+
+/* Of those for all, those that it does not hold yet: blocks are taken as rows are planned. */
 static uint32_t
 blocks_missing(const g2_group *group, uint32_t more)
 {
-	uint32_t	all = blocks_for_all(group, more),
-				held = group->sequences[0].table.n;
+	uint32_t	all = blocks_for_all(group, more);
 
-	for (uint32_t i = 1; group->forked && i < group->o.n; i++)
-		held += group->sequences[i].table.n;
-	return all - G2_MIN(held, all);
+	return all - G2_MIN(blocks_held(group), all);
 }
 
 static uint64_t

@@ -36,6 +36,9 @@ extern void g2_admit(g2_scheduler *s);
 /* Preempts one group because blocks have run out; false: only one runs. */
 extern bool g2_preempt_for_blocks(g2_scheduler *s);
 
+/* Tells the slots of beams that have moved what their tokens are now. */
+extern bool g2_follow_beams(g2_scheduler *s, g2_group *group, g2_error *err);
+
 /* Takes the group off the list and gives back all that admission took. */
 extern void g2_running_remove(g2_scheduler *s, g2_group *group);
 

@@ -3,16 +3,10 @@
  */
 #include "answer.h"
 
-static void *
-grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
 g2_writer
 g2_answer_writer(void)
 {
-	return (g2_writer) {.grow = grow};
+	return (g2_writer) {.grow = g2_realloc};
 }
 
 void

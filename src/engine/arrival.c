@@ -178,11 +178,23 @@ g2_engine_disable(g2_engine *engine)
 	engine->ending = G2_ENDING_DISABLED;
 }
 
+/* A standby has been promoted, or follows one that was. */
+static void
+move_usage(g2_engine *engine, uint32_t timeline)
+{
+	if (!g2_usage_move(engine->usage, timeline))
+		return;
+	engine->save_at = g2_now_us();
+	g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: the server is on "
+				  "timeline %u now", timeline);
+}
+
 static bool
 set_session(g2_client *client, const g2_session_message *m, g2_error *err)
 {
 	g2_session *session;
 
+	move_usage(client->engine, m->timeline);
 	if (client->session->role->oid != m->session_user)
 	{
 		if (!g2_session_open(&client->engine->people, client->pid, client->database,

@@ -39,8 +39,18 @@ enum
 								 * penalty) of the sampled token, or of target without TOKEN */
 	G2_WANT_TOP = 4,			/* the n_top best (logit descending, id ascending) with logprobs */
 	G2_WANT_LOGITS = 8,			/* all n_vocab logits */
-	G2_WANT_NORM = 16			/* the final norm's output, n_embd values */
+	G2_WANT_NORM = 16,			/* the final norm's output, n_embd values */
+	G2_WANT_CANDIDATES = 32		/* as TOP, but the best by score: the log-probability, changed by the
+								 * slot's bias, penalties and bans (beam search); the slot stays as it
+								 * is.  Not together with TOP or TOKEN */
 };
+
+/* What is added to a token's logit. */
+typedef struct g2_bias
+{
+	uint32_t	token;
+	float		bias;
+} g2_bias;
 
 /* Sampler parameters of a slot; ranges are checked by request.c. */
 typedef struct g2_sampling
@@ -56,12 +66,21 @@ typedef struct g2_sampling
 								 * as long as the model */
 	uint32_t	n_banned;
 	uint32_t	spared;
+	/* decoding options; zero is off */
+	float		typical_p;
+	float		presence_penalty;	/* off the logit of what the answer holds */
+	float		frequency_penalty;	/* the same, as often as it holds it */
+	uint32_t	min_new;		/* the end token is not chosen before so many */
+	const g2_bias *biases;		/* [n_biases] ids ascending, none twice; what is named here is not
+								 * banned.  They live as long as the slot's sequence */
+	uint32_t	n_biases;
 } g2_sampling;
 
 typedef struct g2_slot_state
 {
 	g2_sampling sampling;
-	uint32_t	next_index;		/* index of the next new token, from 0 */
+	uint32_t	next_index;		/* index of the next new token, from 0: so many of history are new */
+	uint32_t	most_new;		/* tokens that the answer will have at most */
 	uint32_t	end_token;		/* sampling it ends the slot; G2_TOKEN_NONE = none */
 	const uint32_t *history;	/* prompt and answer so far; copied */
 	uint32_t	n_history;
@@ -85,9 +104,12 @@ typedef struct g2_plan_sequence
 typedef struct g2_output
 {
 	uint32_t	row;			/* several outputs may share a row (n sequences, one prompt) */
-	uint32_t	slot;			/* with G2_WANT_TOKEN */
+	uint32_t	slot;			/* with G2_WANT_TOKEN or CANDIDATES */
 	uint32_t	want;			/* G2_WANT_... */
 	uint32_t	target;			/* with LOGPROB and without TOKEN: the id whose logprob it is */
+	const uint32_t *banned;		/* [n_banned] ids that are not chosen here, beside the slot's own;
+								 * one step only */
+	uint32_t	n_banned;
 } g2_output;
 
 typedef struct g2_backend_model g2_backend_model;
@@ -97,6 +119,7 @@ typedef struct g2_backend g2_backend;
  * One visit of the device.  n_steps > 1 is allowed only where every sequence has one row and one
  * output (output i on the row of sequence i, with TOKEN): step s + 1 feeds each slot's sampled
  * token at the next position; a slot that sampled its end token rests for the remaining steps.
+ * typical_p may need the host: a sequence with it is planned one step at a time.
  */
 typedef struct g2_plan
 {
@@ -109,7 +132,7 @@ typedef struct g2_plan
 	const g2_plan_sequence *sequences;
 	uint32_t	n_outputs;
 	const g2_output *outputs;
-	uint32_t	n_top;			/* candidates per output that wants TOP */
+	uint32_t	n_top;			/* tokens per output that wants TOP or CANDIDATES */
 } g2_plan;
 
 /* Arrays are the caller's; one that no output wants may be NULL.  Index [step][output]. */
@@ -119,7 +142,8 @@ typedef struct g2_result
 	double	   *logprob;		/* [n_steps][n_outputs] */
 	uint8_t    *ended;			/* [n_steps][n_outputs] 1 = this token is the slot's end token */
 	uint32_t   *top_token;		/* [n_outputs][n_top], one step only */
-	double	   *top_logprob;	/* [n_outputs][n_top] */
+	double	   *top_logprob;	/* [n_outputs][n_top] the model's own */
+	double	   *top_score;		/* [n_outputs][n_top] CANDIDATES only */
 	float	   *logits;			/* [n_outputs][n_vocab], one step only */
 	float	   *norm;			/* [n_outputs][n_embd], one step only */
 	int64_t		busy_us;		/* time that the device worked on the plan */

@@ -130,7 +130,7 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 		return -1;
 	for (uint32_t i = 0; i < n_sequences; i++)
 	{
-		g2_writer	w = {.grow = g2_cli_grow};
+		g2_writer	w = {.grow = g2_realloc};
 
 		if (encode_request(b, &w, n_prompt, max_new, i))
 			g2_engine_submit(client, i + 1, G2_MSG_GENERATE, w.data, w.len);

@@ -42,9 +42,6 @@ extern void g2_cli_wait(g2_engine *engine);
 /* Log lines go to standard error. */
 extern void g2_cli_log(void *arg, g2_level level, const char *message);
 
-/* realloc for writers. */
-extern void *g2_cli_grow(void *data, size_t bytes);
-
 /* Numbers from the command line, with range; 22023 naming the option. */
 extern bool g2_cli_int(const char *option, const char *value, int64_t lo, int64_t hi,
 					   int64_t *out, g2_error *err);

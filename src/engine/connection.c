@@ -13,16 +13,10 @@
 #define FILL_SIZE (1u << 20)	/* read at one go */
 #define KEEP_SIZE (1u << 20)	/* empty buffers above it are given back */
 
-static void *
-grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
 void
 g2_connection_init(g2_connection *c, int fd)
 {
-	*c = (g2_connection) {.fd = fd, .out = {.grow = grow}};
+	*c = (g2_connection) {.fd = fd, .out = {.grow = g2_realloc}};
 }
 
 void
@@ -121,7 +115,7 @@ compact_out(g2_connection *c)
 	if (left == 0 && c->out.cap > KEEP_SIZE)
 	{
 		g2_wipe_free(c->out.data, c->out.cap);
-		c->out = (g2_writer) {.grow = grow};
+		c->out = (g2_writer) {.grow = g2_realloc};
 	}
 	else if (left == 0)
 		c->out.len = 0;

@@ -150,7 +150,7 @@ cpu_close(g2_backend *b)
 	g2_pool_close(b->pool);
 	g2_operations_free(&b->pending);
 	for (uint32_t i = 0; b->slots && i < b->limits.n_slots; i++)
-		g2_free(b->slots[i].seen);
+		g2_slot_free(&b->slots[i]);
 	g2_free(b->slots);
 	g2_free(b->limits.slots);
 	g2_free(b->memory);
@@ -299,7 +299,8 @@ cpu_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *e
 static bool
 cpu_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
-	if (slot >= b->limits.n_slots || (state->n_history > 0 && !state->history))
+	if (slot >= b->limits.n_slots || (state->n_history > 0 && !state->history) ||
+		state->next_index > state->n_history)
 		return g2_fail(err, G2_E_INTERNAL, "slot %u out of range, or without its history", slot);
 	for (uint32_t i = 0; i < state->n_history; i++)
 		if (state->history[i] >= G2_MAX_VOCAB)

@@ -20,7 +20,7 @@ struct g2_operation
 	g2_backend_model *model;	/* COPY, ZERO; held */
 	uint32_t	to;				/* COPY: block; SLOT: slot */
 	uint32_t	from;			/* COPY */
-	g2_slot		slot;			/* SLOT; owns slot.seen until applied */
+	g2_slot		slot;			/* SLOT; owns what it points to until applied */
 	uint32_t	n;
 	uint32_t	blocks[];		/* ZERO: [n] */
 };
@@ -50,7 +50,7 @@ static void
 free_operation(g2_operation *op)
 {
 	if (op->kind == OP_SLOT)
-		g2_free(op->slot.seen);
+		g2_slot_free(&op->slot);
 	if (op->model)
 		g2_cpu_model_release(op->model);
 	g2_free(op);
@@ -130,6 +130,38 @@ g2_operation_zero(g2_operations *list, g2_backend_model *model, const uint32_t *
 	return true;
 }
 
+/* The ids of the history, where a penalty wants them. */
+static bool
+make_seen(g2_slot *slot, const g2_slot_state *state, g2_error *err)
+{
+	if (state->sampling.repetition_penalty == 1.0f)
+		return true;
+	slot->seen = g2_alloc_array(G2_SEEN_WORDS, sizeof *slot->seen);
+	if (!slot->seen)
+		return g2_fail_memory(err, G2_SEEN_WORDS * sizeof(uint64_t));
+	for (uint32_t i = 0; i < state->n_history; i++)
+		slot->seen[state->history[i] / 64] |= (uint64_t) 1 << state->history[i] % 64;
+	return true;
+}
+
+/* How often each token is in the answer so far, with room for those to come. */
+static bool
+make_counts(g2_slot *slot, const g2_slot_state *state, g2_error *err)
+{
+	uint32_t	most = G2_MIN(G2_MAX(state->most_new, state->next_index), G2_MAX_VOCAB);
+
+	if ((state->sampling.presence_penalty == 0.0f && state->sampling.frequency_penalty == 0.0f) ||
+		most == 0)
+		return true;
+	slot->counts = g2_alloc_array(most, sizeof *slot->counts);
+	if (!slot->counts)
+		return g2_fail_memory(err, most * sizeof(g2_count));
+	slot->most_counts = most;
+	for (uint32_t i = state->n_history - state->next_index; i < state->n_history; i++)
+		g2_slot_count(slot, state->history[i]);
+	return true;
+}
+
 bool
 g2_operation_slot(g2_operations *list, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
@@ -144,16 +176,10 @@ g2_operation_slot(g2_operations *list, uint32_t slot, const g2_slot_state *state
 		.end_token = state->end_token,
 		.last_token = state->n_history > 0 ? state->history[state->n_history - 1] : G2_TOKEN_NONE,
 	};
-	if (state->sampling.repetition_penalty != 1.0f)
+	if (!make_seen(&op->slot, state, err) || !make_counts(&op->slot, state, err))
 	{
-		op->slot.seen = g2_alloc_array(G2_SEEN_WORDS, sizeof *op->slot.seen);
-		if (!op->slot.seen)
-		{
-			free_operation(op);
-			return g2_fail_memory(err, G2_SEEN_WORDS * sizeof(uint64_t));
-		}
-		for (uint32_t i = 0; i < state->n_history; i++)
-			op->slot.seen[state->history[i] / 64] |= (uint64_t) 1 << state->history[i] % 64;
+		free_operation(op);
+		return false;
 	}
 	append(list, op);
 	return true;
@@ -197,9 +223,10 @@ apply(g2_operation *op, g2_slot *slots)
 				zero_block(g2_cpu_cache(m, op->blocks[i], 0, 0), g2_cpu_block_bytes(m));
 			break;
 		case OP_SLOT:
-			g2_free(slots[op->to].seen);
+			g2_slot_free(&slots[op->to]);
 			slots[op->to] = op->slot;
 			op->slot.seen = NULL;
+			op->slot.counts = NULL;
 			break;
 	}
 }

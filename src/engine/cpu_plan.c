@@ -14,7 +14,8 @@
 
 #include "sampler.h"
 
-#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS)
+#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | \
+	G2_WANT_CANDIDATES)
 
 /* ---- outputs ---- */
 
@@ -47,29 +48,85 @@ list_seen(const uint64_t *seen, uint32_t n_vocab, uint32_t *ids)
 	return n;
 }
 
-/* Samples the slot's next token and advances the slot.  scratch: see g2_workspace_layout. */
-static uint32_t
-sample_slot(g2_slot *slot, float *logits, uint32_t n_vocab, char *scratch)
+/* What the slot's next token is chosen behind; ids [n_vocab] is room for its lists. */
+static g2_past
+past_of(const g2_slot *slot, const g2_output *o, uint32_t n_vocab, uint32_t *ids)
+{
+	g2_past		past = {
+		.index = slot->next_index, .end_token = slot->end_token, .counts = slot->counts,
+		.n_counts = slot->n_counts, .banned = o->banned, .n_banned = o->n_banned,
+	};
+
+	if (slot->seen)
+	{
+		past.n_seen = list_seen(slot->seen, n_vocab, ids);
+		past.seen = ids;
+	}
+	return past;
+}
+
+/* Scratch memory of an output: g2_workspace_layout. */
+typedef struct output_scratch
+{
+	float	   *logits;			/* [n_vocab] a copy to be changed */
+	uint32_t   *ids;			/* [n_vocab] */
+	void	   *sampler;
+} output_scratch;
+
+static output_scratch
+lay_out_scratch(char *scratch, uint32_t n_vocab)
 {
 	size_t		part = G2_ROUND_UP(n_vocab * sizeof(float), (size_t) G2_ALIGN);
-	float	   *copy = (float *) scratch;
-	uint32_t   *ids = (uint32_t *) (scratch + part),
-				n_ids = 0,
-				token;
+
+	return (output_scratch) {
+		(float *) scratch, (uint32_t *) (scratch + part), scratch + 2 * part
+	};
+}
+
+/* Samples the slot's next token and advances the slot. */
+static uint32_t
+sample_slot(g2_slot *slot, const g2_output *o, float *logits, uint32_t n_vocab, char *scratch)
+{
+	output_scratch room = lay_out_scratch(scratch, n_vocab);
+	g2_past		past = past_of(slot, o, n_vocab, room.ids);
+	uint32_t	token;
 
 	/* Outputs may share a row, so what changes logits works on a copy. */
-	if (slot->seen || slot->sampling.n_banned > 0)
-		logits = memcpy(copy, logits, n_vocab * sizeof(float));
-	if (slot->seen)
-		n_ids = list_seen(slot->seen, n_vocab, ids);
-	token = g2_sample(&slot->sampling, logits, n_vocab, ids, n_ids, slot->next_index,
-					  scratch + 2 * part);
+	if (g2_sampler_changes(&slot->sampling, &past))
+		logits = memcpy(room.logits, logits, n_vocab * sizeof(float));
+	token = g2_sample(&slot->sampling, &past, logits, n_vocab, room.sampler);
 	slot->next_index++;
 	slot->last_token = token;
 	slot->ended = token == slot->end_token;
 	if (slot->seen)
 		slot->seen[token / 64] |= (uint64_t) 1 << token % 64;
+	if (slot->counts)
+		g2_slot_count(slot, token);
 	return token;
+}
+
+/* The best tokens of output i by score.  norm: g2_log_sum_exp of its logits. */
+static void
+find_candidates(const plan_run *run, uint32_t i, const float *logits, double norm, char *scratch)
+{
+	const g2_output *o = &run->plan->outputs[i];
+	const g2_slot *slot = &run->slots[o->slot];
+	uint32_t	n_vocab = run->plan->model->weights->arch.n_vocab,
+				n_top = run->plan->n_top;
+	output_scratch room = lay_out_scratch(scratch, n_vocab);
+	g2_past		past = past_of(slot, o, n_vocab, room.ids);
+	size_t		at = (size_t) i * n_top;
+	uint32_t   *top = run->result->top_token + at;
+
+	for (uint32_t t = 0; t < n_vocab; t++)
+		room.logits[t] = (float) ((double) logits[t] - norm);
+	g2_sampler_change(&slot->sampling, &past, room.logits, n_vocab);
+	g2_top(room.logits, n_vocab, n_top, top, room.sampler);
+	for (uint32_t t = 0; t < n_top; t++)
+	{
+		run->result->top_logprob[at + t] = (double) logits[top[t]] - norm;
+		run->result->top_score[at + t] = (double) room.logits[top[t]];
+	}
 }
 
 /* What a resting sequence's output gives. */
@@ -89,11 +146,13 @@ rest_output(const plan_run *run, uint32_t i)
 	}
 	if (o->want & G2_WANT_LOGPROB)
 		r->logprob[at] = NAN;
-	if (o->want & G2_WANT_TOP)
+	if (o->want & (G2_WANT_TOP | G2_WANT_CANDIDATES))
 		for (uint32_t t = 0; t < run->plan->n_top; t++)
 		{
 			r->top_token[(size_t) i * run->plan->n_top + t] = G2_TOKEN_NONE;
 			r->top_logprob[(size_t) i * run->plan->n_top + t] = NAN;
+			if (o->want & G2_WANT_CANDIDATES)
+				r->top_score[(size_t) i * run->plan->n_top + t] = NAN;
 		}
 	if (o->want & G2_WANT_LOGITS)
 		memset(r->logits + (size_t) i * arch->n_vocab, 0, arch->n_vocab * sizeof(float));
@@ -113,7 +172,8 @@ sample_output(const plan_run *run, uint32_t i, float *logits, char *scratch)
 		slot->refused = false;
 	if (slot->ended || slot->refused)
 		return G2_TOKEN_NONE;
-	token = sample_slot(slot, logits, plan->model->weights->arch.n_vocab, scratch);
+	token = sample_slot(slot, &plan->outputs[i], logits, plan->model->weights->arch.n_vocab,
+						scratch);
 	if (i + 1 < plan->n_outputs && g2_plan_follows(plan, i + 1))
 		slot->refused = token != plan->token[plan->outputs[i + 1].row];
 	return token;
@@ -139,7 +199,7 @@ run_output(const plan_run *run, uint32_t i, uint32_t head_row, char *scratch)
 			   n_embd * sizeof(float));
 	if (o->want & G2_WANT_LOGITS)
 		memcpy(r->logits + (size_t) i * n_vocab, logits, n_vocab * sizeof(float));
-	if (o->want & (G2_WANT_LOGPROB | G2_WANT_TOP))
+	if (o->want & (G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_CANDIDATES))
 		norm = g2_log_sum_exp(logits, n_vocab);
 	if (o->want & G2_WANT_TOP)
 	{
@@ -149,6 +209,8 @@ run_output(const plan_run *run, uint32_t i, uint32_t head_row, char *scratch)
 		for (uint32_t t = 0; t < plan->n_top; t++)
 			r->top_logprob[(size_t) i * plan->n_top + t] = (double) logits[top[t]] - norm;
 	}
+	if (o->want & G2_WANT_CANDIDATES)
+		find_candidates(run, i, logits, norm, scratch);
 	token = o->target;
 	if (o->want & G2_WANT_TOKEN)
 	{

@@ -7,6 +7,7 @@
 #define G2_CPU_PLAN_H
 
 #include "cpu_forward.h"
+#include "sampler.h"
 
 #define G2_SEEN_WORDS (G2_MAX_VOCAB / 64)
 
@@ -19,8 +20,35 @@ typedef struct g2_slot
 	uint32_t	last_token;		/* sampled last, or the end of the history */
 	bool		ended;
 	bool		refused;		/* of the draft in this plan, what follows is not wanted */
-	uint64_t   *seen;			/* [G2_SEEN_WORDS] bits of ids; NULL without penalty */
+	uint64_t   *seen;			/* [G2_SEEN_WORDS] bits of ids; NULL without repetition penalty */
+	g2_count   *counts;			/* [most_counts] of the answer; NULL without their penalties */
+	uint32_t	n_counts;
+	uint32_t	most_counts;
 } g2_slot;
+
+/* The answer holds one more of this token.  What is more than was announced is not counted. */
+static inline void
+g2_slot_count(g2_slot *slot, uint32_t token)
+{
+	uint32_t	i = 0;
+
+	while (i < slot->n_counts && slot->counts[i].token != token)
+		i++;
+	if (i == slot->most_counts)
+		return;
+	if (i == slot->n_counts)
+		slot->counts[slot->n_counts++] = (g2_count) {token, 0};
+	slot->counts[i].n++;
+}
+
+static inline void
+g2_slot_free(g2_slot *slot)
+{
+	g2_free(slot->seen);
+	g2_free(slot->counts);
+	slot->seen = NULL;
+	slot->counts = NULL;
+}
 
 /* What the scheduler's thread knows of a slot when it checks a plan. */
 typedef struct g2_slot_check

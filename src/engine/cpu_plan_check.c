@@ -3,7 +3,8 @@
  */
 #include "cpu_plan.h"
 
-#define WANT_ALL (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM)
+#define WANT_ALL (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM | \
+	G2_WANT_CANDIDATES)
 
 static bool
 bad_plan(g2_error *err, const char *rule, uint32_t at)
@@ -64,6 +65,10 @@ check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limit
 
 	if (o->row >= plan->n_rows || (o->want & ~(uint32_t) WANT_ALL) != 0)
 		return bad_plan(err, "row or wish of output", i);
+	if ((o->want & G2_WANT_CANDIDATES) && (o->want & (G2_WANT_TOKEN | G2_WANT_TOP)))
+		return bad_plan(err, "candidates beside a token or the best, output", i);
+	if (o->n_banned > 0 && (!o->banned || plan->n_steps > 1))
+		return bad_plan(err, "banned tokens of output", i);
 	if (o->want & G2_WANT_TOKEN)
 	{
 		if (o->slot >= limits->n_slots || !limits->slots[o->slot].set)
@@ -72,12 +77,16 @@ check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limit
 			return bad_plan(err, "slot samples twice, output", i);
 		limits->slots[o->slot].stamp = limits->stamp;
 	}
+	else if ((o->want & G2_WANT_CANDIDATES) &&
+			 (o->slot >= limits->n_slots || !limits->slots[o->slot].set))
+		return bad_plan(err, "slot not set, output", i);
 	else if ((o->want & G2_WANT_LOGPROB) && o->target >= n_vocab)
 		return bad_plan(err, "target id out of range, output", i);
 	if (((o->want & G2_WANT_TOKEN) && !result->token) ||
 		((o->want & G2_WANT_LOGPROB) && !result->logprob) ||
-		((o->want & G2_WANT_TOP) &&
+		((o->want & (G2_WANT_TOP | G2_WANT_CANDIDATES)) &&
 		 (!result->top_token || !result->top_logprob || plan->n_top > n_vocab)) ||
+		((o->want & G2_WANT_CANDIDATES) && !result->top_score) ||
 		((o->want & G2_WANT_LOGITS) && !result->logits) ||
 		((o->want & G2_WANT_NORM) && !result->norm))
 		return bad_plan(err, "no room for the result of output", i);

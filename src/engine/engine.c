@@ -13,7 +13,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arrival.h"
@@ -32,15 +31,6 @@ g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
 	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
 	engine->log(engine->log_arg, level, line);
-}
-
-int64_t
-g2_wall_clock(int64_t monotonic_us)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000 - (g2_now_us() - monotonic_us);
 }
 
 uint32_t
@@ -153,14 +143,25 @@ close_counters(g2_engine *engine)
 }
 
 /* ---- times ---- */
+
+/* When it ends because nobody needs it; INT64_MAX = not.  The next engine knows nothing of the tokens
+ * that limits per minute have counted, so these have to flow back first. */
+static int64_t
+idle_end(const g2_engine *engine)
+{
+	if (engine->idle_timeout_us == 0 || engine->n_requests > 0)
+		return INT64_MAX;
+	return G2_MAX(engine->idle_since + engine->idle_timeout_us,
+				  g2_people_even_at(&engine->people));
+}
+
 /* When something has to be done though nothing ends. */
 static int64_t
 next_time(const g2_engine *engine)
 {
 	int64_t		at = G2_MIN(engine->loading_tick, engine->save_at);
 
-	if (engine->idle_timeout_us > 0 && engine->n_requests == 0)
-		at = G2_MIN(at, engine->idle_since + engine->idle_timeout_us);
+	at = G2_MIN(at, idle_end(engine));
 	return G2_MIN(at, g2_scheduler_wake_at(engine->scheduler));
 }
 
@@ -191,8 +192,7 @@ look_at_times(g2_engine *engine)
 		g2_engine_tell_loading(engine);
 	if (now >= engine->save_at)
 		save_counters(engine);
-	if (engine->idle_timeout_us > 0 && engine->n_requests == 0 &&
-		now >= engine->idle_since + engine->idle_timeout_us)
+	if (now >= idle_end(engine))
 		engine->ending = G2_ENDING_IDLE;
 }
 

@@ -111,7 +111,4 @@ extern void g2_request_drop(g2_request *request);
 /* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE, PROGRESSES: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);
 
-/* Wall clock of a monotonic time, in microseconds since 1970. */
-extern int64_t g2_wall_clock(int64_t monotonic_us);
-
 #endif							/* G2_ENGINE_STATE_H */

@@ -4,6 +4,8 @@
  */
 #include "group.h"
 
+#include "beams.h"
+
 static bool
 copy_given(g2_group *group, const g2_ids *given, g2_error *err)
 {
@@ -11,6 +13,22 @@ copy_given(g2_group *group, const g2_ids *given, g2_error *err)
 		for (size_t t = 0; t < given[i].len; t++)
 			if (!g2_ids_push(&group->sequences[i].ids, given[i].data[t]))
 				return g2_fail_memory(err, given[i].len * sizeof(uint32_t));
+	return true;
+}
+
+/* For all sequences at once. */
+static bool
+index_prompt(g2_group *group, g2_error *err)
+{
+	g2_ngrams  *first = &group->sequences[0].ngrams;
+
+	if (!g2_ngrams_open(first, group->o.no_repeat_ngram,
+						(uint32_t) group->prompt.len + group->o.max_new, err))
+		return false;
+	g2_ngrams_find(group, 0);
+	for (uint32_t i = 1; i < group->o.n; i++)
+		if (!g2_ngrams_copy(&group->sequences[i].ngrams, first, err))
+			return false;
 	return true;
 }
 
@@ -35,7 +53,8 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 	for (uint32_t i = 0; i < options->n; i++)
 		g2_draft_init(&group->sequences[i].draft);
 	g2_group_rewind(group);
-	if (!copy_given(group, options->given, err))
+	if (!copy_given(group, options->given, err) || !index_prompt(group, err) ||
+		(options->n_best > 0 && !g2_beams_open(group, err)))
 	{
 		g2_group_free(group);
 		return false;
@@ -45,17 +64,22 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 }
 
 void
+g2_sequence_clear(g2_sequence *sequence)
+{
+	g2_wipe_free(sequence->ids.data, sequence->ids.cap * sizeof *sequence->ids.data);
+	sequence->ids = (g2_ids) {0};
+	g2_text_free(&sequence->text);
+	g2_ngrams_close(&sequence->ngrams);
+}
+
+void
 g2_group_free(g2_group *group)
 {
 	if (!group)
 		return;
 	for (uint32_t i = 0; i < group->o.n; i++)
-	{
-		g2_ids	   *ids = &group->sequences[i].ids;
-
-		g2_wipe_free(ids->data, ids->cap * sizeof *ids->data);
-		g2_text_free(&group->sequences[i].text);
-	}
+		g2_sequence_clear(&group->sequences[i]);
+	g2_beams_close(group);
 	g2_wipe_free(group->prompt.data, group->prompt.cap * sizeof *group->prompt.data);
 	g2_free(group);
 }
@@ -90,9 +114,10 @@ g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next)
 {
 	const g2_sequence *sequence = &group->sequences[i];
 	uint32_t	first = sequence->n_chained * G2_BLOCK,
+				end = group->beams ? (uint32_t) group->prompt.len : g2_group_tokens(group, i),
 				tokens[G2_BLOCK];
 
-	if (!group->o.use_cache || first + G2_BLOCK > g2_group_tokens(group, i))
+	if (!group->o.use_cache || first + G2_BLOCK > end)
 		return false;
 	for (uint32_t t = 0; t < G2_BLOCK; t++)
 		tokens[t] = g2_group_token(group, i, first + t);
@@ -173,29 +198,39 @@ g2_group_fork(g2_group *group, g2_error *err)
 
 /* ---- tokens and text ---- */
 
-/* Appends the token's text and cuts it before a stop string that this completes. */
-static bool
-append_text(g2_group *group, g2_sequence *sequence, uint32_t token)
+/* Where the text behind the sequence's tokens stands. */
+static g2_decoder
+decoder_of(const g2_group *group, const g2_sequence *sequence)
 {
-	size_t		old = sequence->text.len,
-				from,
-				stop,
-				longest = 0;
+	return sequence->ids.len > 0 ? sequence->decoder :
+		g2_tokenizer_after(group->o.tokenizer, group->prompt.data, group->prompt.len);
+}
 
-	if (!group->o.tokenizer)
-		return true;
-	if (sequence->ids.len == 1)
-		sequence->decoder = g2_tokenizer_after(group->o.tokenizer, group->prompt.data,
-											   group->prompt.len);
-	if (!g2_tokenizer_decode(group->o.tokenizer, &sequence->decoder, token, &sequence->text))
-		return false;
-	if (sequence->text.len == old)
-		return true;
+/* Where a stop string begins that the bytes from `old` on complete, or SIZE_MAX. */
+static size_t
+find_stop(const g2_group *group, const g2_buf *text, size_t old)
+{
+	size_t		longest = 0,
+				from;
+
+	if (text->len == old)
+		return SIZE_MAX;
 	for (uint32_t i = 0; i < group->o.n_stops; i++)
 		longest = G2_MAX(longest, group->o.stops[i].len);
 	from = old >= longest ? old - longest + 1 : 0;
-	stop = g2_text_find(sequence->text.data, sequence->text.len, from, group->o.stops,
-						group->o.n_stops);
+	return g2_text_find(text->data, text->len, from, group->o.stops, group->o.n_stops);
+}
+
+/* Appends the token's text and cuts it before a stop string that this completes. */
+static bool
+append_text(const g2_group *group, g2_sequence *sequence, uint32_t token)
+{
+	size_t		old = sequence->text.len,
+				stop;
+
+	if (!g2_tokenizer_decode(group->o.tokenizer, &sequence->decoder, token, &sequence->text))
+		return false;
+	stop = find_stop(group, &sequence->text, old);
 	if (stop != SIZE_MAX)
 	{
 		sequence->text.len = stop;
@@ -252,20 +287,57 @@ stream_token(g2_group *group, uint32_t token, double logprob)
 }
 
 bool
-g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, bool is_end,
-				g2_error *err)
+g2_group_extend(const g2_group *group, g2_sequence *sequence, uint32_t token, double logprob,
+				bool is_end, g2_error *err)
 {
-	g2_sequence *sequence = &group->sequences[i];
-
+	if (group->o.tokenizer && sequence->ids.len == 0)
+		sequence->decoder = decoder_of(group, sequence);
 	if (!g2_ids_push(&sequence->ids, token))
 		return g2_fail_memory(err, sequence->ids.len * sizeof token);
 	sequence->logprob += logprob;
 	if (is_end)
 		sequence->finish = G2_FINISH_EOS;
-	else if (!append_text(group, sequence, token))
+	else if (group->o.tokenizer && !append_text(group, sequence, token))
 		return g2_fail_memory(err, sequence->text.len);
 	if (!sequence->finish && sequence->ids.len >= group->o.max_new)
 		sequence->finish = G2_FINISH_LENGTH;
+	return true;
+}
+
+bool
+g2_group_foresee(const g2_group *group, uint32_t i, uint32_t token, g2_finish *finish,
+				 g2_error *err)
+{
+	const g2_sequence *sequence = &group->sequences[i];
+	size_t		tail = G2_MIN(sequence->text.len, (size_t) G2_MAX_STOP_BYTES);
+	g2_decoder	decoder;
+	g2_buf		text = {0};
+	bool		ok = true;
+
+	*finish = sequence->ids.len + 1 >= group->o.max_new ? G2_FINISH_LENGTH : 0;
+	if (token == group->o.end_token)
+		*finish = G2_FINISH_EOS;
+	else if (group->o.tokenizer && group->o.n_stops > 0)
+	{
+		decoder = decoder_of(group, sequence);
+		if (tail > 0)
+			ok = g2_buf_append(&text, sequence->text.data + sequence->text.len - tail, tail);
+		ok = ok && g2_tokenizer_decode(group->o.tokenizer, &decoder, token, &text);
+		if (ok && find_stop(group, &text, tail) != SIZE_MAX)
+			*finish = G2_FINISH_STOP;
+		g2_text_free(&text);
+	}
+	return ok || g2_fail_memory(err, tail);
+}
+
+bool
+g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob, bool is_end,
+				g2_error *err)
+{
+	g2_sequence *sequence = &group->sequences[i];
+
+	if (!g2_group_extend(group, sequence, token, logprob, is_end, err))
+		return false;
 	if (sequence->finish)
 		group->n_live--;
 	if (group->o.stream && !stream_token(group, token, logprob))
@@ -304,14 +376,36 @@ g2_group_given(const g2_group *group)
 uint64_t
 g2_group_made(const g2_group *group)
 {
+	if (group->beams)
+		return group->beams->made;
 	return g2_group_scores(group) ? 0 : own_tokens(group);
+}
+
+static void
+put_sequence(const g2_sequence *sequence, g2_writer *w)
+{
+	g2_buf		text = {0};
+	g2_completion completion = {
+		.finish = sequence->finish,
+		.logprob = sequence->logprob,
+		.n_ids = (uint32_t) sequence->ids.len,
+		.ids = (const char *) sequence->ids.data,
+	};
+
+	if (!g2_text_clean(sequence->text.data, sequence->text.len, &text))
+		w->failed = true;
+	completion.text.data = text.data;
+	completion.text.len = (uint32_t) text.len;
+	g2_completion_encode(w, &completion);
+	g2_text_free(&text);
 }
 
 bool
 g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_error *err)
 {
+	const g2_sequence *sequences = group->beams ? group->beams->ended : group->sequences;
 	const g2_completions_head head = {
-		.n = group->o.n,
+		.n = group->beams ? group->o.n_best : group->o.n,
 		.prompt_tokens = (uint32_t) group->prompt.len,
 		.cached_tokens = group->cached_tokens,
 		.queue_us = (uint64_t) (group->admitted_at - group->queued_at),
@@ -320,24 +414,8 @@ g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_err
 	};
 
 	g2_completions_head_encode(w, &head);
-	for (uint32_t i = 0; i < group->o.n; i++)
-	{
-		const g2_sequence *sequence = &group->sequences[i];
-		g2_buf		text = {0};
-		g2_completion completion = {
-			.finish = sequence->finish,
-			.logprob = sequence->logprob,
-			.n_ids = (uint32_t) sequence->ids.len,
-			.ids = (const char *) sequence->ids.data,
-		};
-
-		if (!g2_text_clean(sequence->text.data, sequence->text.len, &text))
-			w->failed = true;
-		completion.text.data = text.data;
-		completion.text.len = (uint32_t) text.len;
-		g2_completion_encode(w, &completion);
-		g2_text_free(&text);
-	}
+	for (uint32_t i = 0; i < head.n; i++)
+		put_sequence(&sequences[i], w);
 	if (w->failed)
 		return g2_fail_memory(err, w->len);
 	return true;

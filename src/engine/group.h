@@ -10,6 +10,8 @@
  * when it was preempted and all is computed again.  Until the prompt is in the cache as a whole,
  * sequence 0 does this for all (`forked`).
  *
+ * Of a beam search the sequences are the beams (beams.h): they take their steps together.
+ *
  * The engine's thread owns it.  Texts and ids stay bytes and u32 here; nothing is converted before
  * the answer.
  */
@@ -19,6 +21,7 @@
 #include "cost.h"
 #include "draft.h"
 #include "kv.h"
+#include "ngram.h"
 #include "protocol.h"
 #include "session.h"
 #include "text.h"
@@ -37,9 +40,13 @@ typedef struct g2_sequence
 	size_t		streamed;		/* bytes of text that were given to the stream function */
 	uint32_t	scored;			/* scores that it has got */
 	double		logprob;
+	double		score;			/* of a beam: the sum of its tokens' scores */
 	g2_draft	draft;
+	g2_ngrams	ngrams;
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
+
+typedef struct g2_beams g2_beams;	/* beams.h */
 
 /* Called once, when all sequences have ended or the group has failed (error != NULL).  The group
  * is not the scheduler's any more. */
@@ -80,6 +87,9 @@ typedef struct g2_group_options
 	uint32_t	max_new;
 	uint32_t	end_token;		/* G2_NO_TOKEN = none */
 	bool		logprobs;
+	uint32_t	no_repeat_ngram;	/* 0 = off */
+	uint32_t	n_best;			/* a search with n > 1 beams gives so many texts; 0 = no search */
+	double		length_penalty;	/* of the search */
 	uint32_t	want;			/* G2_WANT_LOGPROB or G2_WANT_NORM: it scores; 0: it makes tokens */
 	uint32_t	first;			/* of prompt and given: the first token with a score */
 	const g2_ids *given;		/* [n] the sequences' tokens, copied; NULL = none */
@@ -127,6 +137,7 @@ struct g2_group
 	uint64_t	turn;			/* last plan of its model (scheduler.c) */
 	uint64_t	visit;			/* last plan that it took part in (visit.c) */
 	uint32_t	n_live;			/* sequences that go on */
+	g2_beams   *beams;			/* NULL: no beam search */
 	g2_sequence sequences[];	/* [o.n] */
 };
 
@@ -135,6 +146,21 @@ static inline bool
 g2_group_scores(const g2_group *group)
 {
 	return group->o.want != 0;
+}
+
+/* What counts against gpt2.max_concurrent_sequences: the sequences of a group that scores are one
+ * text with its labels. */
+static inline uint32_t
+g2_group_texts(const g2_group_options *o)
+{
+	return o->want != 0 ? 1 : o->n;
+}
+
+/* No device takes several steps of it in one visit. */
+static inline bool
+g2_group_single_steps(const g2_group *group)
+{
+	return group->beams || group->o.no_repeat_ngram > 0 || group->o.sampling.typical_p > 0;
 }
 
 /* A token's log-probability comes out of the row before its own, its norm out of its own: by how
@@ -183,7 +209,7 @@ g2_group_token(const g2_group *group, uint32_t i, uint32_t position)
 extern void g2_group_rewind(g2_group *group);
 
 /* The hash of the block behind sequence i's chain, in *next; false when the sequence does not have
- * all of its tokens, or caches nothing. */
+ * all of its tokens, or caches nothing: beams nothing but their prompt. */
 extern bool g2_group_next_block(const g2_group *group, uint32_t i, g2_prefix *next);
 
 /* Tokens of sequence i that may come from the prefix cache: not its last one, and none whose row
@@ -209,6 +235,18 @@ extern void g2_group_free(g2_group *group);
 /* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it ended. */
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,
 							bool is_end, g2_error *err);
+
+/* Whether sequence i would end with this token, and how; it changes nothing. */
+extern bool g2_group_foresee(const g2_group *group, uint32_t i, uint32_t token, g2_finish *finish,
+							 g2_error *err);
+
+/* Appends a token to a sequence of the group and sets finish when that ends it; for beams, where
+ * g2_group_accept counts what is live. */
+extern bool g2_group_extend(const g2_group *group, g2_sequence *sequence, uint32_t token,
+							double logprob, bool is_end, g2_error *err);
+
+/* Frees what a sequence has but its blocks. */
+extern void g2_sequence_clear(g2_sequence *sequence);
 
 /* Sequence i has got its next score. */
 extern void g2_group_accept_score(g2_group *group, uint32_t i, double logprob,

@@ -144,7 +144,7 @@ make_room(g2_kv *kv)
 			return false;
 		evict(own);
 	}
-	while (pool->used + kv->block_bytes > pool->budget)
+	while (pool->used + kv->block_bytes > pool->limit)
 	{
 		if (!pool->oldest)
 			return false;
@@ -186,7 +186,7 @@ drop_block(g2_kv *kv, uint32_t number)
 uint32_t
 g2_kv_capacity(const g2_kv *kv)
 {
-	uint64_t	by_bytes = kv->pool->budget / kv->block_bytes;
+	uint64_t	by_bytes = kv->pool->limit / kv->block_bytes;
 
 	return (uint32_t) G2_MIN(by_bytes, kv->n_blocks);
 }
@@ -195,13 +195,34 @@ uint32_t
 g2_kv_room(const g2_kv *kv)
 {
 	const g2_kv_pool *pool = kv->pool;
-	uint64_t	by_bytes = (pool->budget - (pool->used - pool->cached)) / kv->block_bytes,
+	uint64_t	held = pool->used - pool->cached,
+				by_bytes = (pool->limit - G2_MIN(held, pool->limit)) / kv->block_bytes,
 				own = kv->n_free + kv->n_cached;
 
 	return (uint32_t) G2_MIN(by_bytes, own);
 }
 
 /* ---- open and close ---- */
+
+static void
+set_limit(g2_kv_pool *pool)
+{
+	pool->limit = pool->budget;
+	for (const g2_kv *kv = pool->first; kv; kv = kv->next)
+		pool->limit = G2_MAX(pool->limit, (uint64_t) kv->n_blocks * kv->block_bytes);
+}
+
+static void
+leave_pool(g2_kv *kv)
+{
+	g2_kv	  **at = &kv->pool->first;
+
+	while (*at && *at != kv)
+		at = &(*at)->next;
+	if (*at)
+		*at = kv->next;
+	set_limit(kv->pool);
+}
 
 bool
 g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api, g2_backend_model *model,
@@ -231,7 +252,9 @@ g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api, g2_backend_mo
 	for (uint32_t i = 0; i < n_blocks; i++)
 		kv->free_blocks[i] = n_blocks - 1 - i;
 	memset(kv->buckets, 0xFF, kv->n_buckets * sizeof *kv->buckets);
-	pool->budget = G2_MAX(pool->budget, (uint64_t) n_blocks * kv->block_bytes);
+	kv->next = pool->first;
+	pool->first = kv;
+	set_limit(pool);
 	return true;
 }
 
@@ -245,6 +268,7 @@ g2_kv_close(g2_kv *kv)
 		if (block->kv == kv)
 			evict(block);
 	}
+	leave_pool(kv);
 	g2_free(kv->free_blocks);
 	g2_free(kv->blocks);
 	g2_free(kv->buckets);

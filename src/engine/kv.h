@@ -16,7 +16,8 @@
  *     cached     -> held       g2_kv_adopt
  *     cached     -> free       evicted, zeroed
  *
- * The pool is one memory cap for the blocks of all models: what is not free counts.
+ * The pool is one memory cap for the blocks of all models: what is not free counts.  A model with a
+ * context that is larger than the setting allows raises the cap as long as it is open.
  *
  * Only the engine's thread touches any of this; the memory itself is the back end's.
  */
@@ -44,11 +45,13 @@ typedef struct g2_kv_block
 
 typedef struct g2_kv_pool
 {
-	uint64_t	budget;			/* bytes; at least one full context of each model */
+	uint64_t	budget;			/* bytes, as they are set; constant */
+	uint64_t	limit;			/* bytes: the budget, or all blocks of an open model if they are more */
 	uint64_t	used;			/* bytes of blocks that are not free */
 	uint64_t	cached;			/* of these, bytes of cached ones */
 	g2_kv_block *oldest;		/* cached blocks */
 	g2_kv_block *newest;
+	g2_kv	   *first;			/* open models */
 } g2_kv_pool;
 
 struct g2_kv
@@ -56,6 +59,7 @@ struct g2_kv
 	const g2_backend_api *api;
 	g2_backend_model *model;
 	g2_kv_pool *pool;
+	g2_kv	   *next;			/* the pool's list; so it stays where it is while it is open */
 	size_t		block_bytes;
 	uint32_t	n_blocks;
 	uint32_t	n_free;
@@ -73,7 +77,8 @@ typedef struct g2_block_table
 	uint32_t	cap;
 } g2_block_table;
 
-/* Raises the pool's budget where n_blocks (one context at least) would not fit. */
+/* Raises the pool's limit where n_blocks (one context at least) would not fit; close takes that
+ * back, and what others hold beyond it then stays with them until they release it. */
 extern bool g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api,
 					   g2_backend_model *model, uint32_t n_blocks, g2_error *err);
 extern void g2_kv_close(g2_kv *kv);

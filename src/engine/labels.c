@@ -87,9 +87,17 @@ fill(prompt *p, g2_bytes part, g2_span input)
 		{"{labels}", {p->list.data, p->list.len}},
 		{"{condition}", bytes_of(p->request->m.score.condition)},
 	};
+	/* Labels and what stands between examples may have gone beyond it already. */
+	size_t		left = G2_MAX_TEXT - G2_MIN(p->text.len, (size_t) G2_MAX_TEXT);
+	g2_error   *err = &p->request->error;
 
-	return g2_text_fill_marks(part, marks, G2_LENGTH(marks), G2_MAX_TEXT - p->text.len, &p->text,
-							  &p->request->error);
+	if (g2_text_fill_marks(part, marks, G2_LENGTH(marks), left, &p->text, err))
+		return true;
+	if (err->code != G2_E_TOO_LONG)
+		return false;
+	g2_fail(err, G2_E_TOO_LONG, "template, examples and text have more than %u bytes",
+			G2_MAX_TEXT);
+	return g2_fail_hint(err, "Give fewer or shorter examples, or a shorter text.");
 }
 
 static bool

@@ -117,6 +117,9 @@ extern bool g2_pack_files_equal(const g2_pack_file *a, uint32_t n_a, const g2_pa
 extern bool g2_pack_is_stale(const g2_pack_view *view, const char *folder, bool *stale,
 							 g2_error *err);
 
+/* g2_fail_errno of the directory for packs or of what is to be made in it, with a hint. */
+extern bool g2_pack_fail_place(g2_error *err, int errnum, const char *verb, const char *path);
+
 /* Opens and locks a temporary file beside path; *temp is its name.  -1 on failure. */
 extern int	g2_pack_temp(const char *path, char **temp, g2_error *err);
 

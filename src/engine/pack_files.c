@@ -262,6 +262,16 @@ g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json)
 
 /* ---------------------------------------------------------------- temporaries */
 
+bool
+g2_pack_fail_place(g2_error *err, int errnum, const char *verb, const char *path)
+{
+	g2_fail_errno(err, errnum, verb, g2_file_tail(path));
+	if (err->code == G2_E_NO_FILE || err->code == G2_E_PERMISSION)
+		g2_fail_hint(err, "gpt2.pack_directory must be a directory, or in one, to which the "
+					 "server's user may write.");
+	return false;
+}
+
 /* One attempt; *taken: somebody else had the name, or swept the file away before it was locked. */
 static int
 files_create_temp(const char *name, bool *taken, g2_error *err)
@@ -273,7 +283,7 @@ files_create_temp(const char *name, bool *taken, g2_error *err)
 	if (fd < 0)
 	{
 		if (!*taken)
-			g2_fail_errno(err, errno, "create", g2_file_tail(name));
+			g2_pack_fail_place(err, errno, "create", name);
 		return -1;
 	}
 	/* a file system without locks: then a sweep cannot lock the file either */

@@ -110,7 +110,7 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 				with_reserve;
 
 	if (mkdir(paths->pack_directory, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", g2_file_tail(paths->pack_directory));
+		return g2_pack_fail_place(err, errno, "create directory", paths->pack_directory);
 	if (statvfs(paths->pack_directory, &fs) != 0)
 		return g2_fail_errno(err, errno, "stat the file system of",
 							 g2_file_tail(paths->pack_directory));

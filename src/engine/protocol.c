@@ -63,6 +63,7 @@ g2_session_message_encode(g2_writer *w, const g2_session_message *m)
 	g2_put_span(w, m->user_name);
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		g2_put_u64(w, (uint64_t) m->limits[i]);
+	g2_put_u32(w, m->timeline);
 }
 
 bool
@@ -78,6 +79,7 @@ g2_session_message_decode(const void *p, size_t n, g2_session_message *m)
 		if (m->limits[i] < G2_LIMIT_UNSET)
 			return false;
 	}
+	m->timeline = g2_get_u32(&r);
 	return !r.failed;
 }
 
@@ -170,6 +172,36 @@ g2_notice_decode(const void *p, size_t n, g2_notice *m)
 
 /* ---- generation ---- */
 
+static void
+put_decoding(g2_writer *w, const g2_decoding *d)
+{
+	g2_put_f64(w, d->typical_p);
+	g2_put_f64(w, d->presence_penalty);
+	g2_put_f64(w, d->frequency_penalty);
+	g2_put_u32(w, d->no_repeat_ngram);
+	g2_put_u32(w, d->min_new);
+	g2_put_u32(w, d->n_beams);
+	g2_put_f64(w, d->length_penalty);
+	g2_put_u32(w, d->n_biases);
+	g2_put(w, d->biases, d->n_biases * G2_BIAS_BYTES);
+}
+
+static void
+get_decoding(g2_reader *r, g2_decoding *d)
+{
+	d->typical_p = g2_get_f64(r);
+	d->presence_penalty = g2_get_f64(r);
+	d->frequency_penalty = g2_get_f64(r);
+	d->no_repeat_ngram = g2_get_u32(r);
+	d->min_new = g2_get_u32(r);
+	d->n_beams = g2_get_u32(r);
+	d->length_penalty = g2_get_f64(r);
+	d->n_biases = g2_get_u32(r);
+	if (d->n_biases > G2_MAX_BIASES)
+		r->failed = true;
+	d->biases = g2_get_ids(r, r->failed ? 0 : 2 * d->n_biases);
+}
+
 void
 g2_generate_encode(g2_writer *w, const g2_generate *m)
 {
@@ -192,6 +224,7 @@ g2_generate_encode(g2_writer *w, const g2_generate *m)
 	g2_put_u32(w, m->current_user);
 	g2_put_span(w, m->cache_salt);
 	g2_put_u32(w, m->queue_timeout_ms);
+	put_decoding(w, &m->decoding);
 }
 
 bool
@@ -220,6 +253,7 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 	m->current_user = g2_get_u32(&r);
 	m->cache_salt = g2_get_span(&r);
 	m->queue_timeout_ms = g2_get_u32(&r);
+	get_decoding(&r, &m->decoding);
 	return !r.failed;
 }
 

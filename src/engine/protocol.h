@@ -53,6 +53,13 @@
 #define G2_MAX_SEQUENCES 256		/* n of one request */
 #define G2_MAX_NEW_TOKENS (1u << 20)
 #define G2_MAX_IN_FLIGHT 4096		/* requests of one connection */
+#define G2_MAX_BIASES 1024
+#define G2_BIAS_BYTES (sizeof(uint32_t) + sizeof(float))	/* id, bias */
+#define G2_MAX_BIAS 100			/* and least, -100; of penalties too */
+#define G2_MAX_TOKEN_ID ((1u << 18) - 1)	/* of any model */
+#define G2_MAX_NGRAM 1024
+#define G2_MAX_BEAMS 64
+#define G2_MAX_LENGTH_PENALTY 10	/* and least, -10 */
 
 typedef struct g2_frame
 {
@@ -208,6 +215,7 @@ typedef struct g2_session_message
 	uint32_t	session_user;	/* OID */
 	g2_span		user_name;		/* its name, for messages */
 	int64_t		limits[G2_N_LIMITS];	/* G2_LIMIT_UNSET, G2_UNLIMITED, or >= 0 */
+	uint32_t	timeline;		/* of the server now: usage is counted for it; 0 = not said */
 } g2_session_message;
 
 /* The current user is a member of what `roles` named; forgotten with the next SESSION. */
@@ -260,8 +268,25 @@ enum							/* g2_generate.flags */
 	G2_GEN_NO_STOP_DEFAULTS = 8,	/* an empty stop list means none, not the task's */
 	G2_GEN_STREAM = 16,			/* STREAM for each token as it is made (n = 1 only) */
 	G2_GEN_SEEDED = 32,			/* seed was given by the user: the same call has the same answer */
-	G2_GEN_NO_CACHE = 64		/* neither reads nor fills prefix and result caches */
+	G2_GEN_NO_CACHE = 64,		/* neither reads nor fills prefix and result caches */
+	G2_GEN_ADD_START = 128		/* the model's start token stands before the prompt */
 };
+
+/* How tokens are chosen beside temperature and its like.  Zero is off, as an older backend has it;
+ * the SQL reference says what each does. */
+typedef struct g2_decoding
+{
+	double		typical_p;		/* (0, 1], 1 = off; 0 = off */
+	double		presence_penalty;	/* -G2_MAX_BIAS .. G2_MAX_BIAS */
+	double		frequency_penalty;
+	uint32_t	no_repeat_ngram;	/* 0 .. G2_MAX_NGRAM */
+	uint32_t	min_new;		/* tokens before which the end token is not chosen */
+	uint32_t	n_beams;		/* 0 or 1: no beam search; temperature is 0, n is at most this */
+	double		length_penalty;
+	uint32_t	n_biases;
+	const char *biases;			/* n_biases pairs of u32 id (ascending, none twice) and float, unaligned:
+								 * -G2_MAX_BIAS .. G2_MAX_BIAS */
+} g2_decoding;
 
 typedef struct g2_generate
 {
@@ -270,7 +295,7 @@ typedef struct g2_generate
 	uint32_t	max_new;		/* new tokens at most; 0 = 22023 */
 	uint32_t	n;				/* sequences, 1 .. G2_MAX_SEQUENCES */
 	uint32_t	flags;
-	double		temperature;	/* 0 = greedy (n = 1 only) */
+	double		temperature;	/* 0 = greedy (n = 1 only), or a beam search */
 	uint32_t	top_k;			/* 0 = off */
 	double		top_p;			/* (0, 1], 1 = off */
 	double		min_p;			/* [0, 1], 0 = off */
@@ -283,6 +308,7 @@ typedef struct g2_generate
 	uint32_t	current_user;	/* OID; with database and salt, whose caches it may share */
 	g2_span		cache_salt;
 	uint32_t	queue_timeout_ms;	/* 0 = waits as long as it takes */
+	g2_decoding decoding;
 } g2_generate;
 
 typedef enum g2_finish

@@ -177,7 +177,8 @@ g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 {
 	const g2_session *session = o->session;
 	const g2_role *role = session->role;
-	uint64_t	tokens = prompt_tokens + (uint64_t) o->n * o->max_new;
+	bool		makes = o->want == 0 && o->max_new > 0;
+	uint64_t	tokens = prompt_tokens + (makes ? (uint64_t) o->n * o->max_new : 0);
 	int64_t		call = g2_session_limit(session, G2_LIMIT_CALL),
 				sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
 
@@ -186,11 +187,16 @@ g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err)
 	if (call != G2_UNLIMITED && tokens > (uint64_t) call)
 	{
 		refuse(role, G2_LIMIT_CALL, call, err);
+		if (!makes)
+			return g2_fail_detail(err, "It has %zu tokens.", prompt_tokens);
 		return g2_fail_detail(err, "The prompt has %zu tokens, and %u times %u new ones are asked "
 							  "for.", prompt_tokens, o->n, o->max_new);
 	}
-	if (sequences != G2_UNLIMITED && o->n > sequences)
-		return refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
+	if (sequences != G2_UNLIMITED && g2_group_texts(o) > sequences)
+	{
+		refuse(role, G2_LIMIT_SEQUENCES, sequences, err);
+		return g2_fail_detail(err, "It asks for %u texts.", g2_group_texts(o));
+	}
 	return true;
 }
 
@@ -200,11 +206,12 @@ static g2_limit
 held_back_by(const g2_session *session, int64_t now, int64_t *ready_at)
 {
 	int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES);
-	uint32_t	running = session->role->n_running;
+	uint32_t	running = session->role->n_texts;
 
 	*ready_at = INT64_MAX;
 	/* One that was taken under a higher limit goes alone. */
-	if (sequences != G2_UNLIMITED && running > 0 && running + session->queue->o.n > sequences)
+	if (sequences != G2_UNLIMITED && running > 0 &&
+		running + g2_group_texts(&session->queue->o) > sequences)
 		return G2_LIMIT_SEQUENCES;
 	*ready_at = g2_session_ready_at(session, now);
 	return *ready_at > now ? G2_LIMIT_MINUTE : G2_N_LIMITS;

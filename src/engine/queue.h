@@ -49,7 +49,8 @@ extern void g2_queue_cancel(g2_queue *queue, g2_group *group);
 /* All that wait are cancelled. */
 extern void g2_queue_cancel_all(g2_queue *queue);
 
-/* 53400: the role may not make such a request at all. */
+/* 53400: the role may not make such a request at all.  prompt_tokens: where it scores, all that
+ * are given. */
 extern bool g2_queue_allows(const g2_group_options *o, size_t prompt_tokens, g2_error *err);
 
 #endif							/* G2_QUEUE_H */

@@ -8,7 +8,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "json.h"
 
@@ -31,15 +30,6 @@ struct g2_registry
 	registry_settings settings;
 	uint32_t	next_preload;	/* index in settings.preload of the next to be looked at */
 };
-
-static int64_t
-wall_clock_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static bool
 span_is(g2_span s, const char *text)
@@ -189,7 +179,7 @@ static void
 note_use(g2_model *model)
 {
 	model->used = ++model->registry->uses;
-	model->last_used_at = wall_clock_us();
+	model->last_used_at = g2_wall_clock(g2_now_us());
 }
 
 /* Starts a load; a model that was added for it alone is not kept when it cannot be started. */
@@ -253,7 +243,7 @@ keep_limit(g2_registry *registry, const g2_model *used)
 		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
 					 "to keep gpt2.model_memory (%.1f MB)", model->name,
 					 (double) model->pack->bytes / G2_BYTES_PER_MB,
-					 (double) G2_MAX(wall_clock_us() - model->last_used_at, 0) / 1e6,
+					 (double) G2_MAX(g2_wall_clock(g2_now_us()) - model->last_used_at, 0) / 1e6,
 					 (double) registry->settings.model_memory / G2_BYTES_PER_MB);
 		detach(model);
 	}

@@ -19,9 +19,10 @@ check_stops(const g2_generate *m, g2_error *err)
 			return g2_fail(err, G2_E_PARAM, "a stop string must not be empty");
 		if (m->stops[i].len > G2_MAX_STOP_BYTES)
 		{
-		g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes", G2_MAX_STOP_BYTES);
-		return g2_fail_hint(err, "Its beginning will do.");
-	}
+			g2_fail(err, G2_E_TOO_LONG, "a stop string must have at most %d bytes",
+					G2_MAX_STOP_BYTES);
+			return g2_fail_hint(err, "Its beginning will do.");
+		}
 	}
 	return true;
 }
@@ -32,7 +33,7 @@ check_sampling(const g2_generate *m, g2_error *err)
 {
 	if (!(m->temperature >= 0 && m->temperature <= 100))
 		return g2_fail(err, G2_E_PARAM, "temperature must be between 0 and 100");
-	if (m->n > 1 && m->temperature == 0)
+	if (m->n > 1 && m->temperature == 0 && m->decoding.n_beams <= 1)
 	{
 		g2_fail(err, G2_E_PARAM, "n > 1 needs a temperature above 0");
 		return g2_fail_hint(err, "At temperature 0 all sequences would be the same.");
@@ -77,7 +78,7 @@ check_generate(const g2_generate *m, g2_error *err)
 	if (m->cache_salt.len > G2_MAX_SALT)
 		return g2_fail(err, G2_E_PARAM, "gpt2.prefix_cache_salt must have at most %d bytes",
 					   G2_MAX_SALT);
-	return check_sampling(m, err) && check_stops(m, err);
+	return check_sampling(m, err) && check_stops(m, err) && g2_decoding_check(m, err);
 }
 
 static bool
@@ -278,13 +279,27 @@ set_budget(g2_request *request)
 		request->max_new = G2_MIN(m->max_new, n_ctx) - n_prompt;
 	}
 	/* The answer has to fit into one message. */
-	if ((uint64_t) m->n * request->max_new > G2_MAX_NEW_TOKENS)
+	if ((uint64_t) g2_decoding_sequences(m) * request->max_new > G2_MAX_NEW_TOKENS)
 	{
-		g2_fail(&request->error, G2_E_TOO_LONG, "n times max_len must be at most %u new tokens",
-				G2_MAX_NEW_TOKENS);
+		g2_fail(&request->error, G2_E_TOO_LONG, "%s times max_len must be at most %u new tokens",
+				m->decoding.n_beams > 1 ? "num_beams" : "n", G2_MAX_NEW_TOKENS);
 		return g2_fail_hint(&request->error, "Ask for fewer or shorter sequences in one call.");
 	}
 	return true;
+}
+
+bool
+g2_request_add_start(g2_request *request)
+{
+	uint32_t	start = request->model->pack->description.start_token;
+
+	if (start == G2_NO_TOKEN)
+	{
+		g2_fail(&request->error, G2_E_PARAM, "model \"%s\" has no start token",
+				request->model->name);
+		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
+	}
+	return g2_ids_push(&request->ids, start) || g2_fail_memory(&request->error, sizeof start);
 }
 
 static bool
@@ -293,6 +308,9 @@ work_generate(g2_request *request)
 	const g2_description *d = &request->model->pack->description;
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
 
+	if (!g2_decoding_work(request) ||
+		((request->m.generate.flags & G2_GEN_ADD_START) && !g2_request_add_start(request)))
+		return false;
 	if (!encode_prompt(request))
 		return request->error.code == G2_E_TOO_LONG ? too_long(request, false) : false;
 	if (request->ids.len == 0)
@@ -419,6 +437,7 @@ set_generate(const g2_request *request, g2_group_options *o)
 		o->sampling.spared = request->model->pack->description.end_token;
 	}
 	set_common(request, !(m->flags & G2_GEN_NO_CACHE), m->cache_salt, o);
+	g2_decoding_set(request, o);
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
 	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
@@ -450,5 +469,6 @@ g2_request_clear(g2_request *request)
 	g2_text_free(&request->payload);
 	g2_wipe_free(request->ids.data, request->ids.cap * sizeof *request->ids.data);
 	g2_text_free(&request->text);
+	g2_free(request->biases);
 	g2_task_free(&request->task);
 }

@@ -8,6 +8,7 @@
 #ifndef G2_REQUEST_H
 #define G2_REQUEST_H
 
+#include "decoding.h"
 #include "engine.h"
 #include "group.h"
 #include "labels.h"
@@ -58,6 +59,7 @@ typedef struct g2_request
 	g2_ids		ids;			/* of the prompt or text */
 	g2_buf		text;			/* of ids */
 	uint32_t	max_new;		/* new tokens that the context has room for */
+	g2_bias    *biases;			/* [decoding.n_biases]; the group's samplers point at them */
 	g2_task		task;			/* GENERATE or SCORE with a task */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
@@ -82,6 +84,9 @@ extern void g2_request_clear(g2_request *request);
 
 /* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
 extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);
+
+/* The model's start token, appended to its ids; 22023 where it has none.  Fills request->error. */
+extern bool g2_request_add_start(g2_request *request);
 
 /* The options of the group for a GENERATE or SCORE whose work is done. */
 extern void g2_request_group_options(const g2_request *request, g2_group_options *options);

@@ -43,12 +43,6 @@ struct g2_result_cache
 /* What does not change the answer: how it is handed over, and whether caches are used. */
 #define FLAGS_OF_DELIVERY (G2_GEN_STREAM | G2_GEN_SEEDED | G2_GEN_NO_CACHE)
 
-static void *
-grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
 /* A writer of the key's text, begun with the identity and the kind of request.  It has room for
  * `bytes` of the request, so that it is never moved: a move would leave a copy. */
 static bool
@@ -57,7 +51,7 @@ key_begin(const g2_result_identity *identity, g2_message type, size_t bytes, g2_
 {
 	bytes += 1024 + strlen(identity->content_hash) + strlen(identity->format) +
 		strlen(identity->arithmetic);
-	*w = (g2_writer) {.data = g2_alloc(bytes), .cap = bytes, .grow = grow};
+	*w = (g2_writer) {.data = g2_alloc(bytes), .cap = bytes, .grow = g2_realloc};
 	if (!w->data)
 		return g2_fail_memory(err, bytes);
 	g2_put_string(w, identity->content_hash);
@@ -108,7 +102,8 @@ g2_result_key(const g2_generate *m, const g2_result_identity *identity, uint8_t 
 	of.queue_timeout_ms = 0;
 	if (!key_begin(identity, G2_MSG_GENERATE,
 				   (size_t) m->prompt.len + m->task.len + m->template_text.len +
-				   m->cache_salt.len + bytes_of_names(m->stops, m->n_stops), &w, err))
+				   m->cache_salt.len + bytes_of_names(m->stops, m->n_stops) +
+				   m->decoding.n_biases * G2_BIAS_BYTES, &w, err))
 		return false;
 	g2_generate_encode(&w, &of);
 	return key_end(&w, key, err);

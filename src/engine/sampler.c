@@ -2,14 +2,16 @@
  * sampler.c: from logits to the next token (what and in which order: sampler.h).
  *
  * Nothing is sorted.  Rank order (logit descending, id ascending) is that of 32-bit keys made of
- * the logits' bits; top_k and top_p both keep a prefix of that order, and such a prefix is named by
- * its last member.  It is found by histograms over the key's digits (11 + 11 + 10 bits), each of
- * which adds up integers per digit value: ones for top_k, weights for top_p; from the second on
- * they look only at the members of the digit that the last member has.  Candidates stay in
- * ascending id; each filter closes the gaps, so that the next one and the draw have less to do.
+ * the logits' bits; top_k and top_p both keep a prefix of that order (typical_p one of another), and
+ * such a prefix is named by its last member.  It is found by histograms over the key's digits (11 +
+ * 11 + 10 bits), each of which adds up integers per digit value: ones for top_k, weights for the
+ * others; from the second on they look only at the members of the digit that the last member has.
+ * Candidates stay in ascending id; each filter closes the gaps, so that the next one and the draw
+ * have less to do.
  *
- * Every sum is one of integers, so neither order nor width of the loops can change a result.  No
- * state, no allocation; any thread, with scratch memory of its own.
+ * Every sum is one of integers, so neither order nor width of the loops can change a result; but
+ * typical_p's mean, whose order is fixed.  No state, no allocation; any thread, with scratch memory
+ * of its own.
  */
 #include "sampler.h"
 
@@ -175,22 +177,9 @@ greedy(const float *logits, uint32_t n, float max)
 	return 0;
 }
 
-/* As transformers' RepetitionPenaltyLogitsProcessor. */
-static void
-penalize(float *logits, uint32_t n, float penalty, const uint32_t *seen, uint32_t n_seen)
-{
-	for (uint32_t i = 0; i < n_seen; i++)
-		if (seen[i] < n)
-		{
-			float	   *l = &logits[seen[i]];
-
-			*l = *l < 0.0f ? *l * penalty : *l / penalty;
-		}
-}
-
 /* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */
 static uint64_t
-top_p_target(float p, uint64_t sum)
+mass_target(float p, uint64_t sum)
 {
 	unsigned __int128 scaled = (unsigned __int128) (uint64_t) ((double) p * 0x1p53) * sum;
 	uint64_t	target = (uint64_t) ((scaled + (((uint64_t) 1 << 53) - 1)) >> 53);
@@ -198,25 +187,76 @@ top_p_target(float p, uint64_t sum)
 	return G2_MAX(target, 1);
 }
 
-/* top_k, top_p and min_p; returns the sum of what they keep. */
+/* The mean of (l - max) / T by weight: minus the entropy, but for a constant. */
+static double
+mean_by_weight(const g2_sampling *s, const float *logits, float max, const candidates *c,
+			   uint64_t sum)
+{
+	double		total = 0.0;
+
+	for (uint32_t i = 0; i < c->n;)
+	{
+		uint32_t	end = (c->id[i] / 1024 + 1) * 1024;
+		double		block = 0.0;
+
+		for (; i < c->n && c->id[i] < end; i++)
+			if (c->w[i] > 0)
+				block += (double) c->w[i] * (double) ((logits[c->id[i]] - max) / s->temperature);
+		total += block;
+	}
+	return total / (double) sum;
+}
+
+/* Keys become how typical a token is, and are those of the logits again afterwards. */
 static uint64_t
-filter(const g2_sampling *s, const float *logits, candidates *c, uint64_t sum)
+keep_typical(const g2_sampling *s, const float *logits, float max, candidates *c, uint64_t sum)
+{
+	double		mean = mean_by_weight(s, logits, max, c, sum);
+
+	for (uint32_t i = 0; i < c->n; i++)
+	{
+		double		x = (double) ((logits[c->id[i]] - max) / s->temperature);
+
+		c->key[i] = rank_key(-(float) fabs(mean - x));
+	}
+	sum = keep(c, find_prefix(c, false, mass_target(s->typical_p, sum)), 1);
+	for (uint32_t i = 0; i < c->n; i++)
+		c->key[i] = rank_key(logits[c->id[i]]);
+	return sum;
+}
+
+/* 2^45, unless the best token was not typical. */
+static uint64_t
+heaviest(const candidates *c)
+{
+	uint64_t	most = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		most = G2_MAX(most, c->w[i]);
+	return most;
+}
+
+/* top_k, typical_p, top_p and min_p; returns the sum of what they keep. */
+static uint64_t
+filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint64_t sum)
 {
 	const prefix everything = {0, UINT32_MAX};
 
 	fill_keys(c, logits);
 	if (s->top_k > 0 && s->top_k < c->n)
 		sum = keep(c, find_prefix(c, true, s->top_k), 0);
+	if (s->typical_p > 0.0f)
+		sum = keep_typical(s, logits, max, c, sum);
 	if (s->top_p < 1.0f)
-		sum = keep(c, find_prefix(c, false, top_p_target(s->top_p, sum)), 0);
+		sum = keep(c, find_prefix(c, false, mass_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * 0x1p45));
+		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * (double) heaviest(c)));
 	return sum;
 }
 
 uint32_t
-g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t *seen,
-		  uint32_t n_seen, uint32_t index, void *scratch)
+g2_sample(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n_vocab,
+		  void *scratch)
 {
 	const g2_kernels *kernels = g2_kernels_best();
 	candidates	c;
@@ -227,21 +267,18 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 	bool		clean,
 				filtered;
 
-	for (uint32_t i = 0; i < s->n_banned; i++)
-		if (s->banned[i] != s->spared && s->banned[i] < n_vocab)
-			logits[s->banned[i]] = -INFINITY;
-	if (s->repetition_penalty != 1.0f)
-		penalize(logits, n_vocab, s->repetition_penalty, seen, n_seen);
+	g2_sampler_change(s, past, logits, n_vocab);
 	max = kernels->max(logits, n_vocab, &clean);
 	if (!(s->temperature > 0.0f) || !clean || max == -INFINITY)
 		return greedy(logits, n_vocab, max);
 
 	lay_out(&c, n_vocab, scratch);
 	sum = kernels->weights(logits, n_vocab, max, s->temperature, c.w);
-	filtered = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1.0f || s->min_p > 0.0f;
+	filtered = (s->top_k > 0 && s->top_k < n_vocab) || s->typical_p > 0.0f || s->top_p < 1.0f ||
+		s->min_p > 0.0f;
 	if (filtered)
-		sum = filter(s, logits, &c, sum);
-	random = g2_philox4x32(s->seed, index, s->sequence, G2_PHILOX_SAMPLE, 0);
+		sum = filter(s, logits, max, &c, sum);
+	random = g2_philox4x32(s->seed, past->index, s->sequence, G2_PHILOX_SAMPLE, 0);
 	r = (uint64_t) (((unsigned __int128) ((uint64_t) random.word[1] << 32 | random.word[0]) *
 					 sum) >> 64);
 	for (uint32_t i = 0; i < c.n; i++)

@@ -1,12 +1,17 @@
 /*
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
- * Order of operations: banned tokens, repetition penalty, temperature, top_k, top_p, min_p, draw.
+ * Order of operations: bias, repetition penalty, presence and frequency penalty, banned tokens (the
+ * end token among them before min_new), temperature, top_k, typical_p, top_p, min_p, draw.
  * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
+ * typical_p:  orders by |log p + entropy|, ascending (Meister et al., "Locally Typical Sampling",
+ *         2023), and keeps the shortest prefix whose sum >= ceil(p S).  With x = (l - max) / T that
+ *         is |mean - x|, the mean by weight over blocks of 1,024 ids in ascending order in double,
+ *         rounded to float before it is compared.
  * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
- * min_p:  keeps w >= ceil(min_p 2^45).
+ * min_p:  keeps w >= ceil(min_p W), W the largest w that is left: 2^45 but behind typical_p.
  * draw:   r = floor(u S / 2^64), u = word 0 + 2^32 word 1 of Philox(seed; token index, sequence,
  *         SAMPLE); the answer is the first kept token in ascending id whose cumulative weight
  *         exceeds r.
@@ -19,16 +24,39 @@
 
 #include "backend.h"
 
+/* How often the answer holds a token. */
+typedef struct g2_count
+{
+	uint32_t	token;
+	uint32_t	n;
+} g2_count;
+
+/* What a token is chosen behind. */
+typedef struct g2_past
+{
+	uint32_t	index;			/* of the new token, from 0 */
+	uint32_t	end_token;		/* G2_TOKEN_NONE = none */
+	const uint32_t *seen;		/* [n_seen] distinct ids of prompt and answer */
+	uint32_t	n_seen;
+	const g2_count *counts;		/* [n_counts] distinct ids of the answer */
+	uint32_t	n_counts;
+	const uint32_t *banned;		/* [n_banned] beside those of g2_sampling, this time */
+	uint32_t	n_banned;
+} g2_past;
+
 /* Working memory for one call: g2_sampler_scratch_bytes(n_vocab) bytes, aligned to 64. */
 extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
 
-/*
- * Chooses the token for logits[0..n_vocab), which it changes only if repetition_penalty != 1 or
- * tokens are banned.  seen[0..n_seen) are the distinct ids of prompt and answer.  index is that of
- * the new token, from 0.
- */
-extern uint32_t g2_sample(const g2_sampling *sampling, float *logits, uint32_t n_vocab,
-						  const uint32_t *seen, uint32_t n_seen, uint32_t index, void *scratch);
+/* penalties.c: whether bias, penalties or bans have anything to change behind this past. */
+extern bool g2_sampler_changes(const g2_sampling *sampling, const g2_past *past);
+
+/* Applies them to logits[0..n_vocab), or to log-probabilities. */
+extern void g2_sampler_change(const g2_sampling *sampling, const g2_past *past, float *logits,
+							  uint32_t n_vocab);
+
+/* Chooses the token for logits[0..n_vocab), to which g2_sampler_change is applied. */
+extern uint32_t g2_sample(const g2_sampling *sampling, const g2_past *past, float *logits,
+						  uint32_t n_vocab, void *scratch);
 
 /* log softmax(logits)[id], in double over blocks of 1,024 ids in ascending order. */
 extern double g2_logprob(const float *logits, uint32_t n_vocab, uint32_t id);

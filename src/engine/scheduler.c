@@ -61,6 +61,7 @@ typedef struct demand
 	uint32_t	n_decode;		/* sequences that decode */
 	bool		prefill;
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
+	bool		single;			/* one of them takes one step at a time */
 	bool		others;			/* groups of other models run too */
 	uint32_t	others_decode;	/* their sequences that decode */
 	double		others_us;		/* a step of those, of the slowest model */
@@ -89,6 +90,7 @@ measure(const g2_scheduler *s, const g2_backend_model *model)
 			continue;
 		}
 		d.prefill |= g2_group_prefilling(group);
+		d.single |= g2_group_single_steps(group);
 		for (uint32_t i = 0; i < group->o.n; i++)
 		{
 			const g2_sequence *sequence = &group->sequences[i];
@@ -131,7 +133,7 @@ choose_steps(const g2_scheduler *s, const demand *d, const g2_work *work)
 	double		us = g2_cost_step(&work->cost, d->n_decode);
 	uint32_t	steps;
 
-	if (d->prefill || d->others || s->blocked || !work->decoded)
+	if (d->prefill || d->single || d->others || s->blocked || !work->decoded)
 		return 1;
 	steps = (uint32_t) G2_MIN(VISIT_TARGET_US / us, (double) G2_VISIT_STEPS);
 	return G2_MAX(1u, G2_MIN(steps, d->least_left));
@@ -186,6 +188,13 @@ next_prefill(const g2_scheduler *s, const g2_backend_model *model)
 	return best;
 }
 
+/* What is banned, or a beam's next step, follows from the token before. */
+static bool
+takes_drafts(const g2_group *group)
+{
+	return !group->beams && group->o.no_repeat_ngram == 0;
+}
+
 /*
  * Sets the drafts of the model's sequences that decode; false: there are none.  A row more costs
  * per_row, so a token of a draft is worth it where it is kept more often than that part of what
@@ -208,7 +217,8 @@ plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work 
 			uint32_t	left;
 
 			sequence->draft.n = sequence->draft.n_found = 0;
-			if (!allowed || sequence->finish || !g2_group_decodes(group, i))
+			if (!allowed || !takes_drafts(group) || sequence->finish ||
+				!g2_group_decodes(group, i))
 				continue;
 			left = group->o.max_new - (uint32_t) sequence->ids.len;
 			g2_draft_find(group, i);
@@ -319,11 +329,11 @@ take_result(g2_scheduler *s)
 	learn_cost(v);
 	g2_visit_take(v);
 	g2_people_advance(s->people);
-	g2_fail_memory(&err, sizeof(g2_group));
 	for (g2_group *group = s->running, *next; group; group = next)
 	{
 		next = group->next;
-		if (group->failed)
+		g2_fail_memory(&err, sizeof(g2_group));
+		if (group->failed || !g2_follow_beams(s, group, &err))
 			end_group(s, group, &err);
 		else if (group->n_live == 0)
 			end_group(s, group, NULL);

@@ -55,6 +55,12 @@ set_stride(g2_request *request)
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx,
 				stride = request->m.score.stride;
 
+	if (n_ctx < 2 && request->m.score.kind != G2_SCORE_EMBED)
+	{
+		g2_fail(&request->error, G2_E_UNSUPPORTED,
+				"model \"%s\" cannot score tokens: its context holds one", request->model->name);
+		return g2_fail_hint(&request->error, "A token is scored by what stands before it.");
+	}
 	if (stride >= n_ctx)
 	{
 		g2_fail(&request->error, G2_E_PARAM,
@@ -70,26 +76,12 @@ set_stride(g2_request *request)
 }
 
 static bool
-add_start(g2_request *request)
-{
-	uint32_t	start = request->model->pack->description.start_token;
-
-	if (start == G2_NO_TOKEN)
-	{
-		g2_fail(&request->error, G2_E_PARAM, "model \"%s\" has no start token",
-				request->model->name);
-		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
-	}
-	return g2_ids_push(&request->ids, start) || g2_fail_memory(&request->error, sizeof start);
-}
-
-static bool
 work_text(g2_request *request)
 {
 	const g2_score *m = &request->m.score;
 	g2_error   *err = &request->error;
 
-	if (!set_stride(request) || ((m->flags & G2_SCORE_ADD_START) && !add_start(request)))
+	if (!set_stride(request) || ((m->flags & G2_SCORE_ADD_START) && !g2_request_add_start(request)))
 		return false;
 	if (!g2_request_encode(request, m->text, G2_MAX_SCORED, &request->ids))
 	{
@@ -167,6 +159,9 @@ g2_score_group(g2_request *request, g2_group_options *o, g2_ids *prompt, g2_erro
 	o->score = take_score;
 	o->n_embd = request->model->pack->weights.arch.n_embd;
 	o->first = s->next - s->window;
+	/* The time limit is one of waiting for the start. */
+	if (s->window > 0)
+		o->queue_timeout_ms = 0;
 	if (s->n_labels > 0)
 	{
 		o->n = s->n_labels;

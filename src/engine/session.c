@@ -38,15 +38,17 @@ g2_people_close(g2_people *people)
 	people->roles = NULL;
 }
 
-/* A minute's worth flows back in a minute. */
+/* A minute's worth flows back in a minute: of the limit that is asked for, though not later than it
+ * does under those that held when the tokens were spent. */
 static double
 minute_spent(const g2_role *role, double limit, int64_t now)
 {
+	if (now >= role->minute_ends)
+		return 0;
 	return G2_MAX(role->minute_spent - limit * (double) (now - role->minute_at) / MINUTE_US, 0);
 }
 
-/* A role that nobody speaks for and that owes nothing, whatever its limit, is like one that was
- * never seen. */
+/* A role that nobody speaks for and that owes nothing is like one that was never seen. */
 static void
 forget_roles(g2_people *people)
 {
@@ -56,7 +58,7 @@ forget_roles(g2_people *people)
 	{
 		g2_role    *role = *at;
 
-		if (role->n_sessions > 0 || minute_spent(role, 1, now) > 0)
+		if (role->n_sessions > 0 || now < role->minute_ends)
 		{
 			at = &role->next;
 			continue;
@@ -108,6 +110,18 @@ g2_session_spend(g2_session *session, uint64_t tokens)
 	now = g2_now_us();
 	role->minute_spent = minute_spent(role, (double) limit, now) + (double) tokens;
 	role->minute_at = now;
+	role->minute_ends = G2_MAX(role->minute_ends, now) +
+		(int64_t) ((double) tokens * MINUTE_US / (double) limit) + 1;
+}
+
+int64_t
+g2_people_even_at(const g2_people *people)
+{
+	int64_t		even_at = 0;
+
+	for (const g2_role *role = people->roles; role; role = role->next)
+		even_at = G2_MAX(even_at, role->minute_ends);
+	return even_at;
 }
 
 int64_t
@@ -115,6 +129,7 @@ g2_session_ready_at(const g2_session *session, int64_t now)
 {
 	int64_t		limit = g2_session_limit(session, G2_LIMIT_MINUTE);
 	double		left;
+	int64_t		at;
 
 	if (limit == G2_UNLIMITED)
 		return now;
@@ -124,7 +139,8 @@ g2_session_ready_at(const g2_session *session, int64_t now)
 	if (left > 0)
 		return now;
 	/* One token more than nothing, so that a wake-up at that time finds some. */
-	return now + (int64_t) ((1 - left) * MINUTE_US / (double) limit) + 1;
+	at = now + (int64_t) ((1 - left) * MINUTE_US / (double) limit) + 1;
+	return G2_MIN(at, session->role->minute_ends);
 }
 
 /* The least service of those that wait counts, and not of all that run: one that asks for little

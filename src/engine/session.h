@@ -33,10 +33,12 @@ typedef struct g2_role
 	uint32_t	n_sessions;
 	uint32_t	n_requests;		/* of these sessions, not freed yet */
 	uint32_t	n_running;		/* admitted sequences */
+	uint32_t	n_texts;		/* of them, as limits count (g2_group_texts) */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
+	int64_t		minute_ends;	/* likewise: all have, under the limits that held for them */
 	bool		throttled;		/* each of its sessions with queued groups waits for a limit, or is
 								 * parked */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
@@ -106,6 +108,10 @@ extern void g2_session_spend(g2_session *session, uint64_t tokens);
 /* When (monotonic microseconds) the session may spend tokens again: now or earlier = it may;
  * INT64_MAX = never. */
 extern int64_t g2_session_ready_at(const g2_session *session, int64_t now);
+
+/* When (monotonic microseconds) all roles have got back all that they have spent: who forgets them
+ * before gives it to them early. */
+extern int64_t g2_people_even_at(const g2_people *people);
 
 /* The role begins to wait for the device: no credit for the time before. */
 extern void g2_role_begin(const g2_people *people, g2_role *role);

@@ -350,3 +350,13 @@ g2_usage_reset(g2_usage *usage)
 	memset(usage->others, 0, sizeof usage->others);
 	usage->changes++;
 }
+
+bool
+g2_usage_move(g2_usage *usage, uint32_t timeline)
+{
+	if (!usage->path || timeline <= usage->timeline)
+		return false;
+	usage->timeline = timeline;
+	g2_usage_reset(usage);
+	return true;
+}

@@ -72,6 +72,11 @@ extern void g2_usage_encode(const g2_usage *usage, g2_writer *w);
 extern bool g2_usage_take(g2_usage *usage, g2_span payload, g2_error *err);
 extern void g2_usage_reset(g2_usage *usage);
 
+/* The server is on this timeline now.  True: it is a later one than before, whose counters start at
+ * zero.  (Timelines only grow; who says an earlier one has not heard of it yet.)  Counters that are
+ * not saved belong to none. */
+extern bool g2_usage_move(g2_usage *usage, uint32_t timeline);
+
 /* *out is NULL when there is nothing to write: nothing has changed since what was last written, or
  * nothing is saved, or a copy is under way. */
 extern bool g2_usage_snapshot(g2_usage *usage, g2_usage_copy **out, g2_error *err);

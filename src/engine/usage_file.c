@@ -25,12 +25,6 @@ struct g2_usage_copy
 	g2_writer	payload;
 };
 
-static void *
-grow(void *data, size_t bytes)
-{
-	return g2_realloc(data, bytes);
-}
-
 /* ---- opening ---- */
 
 /* folder and name of a path; the folder is new memory. */
@@ -152,7 +146,7 @@ g2_usage_snapshot(g2_usage *usage, g2_usage_copy **out, g2_error *err)
 	s->system_identifier = usage->system_identifier;
 	s->timeline = usage->timeline;
 	s->changes = usage->changes;
-	s->payload = (g2_writer) {.grow = grow};
+	s->payload = (g2_writer) {.grow = g2_realloc};
 	g2_usage_encode(usage, &s->payload);
 	if (temp.failed || !s->path || s->payload.failed)
 	{

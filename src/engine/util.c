@@ -141,6 +141,15 @@ g2_now_us(void)
 	return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+int64_t
+g2_wall_clock(int64_t monotonic_us)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000 - (g2_now_us() - monotonic_us);
+}
+
 /* Bytes of the valid sequence that starts at s, 0 if there is none (Unicode 15, table 3-7). */
 static size_t
 utf8_sequence(const unsigned char *s, size_t n)

@@ -60,6 +60,9 @@ extern void g2_buf_free(g2_buf *b);
 /* Monotonic clock in microseconds. */
 extern int64_t g2_now_us(void);
 
+/* Wall clock of a time of that one, in microseconds since 1970. */
+extern int64_t g2_wall_clock(int64_t monotonic_us);
+
 /* Length of the longest prefix of s[0..n) that is complete, valid UTF-8. */
 extern size_t g2_utf8_valid_prefix(const char *s, size_t n);
 

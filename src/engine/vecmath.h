@@ -145,4 +145,19 @@ g2_log(double x)
 	return (double) e * 0x1.62e42fefa39efp-1 + (2.0 * s + 2.0 * s * z * p);
 }
 
+/*
+ * e^x in double, |x| < 700, at most 2 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, and the series of e^r.
+ */
+G2_HD static inline double
+g2_exp(double x)
+{
+	double		k = floor(x * 0x1.71547652b82fep+0 + 0.5),
+				r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33,
+				p = 1.0;
+
+	for (int i = 17; i >= 1; i--)
+		p = 1.0 + p * r / i;
+	return ldexp(p, (int) k);
+}
+
 #endif							/* G2_VECMATH_H */

@@ -30,6 +30,9 @@ g2_visit_begin(g2_visit *v, g2_work *work, g2_backend_model *model, uint32_t n_s
 		.logprob = v->result_logprob,
 		.ended = v->result_ended,
 		.norm = v->result_norm,
+		.top_token = v->top_token,
+		.top_logprob = v->top_logprob,
+		.top_score = v->top_score,
 	};
 }
 
@@ -38,7 +41,9 @@ static void
 add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row, uint32_t drafted)
 {
 	const g2_draft *draft = &group->sequences[sequence].draft;
+	const g2_ngrams *ngrams = &group->sequences[sequence].ngrams;
 
+	g2_ngrams_find(group, sequence);
 	v->targets[v->plan.n_outputs] = (g2_target) {
 		.group = group, .sequence = sequence, .drafted = drafted > 0,
 		.guess = drafted < draft->n_found ? draft->token[drafted] : G2_NO_TOKEN,
@@ -46,11 +51,15 @@ add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row, uint32
 	v->outputs[v->plan.n_outputs++] = (g2_output) {
 		.row = row,
 		.slot = group->sequences[sequence].slot,
-		.want = G2_WANT_TOKEN | (group->o.logprobs ? G2_WANT_LOGPROB : 0),
+		.want = group->beams ? G2_WANT_CANDIDATES :
+			G2_WANT_TOKEN | (group->o.logprobs ? G2_WANT_LOGPROB : 0),
+		.banned = ngrams->banned,
+		.n_banned = ngrams->n_banned,
 	};
 }
 
-/* Whose token comes out of the last row of sequence i: its own, or of all at the prompt's end. */
+/* Whose token comes out of the last row of sequence i: its own, or of all at the prompt's end, where
+ * all beams are one. */
 static void
 add_outputs(g2_visit *v, g2_group *group, uint32_t i)
 {
@@ -59,7 +68,7 @@ add_outputs(g2_visit *v, g2_group *group, uint32_t i)
 	if (group->forked)
 		add_output(v, group, i, row, 0);
 	else if (group->sequences[0].ids.len == 0)
-		for (uint32_t s = 0; s < group->o.n; s++)
+		for (uint32_t s = 0; s < (group->beams ? 1 : group->o.n); s++)
 			add_output(v, group, s, row, 0);
 }
 
@@ -166,11 +175,14 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 			 uint32_t *prompt_rows, g2_error *err)
 {
 	g2_sequence *sequence = &group->sequences[i];
-	bool		decodes = g2_group_decodes(group, i);
+	bool		decodes = g2_group_decodes(group, i),
+				together = group->beams && group->forked && g2_group_prefilling(group);
 	uint32_t	n = g2_group_rows(group, i),
 				n_draft = decodes ? sequence->draft.n : 0;
 	g2_kv_outcome outcome;
 
+	if (together && decodes)
+		return G2_KV_DONE;
 	if (!decodes)
 	{
 		if (*prompt_rows == max_prompt)
@@ -179,7 +191,7 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 			return G2_KV_FAILED;
 		if (in_the_making(v, group, i))
 			return G2_KV_DONE;
-		n = G2_MIN(g2_group_rows(group, i), max_prompt - *prompt_rows);
+		n = G2_MIN(g2_group_rows(group, i) - together, max_prompt - *prompt_rows);
 	}
 	outcome = g2_kv_prepare(group->o.kv, &sequence->table, sequence->position,
 							sequence->position + G2_MAX(n + n_draft, v->plan.n_steps) - 1, err);
@@ -191,6 +203,26 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 	return G2_KV_DONE;
 }
 
+static void
+free_tops(g2_visit *v)
+{
+	g2_wipe_free(v->top_token, v->top_room * sizeof *v->top_token);
+	g2_free(v->top_logprob);
+	g2_free(v->top_score);
+	v->result.top_token = v->top_token = NULL;
+	v->result.top_logprob = v->top_logprob = NULL;
+	v->result.top_score = v->top_score = NULL;
+	v->top_room = 0;
+}
+
+static void
+free_norms(g2_visit *v)
+{
+	g2_wipe_free(v->result_norm, v->norm_room * sizeof(float));
+	v->result_norm = NULL;
+	v->norm_room = 0;
+}
+
 /* Room for norms, where the group wants them. */
 static bool
 make_norms(g2_visit *v, const g2_group *group, g2_error *err)
@@ -199,7 +231,7 @@ make_norms(g2_visit *v, const g2_group *group, g2_error *err)
 
 	if (group->o.want != G2_WANT_NORM || n <= v->norm_room)
 		return true;
-	g2_visit_close(v);
+	free_norms(v);
 	v->result.norm = v->result_norm = g2_alloc_array(n, sizeof(float));
 	if (!v->result_norm)
 		return g2_fail_memory(err, n * sizeof(float));
@@ -207,12 +239,37 @@ make_norms(g2_visit *v, const g2_group *group, g2_error *err)
 	return true;
 }
 
+/* Room for the candidates of beams, where the group is a beam search. */
+static bool
+make_tops(g2_visit *v, const g2_group *group, g2_error *err)
+{
+	uint32_t	n_top = 2 * group->o.n;
+	size_t		n = (size_t) G2_VISIT_OUTPUTS * n_top;
+
+	if (!group->beams)
+		return true;
+	if (n > v->top_room)
+	{
+		free_tops(v);
+		v->result.top_token = v->top_token = g2_alloc_array(n, sizeof *v->top_token);
+		v->result.top_logprob = v->top_logprob = g2_alloc_array(n, sizeof *v->top_logprob);
+		v->result.top_score = v->top_score = g2_alloc_array(n, sizeof *v->top_score);
+		if (!v->top_token || !v->top_logprob || !v->top_score)
+		{
+			free_tops(v);
+			return g2_fail_memory(err, n * (sizeof(uint32_t) + 2 * sizeof(double)));
+		}
+		v->top_room = n;
+	}
+	v->plan.n_top = G2_MAX(v->plan.n_top, n_top);
+	return true;
+}
+
 void
 g2_visit_close(g2_visit *v)
 {
-	g2_wipe_free(v->result_norm, v->norm_room * sizeof(float));
-	v->result_norm = NULL;
-	v->norm_room = 0;
+	free_tops(v);
+	free_norms(v);
 }
 
 g2_kv_outcome
@@ -223,7 +280,7 @@ g2_visit_add(g2_visit *v, g2_group *group, uint32_t max_prompt, uint32_t *prompt
 	uint32_t	n = group->forked ? group->o.n : 1;
 
 	*prompt_rows = 0;
-	if (!make_norms(v, group, err))
+	if (!make_norms(v, group, err) || !make_tops(v, group, err))
 		return G2_KV_FAILED;
 	for (uint32_t i = 0; i < n; i++)
 	{
@@ -308,6 +365,16 @@ take_rows(g2_visit *v)
 	}
 }
 
+/* n tokens more, of which n_rows rows were fed. */
+static void
+count_made(g2_visit *v, const g2_group *group, uint32_t n, uint32_t n_rows)
+{
+	v->work->completion_tokens += n;
+	v->work->recent[v->work->second % G2_LENGTH(v->work->recent)] += n;
+	v->work->step_sequences += n_rows;
+	g2_session_spend(group->o.session, n);
+}
+
 static bool
 take_output(g2_visit *v, uint32_t step, uint32_t output)
 {
@@ -326,10 +393,7 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 		sequence->position++;	/* the token before this one is in the cache now */
 		g2_group_publish(group, t->sequence);
 	}
-	v->work->completion_tokens++;
-	v->work->recent[v->work->second % G2_LENGTH(v->work->recent)]++;
-	v->work->step_sequences++;
-	g2_session_spend(group->o.session, 1);
+	count_made(v, group, 1, 1);
 	if (!g2_group_accept(group, t->sequence, v->result.token[at],
 						 group->o.logprobs ? v->result.logprob[at] : 0.0,
 						 v->result.ended[at] != 0, NULL))
@@ -337,6 +401,23 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 	if (sequence->finish)
 		g2_kv_release(group->o.kv, &sequence->table);
 	return true;
+}
+
+/* The candidates of all beams, of which this is the first output. */
+static bool
+take_beams(g2_visit *v, uint32_t output)
+{
+	g2_group   *group = v->targets[output].group;
+	size_t		at = (size_t) output * v->plan.n_top;
+	g2_beam_rows rows = {
+		.width = v->plan.n_top, .token = v->top_token + at, .logprob = v->top_logprob + at,
+		.score = v->top_score + at,
+	};
+
+	while (output < v->plan.n_outputs && v->targets[output++].group == group)
+		rows.n++;
+	count_made(v, group, group->o.n, rows.n);
+	return g2_beams_advance(group, &rows, NULL);
 }
 
 static void
@@ -388,6 +469,8 @@ g2_visit_take(g2_visit *v)
 				continue;
 			if (g2_group_scores(group))
 				take_score(v, o);
+			else if (group->beams)
+				group->failed = (o == 0 || v->targets[o - 1].group != group) && !take_beams(v, o);
 			else if (!take_output(v, step, o))
 				group->failed = true;
 		}

@@ -10,7 +10,7 @@
 #ifndef G2_VISIT_H
 #define G2_VISIT_H
 
-#include "group.h"
+#include "beams.h"
 
 #define G2_SLOTS 256			/* sequences that run at once */
 #define G2_VISIT_ROWS 512		/* rows of one step */
@@ -55,6 +55,10 @@ typedef struct g2_visit
 	uint8_t		result_ended[G2_SLOTS * G2_VISIT_STEPS];
 	float	   *result_norm;	/* [norm_room], made when a group wants it */
 	size_t		norm_room;
+	uint32_t   *top_token;		/* [top_room] each, made when a beam search takes part */
+	double	   *top_logprob;
+	double	   *top_score;
+	size_t		top_room;
 } g2_visit;
 
 /* An empty plan. */
@@ -66,7 +70,8 @@ extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *mod
  * those that prefill, not more than max_prompt altogether (0: none).  Blocks that others have
  * published meanwhile are taken instead of computed; one that computes the same block as somebody
  * in this plan already does waits for it.  *prompt_rows = how many were not decoding.  G2_KV_FULL,
- * G2_KV_FAILED: the plan is as before.
+ * G2_KV_FAILED: the plan is as before.  Beams decode all together: where some have more to compute
+ * (after a preemption), they do so up to their last token, and the others wait.
  */
 extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max_prompt,
 								  uint32_t *prompt_rows, g2_error *err);

@@ -85,7 +85,7 @@ is_cacheable(const g2_request *request)
 
 	if (request->type == G2_MSG_SCORE)
 		return !(request->m.score.flags & G2_SCORE_NO_CACHE);
-	return request->type == G2_MSG_GENERATE && 
+	return request->type == G2_MSG_GENERATE &&
 		!(m->flags & (G2_GEN_NO_CACHE | G2_GEN_STREAM)) &&
 		(m->temperature == 0 || (m->flags & G2_GEN_SEEDED));
 }
@@ -283,8 +283,7 @@ score(g2_request *request)
 	g2_group_options options;
 
 	g2_request_group_options(request, &options);
-	options.n = G2_MAX(request->scoring.n_labels, 1u);
-	/* The whole text counts, not only its first window. */
+	/* The whole text counts, not only its first window, and all labels. */
 	if (!g2_queue_allows(&options, g2_score_tokens(request), &request->error))
 		g2_request_refuse(request, &request->error);
 	else if (request->has_key && answer_from_cache(request))

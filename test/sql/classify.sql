@@ -25,7 +25,7 @@ SELECT gpt_classify(:'text', enum_range(NULL::regress_category)::text[])
        = gpt_classify(:'text', NULL::regress_category)::text AS same;
 
 -- probabilities: of all labels, in their order, with the sum 1
-SELECT array_agg(label) = :'categories' AS labels, abs(sum(prob) - 1) < 1e-9 AS one,
+SELECT array_agg(label ORDER BY place) = :'categories' AS labels, abs(sum(prob) - 1) < 1e-9 AS one,
        bool_and(prob BETWEEN 0 AND 1 AND logprob < 0) AS ranges,
        (array_agg(label ORDER BY prob DESC))[1] = gpt_classify(:'text', :'categories'::text[]) AS best
 FROM gpt_label_probs(:'text', :'categories'::text[]);

@@ -93,6 +93,31 @@ my $right = $node->safe_psql('postgres', $sql);
 	is(log_count(qr/restarting the gpt2 engine with other settings/), 4, 'one line for each');
 }
 
+# A setting with which no engine starts: calls are told why, the tries become rare, and a reload with
+# a better value does not have to wait for the next one.
+{
+	my $call = slow_sql(1);
+	my $ended = qr/gpt2 engine \(PID \d+\) ended/;
+	my $before = log_count($ended);
+	my $err;
+
+	reload($node->safe_psql('postgres', 'SELECT isa FROM gpt_info()') =~ /neon/
+		? "gpt2.cpu = 'avx2'" : "gpt2.cpu = 'neon'");
+	# So often that the next try is five seconds away.
+	ok( poll_until(
+			sub {
+				$err = (finish_query(start_query($node, $call)))[2];
+				return log_count($ended) >= $before + 10;
+			}),
+		'no such cpu: several tries');
+	like($err, qr/ERROR:  58000: .*does not start: instruction set "\w+" is not available/,
+		'no such cpu: the call is told why');
+	reload("gpt2.cpu = 'portable'");
+	ok(poll_sql($node, 'SELECT engine_pid IS NOT NULL FROM gpt_info()', 't', 4),
+		'no such cpu: corrected, and an engine starts at once');
+	is($node->safe_psql('postgres', $call) ne '', 1, 'no such cpu: it generates');
+}
+
 # What has not changed or is wrong does nothing.
 {
 	my $engine = engine_pid($node);

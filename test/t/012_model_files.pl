@@ -94,5 +94,24 @@ for my $pack (glob $node->data_dir . '/base/pgsql_tmp_gpt2/slow-*.pack')
 	is($node->safe_psql('postgres', $short), $right, 'pack truncated: the same text');
 }
 
+# A folder that is removed: a model that is loaded goes on, one that failed is not shown any more.
+{
+	my $row = "SELECT state FROM gpt_models WHERE name = 'bad'";
+
+	mkdir "$models/bad" or die "could not make a folder: $!";
+	append_to_file("$models/bad/config.json", '{}');
+	is($node->safe_psql('postgres', $row), 'on disk', 'folder removed: on disk');
+	like((finish_query(start_query($node, "SELECT gpt_load_model('bad')")))[2], qr/ERROR:/,
+		'folder removed: a load fails');
+	is($node->safe_psql('postgres', $row), 'failed', 'folder removed: failed');
+	unlink "$models/bad/config.json";
+	rmdir "$models/bad" or die "could not remove: $!";
+	is($node->safe_psql('postgres', $row), '', 'folder removed: not shown');
+	rename "$models/slow", "$models/.slow" or die "could not rename: $!";
+	is($node->safe_psql('postgres', $short), $right, 'folder removed: a loaded model goes on');
+	is($node->safe_psql('postgres', "SELECT state FROM gpt_models WHERE name = 'slow'"), 'loaded',
+		'folder removed: a loaded model is shown');
+}
+
 $node->stop;
 done_testing();

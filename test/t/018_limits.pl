@@ -66,6 +66,14 @@ END
 	my $started = time;
 	ok(poll_until(sub { ask($session, "$short;") eq $right }), 'per call: changed');
 	elapsed_ok($started, 1, 'per call: changed');
+	# Labels count with all of their tokens, here bytes: 11 of the prompt, 4 and 91 of these.
+	my $labels = "SELECT gpt_classify('x', ARRAY['yes', repeat('no', 45)], model => 'slow',"
+	  . " options => '{\"calibrate\": false}')";
+	like(ask($session, "$labels;"), qr/ERROR:  53400: .*100.*It has \d+ tokens\./s,
+		'per call: too many in labels');
+	$labels =~ s/45/40/;
+	is(ask($session, "$labels;"), $node->safe_psql('postgres', $labels),
+		'per call: a short label is not counted like a long one');
 }
 
 # More sequences at once than the role may: they wait, are seen to wait, and come through, or give
@@ -75,6 +83,13 @@ END
 
 	$node->safe_psql('postgres', "LOAD 'gpt2'; ALTER ROLE ann RESET gpt2.max_tokens_per_call;"
 		  . ' ALTER ROLE ann SET gpt2.max_concurrent_sequences = 1');
+	# However many labels a text may have, it is one.
+	my $labels = "SELECT gpt_classify('Once', '{a,bc,def}', model => 'slow')";
+	is((finish_query(start_query(as('ann'), $labels)))[1], $node->safe_psql('postgres', $labels),
+		'at once: labels are no texts');
+	like(errors_of(as('ann'), "SELECT gpt_generate_array('Once', 2, n => 2, model => 'slow')"),
+		qr/ERROR:  53400: .*"ann": gpt2.max_concurrent_sequences is 1.*It asks for 2 texts/s,
+		'at once: two of one call');
 	my $first = start_query(as('ann'), slow_sql(7000));
 	ok(wait_generating($node), 'at once: the first generates');
 	my $second = start_query(as('ann'), $short);

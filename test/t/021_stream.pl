@@ -112,6 +112,29 @@ for my $end ('CLOSE c;', 'COMMIT;', 'ROLLBACK;')
 	is(hear($session), "1|b\n2|c\n3|d", 'tokens that were there are not given twice');
 }
 
+# The next one makes another text (the model has changed meanwhile): not half of each.
+for my $other ([ token(0, 'a'), token(1, 'B'), token(2, 'c') ],
+	[ token(0, 'a'), pack('L L d', 1, 101, -0.25) . text('b') ],
+	[ token(0, 'a') ])
+{
+	my ($session, $socket, $id) = open_cursor();
+
+	put($socket, 'STREAM', $id, token(0, 'a'));
+	hear($session);
+	put($socket, 'STREAM', $id, token(1, 'b'));
+	is(fetch($session, 1), '1|b', 'another text: what came before');
+	close $socket;
+	ask_only($session, 'FETCH ALL FROM c;');
+	$socket = welcome(accept_backend());
+	is(join(' ', (take($socket))[0, 1]), "$type{GENERATE} $id", 'another text: sent again');
+	put($socket, 'STREAM', $id, $_) for @$other;
+	put($socket, 'COMPLETIONS', $id, completions(1)) if @$other == 1;
+	like(hear($session), qr/ERROR:  58000: the text cannot be continued/, 'another text: an error');
+	is(join(' ', (take($socket))[0, 1]), "$type{CANCEL} $id", 'another text: cancelled')
+	  if @$other > 1;
+	is(ask($session, 'ROLLBACK; SELECT 1;'), '1', 'the session is good');
+}
+
 # ---- an engine that breaks the rules ----
 
 {

@@ -80,6 +80,31 @@ random_below(uint32_t n)
 	return (uint32_t) (random_state >> 33) % n;
 }
 
+/* Some decoding options, or a beam search with m->n texts; the model has 256 tokens at least. */
+static UNUSED void
+random_decoding(g2_generate *m)
+{
+	static const double penalties[] = {1, 0, 0.6, 2, -1};
+	static const uint32_t biases[] = {'e', 0x40400000, 'q', 0xC0000000, 256, 0x3F800000};	/* 3, -2, 1 */
+
+	if (random_below(3) == 0)
+		return;
+	m->decoding = (g2_decoding) {
+		.typical_p = random_below(3) ? 0 : 0.6,
+		.presence_penalty = random_below(2) ? 0 : 0.7,
+		.frequency_penalty = random_below(2) ? 0 : 0.4,
+		.no_repeat_ngram = random_below(2) ? 0 : 2 + random_below(3),
+		.min_new = random_below(2) ? 0 : 1 + random_below(m->max_new),
+		.length_penalty = penalties[random_below(5)],
+		.n_biases = random_below(2) ? 0 : 3,
+		.biases = (const char *) biases,
+	};
+	if (random_below(2))
+		return;
+	m->decoding.n_beams = G2_MAX(m->n, 2u) + random_below(3);
+	m->temperature = 0;
+}
+
 /* Some request; the prompt's characters are in `text` (of 128). */
 static UNUSED g2_generate
 random_generate(char *text)
@@ -97,6 +122,7 @@ random_generate(char *text)
 	m.top_k = random_below(2) * 20;
 	m.top_p = random_below(2) ? 0.9 : 1;
 	m.repetition_penalty = random_below(2) ? 1.2 : 1;
+	random_decoding(&m);
 	return m;
 }
 

@@ -40,6 +40,8 @@ typedef struct fake_slot
 	uint32_t	end_token;
 	uint32_t	next_index;
 	uint32_t	last_token;
+	uint32_t	n_history;
+	uint64_t	history;		/* hash of it */
 } fake_slot;
 
 struct g2_backend
@@ -101,6 +103,41 @@ fake_token(const uint32_t *alphabet, uint32_t n_alphabet, uint64_t h, uint32_t e
 	return alphabet[h % n_alphabet];
 }
 
+#define FAKE_TOP 16
+
+/* A beam's best tokens: all there are, each with a score of its own. */
+static inline void
+fake_candidates(const uint32_t *alphabet, uint32_t n_alphabet, uint64_t h, uint32_t end_token,
+				uint32_t n_top, uint32_t *token, double *score)
+{
+	uint32_t	all[FAKE_TOP],
+				n = n_alphabet;
+
+	assert_true(n < FAKE_TOP);
+	memcpy(all, alphabet, n * sizeof *all);
+	if (end_token != G2_TOKEN_NONE)
+		all[n++] = end_token;
+	assert_true(n_top <= n);
+	for (uint32_t t = 0; t < n_top; t++)
+	{
+		uint32_t	best = 0;
+
+		score[t] = -1e9;
+		for (uint32_t i = 0; i < n; i++)
+		{
+			double		s = -(double) (fake_mix(h, all[i]) % 1000000) / 99991;
+
+			if (s > score[t])
+			{
+				score[t] = s;
+				best = i;
+			}
+		}
+		token[t] = all[best];
+		all[best] = all[--n];
+	}
+}
+
 static inline double
 fake_logprob(uint64_t h)
 {
@@ -159,15 +196,22 @@ fake_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err
 static bool
 fake_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
+	uint64_t	hash = 0;
+
 	assert_true(slot < FAKE_SLOTS);
+	assert_true(state->next_index <= state->most_new && state->next_index < state->n_history);
 	if (fake_due(&b->fail_slot))
 		return g2_fail(err, G2_E_SYSTEM, "the slot is lost");
+	for (uint32_t i = 0; i < state->n_history; i++)
+		hash = fake_mix(hash, state->history[i]);
 	b->slots[slot] = (fake_slot) {
 		.set = true,
 		.sampling = state->sampling,
 		.end_token = state->end_token,
 		.next_index = state->next_index,
 		.last_token = state->history[state->n_history - 1],
+		.n_history = state->n_history,
+		.history = hash,
 	};
 	b->seeds[b->n_seeds++ % G2_LENGTH(b->seeds)] = state->sampling.seed;
 	return true;
@@ -210,7 +254,9 @@ fake_check(const g2_plan *plan)
 	{
 		const g2_output *o = &plan->outputs[i];
 
-		assert_true(o->row < plan->n_rows && o->slot < FAKE_SLOTS && (o->want & G2_WANT_TOKEN));
+		assert_true(o->row < plan->n_rows && o->slot < FAKE_SLOTS);
+		assert_true((o->want & G2_WANT_TOKEN) || o->want == G2_WANT_CANDIDATES);
+		assert_true(plan->n_steps == 1 || (o->want & G2_WANT_TOKEN));
 		assert_true(fake->slots[o->slot].set);
 		assert_true(!sampled[o->slot] || fake_follows(plan, i));
 		sampled[o->slot] = true;
@@ -275,6 +321,19 @@ fake_back(const g2_plan_sequence *s, uint32_t position)
 	return fake->plan.model->cache[s->blocks[p / G2_BLOCK] * G2_BLOCK + p % G2_BLOCK] - 1;
 }
 
+/* What a beam's slot was told is what the beam reads. */
+static void
+fake_check_history(const g2_plan_sequence *s, uint32_t position, const fake_slot *slot)
+{
+	const g2_backend_model *m = fake->plan.model;
+	uint64_t	h = 0;
+
+	for (uint32_t p = 0; p <= position; p++)
+		h = fake_mix(h, m->cache[s->blocks[p / G2_BLOCK] * G2_BLOCK + p % G2_BLOCK] - 1);
+	assert_int_equal(slot->n_history, position + 1);
+	assert_true(slot->history == h);
+}
+
 static void
 fake_step(g2_backend *b, uint32_t step)
 {
@@ -299,6 +358,21 @@ fake_step(g2_backend *b, uint32_t step)
 		uint64_t	h;
 
 		b->result->token[at] = G2_TOKEN_NONE;
+		if (plan->outputs[o].want == G2_WANT_CANDIDATES)
+		{
+			uint32_t   *top = b->result->top_token + o * plan->n_top;
+			double	   *score = b->result->top_score + o * plan->n_top;
+
+			while (row >= plan->sequences[i].first_row + plan->sequences[i].n_rows)
+				i++;
+			fake_check_history(&plan->sequences[i], plan->position[row], slot);
+			h = fake_read(&plan->sequences[i], plan->position[row], slot);
+			fake_candidates(b->alphabet, b->n_alphabet, h, slot->end_token, plan->n_top, top,
+							score);
+			for (uint32_t t = 0; t < plan->n_top; t++)
+				b->result->top_logprob[o * plan->n_top + t] = score[t] / 2;
+			continue;
+		}
 		if (slot->ended || (fake_follows(plan, o) && slot->last_token != plan->token[row]))
 		{
 			slot->last_token = G2_TOKEN_NONE;	/* the rest of a draft is refused too */

@@ -7,6 +7,9 @@
 
 #include "fake_device.h"
 
+#include <math.h>
+
+#include "beams.h"
 #include "scheduler.h"
 #include "tokenizer_fixture.h"
 
@@ -132,6 +135,147 @@ compare_sequence(const job *j, uint32_t i)
 	assert_true(got->logprob == logprob);
 }
 
+/* ---- a beam search without blocks ---- */
+
+#define NAIVE_BEAMS 4
+
+typedef struct naive_beam
+{
+	uint32_t	tokens[1200];	/* prompt and answer */
+	uint32_t	n;
+	double		score;
+	double		logprob;
+	naive_text	text;
+	uint32_t	finish;
+} naive_beam;
+
+typedef struct naive_search
+{
+	naive_beam	running[NAIVE_BEAMS];
+	naive_beam	ended[NAIVE_BEAMS + 1];
+	naive_beam	next[2 * NAIVE_BEAMS];	/* candidates, the best first */
+	uint32_t	n_running;
+	uint32_t	n_ended;
+	uint32_t	n_next;
+} naive_search;
+
+/* The beam with one more token. */
+static UNUSED naive_beam
+naive_extend(const job *j, const naive_beam *beam, uint32_t token, double score)
+{
+	const g2_group_options *o = &j->options;
+	naive_beam	b = *beam;
+	size_t		stop;
+
+	b.tokens[b.n++] = token;
+	b.score += score;
+	b.logprob += score / 2;
+	if (token == o->end_token)
+		b.finish = G2_FINISH_EOS;
+	else
+	{
+		append_piece(&b.text, token);
+		if ((stop = first_stop(&b.text, o)) != SIZE_MAX)
+		{
+			b.text.len = stop;
+			b.finish = G2_FINISH_STOP;
+		}
+	}
+	if (!b.finish && b.n - j->n_prompt == o->max_new)
+		b.finish = G2_FINISH_LENGTH;
+	return b;
+}
+
+/* Puts it where it belongs, behind those that are as good; of more than `most` the last goes. */
+static UNUSED void
+naive_insert(naive_beam *list, uint32_t *n, uint32_t most, const naive_beam *beam)
+{
+	uint32_t	at = *n;
+
+	while (at > 0 && list[at - 1].score < beam->score)
+		at--;
+	if (at == most)
+		return;
+	if (*n == most)
+		--*n;
+	memmove(&list[at + 1], &list[at], (*n - at) * sizeof *list);
+	list[at] = *beam;
+	++*n;
+}
+
+static UNUSED void
+naive_step(const job *j, naive_search *s)
+{
+	const g2_group_options *o = &j->options;
+	uint32_t	n = o->n;
+
+	s->n_next = 0;
+	for (uint32_t i = 0; i < s->n_running; i++)
+	{
+		const naive_beam *beam = &s->running[i];
+		uint64_t	h = fake_mix(fake_mix(o->sampling.seed, i), beam->n - j->n_prompt);
+		uint32_t	token[2 * NAIVE_BEAMS];
+		double		score[2 * NAIVE_BEAMS];
+
+		for (uint32_t p = 0; p < beam->n; p++)
+			h = fake_mix(h, beam->tokens[p]);
+		fake_candidates(letters, n_letters, h, o->end_token, 2 * n, token, score);
+		for (uint32_t t = 0; t < 2 * n; t++)
+		{
+			naive_beam	b = naive_extend(j, beam, token[t], score[t]);
+
+			naive_insert(s->next, &s->n_next, 2 * n, &b);
+		}
+	}
+	s->n_running = 0;
+	for (uint32_t c = 0; c < s->n_next; c++)
+		if (!s->next[c].finish && s->n_running < n)
+			s->running[s->n_running++] = s->next[c];
+		else if (s->next[c].finish && c < n)
+		{
+			s->next[c].score /= pow(s->next[c].n - j->n_prompt, o->length_penalty);
+			naive_insert(s->ended, &s->n_ended, n, &s->next[c]);
+		}
+}
+
+static UNUSED void
+compare_beams(const job *j)
+{
+	static naive_search s;
+	const g2_group_options *o = &j->options;
+
+	memset(&s, 0, sizeof s);
+	memcpy(s.running[0].tokens, j->prompt, j->n_prompt * sizeof *j->prompt);
+	s.running[0].n = j->n_prompt;
+	s.n_running = 1;
+	for (;;)
+	{
+		const naive_beam *best = &s.running[0];
+
+		naive_step(j, &s);
+		if (s.n_running == 0 || (s.n_ended == o->n &&
+								 best->score / pow(best->n - j->n_prompt, o->length_penalty) <=
+								 s.ended[o->n - 1].score))
+			break;
+	}
+	assert_true(s.n_ended >= o->n_best);
+	for (uint32_t i = 0; i < o->n_best; i++)
+	{
+		const g2_sequence *got = &j->group->beams->ended[i];
+		const naive_beam *want = &s.ended[i];
+
+		assert_int_equal(got->finish, want->finish);
+		assert_int_equal(got->ids.len, want->n - j->n_prompt);
+		assert_memory_equal(got->ids.data, want->tokens + j->n_prompt,
+							got->ids.len * sizeof *want->tokens);
+		assert_int_equal(got->text.len, want->text.len);
+		if (want->text.len > 0)
+			assert_memory_equal(got->text.data, want->text.data, want->text.len);
+		assert_true(fabs(got->score - want->score) <= 1e-12 * fabs(want->score));
+		assert_true(got->logprob == want->logprob);
+	}
+}
+
 /* ---- groups ---- */
 
 static UNUSED void
@@ -154,7 +298,9 @@ group_done(g2_group *group, const g2_error *error)
 		assert_int_equal(j->stream_len, group->sequences[0].text.len);
 		assert_memory_equal(j->stream, group->sequences[0].text.data, j->stream_len);
 	}
-	for (uint32_t i = 0; !error && i < group->o.n; i++)
+	if (!error && group->beams)
+		compare_beams(j);
+	for (uint32_t i = 0; !error && !group->beams && i < group->o.n; i++)
 		compare_sequence(j, i);
 	g2_group_free(group);
 	j->group = NULL;
@@ -201,6 +347,7 @@ new_job(uint32_t m, uint32_t n, uint32_t n_prompt, uint32_t max_new)
 static UNUSED job *
 random_job(void)
 {
+	static const double penalties[] = {1, 0, 0.7, 2, -1};
 	static const char *const stops[] = {"\n", "tht", "aath", "hthe", "the\n", "ab", "zz"};
 	uint32_t	n_prompt = 1 + fake_random(fake_random(10) ? 200 : 700);
 	/* Not more than fits into the smallest cache. */
@@ -209,7 +356,12 @@ random_job(void)
 
 	if (fake_random(2))
 		j->options.end_token = end_token;
-	if (j->options.n == 1 && fake_random(3) == 0)
+	if (j->options.n > 1 && j->options.n <= NAIVE_BEAMS && fake_random(2))
+	{
+		j->options.n_best = 1 + fake_random(j->options.n);
+		j->options.length_penalty = penalties[fake_random(G2_LENGTH(penalties))];
+	}
+	else if (j->options.n == 1 && fake_random(3) == 0)
 		j->options.stream = job_stream;
 	j->options.session = sessions[fake_random(G2_LENGTH(sessions))];
 	j->options.logprobs = fake_random(2);
@@ -340,7 +492,7 @@ check_budget(void)
 	}
 	assert_int_equal(used, pool.used);
 	assert_int_equal(cached, pool.cached);
-	assert_true(used <= pool.budget);
+	assert_true(used <= pool.limit);
 }
 
 static UNUSED void

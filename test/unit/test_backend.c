@@ -1,140 +1,10 @@
 /*
- * test_backend.c: the CPU back end behind backend.h, on a small random model built here.
+ * test_backend.c: what the CPU back end computes.
  *
  * The logits agree with a naive forward pass in double; their bits do not depend on how a text is
- * cut into plans, on what else is in a plan, on threads, steps per plan or instruction set.  Bad
- * plans are refused, failed allocations reported.
+ * cut into plans, on what else is in a plan, on threads, steps per plan or instruction set.
  */
-#include <math.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "backend.h"
-#include "philox.h"
-
-/* Sizes that are no multiples of 16, 32 or 48. */
-enum
-{
-	LAYERS = 2,
-	HEADS = 3,
-	HEAD_DIM = 20,
-	EMBD = 60,
-	FF = 100,
-	CTX = 700,
-	VOCAB = 203,
-	SLOTS = 200,
-	BLOCKS = 80,
-	PADDED = 240				/* VOCAB in panels */
-};
-
-static const g2_backend_api *const api = &g2_cpu_backend;
-static g2_weights weights;
-static g2_layer layers[LAYERS];
-static uint32_t text[CTX];
-
-/* ---- the model ---- */
-
-static uint32_t tensor;
-
-static float *
-random_array(size_t n, float scale)
-{
-	float	   *p = malloc(n * sizeof *p);
-
-	assert_non_null(p);
-	tensor++;
-	for (size_t i = 0; i < n; i++)
-		p[i] = scale * 0x1p-31f * (float) (int32_t) g2_philox4x32(1, (uint32_t) i, 0, 1, tensor)
-			.word[0];
-	return p;
-}
-
-static g2_matrix
-random_matrix(uint32_t k, uint32_t n)
-{
-	g2_matrix	m = {NULL, G2_FORMAT_F32, k, n, G2_ROUND_UP(n, (uint32_t) G2_PANEL)};
-	float	   *w = random_array((size_t) m.n_padded * k, 1.5f / sqrtf((float) k));
-
-	for (uint32_t c = n; c < m.n_padded; c++)
-		for (uint32_t i = 0; i < k; i++)
-			w[(size_t) (c / G2_PANEL) * k * G2_PANEL + i * G2_PANEL + c % G2_PANEL] = 0.0f;
-	m.data = w;
-	return m;
-}
-
-static float *
-random_bias(uint32_t n)
-{
-	float	   *b = random_array(G2_ROUND_UP(n, (uint32_t) G2_PANEL), 0.5f);
-
-	for (uint32_t i = n; i < G2_ROUND_UP(n, (uint32_t) G2_PANEL); i++)
-		b[i] = 0.0f;
-	return b;
-}
-
-static float *
-random_gain(uint32_t n)
-{
-	float	   *g = random_array(n, 0.5f);
-
-	for (uint32_t i = 0; i < n; i++)
-		g[i] += 1.0f;
-	return g;
-}
-
-static void
-make_model(void)
-{
-	weights.arch = (g2_arch) {.n_layer = LAYERS, .n_embd = EMBD, .n_head = HEADS,
-		.n_kv_head = HEADS, .head_dim = HEAD_DIM, .n_ff = FF, .n_ctx = CTX, .n_vocab = VOCAB,
-		.norm = G2_NORM_LAYER, .norm_bias = 1, .norm_epsilon = 1e-5f,
-		.position = G2_POSITION_LEARNED, .activation = G2_ACT_GELU_NEW, .fused_qkv = 1,
-		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 0.2236068f, .tied_head = 1};
-	weights.format = G2_FORMAT_F32;
-	weights.embed = weights.head = random_matrix(EMBD, VOCAB);
-	weights.positions = random_array(CTX * EMBD, 0.3f);
-	weights.layers = layers;
-	weights.norm_gain = random_gain(EMBD);
-	weights.norm_bias = random_array(EMBD, 0.5f);
-	for (int i = 0; i < LAYERS; i++)
-		layers[i] = (g2_layer) {random_gain(EMBD), random_array(EMBD, 0.5f),
-			random_matrix(EMBD, 3 * HEADS * HEAD_DIM), random_bias(3 * HEADS * HEAD_DIM),
-			random_matrix(HEADS * HEAD_DIM, EMBD), random_bias(EMBD),
-			random_gain(EMBD), random_array(EMBD, 0.5f),
-			random_matrix(EMBD, FF), random_bias(FF),
-			random_matrix(FF, EMBD), random_bias(EMBD)};
-	for (uint32_t i = 0; i < CTX; i++)
-		text[i] = g2_philox4x32(2, i, 0, 2, 0).word[0] % VOCAB;
-}
-
-static void
-free_model(void)
-{
-	const g2_layer *l = layers;
-
-	for (int i = 0; i < LAYERS; i++, l++)
-	{
-		const void *all[] = {l->norm1_gain, l->norm1_bias, l->qkv.data, l->qkv_bias,
-			l->attn_out.data, l->attn_out_bias, l->norm2_gain, l->norm2_bias, l->ff_up.data,
-			l->ff_up_bias, l->ff_down.data, l->ff_down_bias};
-
-		for (size_t j = 0; j < G2_LENGTH(all); j++)
-			free((void *) all[j]);
-	}
-	free((void *) weights.embed.data);
-	free((void *) weights.positions);
-	free((void *) weights.norm_gain);
-	free((void *) weights.norm_bias);
-}
+#include "backend_fixture.h"
 
 /* ---- a naive forward pass in double ---- */
 
@@ -236,143 +106,6 @@ naive_forward(uint32_t n, double (*logits)[VOCAB])
 	}
 }
 
-/* ---- driving the back end ---- */
-
-typedef struct device
-{
-	int			fd;
-	g2_backend *backend;
-	g2_backend_model *model;
-} device;
-
-static device
-open_device(uint32_t threads, const char *isa)
-{
-	device		d = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-	g2_backend_options options = {threads, SLOTS, isa, 0};
-	g2_error	err;
-
-	assert_true(d.fd >= 0);
-	assert_true(api->open(&options, d.fd, &d.backend, &err));
-	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
-	assert_true(api->kv_reserve(d.model, BLOCKS, &err));
-	return d;
-}
-
-static void
-close_device(device *d)
-{
-	api->model_unload(d->backend, d->model);
-	api->close(d->backend);
-	close(d->fd);
-}
-
-/* Waits for the oldest plan; returns whether it succeeded. */
-static bool
-finish(device *d, g2_result *expected, g2_error *err)
-{
-	for (;;)
-	{
-		bool		failed;
-		g2_result  *r = api->step_result(d->backend, &failed, err);
-		struct pollfd p = {d->fd, POLLIN, 0};
-		uint64_t	n;
-
-		if (r)
-		{
-			assert_ptr_equal(r, expected);
-			assert_true(r->busy_us >= 0);
-			return !failed;
-		}
-		assert_int_equal(poll(&p, 1, 60000), 1);
-		assert_int_equal(read(d->fd, &n, sizeof n), sizeof n);
-	}
-}
-
-static void
-submit(device *d, const g2_plan *plan, g2_result *result)
-{
-	g2_error	err = {0};
-
-	if (!api->step_submit(d->backend, plan, result, &err))
-	{
-		print_error("%s\n", err.message);
-		fail();
-	}
-}
-
-static void
-run(device *d, const g2_plan *plan, g2_result *result)
-{
-	g2_error	err;
-
-	submit(d, plan, result);
-	assert_true(finish(d, result, &err));
-}
-
-static void
-set_slot(device *d, uint32_t slot, float temperature, float penalty, uint32_t end,
-		 const uint32_t *history, uint32_t n)
-{
-	g2_slot_state s = {.sampling = {.temperature = temperature, .top_k = 50, .top_p = 0.95f,
-			.repetition_penalty = penalty, .seed = 11, .sequence = slot},
-		.end_token = end, .history = history, .n_history = n};
-
-	assert_true(api->slot_set(d->backend, slot, &s, NULL));
-}
-
-/*
- * Logits of every position of text[0..n), in plans of `chunk` rows, with `others` sequences of
- * other lengths in each plan before and behind.
- */
-static float *
-all_logits(device *d, uint32_t n, uint32_t chunk, uint32_t others)
-{
-	float	   *logits = malloc((size_t) n * VOCAB * sizeof *logits);
-	uint32_t	table[3][BLOCKS];
-
-	for (uint32_t i = 0; i < BLOCKS; i++)
-		for (uint32_t s = 0; s < 3; s++)
-			table[s][i] = (i * 3 + s) % BLOCKS;
-	assert_true((CTX + 31) / 32 * 3 <= BLOCKS);
-	for (uint32_t at = 0; at < n; at += chunk)
-	{
-		uint32_t	rows = G2_MIN(chunk, n - at),
-					before = others > 0 ? 5 : 0,
-					behind = others > 1 ? 40 : 0,
-					total = before + rows + behind,
-				   *token = malloc(total * sizeof *token),
-				   *position = malloc(total * sizeof *position);
-		g2_output  *out = malloc(rows * sizeof *out);
-		g2_plan_sequence seq[3];
-		uint32_t	n_seq = 0;
-		g2_plan		plan = {.model = d->model, .n_steps = 1, .n_rows = total, .token = token,
-			.position = position, .sequences = seq, .n_outputs = rows, .outputs = out};
-		g2_result	result = {.logits = logits + (size_t) at * VOCAB};
-
-		for (uint32_t i = 0; i < total; i++)
-		{
-			bool		mine = i >= before && i < before + rows;
-
-			position[i] = i < before ? i : mine ? at + i - before : i - before - rows;
-			token[i] = mine ? text[position[i]] : (i * 7) % VOCAB;
-		}
-		if (before > 0)
-			seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, 0, before, table[1]};
-		seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, before, rows, table[0]};
-		if (behind > 0)
-			seq[n_seq++] = (g2_plan_sequence) {G2_TOKEN_NONE, before + rows, behind, table[2]};
-		for (uint32_t i = 0; i < rows; i++)
-			out[i] = (g2_output) {before + i, 0, G2_WANT_LOGITS, 0};
-		plan.n_sequences = n_seq;
-		run(d, &plan, &result);
-		free(token);
-		free(position);
-		free(out);
-	}
-	return logits;
-}
-
 /* ---- tests ---- */
 
 static float *expected;			/* all_logits of the whole text, portable kernels, one thread */
@@ -466,7 +199,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			token[plan.n_rows] = text[r];
 			position[plan.n_rows] = r;
 		}
-		out[i] = (g2_output) {plan.n_rows - 1, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+		out[i] = (g2_output) {
+			.row = plan.n_rows - 1, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+		};
 	}
 	run(d, &plan, &result);
 	while (done < steps)
@@ -480,7 +215,9 @@ generate(device *d, uint32_t n, uint32_t steps, uint32_t per_plan, uint32_t end,
 			position[i] = 3 + i * 2 + done - 1;
 			position2[i] = position[i] + k;
 			seq[i] = (g2_plan_sequence) {i, i, 1, table[i]};
-			out[i] = (g2_output) {i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0};
+			out[i] = (g2_output) {
+				.row = i, .slot = i, .want = G2_WANT_TOKEN | G2_WANT_LOGPROB,
+			};
 		}
 		plan.n_rows = n;
 		plan.n_steps = k;
@@ -593,7 +330,10 @@ test_outputs(void **state)
 	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
 		.position = position, .n_sequences = 1, .sequences = &seq, .n_outputs = N,
 		.outputs = out, .n_top = TOP};
-	g2_result	result = {token, logprob, ended, top, top_logprob, logits, norm, 0, NULL};
+	g2_result	result = {
+		.token = token, .logprob = logprob, .ended = ended, .top_token = top,
+		.top_logprob = top_logprob, .logits = logits, .norm = norm,
+	};
 
 	(void) state;
 	for (uint32_t i = 0; i < ROWS; i++)
@@ -601,8 +341,11 @@ test_outputs(void **state)
 	for (uint32_t i = 0; i < N; i++)
 	{
 		set_slot(&d, i, i % 2 ? 1.0f : 0.0f, i % 3 ? 1.0f : 1.5f, G2_TOKEN_NONE, text, 20);
-		out[i] = (g2_output) {i < 40 ? ROWS - 1 : i * 7 % ROWS, i, G2_WANT_LOGPROB | G2_WANT_TOP |
-			G2_WANT_LOGITS | G2_WANT_NORM | (i % 4 ? G2_WANT_TOKEN : 0), i};
+		out[i] = (g2_output) {
+			.row = i < 40 ? ROWS - 1 : i * 7 % ROWS, .slot = i,
+			.want = G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM |
+				(i % 4 ? G2_WANT_TOKEN : 0), .target = i,
+		};
 	}
 	run(&d, &plan, &result);
 	for (uint32_t i = 0; i < N; i++)
@@ -636,331 +379,6 @@ test_outputs(void **state)
 	close_device(&d);
 }
 
-/* A copied block serves as well as its source; a zeroed one does not; both wait their turn. */
-static void
-test_kv_operations(void **state)
-{
-	device		d = open_device(2, "auto");
-	uint32_t	table[2][2] = {{3, 7}, {11, 12}},
-				position[33],
-				last = 32;
-	float		logits[3][VOCAB];
-	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table[0]},
-				seq2 = {G2_TOKEN_NONE, 0, 1, table[1]};
-	g2_output	out = {0, 0, G2_WANT_LOGITS, 0};
-	g2_plan		fill = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
-		.position = position, .n_sequences = 1, .sequences = &seq},
-				next = {.model = d.model, .n_steps = 1, .n_rows = 1, .token = text + 32,
-		.position = &last, .n_sequences = 1, .sequences = &seq2, .n_outputs = 1, .outputs = &out};
-	g2_result	r0 = {0},
-				r1 = {.logits = logits[0]};
-	g2_error	err;
-
-	(void) state;
-	for (uint32_t i = 0; i < 33; i++)
-		position[i] = i;
-	/* Both plans are queued before the first runs: the copy must fall between them. */
-	submit(&d, &fill, &r0);
-	assert_true(api->kv_copy(d.model, 11, 3, &err));
-	submit(&d, &next, &r1);
-	assert_true(finish(&d, &r0, &err) && finish(&d, &r1, &err));
-	assert_memory_equal(logits[0], expected + 32 * VOCAB, sizeof logits[0]);
-
-	assert_true(api->kv_zero(d.model, &table[1][0], 1, &err));
-	r1.logits = logits[1];
-	run(&d, &next, &r1);
-	assert_memory_not_equal(logits[1], logits[0], sizeof logits[0]);
-	assert_true(api->kv_copy(d.model, 11, 3, &err));
-	r1.logits = logits[2];
-	run(&d, &next, &r1);
-	assert_memory_equal(logits[2], logits[0], sizeof logits[0]);
-
-	assert_false(api->kv_copy(d.model, BLOCKS, 0, &err));
-	assert_int_equal(err.code, G2_E_INTERNAL);
-	assert_false(api->kv_copy(d.model, 0, BLOCKS, &err));
-	assert_false(api->kv_zero(d.model, (uint32_t[]) {1, BLOCKS}, 2, &err));
-	assert_false(api->kv_reserve(d.model, 4, &err));
-	assert_true(api->kv_copy(d.model, 1, 0, &err));	/* dropped with the model */
-	close_device(&d);
-}
-
-/* A model may go while another's plan still carries operations on its cache. */
-static void
-test_unload_in_flight(void **state)
-{
-	enum
-	{
-		OTHER_BLOCKS = 4096
-	};
-	device		d = open_device(2, "auto");
-	uint32_t	table[] = {0, 1},
-				position[32],
-				blocks[OTHER_BLOCKS];
-	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, 32, table};
-	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = 32, .token = text,
-		.position = position, .n_sequences = 1, .sequences = &seq};
-	g2_result	result = {0};
-	g2_error	err;
-
-	(void) state;
-	for (uint32_t i = 0; i < 32; i++)
-		position[i] = i;
-	for (uint32_t i = 0; i < OTHER_BLOCKS; i++)
-		blocks[i] = i;
-	for (int round = 0; round < 50; round++)
-	{
-		g2_backend_model *other;
-
-		assert_true(api->model_load(d.backend, &weights, &other, &err));
-		assert_true(api->kv_reserve(other, OTHER_BLOCKS, &err));
-		assert_true(api->kv_zero(other, blocks, OTHER_BLOCKS, &err));
-		submit(&d, &plan, &result);
-		assert_true(api->kv_copy(other, 1, 0, &err));	/* never carried by a plan */
-		api->model_unload(d.backend, other);
-		assert_true(finish(&d, &result, &err));
-	}
-	close_device(&d);
-}
-
-/* ---- what is refused ---- */
-
-typedef struct bad_case
-{
-	uint32_t	token[2];
-	uint32_t	position[2];
-	uint32_t	table[2];
-	g2_plan_sequence seq[2];
-	g2_output	out[2];
-	g2_plan		plan;
-	g2_result	result;
-	uint32_t	result_token[8];
-	double		result_logprob[8];
-} bad_case;
-
-/* A good plan of two sequences to be spoilt. */
-static void
-good_case(device *d, bad_case *c)
-{
-	*c = (bad_case) {.token = {1, 2}, .position = {0, 40}, .table = {0, 1}};
-	c->seq[0] = (g2_plan_sequence) {0, 0, 1, c->table};
-	c->seq[1] = (g2_plan_sequence) {1, 1, 1, c->table};
-	c->out[0] = (g2_output) {0, 0, G2_WANT_TOKEN, 0};
-	c->out[1] = (g2_output) {1, 1, G2_WANT_TOKEN, 0};
-	c->plan = (g2_plan) {d->model, 1, 2, c->token, c->position, 2, c->seq, 2, c->out, 3};
-	c->result = (g2_result) {.token = c->result_token, .logprob = c->result_logprob};
-}
-
-static void
-refused(device *d, bad_case *c, const char *what)
-{
-	g2_error	err = {0};
-
-	if (api->step_submit(d->backend, &c->plan, &c->result, &err))
-	{
-		print_error("accepted: %s\n", what);
-		fail();
-	}
-	assert_int_equal(err.code, G2_E_INTERNAL);
-	good_case(d, c);
-}
-
-#define REFUSED(change) (change, refused(&d, &c, #change))
-
-static void
-test_bad_plans(void **state)
-{
-	device		d = open_device(1, "auto");
-	bad_case	c;
-
-	(void) state;
-	set_slot(&d, 0, 0.0f, 1.0f, G2_TOKEN_NONE, NULL, 0);
-	set_slot(&d, 1, 0.0f, 1.0f, G2_TOKEN_NONE, text, 5);
-	good_case(&d, &c);
-	REFUSED(c.token[0] = VOCAB);
-	REFUSED(c.token[0] = G2_TOKEN_NONE);
-	REFUSED(c.token[0] = G2_TOKEN_PREVIOUS);
-	REFUSED((c.token[1] = G2_TOKEN_PREVIOUS, c.seq[1].slot = SLOTS));
-	REFUSED((c.token[1] = G2_TOKEN_PREVIOUS, c.seq[1].slot = 7));
-	REFUSED(c.position[1] = CTX);
-	REFUSED((c.position[1] = CTX - 1, c.plan.n_steps = 2));
-	REFUSED(c.plan.n_steps = 0);
-	REFUSED(c.plan.n_steps = G2_MAX_STEPS + 1);
-	REFUSED((c.plan.n_steps = 2, c.out[0].want = G2_WANT_LOGPROB));
-	REFUSED((c.plan.n_steps = 2, c.out[0].want |= G2_WANT_TOP));
-	REFUSED((c.plan.n_steps = 2, c.plan.n_outputs = 1));
-	REFUSED((c.plan.n_steps = 2, c.out[0].slot = 1, c.out[1].slot = 0));
-	REFUSED(c.plan.n_rows = 0);
-	REFUSED(c.plan.n_rows = 1);
-	REFUSED(c.plan.n_rows = 3);
-	REFUSED(c.plan.n_sequences = 1);
-	REFUSED(c.plan.n_sequences = 3);
-	REFUSED(c.plan.model = NULL);
-	REFUSED(c.plan.token = NULL);
-	REFUSED(c.plan.outputs = NULL);
-	REFUSED(c.seq[1].first_row = 0);
-	REFUSED(c.seq[1].n_rows = 0);
-	REFUSED(c.seq[1].n_rows = UINT32_MAX);
-	REFUSED(c.seq[0].n_rows = 2);
-	REFUSED((c.seq[0].n_rows = 2, c.plan.n_sequences = 1));
-	REFUSED(c.seq[1].blocks = NULL);
-	REFUSED(c.table[1] = BLOCKS);
-	REFUSED(c.out[1].row = 2);
-	REFUSED(c.out[1].slot = 0);
-	REFUSED(c.out[1].slot = SLOTS);
-	REFUSED(c.out[1].slot = 9);
-	REFUSED(c.out[1].want = 32);
-	REFUSED((c.out[1].want = G2_WANT_LOGPROB, c.out[1].target = VOCAB));
-	REFUSED((c.out[1].want = G2_WANT_LOGPROB, c.result.logprob = NULL));
-	REFUSED(c.out[1].want = G2_WANT_TOP);
-	REFUSED(c.out[1].want = G2_WANT_LOGITS);
-	REFUSED(c.out[1].want = G2_WANT_NORM);
-	REFUSED(c.result.token = NULL);
-	run(&d, &c.plan, &c.result);	/* and the good one is good */
-
-	/* A slot whose last token the model does not have: seen when the plan runs. */
-	set_slot(&d, 0, 0.0f, 1.0f, G2_TOKEN_NONE, (uint32_t[]) {VOCAB + 5}, 1);
-	c.token[0] = G2_TOKEN_PREVIOUS;
-	submit(&d, &c.plan, &c.result);
-	{
-		g2_error	err = {0};
-
-		assert_false(finish(&d, &c.result, &err));
-		assert_int_equal(err.code, G2_E_INTERNAL);
-		assert_false(api->slot_set(d.backend, SLOTS, &(g2_slot_state) {0}, &err));
-		assert_int_equal(err.code, G2_E_INTERNAL);
-	}
-	close_device(&d);
-}
-
-static void
-load_refused(device *d, const g2_weights *w, g2_code code)
-{
-	g2_backend_model *m = NULL;
-	g2_error	err = {0};
-
-	assert_false(api->model_load(d->backend, w, &m, &err));
-	assert_int_equal(err.code, code);
-}
-
-#define LOAD_REFUSED(change, code) \
-	do { \
-		g2_weights	w = weights; \
-		change; \
-		load_refused(&d, &w, code); \
-	} while (0)
-
-static void
-test_bad_models(void **state)
-{
-	device		d = open_device(1, "auto");
-	g2_backend_model *m;
-	g2_error	err;
-
-	(void) state;
-	LOAD_REFUSED(w.arch.norm = G2_NORM_RMS, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.position = G2_POSITION_ROPE_HALF, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.activation = G2_ACT_SILU, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.gated_mlp = 1, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.fused_qkv = 0, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.n_kv_head = 1, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.attn_window = 64, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.n_vocab = 300000, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.head_dim = 2048, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.format = (g2_format) 9, G2_E_UNSUPPORTED);
-	LOAD_REFUSED(w.arch.n_ff = 7, G2_E_INTERNAL);
-	LOAD_REFUSED(w.arch.n_layer = 0, G2_E_INTERNAL);
-	LOAD_REFUSED(w.head.n_padded = 48, G2_E_INTERNAL);
-	LOAD_REFUSED(w.positions = NULL, G2_E_INTERNAL);
-	assert_true(api->model_load(d.backend, &weights, &m, &err));
-	assert_true(api->kv_block_bytes(m) == LAYERS * HEADS * 32 * (HEAD_DIM + 32) * sizeof(float));
-	api->model_unload(d.backend, m);
-	close_device(&d);
-}
-
-/* The whole life, with the n-th allocation failing: 53200, and the next attempt works. */
-static bool
-life(int fd, long fail_at, g2_error *err)
-{
-	g2_backend_options options = {2, 4, "auto", 0};
-	g2_backend *b = NULL;
-	g2_backend_model *m = NULL;
-	uint32_t	token[] = {5},
-				position[] = {0},
-				table[] = {0},
-				answer;
-	g2_plan_sequence seq = {0, 0, 1, table};
-	g2_output	out = {0, 0, G2_WANT_TOKEN, 0};
-	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f}, .history = token,
-		.n_history = 1};
-	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
-		.n_sequences = 1, .sequences = &seq, .n_outputs = 1, .outputs = &out};
-	g2_result	result = {.token = &answer};
-	bool		ok;
-
-	g2_alloc_fail_at(fail_at);
-	ok = api->open(&options, fd, &b, err) && api->model_load(b, &weights, &m, err) &&
-		api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
-		api->kv_copy(m, 1, 0, err) && api->kv_zero(m, table, 1, err);
-	plan.model = m;
-	ok = ok && api->step_submit(b, &plan, &result, err);
-	g2_alloc_fail_at(0);
-	if (ok)
-	{
-		device		d = {fd, b, m};
-
-		assert_true(finish(&d, &result, err));
-		assert_true(answer < VOCAB);
-	}
-	if (m)
-		api->model_unload(b, m);
-	if (b)
-		api->close(b);
-	return ok;
-}
-
-static void
-test_allocation_failures(void **state)
-{
-	int			fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	long		n = 1;
-	g2_error	err = {0};
-	device		d;
-
-	(void) state;
-	while (!life(fd, n, &err))
-	{
-		assert_int_equal(err.code, G2_E_MEMORY);
-		err.code = G2_OK;
-		n++;
-	}
-	assert_true(n > 8);
-	close(fd);
-
-	/* Address space, too, can run out. */
-	d = open_device(1, "portable");
-	api->model_unload(d.backend, d.model);
-	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
-	assert_false(api->kv_reserve(d.model, UINT32_MAX, &err));
-	assert_int_equal(err.code, G2_E_MEMORY);
-	assert_true(api->kv_reserve(d.model, 2, &err));
-	close_device(&d);
-}
-
-static void
-test_options(void **state)
-{
-	g2_backend *b;
-	g2_error	err;
-
-	(void) state;
-	assert_false(api->open(&(g2_backend_options) {0, 1, "auto", 0}, 0, &b, &err));
-	assert_int_equal(err.code, G2_E_INTERNAL);
-	assert_false(api->open(&(g2_backend_options) {1, 0, "auto", 0}, 0, &b, &err));
-	assert_false(api->open(&(g2_backend_options) {1, 1, "mmx", 0}, 0, &b, &err));
-	assert_int_equal(err.code, G2_E_PARAM);
-	api->close(NULL);
-}
-
 int
 main(void)
 {
@@ -969,12 +387,6 @@ main(void)
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_outputs),
-		cmocka_unit_test(test_kv_operations),
-		cmocka_unit_test(test_unload_in_flight),
-		cmocka_unit_test(test_bad_plans),
-		cmocka_unit_test(test_bad_models),
-		cmocka_unit_test(test_allocation_failures),
-		cmocka_unit_test(test_options),
 	};
 	int			rc;
 

@@ -95,6 +95,36 @@ test_no_idle_end(void **state)
 	close_engine();
 }
 
+/* An engine that ended earlier would give roles back what they have spent of their minute. */
+static void
+test_idle_even(void **state)
+{
+	reply		r = {0};
+	g2_generate m = of_ids(10, 1);
+	g2_settings s = settings();
+
+	(void) state;
+	s.idle_timeout_s = 1;
+	open_with(&s);
+	m.max_new = 60;
+	attach_as(&r, &somebody);
+	say_session(&r, 10, "eva", UNSET, UNSET, 35);
+	send_generate(&r, 0, &m);
+	run_until(&r);				/* two minutes' tokens */
+	leave(&r);
+	engine->idle_since -= 60000000;
+	engine->loading_tick = engine->save_at = INT64_MAX;
+	g2_engine_run(engine);
+	assert_int_equal(g2_engine_ending(engine), G2_ENDING_NONE);
+	assert_true(engine->timer_at > g2_now_us() + 60000000);
+	assert_true(engine->timer_at <= g2_now_us() + 121000000);
+	engine->people.roles->minute_at -= 121000000;
+	g2_engine_run(engine);
+	assert_int_equal(g2_engine_ending(engine), G2_ENDING_IDLE);
+	free_replies(&r, 1);
+	close_engine();
+}
+
 static void
 configure(const g2_settings *s)
 {
@@ -331,9 +361,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_restart), cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_no_idle_end), cmocka_unit_test(test_disabled),
-		cmocka_unit_test(test_max_queued), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_minute), cmocka_unit_test(test_lifted),
+		cmocka_unit_test(test_no_idle_end), cmocka_unit_test(test_idle_even),
+		cmocka_unit_test(test_disabled), cmocka_unit_test(test_max_queued),
+		cmocka_unit_test(test_limits), cmocka_unit_test(test_minute), cmocka_unit_test(test_lifted),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -318,6 +318,55 @@ test_saved_soon(void **state)
 	assert_int_equal(saved_rows(42, 1), 1);
 }
 
+static void
+say_timeline(reply *r, uint32_t timeline)
+{
+	g2_writer	w = {.grow = grow};
+	g2_error	err;
+
+	g2_session_message_encode(&w, &(g2_session_message) {
+		.session_user = somebody.session_user, .user_name = g2_span_of("ann"),
+		.timeline = timeline,
+	});
+	EXPECT_OK(g2_engine_tell(client_of(r), G2_MSG_SESSION, w.data, w.len, &err), err);
+	free(w.data);
+}
+
+/* A standby is promoted under a running engine: its counters start at zero, and are saved as those
+ * of the new timeline.  Sessions that have not heard of it, or say nothing, change nothing. */
+static void
+test_promoted(void **state)
+{
+	g2_usage_row rows[MAX_ROWS];
+	reply		r = {0};
+
+	(void) state;
+	open_as(42, 1);
+	work_as(&somebody);
+	work_as(&another);
+	attach_as(&r, &somebody);
+	say_timeline(&r, 0);
+	say_timeline(&r, 1);
+	assert_int_equal(watch_usage(rows), 2);
+	say_timeline(&r, 2);
+	assert_int_equal(watch_usage(rows), 0);
+	work_as(&another);
+	say_timeline(&r, 1);
+	say_timeline(&r, 2);
+	assert_int_equal(usage_of(11, 6, "tiny").calls, 1);
+	leave(&r);
+	close_engine();
+	assert_int_equal(saved_rows(42, 2), 1);
+	/* Counters that are not saved are nobody's. */
+	open_as(0, 0);
+	work_as(&somebody);
+	attach_as(&r, &somebody);
+	say_timeline(&r, 3);
+	assert_int_equal(watch_usage(rows), 1);
+	leave(&r);
+	close_engine();
+}
+
 static uint32_t warnings;
 
 static void
@@ -383,6 +432,7 @@ main(void)
 		cmocka_unit_test(test_result_hits),
 		cmocka_unit_test_setup(test_saved, new_place),
 		cmocka_unit_test_setup(test_saved_soon, new_place),
+		cmocka_unit_test_setup(test_promoted, new_place),
 		cmocka_unit_test_setup(test_unsaved, new_place),
 	};
 

@@ -158,6 +158,30 @@ test_oldest_ends(void **state)
 	close_all();
 }
 
+/* Sequences that have just forked share the last block of their prompt and are about to copy it:
+ * that room is not given away meanwhile. */
+static void
+test_copies_promised(void **state)
+{
+	(void) state;
+	open_all(32, 32000);
+	add_ok(new_job(0, 8, 40, 20));
+	run_once();
+	/* 28 blocks, of the 30 that are free when its turn comes; the eight copy 7. */
+	add_ok(new_job(0, 1, 864, 10));
+	run_all();
+	assert_int_equal(jobs[0].preemptions + jobs[1].preemptions, 0);
+	/* What is promised is not more than that: 23 blocks are left, and one for what runs grows. */
+	add_ok(new_job(0, 8, 40, 20));
+	run_once();
+	add_ok(new_job(0, 1, 660, 10));
+	run_once();
+	assert_int_equal(jobs[3].group->state, G2_GROUP_RUNNING);
+	run_all();
+	assert_int_equal(jobs[2].preemptions + jobs[3].preemptions, 0);
+	close_all();
+}
+
 /* ---- roles ---- */
 
 static g2_role *
@@ -327,8 +351,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefix_once), cmocka_unit_test(test_prefix_owner),
 		cmocka_unit_test(test_prefix_ends), cmocka_unit_test(test_random_prefixes),
-		cmocka_unit_test(test_oldest_ends), cmocka_unit_test(test_newcomer),
-		cmocka_unit_test(test_newcomer_blocks), cmocka_unit_test(test_shares),
+		cmocka_unit_test(test_oldest_ends), cmocka_unit_test(test_copies_promised),
+		cmocka_unit_test(test_newcomer), cmocka_unit_test(test_newcomer_blocks),
+		cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_no_credit), cmocka_unit_test(test_long_prompt),
 	};
 

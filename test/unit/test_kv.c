@@ -104,29 +104,28 @@ check(const g2_kv *kv, const g2_block_table *tables, uint32_t n)
 	assert_int_equal(pool.used, (kv->n_blocks - kv->n_free) * 1000);
 }
 
-static g2_kv
-open_kv(uint32_t n_blocks)
+static void
+open_kv(g2_kv *kv, uint32_t n_blocks)
 {
-	g2_kv		kv;
 	g2_error	err;
 
 	memset(cache, 0, sizeof cache);
 	n_copies = 0;
 	pool = (g2_kv_pool) {0};
-	assert_true(g2_kv_open(&kv, &pool, &api, NULL, n_blocks, &err));
+	assert_true(g2_kv_open(kv, &pool, &api, NULL, n_blocks, &err));
 	assert_int_equal(reserved, n_blocks);
-	assert_int_equal(kv.n_free, n_blocks);
-	assert_int_equal(kv.block_bytes, 1000);
-	return kv;
+	assert_int_equal(kv->n_free, n_blocks);
+	assert_int_equal(kv->block_bytes, 1000);
 }
 
 static void
 test_open(void **state)
 {
-	g2_kv		kv = open_kv(5);
+	g2_kv		kv;
 	g2_error	err;
 
 	(void) state;
+	open_kv(&kv, 5);
 	check(&kv, NULL, 0);
 	g2_kv_close(&kv);
 	fail_reserve = true;
@@ -145,11 +144,12 @@ test_open(void **state)
 static void
 test_low_blocks_first(void **state)
 {
-	g2_kv		kv = open_kv(8);
+	g2_kv		kv;
 	g2_block_table table = {0};
 	g2_error	err;
 
 	(void) state;
+	open_kv(&kv, 8);
 	assert_int_equal(g2_kv_prepare(&kv, &table, 0, 70, &err), G2_KV_DONE);
 	assert_int_equal(table.n, 3);
 	for (uint32_t i = 0; i < 3; i++)
@@ -167,11 +167,12 @@ test_low_blocks_first(void **state)
 static void
 test_copy_on_write(void **state)
 {
-	g2_kv		kv = open_kv(16);
+	g2_kv		kv;
 	g2_block_table t[3] = {{0}};
 	g2_error	err;
 
 	(void) state;
+	open_kv(&kv, 16);
 	assert_int_equal(g2_kv_prepare(&kv, &t[0], 0, 39, &err), G2_KV_DONE);
 	cache[t[0].blocks[1]][7] = 77;
 	assert_true(g2_kv_share(&kv, &t[1], &t[0], 2, &err));
@@ -202,11 +203,12 @@ test_copy_on_write(void **state)
 static void
 test_exhausted(void **state)
 {
-	g2_kv		kv = open_kv(4);
+	g2_kv		kv;
 	g2_block_table t[2] = {{0}};
 	g2_error	err;
 
 	(void) state;
+	open_kv(&kv, 4);
 	assert_int_equal(g2_kv_prepare(&kv, &t[0], 0, 2 * G2_BLOCK - 1, &err), G2_KV_DONE);
 	assert_true(g2_kv_share(&kv, &t[1], &t[0], 2, &err));
 	assert_int_equal(g2_kv_prepare(&kv, &t[0], 2 * G2_BLOCK, 9 * G2_BLOCK, &err), G2_KV_FULL);
@@ -361,11 +363,12 @@ random_step(g2_kv *kv, g2_block_table *t, shadow *s)
 static void
 test_random(void **state)
 {
-	g2_kv		kv = open_kv(BLOCKS);
+	g2_kv		kv;
 	static g2_block_table t[TABLES];
 	static shadow s[TABLES];
 
 	(void) state;
+	open_kv(&kv, BLOCKS);
 	for (int step = 0; step < 20000; step++)
 	{
 		random_step(&kv, t, s);
@@ -396,7 +399,7 @@ test_pool(void **state)
 	pool = (g2_kv_pool) {.budget = 8000};
 	for (int m = 0; m < 2; m++)
 		assert_true(g2_kv_open(&kv[m], &pool, &api, NULL, 8, &err));
-	assert_int_equal(pool.budget, 8000);
+	assert_int_equal(pool.limit, 8000);
 	assert_int_equal(g2_kv_prepare(&kv[0], &t[0], 0, 5 * G2_BLOCK - 1, &err), G2_KV_DONE);
 	g2_kv_publish(&kv[0], t[0].blocks[0], &prefix);
 	assert_int_equal(g2_kv_find(&kv[0], &prefix), t[0].blocks[0]);
@@ -417,16 +420,55 @@ test_pool(void **state)
 	assert_int_equal(pool.used, 0);
 }
 
+/* A model whose context is above the budget raises the limit while it is open.  What others hold
+ * beyond the limit when it goes stays with them, and is no room for anybody. */
+static void
+test_large_context(void **state)
+{
+	g2_kv		kv[3];
+	g2_block_table t[2] = {{0}};
+	g2_error	err;
+
+	(void) state;
+	memset(cache, 0, sizeof cache);
+	pool = (g2_kv_pool) {.budget = 8000};
+	assert_true(g2_kv_open(&kv[0], &pool, &api, NULL, 8, &err));
+	assert_true(g2_kv_open(&kv[1], &pool, &api, NULL, 20, &err));
+	assert_true(g2_kv_open(&kv[2], &pool, &api, NULL, 8, &err));
+	assert_int_equal(pool.budget, 8000);
+	assert_int_equal(pool.limit, 20000);
+	assert_int_equal(g2_kv_capacity(&kv[0]), 8);
+	assert_int_equal(g2_kv_capacity(&kv[1]), 20);
+	for (int m = 0; m < 2; m++)
+		assert_int_equal(g2_kv_prepare(&kv[2 * m], &t[m], 0, 7 * G2_BLOCK - 1, &err),
+						 G2_KV_DONE);
+	assert_int_equal(g2_kv_room(&kv[1]), 6);
+	g2_kv_close(&kv[1]);
+	assert_int_equal(pool.limit, 8000);
+	assert_int_equal(g2_kv_room(&kv[0]), 0);
+	assert_int_equal(g2_kv_prepare(&kv[0], &t[0], 0, 8 * G2_BLOCK - 1, &err), G2_KV_FULL);
+	g2_kv_release(&kv[2], &t[1]);
+	assert_int_equal(g2_kv_room(&kv[0]), 1);
+	assert_int_equal(g2_kv_prepare(&kv[0], &t[0], 0, 8 * G2_BLOCK - 1, &err), G2_KV_DONE);
+	g2_kv_release(&kv[0], &t[0]);
+	g2_kv_close(&kv[2]);
+	g2_kv_close(&kv[0]);
+	assert_int_equal(pool.limit, 8000);
+	assert_int_equal(pool.used, 0);
+	assert_null(pool.first);
+}
+
 /* Of what nobody holds, the end of the prefix that was used longest ago goes first. */
 static void
 test_eviction_order(void **state)
 {
-	g2_kv		kv = open_kv(6);
+	g2_kv		kv;
 	g2_block_table t[3] = {{0}};
 	g2_prefix	prefix[2][2] = {{{{1}}, {{2}}}, {{{3}}, {{4}}}};
 	g2_error	err;
 
 	(void) state;
+	open_kv(&kv, 6);
 	for (int i = 0; i < 2; i++)
 	{
 		assert_int_equal(g2_kv_prepare(&kv, &t[i], 0, 2 * G2_BLOCK - 1, &err), G2_KV_DONE);
@@ -453,7 +495,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open), cmocka_unit_test(test_low_blocks_first),
 		cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_exhausted),
-		cmocka_unit_test(test_pool), cmocka_unit_test(test_eviction_order),
+		cmocka_unit_test(test_pool), cmocka_unit_test(test_large_context),
+		cmocka_unit_test(test_eviction_order),
 		cmocka_unit_test(test_random),
 	};
 

@@ -73,15 +73,25 @@ test_reserve(void **state)
 }
 
 static void
+expect_hint(const char *directory, const char *part)
+{
+	g2_pack    *pack = NULL;
+	g2_error	err = {0};
+
+	fx.paths.pack_directory = directory;
+	assert_false(g2_pack_open(&fx.paths, "m", G2_FORMAT_F32, NULL, NULL, &pack, &err));
+	EXPECT_ERROR(err, G2_E_NO_FILE, part);
+	assert_non_null(strstr(err.hint, "gpt2.pack_directory"));
+}
+
+static void
 test_pack_directory(void **state)
 {
 	(void) state;
 	fixture_synth(&fx, "m", &small_model);
-	fx.paths.pack_directory = "/nonexistent/packs";
-	refuse_model("m", G2_E_NO_FILE, "create directory");
+	expect_hint("/nonexistent/packs", "create directory");
 	tb_text(fx.root, "file", "x");
-	fx.paths.pack_directory = tb_path(fx.root, "file");
-	refuse_model("m", G2_E_NO_FILE, "Not a directory");
+	expect_hint(tb_path(fx.root, "file"), "Not a directory");
 }
 
 int

@@ -27,7 +27,7 @@ static void
 session_encode(g2_writer *w)
 {
 	g2_session_message_encode(w, &(g2_session_message) {10, S("alice"),
-							  {G2_LIMIT_UNSET, G2_UNLIMITED, INT64_MAX}});
+							  {G2_LIMIT_UNSET, G2_UNLIMITED, INT64_MAX}, 3});
 }
 
 WHOLE(session, session_message)
@@ -115,6 +115,11 @@ generate_encode(g2_writer *w)
 		.n_stops = 3, .stops = {S("\n"), S(""), S("END")}, .task = S("summarize"),
 		.template_text = S("{input}:"), .current_user = 10, .cache_salt = S("salt"),
 		.queue_timeout_ms = 30000,
+		.decoding = {
+			.typical_p = 0.5, .presence_penalty = -1, .frequency_penalty = 2, .no_repeat_ngram = 3,
+			.min_new = 4, .n_beams = 5, .length_penalty = 0.6, .n_biases = 2,
+			.biases = "\1\0\0\0bias\2\0\0\0bias",
+		},
 	};
 
 	g2_generate_encode(w, &m);
@@ -218,8 +223,8 @@ load_encode(g2_writer *w)
 WHOLE(load, load)
 
 static const kind kinds[] = {
-	KIND(hello, 7), KIND(welcome, 4), KIND(session, 5), KIND(access, 3), KIND(roles, 1),
-	KIND(error, 3), KIND(notice, 2), KIND(generate, 17), KIND(head, 7), KIND(completion, 3),
+	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
+	KIND(error, 3), KIND(notice, 2), KIND(generate, 25), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };
 

@@ -67,6 +67,17 @@ variants(g2_generate *m, g2_result_identity *of)
 	VARIANT(m[n].current_user = 11);
 	VARIANT(m[n].cache_salt = S(""));
 	VARIANT(m[n].cache_salt = S("sal"));
+	VARIANT(m[n].flags |= G2_GEN_ADD_START);
+	VARIANT(m[n].decoding.typical_p = 0.5);
+	VARIANT(m[n].decoding.presence_penalty = 1);
+	VARIANT(m[n].decoding.frequency_penalty = 1);
+	VARIANT(m[n].decoding.no_repeat_ngram = 2);
+	VARIANT(m[n].decoding.min_new = 2);
+	VARIANT(m[n].decoding.n_beams = 2);
+	VARIANT(m[n].decoding.length_penalty = 2);
+	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0000bias"));
+	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0001bias"));
+	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0000bibi"));
 	VARIANT(of[n].content_hash = "00fe");
 	VARIANT(of[n].format = "q8");
 	VARIANT(of[n].arithmetic = "exact-2");
@@ -79,9 +90,9 @@ variants(g2_generate *m, g2_result_identity *of)
 static void
 test_keys(void **state)
 {
-	static g2_generate m[40];
-	static g2_result_identity of[40];
-	static uint8_t keys[40][G2_HASH];
+	static g2_generate m[50];
+	static g2_result_identity of[50];
+	static uint8_t keys[50][G2_HASH];
 	size_t		n = variants(m, of);
 	uint8_t		key[G2_HASH];
 

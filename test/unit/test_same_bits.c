@@ -1,8 +1,8 @@
 /*
  * test_same_bits.c: the promise that a result depends on its request alone.  The same requests,
- * each alone, and then 64 at a time in random order with every number of threads, chunk size, with
- * and without the prefix cache, and with so few blocks that groups are preempted: equal token ids,
- * texts and bits of log-probabilities.
+ * each alone without drafts, and then 64 at a time in random order with drafts and every number of
+ * threads, chunk size, with and without the prefix cache, and with so few blocks that groups are
+ * preempted: equal token ids, texts and bits of log-probabilities.
  *
  *     GPT2_TEST_QUICK      set: fewer requests (a sanitizer is slow)
  */
@@ -47,6 +47,7 @@ make_requests(void)
 		m->top_k = random_below(2) * 20;
 		m->top_p = random_below(2) ? 0.9 : 1;
 		m->repetition_penalty = random_below(2) ? 1.2 : 1;
+		random_decoding(m);
 		m->flags = G2_GEN_LOGPROBS;
 	}
 }
@@ -57,6 +58,7 @@ run_alone(void)
 	g2_settings s = settings();
 
 	s.threads = 1;
+	s.no_speculation = 1;
 	open_with(&s);
 	for (uint32_t i = 0; i < n_requests; i++)
 	{

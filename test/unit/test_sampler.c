@@ -33,7 +33,9 @@ sample(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *se
 	uint32_t	id;
 
 	memcpy(copy, logits, n * sizeof *copy);
-	id = g2_sample(s, copy, n, seen, n_seen, index, scratch);
+	id = g2_sample(s, &(g2_past) {
+		.index = index, .end_token = G2_TOKEN_NONE, .seen = seen, .n_seen = n_seen,
+	}, copy, n, scratch);
 	if (s->repetition_penalty == 1.0f && s->n_banned == 0)
 		assert_memory_equal(copy, logits, n * sizeof *copy);
 	free(copy);

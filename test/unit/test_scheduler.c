@@ -41,6 +41,57 @@ test_random(void **state)
 	}
 }
 
+static job *
+beams_job(uint32_t n, uint32_t n_prompt, uint32_t max_new)
+{
+	job		   *j = new_job(0, n, n_prompt, max_new);
+
+	j->options.n_best = n;
+	j->options.length_penalty = 1;
+	return j;
+}
+
+/* Preempted beams compute their tokens again in small pieces, and go on together. */
+static void
+test_beams(void **state)
+{
+	uint64_t	preemptions = 0;
+
+	(void) state;
+	for (uint32_t step_tokens = 16; step_tokens <= 50; step_tokens += 17)
+	{
+		open_all(40, 40000);
+		g2_scheduler_set_step_tokens(scheduler, step_tokens);
+		for (uint32_t i = 0; i < 12; i++)
+		{
+			job		   *j = beams_job(2 + i % 3, 5 + 13 * i, 60 + 7 * i);
+
+			j->options.session = sessions[i % G2_LENGTH(sessions)];
+			add_ok(j);
+		}
+		run_all();
+		for (uint32_t i = 0; i < n_jobs; i++)
+			assert_int_equal(jobs[i].code, G2_OK);
+		preemptions += works[0].preemptions;
+		close_all();
+	}
+	assert_true(preemptions > 0);
+}
+
+/* Of a search only the prompt's blocks are kept for others. */
+static void
+test_beams_cache(void **state)
+{
+	(void) state;
+	use_cache = true;
+	open_all(80, 200000);
+	add_ok(beams_job(4, 70, 90));
+	run_all();
+	assert_int_equal(kvs[0].n_cached, 70 / G2_BLOCK);
+	close_all();
+	use_cache = false;
+}
+
 static void
 test_steps(void **state)
 {
@@ -215,6 +266,10 @@ test_refused(void **state)
 	assert_false(add(new_job(0, 8, 63, 100), &err));
 	n_jobs--;
 	assert_true(add(new_job(0, 8, 64, 1), &err));
+	/* One token, of which the score is wanted that it gives to the next, and there is none. */
+	new_job(0, 1, 1, 0)->options.want = G2_WANT_LOGPROB;
+	assert_false(add(&jobs[--n_jobs], &err));
+	assert_int_equal(err.code, G2_E_INTERNAL);
 	run_all();
 	close_all();
 }
@@ -361,7 +416,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_alone), cmocka_unit_test(test_random), cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_alone), cmocka_unit_test(test_random),
+		cmocka_unit_test(test_beams), cmocka_unit_test(test_beams_cache),
+		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_drafts),
 		cmocka_unit_test(test_cancel), cmocka_unit_test(test_cancel_queued),
 		cmocka_unit_test(test_turns), cmocka_unit_test(test_turns_prefill),

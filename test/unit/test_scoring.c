@@ -4,6 +4,7 @@
  */
 #include "score_fixture.h"
 
+#include "engine_state.h"
 #include "engine_watch.h"
 #include "prefix.h"
 
@@ -242,6 +243,11 @@ CHANGE(no_prompt, m->template_text = g2_span_of("{input}{label}"); m->text = g2_
 CHANGE(no_task, m->template_text = g2_span_of(""); m->task = g2_span_of("sing"))
 CHANGE(many_examples, m->n_examples = 1;
 	   m->example_texts[0] = ((g2_span) {long_text, 2 * N_CTX}))
+/* The first example fills all that a prompt may have, its label more: nothing is left. */
+#define INPUTS_8 "{input}{input}{input}{input}{input}{input}{input}{input}"
+CHANGE(full_example, m->template_text = g2_span_of(INPUTS_8 INPUTS_8 INPUTS_8 INPUTS_8 "{label}");
+	   m->n_examples = 1; m->example_texts[0] = ((g2_span) {long_text, G2_MAX_TEXT / 32});
+	   m->example_labels[0] = g2_span_of("no"))
 CHANGE(long_salt, m->cache_salt = ((g2_span) {long_text, G2_MAX_SALT + 1}))
 CHANGE(wide_stride, m->kind = G2_SCORE_LOSS; m->stride = N_CTX)
 CHANGE(huge_stride, m->kind = G2_SCORE_TOKENS; m->stride = UINT32_MAX)
@@ -257,6 +263,7 @@ static const bad bads[] = {
 	{"22023", "label", empty_label}, {"54000", "label", long_label},
 	{"54000", "context", wide_label}, {"22023", "before the label", no_prompt},
 	{"22023", "sing", no_task}, {"54000", "examples", many_examples},
+	{"54000", "examples and text have more than 33554432 bytes", full_example},
 	{"22023", "salt", long_salt}, {"22023", "stride", wide_stride},
 	{"22023", "stride", huge_stride}, {"54000", "tokens", many_tokens},
 	{"42704", "nosuch", no_model}, {"0A000", "tokenizer", no_tokenizer},
@@ -291,6 +298,42 @@ test_refused(void **state)
 		send_score(&r, 0, &m);
 		run_until(&r);
 		expect_error(&r, bads[i].sqlstate, bads[i].part);
+		free_replies(&r, 1);
+	}
+	close_engine();
+}
+
+/* A context of one token has no room for a token and the one that it follows; for one token's norm,
+ * and for labels of one token behind a prompt of one, it has. */
+static void
+test_narrow_context(void **state)
+{
+	g2_synth_options narrow = tiny_model;
+	reply		r = {0};
+
+	(void) state;
+	narrow.n_ctx = 1;
+	fixture_synth(&places, "narrow", &narrow);
+	fixture_tokenizer(fixture_folder(&places, "narrow"));
+	open_engine();
+	for (uint32_t kind = G2_SCORE_TOKENS; kind <= G2_SCORE_LABELS; kind++)
+	{
+		g2_score	m = two_labels();
+
+		m.model = g2_span_of("narrow");
+		m.kind = kind;
+		if (kind == G2_SCORE_LABELS)
+		{
+			m.template_text = g2_span_of("Q{label}");
+			m.labels[0] = g2_span_of("y");
+			m.labels[1] = g2_span_of("n");
+		}
+		send_score(&r, 0, &m);
+		run_until(&r);
+		if (kind == G2_SCORE_TOKENS || kind == G2_SCORE_LOSS)
+			expect_error(&r, "0A000", "context");
+		else
+			assert_int_equal(r.type, G2_MSG_SCORES);
 		free_replies(&r, 1);
 	}
 	close_engine();
@@ -419,6 +462,41 @@ test_limits(void **state)
 	close_engine();
 }
 
+/* The time limit is one of waiting for the start: a text whose first window has run waits behind
+ * others for the next one as long as that takes. */
+static void
+test_started(void **state)
+{
+	static char text[300];
+	g2_score	m = score_of(G2_SCORE_LOSS, (g2_span) {text, sizeof text});
+	g2_generate others = generate("x");
+	reply		r[5] = {0};
+	int64_t		start = g2_now_us();
+
+	(void) state;
+	memset(text, 's', sizeof text);
+	m.stride = 1;
+	m.flags = G2_SCORE_NO_CACHE;
+	m.queue_timeout_ms = 1000;
+	others.n = 64;
+	others.max_new = N_CTX - 2;
+	open_engine();
+	send_score(r, 0, &m);
+	while (!r[0].type && (!engine->first->group || engine->first->scoring.window == 0))
+		turn(start);
+	assert_int_equal(r[0].type, 0);
+	/* A shorter one for the windows that follow: so nothing has to wait for a second here. */
+	engine->first->m.score.queue_timeout_ms = 1;
+	for (uint64_t i = 1; i < G2_LENGTH(r); i++)
+		send_generate(r, i, &others);
+	run_idle();
+	for (uint32_t i = 1; i < G2_LENGTH(r); i++)
+		assert_int_equal(r[i].type, G2_MSG_COMPLETIONS);
+	assert_int_equal(r[0].type, G2_MSG_SCORES);
+	free_replies(r, G2_LENGTH(r));
+	close_engine();
+}
+
 /* Windows are one call; labels are prompt tokens; nothing is made. */
 static void
 test_usage(void **state)
@@ -501,10 +579,12 @@ main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_examples),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_narrow_context),
 		cmocka_unit_test(test_short_payloads),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_started),
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_results),
 	};

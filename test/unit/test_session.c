@@ -32,6 +32,46 @@ count_roles(void)
 	return n;
 }
 
+static void
+pass_time(g2_role *role, int64_t seconds)
+{
+	role->minute_at -= seconds * 1000000;
+	role->minute_ends -= seconds * 1000000;
+}
+
+/* What was used under a high limit is not paid back at the pace of a low one, which another session
+ * of the role has, or which has been set since: that would take hours. */
+static void
+test_lower_limit(void **state)
+{
+	int64_t		now;
+	g2_session *high,
+			   *low;
+
+	(void) state;
+	g2_people_init(&people);
+	high = open_session(1);
+	low = open_session(1);
+	high->own_limits[G2_LIMIT_MINUTE] = 1000000;
+	low->own_limits[G2_LIMIT_MINUTE] = 1000;
+	g2_session_spend(high, 300000);
+	g2_session_spend(high, 200000);
+	now = g2_now_us();
+	assert_true(g2_session_ready_at(high, now) <= now);
+	assert_true(g2_session_ready_at(low, now) > now + 20000000);
+	assert_true(g2_session_ready_at(low, now) <= now + 30001000);
+	pass_time(low->role, 31);
+	assert_true(g2_session_ready_at(low, now) <= now);
+	/* What was used under the low one is. */
+	g2_session_spend(low, 3000);
+	now = g2_now_us();
+	assert_true(g2_session_ready_at(low, now) > now + 110000000);
+	assert_true(g2_session_ready_at(high, now) <= now);
+	g2_session_close(high);
+	g2_session_close(low);
+	g2_people_close(&people);
+}
+
 /* A role without sessions stays while its limit per minute holds it to something, and no longer:
  * neither does it get its tokens back by a new connection, nor do roles pile up. */
 static void
@@ -49,14 +89,13 @@ test_forgotten_roles(void **state)
 	assert_int_equal(count_roles(), 2);
 	session = open_session(1);
 	assert_true(g2_session_ready_at(session, g2_now_us()) > g2_now_us());
-	/* It owes 200 tokens: two minutes later it may go on.  It is like a new one when it could have
-	 * no smaller limit under which it would owe some. */
-	session->role->minute_at -= 150000000;
+	/* It owes 200 tokens: two minutes later it may go on.  After three it is like a new one. */
+	pass_time(session->role, 150);
 	assert_true(g2_session_ready_at(session, g2_now_us()) <= g2_now_us());
 	g2_session_close(session);
 	g2_session_close(open_session(3));
 	assert_int_equal(count_roles(), 2);
-	people.roles->next->minute_at -= 300 * INT64_C(60000000);
+	pass_time(people.roles->next, 31);
 	g2_session_close(open_session(4));
 	assert_int_equal(count_roles(), 1);
 	for (uint32_t i = 0; i < 100; i++)
@@ -98,7 +137,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forgotten_roles), cmocka_unit_test(test_grants),
+		cmocka_unit_test(test_lower_limit), cmocka_unit_test(test_forgotten_roles),
+		cmocka_unit_test(test_grants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,9 @@ read_sampler_case(reader *r, const sampler_vector *vectors, uint32_t n_vectors, 
 	c->sampling.top_k = (uint32_t) need_key(r, "top_k");
 	c->sampling.top_p = (float) need_key(r, "top_p");
 	c->sampling.min_p = (float) need_key(r, "min_p");
+	c->sampling.typical_p = (float) need_key(r, "typical_p");
+	if (c->sampling.typical_p == 1)
+		c->sampling.typical_p = 0;
 	expect(r, "seen");
 	c->seen = need_ids(r, &c->n_seen);
 	c->n_kept = (uint32_t) need_key(r, "kept");
@@ -128,6 +131,15 @@ place_of(const sampler_case *c, double u)
 	return lo;
 }
 
+static const g2_past *
+past_of(const sampler_case *c, uint32_t index, g2_past *past)
+{
+	*past = (g2_past) {
+		.index = index, .end_token = G2_TOKEN_NONE, .seen = c->seen, .n_seen = c->n_seen,
+	};
+	return past;
+}
+
 /* Draws the token of an index and checks it; returns its place among the kept ids. */
 static uint32_t
 draw(const sampler_case *c, uint32_t index, float *logits, void *scratch)
@@ -136,9 +148,10 @@ draw(const sampler_case *c, uint32_t index, float *logits, void *scratch)
 				hi = c->n_kept,
 				token;
 	double		u = uniform(&c->sampling, index);
+	g2_past		past;
 
 	memcpy(logits, c->vector->logits, c->vector->n * sizeof *logits);
-	token = g2_sample(&c->sampling, logits, c->vector->n, c->seen, c->n_seen, index, scratch);
+	token = g2_sample(&c->sampling, past_of(c, index, &past), logits, c->vector->n, scratch);
 	while (lo < hi)
 	{
 		uint32_t	mid = (lo + hi) / 2;
@@ -202,6 +215,7 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	size_t		bytes = G2_ROUND_UP(g2_sampler_scratch_bytes(n), 64);
 	void	   *scratch = aligned_alloc(64, bytes ? bytes : 64);
 	g2_sampling cold = c->sampling;
+	g2_past		past;
 	double		z;
 
 	assert_non_null(scratch);
@@ -222,15 +236,15 @@ check_sampler_case(sampler_case *c, uint32_t n_draws)
 	if (missing > 0)
 		fail_msg("%s: %u of %u kept ids never come", c->name, missing, c->n_kept);
 
-	/* Greedy looks at the penalty and at nothing else. */
+	/* Greedy looks at the penalty and at nothing else; the best need not be typical. */
 	for (uint32_t k = 1; k < c->n_kept; k++)
 		if (c->p[k] > c->p[likely])
 			likely = k;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2 && c->sampling.typical_p == 0; i++)
 	{
 		cold.temperature = i == 0 ? 0 : 1e-44f;
 		memcpy(logits, c->vector->logits, n * sizeof *logits);
-		assert_int_equal(g2_sample(&cold, logits, n, c->seen, c->n_seen, 0, scratch),
+		assert_int_equal(g2_sample(&cold, past_of(c, 0, &past), logits, n, scratch),
 						 c->kept[likely]);
 	}
 	free(logits);

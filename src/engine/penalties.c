@@ -1,0 +1,96 @@
+/*
+ * penalties.c: what changes a row's logits before a token is chosen from them: bias, penalties,
+ * bans (their order: sampler.h).
+ *
+ * Each touches the tokens that it names and no other, so a step costs what is named, not what has
+ * been written so far.  Sums are single additions in float, in a fixed order.
+ */
+#include "sampler.h"
+
+#include <math.h>
+
+bool
+g2_sampler_changes(const g2_sampling *s, const g2_past *past)
+{
+	return s->n_biases > 0 || s->n_banned > 0 || past->n_banned > 0 ||
+		(s->repetition_penalty != 1.0f && past->n_seen > 0) ||
+		((s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f) && past->n_counts > 0) ||
+		(past->index < s->min_new && past->end_token != G2_TOKEN_NONE);
+}
+
+/* As transformers' SequenceBiasLogitsProcessor with sequences of one token. */
+static void
+add_biases(const g2_sampling *s, float *logits, uint32_t n)
+{
+	for (uint32_t i = 0; i < s->n_biases; i++)
+		if (s->biases[i].token < n)
+			logits[s->biases[i].token] += s->biases[i].bias;
+}
+
+/* As transformers' RepetitionPenaltyLogitsProcessor. */
+static void
+penalize_repetition(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
+{
+	for (uint32_t i = 0; i < past->n_seen; i++)
+		if (past->seen[i] < n)
+		{
+			float	   *l = &logits[past->seen[i]];
+
+			*l = *l < 0.0f ? *l * s->repetition_penalty : *l / s->repetition_penalty;
+		}
+}
+
+/* As the API that these two come from defines them: logit - n frequency - presence, n > 0. */
+static void
+penalize_answer(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
+{
+	for (uint32_t i = 0; i < past->n_counts; i++)
+	{
+		const g2_count *c = &past->counts[i];
+
+		if (c->token < n)
+			logits[c->token] -= (float) c->n * s->frequency_penalty + s->presence_penalty;
+	}
+}
+
+static bool
+has_bias(const g2_sampling *s, uint32_t token)
+{
+	uint32_t	lo = 0,
+				hi = s->n_biases;
+
+	while (lo < hi)
+	{
+		uint32_t	mid = (lo + hi) / 2;
+
+		if (s->biases[mid].token < token)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < s->n_biases && s->biases[lo].token == token;
+}
+
+static void
+ban(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
+{
+	for (uint32_t i = 0; i < s->n_banned; i++)
+		if (s->banned[i] != s->spared && s->banned[i] < n && !has_bias(s, s->banned[i]))
+			logits[s->banned[i]] = -INFINITY;
+	for (uint32_t i = 0; i < past->n_banned; i++)
+		if (past->banned[i] < n)
+			logits[past->banned[i]] = -INFINITY;
+	if (past->index < s->min_new && past->end_token < n)
+		logits[past->end_token] = -INFINITY;
+}
+
+void
+g2_sampler_change(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
+{
+	add_biases(s, logits, n);
+	if (s->repetition_penalty != 1.0f)
+		penalize_repetition(s, past, logits, n);
+	if (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f)
+		penalize_answer(s, past, logits, n);
+	ban(s, past, logits, n);
+}
