@@ -32,7 +32,7 @@ FROM docs WHERE summary IS NOT NULL;
 
 -- errors of rows
 CREATE TABLE long_docs (id int PRIMARY KEY, body text, summary text, problem text);
-INSERT INTO long_docs SELECT i, CASE WHEN i % 3 = 0 THEN repeat('too long ', 2000) ELSE 'Short ' || i END
+INSERT INTO long_docs SELECT i, CASE WHEN i % 3 = 0 THEN repeat('too long ', 30) ELSE 'Short ' || i END
 FROM generate_series(1, 9) AS i;
 CALL gpt_batch('long_docs', 'body', 'summary', filter => 'length(body) > 100',
                options => '{"max_length": 20}');
@@ -47,7 +47,7 @@ CALL gpt_batch('long_docs', 'body', 'summary', error_column => 'problem', retry_
 SELECT id, summary IS NULL AS empty, problem IS NULL AS well FROM long_docs WHERE id % 3 = 0
 ORDER BY id;
 -- the first one ends it, and what is before it stays
-UPDATE long_docs SET summary = NULL, problem = NULL, body = repeat('too long ', 2000)
+UPDATE long_docs SET summary = NULL, problem = NULL, body = repeat('too long ', 30)
 WHERE id = 3;
 UPDATE long_docs SET summary = NULL;
 CALL gpt_batch('long_docs', 'body', 'summary', on_error => 'error', batch_size => 4,
@@ -160,8 +160,10 @@ CALL gpt_batch('docs', 'body', 'summary', on_error => 'ignore');
 CALL gpt_batch('docs', 'body', 'summary', max_rows => -1);
 CALL gpt_batch('docs', 'body', 'summary', time_limit => '-1 s');
 CALL gpt_batch('docs', 'body', 'summary', '');
+\set VERBOSITY terse
 CALL gpt_batch('docs', 'body', 'summary', options => '{"tempreture": 1}');
 CALL gpt_batch('docs', 'body', 'summary', options => '[]');
+\set VERBOSITY default
 CALL gpt_batch('docs', 'body', 'summary', options => '{"on_error": "null"}');
 CALL gpt_batch('docs', 'body', 'summary', '{input}', options => '{"template": "{input}"}');
 CALL gpt_batch('docs', 'body', 'summary', options => '{"labels": "a"}');
