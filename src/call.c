@@ -280,6 +280,19 @@ gpt2_cache_salt(void)
 	return salt;
 }
 
+/* What the text has to be, and so where it ends. */
+static void
+resolve_constraint(const Gpt2Options *options, g2_generate *wire)
+{
+	if (options->has_constraint && wire->n_stops > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stop and option \"%s\" cannot both be given", options->has_constraint),
+				 errhint("The constraint says where the text ends.")));
+	wire->constraint_kind = options->constraint_kind;
+	wire->constraint = options->constraint;
+}
+
 /* Who asks, which caches it may share, and how long it waits. */
 static void
 resolve_caller(const Gpt2Options *options, g2_generate *wire)
@@ -306,6 +319,7 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 	resolve_sampling(args, &options, wire);
 	gpt2_resolve_decoding(&options, wire);
 	resolve_stops(args, &options, wire);
+	resolve_constraint(&options, wire);
 	resolve_caller(&options, wire);
 	wire->min_p = options.min_p;
 	wire->repetition_penalty = options.repetition_penalty;

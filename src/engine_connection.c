@@ -32,7 +32,7 @@
 #define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
 #define CHECK_CLIENT_MS 1000
-#define UNREACHABLE_MS 6000		/* longer than a supervisor takes to end, which begins with the socket */
+#define UNREACHABLE_MS 6000		/* longer than a supervisor's end, which begins with the socket */
 
 typedef enum Greeting
 {

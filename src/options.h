@@ -42,6 +42,7 @@ typedef struct Gpt2Options
 			   *has_examples,
 			   *has_calibrate,
 			   *has_min_prob,
+			   *has_constraint,	/* choice, regex or json_schema */
 	/* decoding */
 			   *has_typical_p,
 			   *has_presence_penalty,
@@ -63,6 +64,8 @@ typedef struct Gpt2Options
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */
+	g2_constraint_kind constraint_kind;
+	g2_span		constraint;		/* UTF-8 */
 	int32		stride;			/* 0 = the engine's default */
 	bool		add_start;
 	bool		calibrate;		/* default true */

@@ -71,13 +71,14 @@ g2_running_remove(g2_scheduler *s, g2_group *group)
 	for (uint32_t i = 0; i < group->o.n; i++)
 	{
 		g2_kv_release(group->o.kv, &group->sequences[i].table);
+		g2_ngrams_close(&group->sequences[i].ngrams);
 		s->free_slots[s->n_free_slots++] = group->sequences[i].slot;
 	}
 }
 
 /* ---- admission ---- */
 
-/* Slots are set up here: all tokens so far are the history of each sequence. */
+/* All tokens so far are the history of each sequence. */
 static bool
 set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 {
@@ -108,6 +109,17 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 	ok = s->api->slot_set(s->backend, sequence->slot, &state, err);
 	g2_wipe_free(history, history ? n * sizeof *history : 0);
 	return ok;
+}
+
+/* What the group needs while it runs, beside slots and blocks. */
+static bool
+set_up(g2_scheduler *s, g2_group *group, g2_error *err)
+{
+	for (uint32_t i = 0; i < group->o.n; i++)
+		if (!g2_group_scores(group) && !group->sequences[i].finish &&
+			!set_slot(s, group, i, err))
+			return false;
+	return g2_group_index(group, err);
 }
 
 bool
@@ -238,15 +250,11 @@ try_admit(g2_scheduler *s, g2_group *group)
 		group->sequences[i].slot = s->free_slots[--s->n_free_slots];
 	running_insert(s, group);
 	s->promised += promise(group);
-	for (uint32_t i = 0; i < group->o.n; i++)
-		if (!g2_group_scores(group) && !group->sequences[i].finish &&
-			!set_slot(s, group, i, &err))
-		{
-			g2_running_remove(s, group);
-			group->o.done(group, &err);
-			return GONE;
-		}
-	return ADMITTED;
+	if (set_up(s, group, &err))
+		return ADMITTED;
+	g2_running_remove(s, group);
+	group->o.done(group, &err);
+	return GONE;
 }
 
 /* ---- preemption ---- */

@@ -78,7 +78,7 @@ g2_request_free(g2_request *request)
 	engine->held_bytes -= request->payload.len;
 	if (request->model)
 		g2_registry_release(request->model);
-	g2_request_clear(request);
+	g2_request_clear(request, engine->grammars);
 	g2_session_release(request->session);
 	g2_free(request);
 }

@@ -43,6 +43,10 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		{"--top-p", offsetof(g2_generate, top_p)},
 		{"--min-p", offsetof(g2_generate, min_p)},
 		{"--repetition-penalty", offsetof(g2_generate, repetition_penalty)},
+		{"--typical-p", offsetof(g2_generate, decoding.typical_p)},
+		{"--presence-penalty", offsetof(g2_generate, decoding.presence_penalty)},
+		{"--frequency-penalty", offsetof(g2_generate, decoding.frequency_penalty)},
+		{"--length-penalty", offsetof(g2_generate, decoding.length_penalty)},
 	};
 	static const struct
 	{
@@ -52,6 +56,18 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		{"--max-len", offsetof(g2_generate, max_new)},
 		{"--n", offsetof(g2_generate, n)},
 		{"--top-k", offsetof(g2_generate, top_k)},
+		{"--no-repeat-ngram-size", offsetof(g2_generate, decoding.no_repeat_ngram)},
+		{"--min-new-tokens", offsetof(g2_generate, decoding.min_new)},
+		{"--num-beams", offsetof(g2_generate, decoding.n_beams)},
+	};
+	static const struct
+	{
+		const char *name;
+		g2_constraint_kind kind;
+	}			constraints[] = {
+		{"--choice", G2_CONSTRAINT_CHOICE},
+		{"--regex", G2_CONSTRAINT_REGEX},
+		{"--json-schema", G2_CONSTRAINT_SCHEMA},
 	};
 
 	for (size_t i = 0; i < G2_LENGTH(doubles); i++)
@@ -72,6 +88,13 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		m->seed = (uint64_t) number;
 		return true;
 	}
+	for (size_t i = 0; i < G2_LENGTH(constraints); i++)
+		if (strcmp(option, constraints[i].name) == 0)
+		{
+			m->constraint_kind = constraints[i].kind;
+			m->constraint = g2_span_of(value);
+			return true;
+		}
 	if (strcmp(option, "--ids") == 0)
 		return generate_ids(m, value, err);
 	if (strcmp(option, "--prompt") == 0)
@@ -116,7 +139,7 @@ g2_cmd_generate(int argc, char **argv, g2_error *err)
 {
 	g2_cli		cli;
 	g2_generate m = {.max_new = 50, .n = 1, .top_p = 1, .repetition_penalty = 1,
-	.flags = G2_GEN_LOGPROBS};
+	.flags = G2_GEN_LOGPROBS, .decoding.length_penalty = 1};
 	g2_writer	w = {.grow = g2_realloc};
 	g2_engine  *engine = NULL;
 	g2_buf		reply = {0};

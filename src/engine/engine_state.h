@@ -47,6 +47,8 @@ struct g2_engine
 	g2_kv_pool	kv_pool;
 	g2_usage   *usage;
 	g2_result_cache *results;
+	g2_grammars *grammars;
+	g2_masks   *masks;
 	g2_request *first;			/* in order of arrival */
 	g2_request *last;
 	uint32_t	n_requests;

@@ -5,6 +5,7 @@
 #include "group.h"
 
 #include "beams.h"
+#include "constraint.h"
 
 static bool
 copy_given(g2_group *group, const g2_ids *given, g2_error *err)
@@ -13,22 +14,6 @@ copy_given(g2_group *group, const g2_ids *given, g2_error *err)
 		for (size_t t = 0; t < given[i].len; t++)
 			if (!g2_ids_push(&group->sequences[i].ids, given[i].data[t]))
 				return g2_fail_memory(err, given[i].len * sizeof(uint32_t));
-	return true;
-}
-
-/* For all sequences at once. */
-static bool
-index_prompt(g2_group *group, g2_error *err)
-{
-	g2_ngrams  *first = &group->sequences[0].ngrams;
-
-	if (!g2_ngrams_open(first, group->o.no_repeat_ngram,
-						(uint32_t) group->prompt.len + group->o.max_new, err))
-		return false;
-	g2_ngrams_find(group, 0);
-	for (uint32_t i = 1; i < group->o.n; i++)
-		if (!g2_ngrams_copy(&group->sequences[i].ngrams, first, err))
-			return false;
 	return true;
 }
 
@@ -53,7 +38,7 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 	for (uint32_t i = 0; i < options->n; i++)
 		g2_draft_init(&group->sequences[i].draft);
 	g2_group_rewind(group);
-	if (!copy_given(group, options->given, err) || !index_prompt(group, err) ||
+	if (!copy_given(group, options->given, err) ||
 		(options->n_best > 0 && !g2_beams_open(group, err)))
 	{
 		g2_group_free(group);
@@ -82,6 +67,28 @@ g2_group_free(g2_group *group)
 	g2_beams_close(group);
 	g2_wipe_free(group->prompt.data, group->prompt.cap * sizeof *group->prompt.data);
 	g2_free(group);
+}
+
+bool
+g2_group_index(g2_group *group, g2_error *err)
+{
+	g2_sequence *first = &group->sequences[0];
+	uint32_t	room = (uint32_t) group->prompt.len + group->o.max_new;
+
+	for (uint32_t i = 0; group->o.no_repeat_ngram > 0 && i < group->o.n; i++)
+	{
+		g2_sequence *sequence = &group->sequences[i];
+		bool		same = i > 0 && first->ids.len == 0;	/* nothing but the prompt */
+
+		if (sequence->finish)
+			continue;
+		if (!(same ? g2_ngrams_copy(&sequence->ngrams, &first->ngrams, err) :
+			  g2_ngrams_open(&sequence->ngrams, group->o.no_repeat_ngram, room, err)))
+			return false;
+		if (i == 0)
+			g2_ngrams_find(group, 0);
+	}
+	return true;
 }
 
 /* ---- positions and blocks ---- */
@@ -299,6 +306,8 @@ g2_group_extend(const g2_group *group, g2_sequence *sequence, uint32_t token, do
 		sequence->finish = G2_FINISH_EOS;
 	else if (group->o.tokenizer && !append_text(group, sequence, token))
 		return g2_fail_memory(err, sequence->text.len);
+	else if (!g2_constraint_accept(group, sequence, token, err))
+		return false;
 	if (!sequence->finish && sequence->ids.len >= group->o.max_new)
 		sequence->finish = G2_FINISH_LENGTH;
 	return true;

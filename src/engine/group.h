@@ -20,6 +20,7 @@
 
 #include "cost.h"
 #include "draft.h"
+#include "grammar_mask.h"
 #include "kv.h"
 #include "ngram.h"
 #include "protocol.h"
@@ -42,7 +43,8 @@ typedef struct g2_sequence
 	double		logprob;
 	double		score;			/* of a beam: the sum of its tokens' scores */
 	g2_draft	draft;
-	g2_ngrams	ngrams;
+	g2_ngrams	ngrams;			/* while the group runs */
+	uint32_t	grammar_state;	/* behind its tokens, under a constraint */
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
 
@@ -99,6 +101,8 @@ typedef struct g2_group_options
 	g2_bytes	stops[G2_MAX_STOPS];	/* point into the request */
 	uint32_t	n_stops;
 	const g2_tokenizer *tokenizer;	/* NULL: no text, ids only */
+	const g2_grammar *grammar;	/* what the text has to be; the request holds it; NULL = anything */
+	g2_masks   *masks;			/* with a grammar */
 	g2_session *session;
 	g2_kv	   *kv;				/* the model's */
 	g2_work    *work;			/* the model's */
@@ -160,7 +164,8 @@ g2_group_texts(const g2_group_options *o)
 static inline bool
 g2_group_single_steps(const g2_group *group)
 {
-	return group->beams || group->o.no_repeat_ngram > 0 || group->o.sampling.typical_p > 0;
+	return group->beams || group->o.grammar || group->o.no_repeat_ngram > 0 ||
+		group->o.sampling.typical_p > 0;
 }
 
 /* A token's log-probability comes out of the row before its own, its norm out of its own: by how
@@ -231,6 +236,9 @@ extern bool g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_gro
 
 /* Blocks must have been released. */
 extern void g2_group_free(g2_group *group);
+
+/* Makes the index of n-grams that its sequences need while they run. */
+extern bool g2_group_index(g2_group *group, g2_error *err);
 
 /* Sequence i has got one more token; is_end: it is the end token.  Sets finish when it ended. */
 extern bool g2_group_accept(g2_group *group, uint32_t i, uint32_t token, double logprob,

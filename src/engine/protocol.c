@@ -225,6 +225,8 @@ g2_generate_encode(g2_writer *w, const g2_generate *m)
 	g2_put_span(w, m->cache_salt);
 	g2_put_u32(w, m->queue_timeout_ms);
 	put_decoding(w, &m->decoding);
+	g2_put_u32(w, m->constraint_kind);
+	g2_put_span(w, m->constraint);
 }
 
 bool
@@ -254,6 +256,8 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 	m->cache_salt = g2_get_span(&r);
 	m->queue_timeout_ms = g2_get_u32(&r);
 	get_decoding(&r, &m->decoding);
+	m->constraint_kind = g2_get_u32(&r);
+	m->constraint = g2_get_span(&r);
 	return !r.failed;
 }
 

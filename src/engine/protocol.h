@@ -50,6 +50,7 @@
 #define G2_MAX_TEXT (32u << 20)		/* bytes of one text in a request */
 #define G2_MAX_STOPS 64
 #define G2_MAX_STOP_BYTES 1024
+#define G2_MAX_CONSTRAINT 65536	/* bytes of a choice, regex or schema */
 #define G2_MAX_SEQUENCES 256		/* n of one request */
 #define G2_MAX_NEW_TOKENS (1u << 20)
 #define G2_MAX_IN_FLIGHT 4096		/* requests of one connection */
@@ -288,6 +289,16 @@ typedef struct g2_decoding
 								 * -G2_MAX_BIAS .. G2_MAX_BIAS */
 } g2_decoding;
 
+/* What the text has to be; the constraint's own text says it. */
+typedef enum g2_constraint_kind
+{
+	G2_CONSTRAINT_NONE,
+	G2_CONSTRAINT_CHOICE,		/* a JSON array of strings: one of them */
+	G2_CONSTRAINT_REGEX,		/* a regular expression: the whole text matches */
+	G2_CONSTRAINT_SCHEMA,		/* a JSON schema: the text is JSON that it allows */
+	G2_N_CONSTRAINTS
+} g2_constraint_kind;
+
 typedef struct g2_generate
 {
 	g2_span		model;			/* name */
@@ -309,6 +320,8 @@ typedef struct g2_generate
 	g2_span		cache_salt;
 	uint32_t	queue_timeout_ms;	/* 0 = waits as long as it takes */
 	g2_decoding decoding;
+	uint32_t	constraint_kind;	/* g2_constraint_kind; with one, there are no stops */
+	g2_span		constraint;
 } g2_generate;
 
 typedef enum g2_finish

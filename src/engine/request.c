@@ -78,7 +78,8 @@ check_generate(const g2_generate *m, g2_error *err)
 	if (m->cache_salt.len > G2_MAX_SALT)
 		return g2_fail(err, G2_E_PARAM, "gpt2.prefix_cache_salt must have at most %d bytes",
 					   G2_MAX_SALT);
-	return check_sampling(m, err) && check_stops(m, err) && g2_decoding_check(m, err);
+	return check_sampling(m, err) && check_stops(m, err) && g2_decoding_check(m, err) &&
+		g2_constraint_check(m, err);
 }
 
 static bool
@@ -303,7 +304,7 @@ g2_request_add_start(g2_request *request)
 }
 
 static bool
-work_generate(g2_request *request)
+work_generate(g2_request *request, g2_grammars *grammars)
 {
 	const g2_description *d = &request->model->pack->description;
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
@@ -327,7 +328,10 @@ work_generate(g2_request *request)
 	}
 	if (request->ids.len > n_ctx - 1)
 		return too_long(request, true);
-	return set_budget(request);
+	return set_budget(request) &&
+		g2_constraint_prepare(grammars, &request->m.generate, request->model->pack,
+							  request->max_new, &request->canceled, &request->grammar,
+							  &request->error);
 }
 
 /* A piece may have 64 kB: the ids of one message can stand for more than any memory holds. */
@@ -369,12 +373,12 @@ work_detokenize(g2_request *request)
 }
 
 void
-g2_request_work(g2_request *request)
+g2_request_work(g2_request *request, g2_grammars *grammars)
 {
 	switch (request->type)
 	{
 		case G2_MSG_GENERATE:
-			request->ok = work_generate(request);
+			request->ok = work_generate(request, grammars);
 			break;
 		case G2_MSG_SCORE:
 			request->ok = g2_score_work(request);
@@ -438,9 +442,11 @@ set_generate(const g2_request *request, g2_group_options *o)
 	}
 	set_common(request, !(m->flags & G2_GEN_NO_CACHE), m->cache_salt, o);
 	g2_decoding_set(request, o);
+	o->grammar = request->grammar;
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
-	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
+	/* A stop string of the task could cut a text before it is what it has to be. */
+	if (m->n_stops == 0 && !o->grammar && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
 		for (uint32_t i = 0; i < request->task.n_stops; i++)
 			o->stops[o->n_stops++] = (g2_bytes) {request->task.stops[i],
 				strlen(request->task.stops[i])};
@@ -463,8 +469,9 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 }
 
 void
-g2_request_clear(g2_request *request)
+g2_request_clear(g2_request *request, g2_grammars *grammars)
 {
+	g2_grammars_release(grammars, request->grammar);
 	g2_scoring_clear(&request->scoring);
 	g2_text_free(&request->payload);
 	g2_wipe_free(request->ids.data, request->ids.cap * sizeof *request->ids.data);

@@ -9,6 +9,7 @@
 #define G2_REQUEST_H
 
 #include "decoding.h"
+#include "constraint.h"
 #include "engine.h"
 #include "group.h"
 #include "labels.h"
@@ -61,6 +62,7 @@ typedef struct g2_request
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_bias    *biases;			/* [decoding.n_biases]; the group's samplers point at them */
 	g2_task		task;			/* GENERATE or SCORE with a task */
+	const g2_grammar *grammar;	/* GENERATE with a constraint: held */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */
@@ -77,10 +79,10 @@ extern g2_span g2_request_model(const g2_request *request, g2_span *format);
 extern uint32_t g2_request_user(const g2_request *request);
 
 /* The helper thread's part: fills the work fields. */
-extern void g2_request_work(g2_request *request);
+extern void g2_request_work(g2_request *request, g2_grammars *grammars);
 
 /* Frees what the work and the payload hold (not the request, the model or the group). */
-extern void g2_request_clear(g2_request *request);
+extern void g2_request_clear(g2_request *request, g2_grammars *grammars);
 
 /* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
 extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);

@@ -211,6 +211,7 @@ generate(g2_request *request)
 	g2_group_options options;
 
 	g2_request_group_options(request, &options);
+	options.masks = request->engine->masks;
 	options.done = group_done;
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
@@ -327,8 +328,21 @@ work_run(g2_job *job)
 
 	if (atomic_load(&request->canceled))
 		return;
-	g2_request_work(request);
+	g2_request_work(request, request->engine->grammars);
 	request->has_key = request->ok && make_key(request);
+}
+
+/* Long texts, and constraints that are to be compiled. */
+static bool
+takes_long(const g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+
+	if (request->payload.len > LONG_TEXT)
+		return true;
+	return request->type == G2_MSG_GENERATE && m->constraint_kind != G2_CONSTRAINT_NONE &&
+		!g2_grammars_has(request->engine->grammars, request->model->pack, m->constraint_kind,
+						 m->constraint);
 }
 
 /* Hands the session's next requests to the helper threads. */
@@ -343,8 +357,8 @@ start_work(g2_session *session)
 		session->work = request->job.next;
 		session->n_working++;
 		request->phase = G2_PHASE_WORK;
-		g2_helper_submit(request->payload.len > LONG_TEXT ? engine->long_helper :
-						 engine->helper, &request->job);
+		g2_helper_submit(takes_long(request) ? engine->long_helper : engine->helper,
+						 &request->job);
 	}
 }
 

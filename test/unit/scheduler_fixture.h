@@ -364,6 +364,7 @@ random_job(void)
 	else if (j->options.n == 1 && fake_random(3) == 0)
 		j->options.stream = job_stream;
 	j->options.session = sessions[fake_random(G2_LENGTH(sessions))];
+	j->options.no_repeat_ngram = fake_random(4) ? 0 : 3;	/* the device does not care */
 	j->options.logprobs = fake_random(2);
 	for (uint32_t i = fake_random(4); i > 0; i--)
 	{

@@ -211,6 +211,7 @@ make_group(const uint32_t *prompt, uint32_t n_prompt, uint32_t n, uint32_t max_n
 	for (uint32_t i = 0; i < n_prompt; i++)
 		assert_true(g2_ids_push(&ids, prompt[i]));
 	assert_true(g2_group_new(&options, &ids, &group, &err));
+	assert_true(g2_group_index(group, &err));
 	return group;
 }
 

@@ -186,6 +186,7 @@ compare(const char *model, uint32_t n)
 		m[i] = random_generate(texts[i]);
 		m[i].model = g2_span_of(model);
 		m[i].n = 1;
+		m[i].decoding.n_beams = 0;
 		m[i].temperature = 0.5 * random_below(4);
 		m[i].n_stops = random_below(4);
 		for (uint32_t k = 0; k < m[i].n_stops; k++)
