@@ -28,7 +28,7 @@ fi
 version=${version:-15}
 
 packages="$build postgresql-$version postgresql-server-dev-$version"
-[ "$what" = test ] && packages="$packages $tests"
+[ "$what" = test ] && packages="$packages $tests postgresql-$version-cron"
 
 missing=
 for p in $packages; do

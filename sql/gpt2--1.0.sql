@@ -320,6 +320,24 @@ COMMENT ON FUNCTION gpt_revoke_model(text, text)
 IS 'takes a model from a role; the last one leaves it to superusers';
 REVOKE EXECUTE ON FUNCTION gpt_revoke_model(text, text) FROM PUBLIC;
 
+---- jobs
+
+-- Neither SECURITY DEFINER nor SET: a procedure with either cannot commit.
+CREATE PROCEDURE gpt_batch(
+    source regclass, input text, output text, task text DEFAULT 'summarize',
+    max_len int DEFAULT NULL, filter text DEFAULT NULL, batch_size int DEFAULT 256,
+    on_error text DEFAULT 'null', error_column text DEFAULT NULL, model text DEFAULT NULL,
+    options jsonb DEFAULT NULL, target regclass DEFAULT NULL, key text[] DEFAULT NULL,
+    max_rows bigint DEFAULT NULL, time_limit interval DEFAULT NULL,
+    retry_errors boolean DEFAULT false, INOUT done bigint DEFAULT NULL,
+    INOUT failed bigint DEFAULT NULL, INOUT remaining bigint DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'gpt2_job'
+LANGUAGE C;
+COMMENT ON PROCEDURE gpt_batch(
+    regclass, text, text, text, int, text, int, text, text, text, jsonb, regclass, text[],
+    bigint, interval, boolean, bigint, bigint, bigint)
+IS 'fills a column for all rows that lack it, committing as it goes';
+
 ---- watching
 
 CREATE FUNCTION gpt_stat_requests(
@@ -383,6 +401,24 @@ CREATE VIEW gpt_stat_engine AS
 COMMENT ON VIEW gpt_stat_engine
 IS 'loaded models at work';
 GRANT SELECT ON gpt_stat_engine TO PUBLIC;
+
+CREATE FUNCTION gpt_stat_progress_batch(
+    OUT pid int, OUT usename name, OUT datname name, OUT command text, OUT relid oid,
+    OUT rows_done bigint, OUT rows_failed bigint, OUT rows_total bigint, OUT tokens bigint,
+    OUT started_at timestamptz, OUT rows_per_second float8, OUT estimated_end timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_stat_progress_batch'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 10;
+COMMENT ON FUNCTION gpt_stat_progress_batch()
+IS 'rows of the view gpt_stat_progress_batch';
+
+CREATE VIEW gpt_stat_progress_batch AS
+    SELECT pid, usename, datname, command, relid, rows_done, rows_failed, rows_total, tokens,
+           started_at, rows_per_second, estimated_end
+    FROM @extschema@.gpt_stat_progress_batch();
+COMMENT ON VIEW gpt_stat_progress_batch
+IS 'how far gpt_batch and statements with a GPT Batch node are';
+GRANT SELECT ON gpt_stat_progress_batch TO PUBLIC;
 
 CREATE FUNCTION gpt_stat_reset()
 RETURNS void

@@ -48,6 +48,7 @@ typedef union message
 	g2_request_row request;
 	g2_usage_row usage;
 	g2_engine_row engine;
+	g2_progress_row progress;
 	g2_settings settings;
 } message;
 
