@@ -85,7 +85,7 @@ bench_compiling(const g2_pack *pack)
 {
 	g2_error	err;
 	g2_lexicon *lexicon;
-	int64_t		start = cpu_ms();
+	double		start = cpu_ms();
 
 	if (!g2_lexicon_new(pack->tokenizer, pack->description.end_token, &lexicon, &err))
 		give_up(&err);
