@@ -21,7 +21,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers
+.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers bench-constraints
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -121,6 +121,12 @@ $(B)/bench/stream_clients: test/bench/stream_clients.c
 
 # OpenBLAS, where its package libopenblas-dev is installed, is the yardstick.
 BENCH_BLAS = $(if $(wildcard /usr/lib/*/libopenblas.so),-DG2_BENCH_OPENBLAS)
+
+# A folder with a byte-level vocabulary; the figures of docs/performance.md are of GPT-2's.
+CONSTRAINTS_MODEL ?= models/demo
+
+bench-constraints: $(B)/bench/bench_constraints	## what choice, regex and json_schema cost (CONSTRAINTS_MODEL)
+	$< $(CONSTRAINTS_MODEL)
 
 bench-kernels: $(B)/bench/bench_kernels	## the CPU products, against OpenBLAS where it is there
 

@@ -43,6 +43,10 @@ part "engine with 32 clients, also under ThreadSanitizer" \
 if [ "${FUZZ_SECONDS:-60}" != 0 ]; then
 	part "fuzzing, ${FUZZ_SECONDS:-60} s each" make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 fi
+if python3 -c 'import jsonschema' 2>/dev/null; then
+	part "texts of 300 JSON schemas, by another validator" \
+		python3 scripts/check_schemas.py --schemas 300
+fi
 part "SQL, faults, examples" scripts/test_server.sh
 
 for name in "${failures[@]}"; do

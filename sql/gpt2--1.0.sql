@@ -84,6 +84,51 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_suppo
 COMMENT ON FUNCTION gpt_summarize(text, int, text, jsonb)
 IS 'summarizes a text with the model''s summarize template';
 
+CREATE FUNCTION gpt_task(
+    content text, task text, max_len int DEFAULT NULL, model text DEFAULT NULL,
+    options jsonb DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME', 'gpt2_task'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
+COMMENT ON FUNCTION gpt_task(text, text, int, text, jsonb)
+IS 'what the model makes of a text in the template of this name in its gpt2.json';
+
+CREATE FUNCTION gpt_summarize_agg_add(state internal, content text)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'gpt2_summarize_agg_add'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION gpt_summarize_agg_add(internal, text)
+IS 'transition function of gpt_summarize_agg';
+
+CREATE FUNCTION gpt_summarize_agg_add(state internal, content text, model text)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'gpt2_summarize_agg_add'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION gpt_summarize_agg_add(internal, text, text)
+IS 'transition function of gpt_summarize_agg';
+
+CREATE FUNCTION gpt_summarize_agg_end(state internal)
+RETURNS text
+AS 'MODULE_PATHNAME', 'gpt2_summarize_agg_end'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+COMMENT ON FUNCTION gpt_summarize_agg_end(internal)
+IS 'final function of gpt_summarize_agg';
+
+-- No combine function: the summary of a group is made of its contents in their order.
+CREATE AGGREGATE gpt_summarize_agg(content text) (
+    SFUNC = @extschema@.gpt_summarize_agg_add, STYPE = internal, SSPACE = 131072,
+    FINALFUNC = @extschema@.gpt_summarize_agg_end, FINALFUNC_MODIFY = READ_WRITE,
+    PARALLEL = RESTRICTED);
+COMMENT ON AGGREGATE gpt_summarize_agg(text)
+IS 'summarizes the texts of a group, one a line';
+
+CREATE AGGREGATE gpt_summarize_agg(content text, model text) (
+    SFUNC = @extschema@.gpt_summarize_agg_add, STYPE = internal, SSPACE = 131072,
+    FINALFUNC = @extschema@.gpt_summarize_agg_end, FINALFUNC_MODIFY = READ_WRITE,
+    PARALLEL = RESTRICTED);
+COMMENT ON AGGREGATE gpt_summarize_agg(text, text)
+IS 'summarizes the texts of a group, one a line, with a model';
+
 CREATE FUNCTION gpt_classify(
     content text, labels text[], model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS text
@@ -195,6 +240,15 @@ CREATE VIEW gpt_models AS
 COMMENT ON VIEW gpt_models
 IS 'models in the directories of gpt2.model_path, and what the engine has loaded of them';
 GRANT SELECT ON gpt_models TO PUBLIC;
+
+-- Reads a folder's roles with a subtransaction: PARALLEL UNSAFE.
+CREATE FUNCTION gpt_check_model(
+    name text, OUT item text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_check_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 ROWS 7;
+COMMENT ON FUNCTION gpt_check_model(text)
+IS 'what is right and wrong with the files of a model; reads headers only';
 
 CREATE FUNCTION gpt_load_model(
     name text, weight_format text DEFAULT NULL, device text DEFAULT NULL)

@@ -30,6 +30,9 @@ extern Gpt2Request *gpt2_batch_claim(Gpt2BatchSite *site, g2_message type,
 /* The answer to a call of the site, whose sequences have been read; for EXPLAIN. */
 extern void gpt2_batch_count(Gpt2BatchSite *site, const struct Gpt2Answer *answer);
 
+/* A call of the site has failed for its row alone. */
+extern void gpt2_batch_count_failed(Gpt2BatchSite *site);
+
 /* When the library is loaded: hooks and the plan node. */
 extern void gpt2_batch_initialize(void);
 

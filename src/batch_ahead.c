@@ -12,11 +12,24 @@
  */
 #include "compat.h"
 
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/timestamp.h"
 
 #include "batch_ahead.h"
 #include "plan_nodes.h"
+
+/* A number or an option that differs from row to row may be out of range, a text is always good. */
+static bool
+only_texts_differ(const List *args)
+{
+	ListCell   *cell;
+
+	foreach(cell, args)
+		if (!IsA(lfirst(cell), Const) && exprType((Node *) lfirst(cell)) != TEXTOID)
+			return false;
+	return true;
+}
 
 void
 gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *parent,
@@ -30,7 +43,7 @@ gpt2_site_begin(Gpt2BatchSite *site, const Gpt2FoundCall *found, PlanState *pare
 	site->may_draw = gpt2_may_draw(call);
 	site->parameters = gpt2_add_parameters(NULL, (Node *) call->args);
 	site->parameters = gpt2_add_parameters(site->parameters, (Node *) found->guards);
-	site->never_fails = gpt2_never_fails((Node *) call->args) &&
+	site->never_fails = only_texts_differ(call->args) && gpt2_never_fails((Node *) call->args) &&
 		gpt2_never_fails((Node *) found->guards);
 	site->guards = ExecInitExprList(found->guards, parent);
 	site->conditions = found->conditions;
@@ -242,6 +255,12 @@ gpt2_batch_claim(Gpt2BatchSite *site, g2_message type, const g2_writer *payload)
 }
 
 void
+gpt2_batch_count_failed(Gpt2BatchSite *site)
+{
+	site->figures->failed++;
+}
+
+void
 gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 {
 	Gpt2BatchFigures *figures = site->figures;
@@ -253,6 +272,7 @@ gpt2_batch_count(Gpt2BatchSite *site, const Gpt2Answer *answer)
 	figures->prompt_tokens += answer->head.prompt_tokens;
 	figures->cached_tokens += answer->head.cached_tokens;
 	figures->new_tokens += answer->new_tokens;
+	figures->truncated += (answer->head.marks & G2_HEAD_TRUNCATED) != 0;
 	figures->queue_us += answer->head.queue_us;
 	figures->engine_us += answer->head.elapsed_us;
 }

@@ -33,6 +33,8 @@ typedef struct Gpt2BatchFigures
 	uint64		requests;		/* sent ahead */
 	uint64		duplicates;		/* calls that another one's request served */
 	uint64		unused;			/* requests that nobody came for */
+	uint64		failed;			/* calls that gave NULL because of an error */
+	uint64		truncated;		/* calls whose text was cut */
 	uint64		prompt_tokens;
 	uint64		cached_tokens;
 	uint64		new_tokens;

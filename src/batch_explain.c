@@ -54,6 +54,10 @@ explain_figures(const Gpt2BatchFigures *f, ExplainState *es)
 	ExplainPropertyUInteger("Generated Tokens", NULL, f->new_tokens, es);
 	if (f->unused > 0 || es->format != EXPLAIN_FORMAT_TEXT)
 		ExplainPropertyUInteger("Requests Unused", NULL, f->unused, es);
+	if (f->truncated > 0 || es->format != EXPLAIN_FORMAT_TEXT)
+		ExplainPropertyUInteger("Truncated Calls", NULL, f->truncated, es);
+	if (f->failed > 0 || es->format != EXPLAIN_FORMAT_TEXT)
+		ExplainPropertyUInteger("Failed Calls", NULL, f->failed, es);
 	if (!es->timing)
 		return;
 	if (f->began > 0 && f->ended > f->began)

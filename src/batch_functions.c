@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(gpt2_support);
 extern Datum gpt2_generate(PG_FUNCTION_ARGS);
 extern Datum gpt2_generate_array(PG_FUNCTION_ARGS);
 extern Datum gpt2_summarize(PG_FUNCTION_ARGS);
+extern Datum gpt2_task(PG_FUNCTION_ARGS);
 extern Datum gpt2_classify(PG_FUNCTION_ARGS);
 extern Datum gpt2_classify_enum(PG_FUNCTION_ARGS);
 extern Datum gpt2_filter(PG_FUNCTION_ARGS);
@@ -36,11 +37,12 @@ extern Datum gpt2_perplexity(PG_FUNCTION_ARGS);
 extern Datum gpt2_embed(PG_FUNCTION_ARGS);
 
 static const Gpt2BatchFunction functions[] = {
-	{gpt2_generate, gpt2_generate_prepare, NULL, .model = 2, .temperature = 3, .seed = 6,
-	.options = 8},
-	{gpt2_generate_array, gpt2_generate_array_prepare, NULL, .model = 3, .temperature = 4,
-	.seed = 7, .n = 2, .options = 9},
-	{gpt2_summarize, gpt2_summarize_prepare, NULL, .model = 2, .options = 3},
+	{gpt2_generate, gpt2_generate_prepare, NULL, .model = 2, .max_len = 1, .temperature = 3,
+	.seed = 6, .options = 8},
+	{gpt2_generate_array, gpt2_generate_array_prepare, NULL, .model = 3, .max_len = 1,
+	.temperature = 4, .seed = 7, .n = 2, .options = 9},
+	{gpt2_summarize, gpt2_summarize_prepare, NULL, .model = 2, .max_len = 1, .options = 3},
+	{gpt2_task, gpt2_task_call_prepare, NULL, .model = 3, .max_len = 2, .options = 4},
 	{gpt2_classify, NULL, gpt2_classify_prepare, .model = 2},
 	{gpt2_classify_enum, NULL, gpt2_classify_enum_prepare, .model = 2},
 	{gpt2_filter, NULL, gpt2_filter_prepare, .model = 2},
@@ -195,7 +197,7 @@ gpt2_call_shape(const FuncExpr *call, Gpt2CallShape *shape)
 	shape->model = gpt2_model && *gpt2_model ? gpt2_model : "demo";
 	if (!f)
 		return;
-	if (f->call && constant(call, 1, &value))
+	if (f->call && constant(call, f->max_len, &value))
 		shape->max_len = Max(1, Min(DatumGetInt32(value), (int32) G2_MAX_NEW_TOKENS));
 	if (f->n && constant(call, f->n, &value))
 		shape->n = Max(1, Min(DatumGetInt32(value), G2_MAX_SEQUENCES));

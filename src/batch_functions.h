@@ -18,7 +18,6 @@ typedef bool (*Gpt2PrepareCall) (FunctionCallInfo fcinfo, Gpt2Call *call);
 
 /* The same of one that sends SCOREs: how many, at most GPT2_MAX_SCORES. */
 typedef int (*Gpt2PrepareScores) (FunctionCallInfo fcinfo, g2_score *wires);
-#define GPT2_MAX_SCORES 2
 
 typedef struct Gpt2BatchFunction
 {
@@ -26,6 +25,7 @@ typedef struct Gpt2BatchFunction
 	Gpt2PrepareCall call;		/* one of the two */
 	Gpt2PrepareScores scores;
 	int			model;			/* numbers of arguments */
+	int			max_len;		/* of one that makes text */
 	int			temperature;	/* 0 = it never samples */
 	int			seed;
 	int			n;				/* 0 = it makes one text */
@@ -35,6 +35,7 @@ typedef struct Gpt2BatchFunction
 extern bool gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern bool gpt2_generate_array_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern bool gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
+extern bool gpt2_task_call_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern int	gpt2_classify_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_classify_enum_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_filter_prepare(FunctionCallInfo fcinfo, g2_score *wires);

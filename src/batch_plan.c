@@ -335,16 +335,8 @@ start_executor(QueryDesc *query, int eflags)
 		MemoryContextSetParent(context, query->estate->es_query_cxt);
 }
 
-#if PG_VERSION_NUM >= 180000
-#define RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
-#define RUN_ARGUMENTS query, direction, count
-#else
-#define RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool once
-#define RUN_ARGUMENTS query, direction, count, once
-#endif
-
 static void
-run_executor(RUN_PARAMETERS)
+run_executor(GPT2_RUN_PARAMETERS)
 {
 	static uint64 number = 0;
 	Gpt2Run		outer = gpt2_run;
@@ -353,9 +345,9 @@ run_executor(RUN_PARAMETERS)
 	PG_TRY();
 	{
 		if (next_run)
-			next_run(RUN_ARGUMENTS);
+			next_run(GPT2_RUN_ARGUMENTS);
 		else
-			standard_ExecutorRun(RUN_ARGUMENTS);
+			standard_ExecutorRun(GPT2_RUN_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{

@@ -31,6 +31,7 @@
 #include "call.h"
 #include "decoding.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "guc.h"
 #include "options.h"
 
@@ -280,6 +281,38 @@ gpt2_cache_salt(void)
 	return salt;
 }
 
+/* What the text has to be, and so where it ends. */
+static void
+resolve_constraint(const Gpt2Options *options, g2_generate *wire)
+{
+	if (options->has_constraint && wire->n_stops > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stop and option \"%s\" cannot both be given", options->has_constraint),
+				 errhint("The constraint says where the text ends.")));
+	wire->constraint_kind = options->constraint_kind;
+	wire->constraint = options->constraint;
+}
+
+/* What becomes of a text that does not fit into the context. */
+static void
+resolve_long(const Gpt2Arguments *args, const Gpt2Options *options, g2_generate *wire)
+{
+	static const uint32 flags[] = {
+		[GPT2_TRUNCATE_NOT] = 0,
+		[GPT2_TRUNCATE_LEFT] = G2_GEN_TRUNCATE_LEFT,
+		[GPT2_TRUNCATE_RIGHT] = G2_GEN_TRUNCATE_RIGHT,
+	};
+
+	/* What the whole text's tokens are counted for has no parts. */
+	if (args->splits && !options->has_truncate && !options->has_max_length)
+		wire->flags |= G2_GEN_SPLIT;
+	else if (args->splits && !options->has_truncate)
+		return;
+	else
+		wire->flags |= flags[options->has_truncate ? options->truncate : gpt2_truncate];
+}
+
 /* Who asks, which caches it may share, and how long it waits. */
 static void
 resolve_caller(const Gpt2Options *options, g2_generate *wire)
@@ -301,11 +334,14 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 	memset(call, 0, sizeof *call);
 	gpt2_options_parse(args->options.isnull ? NULL : DatumGetJsonbP(args->options.value),
 					   args->accepts, &options);
+	gpt2_row_begins(fcinfo);
 	resolve_n(args, &options, wire);
 	resolve_length(args, &options, wire);
 	resolve_sampling(args, &options, wire);
 	gpt2_resolve_decoding(&options, wire);
 	resolve_stops(args, &options, wire);
+	resolve_constraint(&options, wire);
+	resolve_long(args, &options, wire);
 	resolve_caller(&options, wire);
 	wire->min_p = options.min_p;
 	wire->repetition_penalty = options.repetition_penalty;
@@ -346,6 +382,7 @@ gpt2_call_begin(FunctionCallInfo fcinfo, int accepts, bool n_is_default, Gpt2Cal
 	args.options = *arg++;
 	args.accepts = accepts;
 	args.n_is_default = n_is_default;
+	args.splits = false;
 	gpt2_call_prepare(fcinfo, row, &args, PG_GETARG_TEXT_PP(0), call);
 	return true;
 }
@@ -358,7 +395,11 @@ gpt2_call_request(FunctionCallInfo fcinfo, g2_message type, const g2_writer *pay
 	Gpt2CallSite *site = gpt2_call_site(fcinfo);
 	Gpt2Request *request = site->batch ? gpt2_batch_claim(site->batch, type, payload) : NULL;
 
-	return request ? request : gpt2_request(type, payload);
+	if (!request)
+		request = gpt2_request(type, payload);
+	if (site->n_held < GPT2_MAX_SCORES)
+		site->held[site->n_held++] = gpt2_request_id(request);
+	return request;
 }
 
 Gpt2Request *
@@ -427,16 +468,28 @@ log_call(const Gpt2Answer *answer, g2_span model)
 	pfree(name);
 }
 
+static void
+forget_held(Gpt2CallSite *site, uint64 id)
+{
+	for (int i = 0; i < site->n_held; i++)
+		if (site->held[i] == id)
+		{
+			site->held[i] = site->held[--site->n_held];
+			return;
+		}
+}
+
 void
 gpt2_answer_end(FunctionCallInfo fcinfo, Gpt2Answer *answer, g2_span model)
 {
-	const Gpt2CallSite *site = gpt2_call_site(fcinfo);
+	Gpt2CallSite *site = gpt2_call_site(fcinfo);
 
 	if (site->batch)
 		gpt2_batch_count(site->batch, answer);
 	if (gpt2_log_min_duration >= 0 &&
 		answer->head.elapsed_us / 1000 >= (uint64) gpt2_log_min_duration)
 		log_call(answer, model);
+	forget_held(site, gpt2_request_id(answer->request));
 	gpt2_request_release(answer->request);
 	answer->request = NULL;
 }

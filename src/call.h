@@ -24,6 +24,8 @@ typedef struct Gpt2Arguments
 				options;
 	int			accepts;		/* GPT2_ACCEPTS_*; without SAMPLING the call is greedy */
 	bool		n_is_default;	/* n may be the default 1, so num_return_sequences wins over 1 */
+	bool		splits;			/* a text that is too long is not cut or refused, but summarized in
+								 * parts */
 } Gpt2Arguments;
 
 /* A request ready to be sent.  Its spans live in the memory context it was prepared in. */
@@ -45,6 +47,8 @@ typedef struct Gpt2Answer
 	uint64		new_tokens;		/* of the sequences that were read */
 } Gpt2Answer;
 
+#define GPT2_MAX_SCORES 2		/* requests of one call, at most */
+
 /* A call site: a function expression of a query, see call.c on seeds. */
 typedef struct Gpt2CallSite
 {
@@ -53,6 +57,9 @@ typedef struct Gpt2CallSite
 	uint64		base;
 	bool		ahead;			/* not the site itself: what it will be when a later row comes */
 	void	   *state;			/* a set-returning function's own, between two of its calls */
+	bool		in_row;			/* what is wrong is the row's (failed_calls.c) */
+	int			n_held;			/* requests of the call that runs, not released yet */
+	uint64		held[GPT2_MAX_SCORES];
 	struct Gpt2BatchSite *batch;	/* where its rows are looked ahead at; NULL = nowhere */
 } Gpt2CallSite;
 

@@ -23,6 +23,7 @@
 
 #include "batch_functions.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "result.h"
 #include "score.h"
 
@@ -237,6 +238,7 @@ prepare(FunctionCallInfo fcinfo, const char *task, g2_span condition, int accept
 	gpt2_options_parse(PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3),
 					   GPT2_SCORES | GPT2_ACCEPTS_TEMPLATE | GPT2_ACCEPTS_LABELS | accepts,
 					   &options);
+	gpt2_row_begins(fcinfo);
 	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[2], &options, G2_SCORE_LABELS, wire);
 	wire->task = g2_span_of(task);
 	wire->condition = condition;
@@ -362,8 +364,8 @@ choose(FunctionCallInfo fcinfo, Classification *c)
 	return best < 0 ? NULL : c->labels.names[best];
 }
 
-Datum
-gpt2_classify(PG_FUNCTION_ARGS)
+static Datum
+classify(FunctionCallInfo fcinfo)
 {
 	Classification c;
 	const char *chosen;
@@ -377,7 +379,13 @@ gpt2_classify(PG_FUNCTION_ARGS)
 }
 
 Datum
-gpt2_classify_enum(PG_FUNCTION_ARGS)
+gpt2_classify(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, classify);
+}
+
+static Datum
+classify_enum(FunctionCallInfo fcinfo)
 {
 	Oid			type = enum_type(fcinfo),
 				input,
@@ -395,7 +403,13 @@ gpt2_classify_enum(PG_FUNCTION_ARGS)
 }
 
 Datum
-gpt2_label_probs(PG_FUNCTION_ARGS)
+gpt2_classify_enum(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, classify_enum);
+}
+
+static Datum
+label_probs(FunctionCallInfo fcinfo)
 {
 	TupleDesc	tupdesc;
 	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
@@ -418,7 +432,13 @@ gpt2_label_probs(PG_FUNCTION_ARGS)
 }
 
 Datum
-gpt2_filter(PG_FUNCTION_ARGS)
+gpt2_label_probs(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, label_probs);
+}
+
+static Datum
+filter(FunctionCallInfo fcinfo)
 {
 	Classification c;
 	int			best;
@@ -430,4 +450,10 @@ gpt2_filter(PG_FUNCTION_ARGS)
 	if (best < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_BOOL(best == 0);
+}
+
+Datum
+gpt2_filter(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, filter);
 }

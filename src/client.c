@@ -15,6 +15,7 @@
 
 #include "client.h"
 #include "engine_connection.h"
+#include "failed_calls.h"
 #include "flight.h"
 #include "session_user.h"
 
@@ -208,7 +209,10 @@ gpt2_request_redeem(uint64 id)
 	if (!request)
 		return NULL;
 	wait_for(request, false);
-	if (request->state == REQUEST_ANSWERED && request->answer_type != G2_MSG_ERROR)
+	/* An error of the row will be the same again. */
+	if (request->state == REQUEST_ANSWERED &&
+		(request->answer_type != G2_MSG_ERROR ||
+		 gpt2_is_row_error(gpt2_error_sqlstate(request->answer, request->answer_len))))
 		return request;
 	gpt2_request_release(request);
 	return NULL;

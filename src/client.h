@@ -53,8 +53,8 @@ extern void gpt2_request_share(Gpt2Request *request);
 /* It has other users, who have not released it yet. */
 extern bool gpt2_request_is_shared(const Gpt2Request *request);
 
-/* Waits for its answer, as wait does.  NULL when it is gone, or has no answer but an error: then it
- * is released, and whoever wants the answer asks again. */
+/* Waits for its answer, as wait does.  NULL when it is gone, or has no answer but an error that is
+ * not the row's: then it is released, and whoever wants the answer asks again. */
 extern Gpt2Request *gpt2_request_redeem(uint64 id);
 
 /* This session is near the limit of requests in flight. */

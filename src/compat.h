@@ -72,4 +72,25 @@ extern bool pq_check_connection(void);
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* Parameters of hooks: 18 left one out of ExecutorRun, 14 put one into ProcessUtility. */
+#if PG_VERSION_NUM >= 180000
+#define GPT2_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define GPT2_RUN_ARGUMENTS query, direction, count
+#else
+#define GPT2_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define GPT2_RUN_ARGUMENTS query, direction, count, once
+#endif
+#if PG_VERSION_NUM >= 140000
+#define GPT2_UTILITY_PARAMETERS PlannedStmt *pstmt, const char *source, bool read_only, \
+	ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment, \
+	DestReceiver *dest, QueryCompletion *completion
+#define GPT2_UTILITY_ARGUMENTS \
+	pstmt, source, read_only, context, params, environment, dest, completion
+#else
+#define GPT2_UTILITY_PARAMETERS PlannedStmt *pstmt, const char *source, \
+	ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment, \
+	DestReceiver *dest, QueryCompletion *completion
+#define GPT2_UTILITY_ARGUMENTS pstmt, source, context, params, environment, dest, completion
+#endif
+
 #endif							/* GPT2_COMPAT_H */

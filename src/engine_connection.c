@@ -32,7 +32,7 @@
 #define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
 #define CHECK_CLIENT_MS 1000
-#define UNREACHABLE_MS 6000		/* longer than a supervisor takes to end, which begins with the socket */
+#define UNREACHABLE_MS 6000		/* longer than a supervisor's end, which begins with the socket */
 
 typedef enum Greeting
 {
@@ -81,6 +81,24 @@ gpt2_message_text(g2_span s)
 	return s.len ? gpt2_from_utf8(s.data, s.len, NULL) : NULL;
 }
 
+static int
+sqlstate_of(const g2_error_message *m)
+{
+	/* Classes 00 to 02 are no errors. */
+	if (m->sqlstate[0] == '0' && m->sqlstate[1] <= '2')
+		return ERRCODE_INTERNAL_ERROR;
+	return MAKE_SQLSTATE(m->sqlstate[0], m->sqlstate[1], m->sqlstate[2], m->sqlstate[3],
+						 m->sqlstate[4]);
+}
+
+int
+gpt2_error_sqlstate(const char *payload, size_t len)
+{
+	g2_error_message m;
+
+	return g2_error_decode(payload, len, &m) ? sqlstate_of(&m) : ERRCODE_INTERNAL_ERROR;
+}
+
 void
 gpt2_raise_error(const char *payload, size_t len)
 {
@@ -88,21 +106,15 @@ gpt2_raise_error(const char *payload, size_t len)
 	char	   *message,
 			   *detail,
 			   *hint;
-	int			sqlstate;
 
 	if (!g2_error_decode(payload, len, &m))
 		gpt2_malformed_answer();
-	sqlstate = MAKE_SQLSTATE(m.sqlstate[0], m.sqlstate[1], m.sqlstate[2], m.sqlstate[3],
-							 m.sqlstate[4]);
-	/* Classes 00 to 02 are no errors. */
-	if (m.sqlstate[0] == '0' && m.sqlstate[1] <= '2')
-		sqlstate = ERRCODE_INTERNAL_ERROR;
 	/* Where the engine has no memory for a message, it sends none. */
 	message = m.message.len ? gpt2_message_text(m.message) : pstrdup("out of memory");
 	detail = gpt2_message_text(m.detail);
 	hint = gpt2_message_text(m.hint);
 	ereport(ERROR,
-			(errcode(sqlstate),
+			(errcode(sqlstate_of(&m)),
 			 errmsg_internal("%s", message),
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0));

@@ -33,6 +33,9 @@ extern void gpt2_connection_send(g2_message type, uint64 id, const void *payload
 extern void gpt2_connection_tell_session(void);
 
 /* Raises the error in the payload of a G2_MSG_ERROR. */
+/* The SQLSTATE of a payload of ERROR, as ereport has it. */
+extern int	gpt2_error_sqlstate(const char *payload, size_t len);
+
 extern void gpt2_raise_error(const char *payload, size_t len);
 
 /* Raises the notice in the payload of a G2_MSG_NOTICE; a malformed one is dropped. */

@@ -267,6 +267,7 @@ take_frame(const g2_frame *frame, const char *payload)
 		case G2_MSG_ROLES:
 		case G2_MSG_COMPLETIONS:
 		case G2_MSG_SCORES:
+		case G2_MSG_MODEL_CHECK:
 		case G2_MSG_TOKENS:
 		case G2_MSG_TEXT:
 		case G2_MSG_MODEL_LIST:

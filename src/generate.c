@@ -14,6 +14,7 @@
 #include "batch_functions.h"
 #include "call.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "options.h"
 #include "result.h"
 
@@ -31,8 +32,8 @@ gpt2_generate_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
 	return gpt2_call_begin(fcinfo, ACCEPTS, false, call);
 }
 
-Datum
-gpt2_generate(PG_FUNCTION_ARGS)
+static Datum
+generate(FunctionCallInfo fcinfo)
 {
 	Gpt2Call	call;
 	Gpt2Answer	answer;
@@ -49,7 +50,13 @@ gpt2_generate(PG_FUNCTION_ARGS)
 }
 
 Datum
-gpt2_generate_rows(PG_FUNCTION_ARGS)
+gpt2_generate(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, generate);
+}
+
+static Datum
+generate_rows(FunctionCallInfo fcinfo)
 {
 	TupleDesc	tupdesc;
 	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
@@ -74,14 +81,20 @@ gpt2_generate_rows(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+Datum
+gpt2_generate_rows(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, generate_rows);
+}
+
 bool
 gpt2_generate_array_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
 {
 	return gpt2_call_begin(fcinfo, ACCEPTS | GPT2_ACCEPTS_N, false, call);
 }
 
-Datum
-gpt2_generate_array(PG_FUNCTION_ARGS)
+static Datum
+generate_array(FunctionCallInfo fcinfo)
 {
 	Gpt2Call	call;
 	Gpt2Answer	answer;
@@ -101,6 +114,12 @@ gpt2_generate_array(PG_FUNCTION_ARGS)
 	gpt2_answer_end(fcinfo, &answer, call.wire.model);
 	PG_RETURN_ARRAYTYPE_P(construct_array(texts, (int) call.wire.n, TEXTOID, -1, false,
 										  TYPALIGN_INT));
+}
+
+Datum
+gpt2_generate_array(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, generate_array);
 }
 
 static const char *
@@ -150,8 +169,8 @@ completion_row(const Gpt2Call *call, const g2_completions_head *head,
 	nulls[10] = true;
 }
 
-Datum
-gpt2_completions(PG_FUNCTION_ARGS)
+static Datum
+completions(FunctionCallInfo fcinfo)
 {
 	TupleDesc	tupdesc;
 	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
@@ -173,5 +192,33 @@ gpt2_completions(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rows, tupdesc, values, nulls);
 	}
 	gpt2_answer_end(fcinfo, &answer, call.wire.model);
+	return (Datum) 0;
+}
+
+/* The row of a call that has failed for its row alone. */
+static void
+put_failed(FunctionCallInfo fcinfo, const char *error)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		values[COMPLETION_COLUMNS] = {0};
+	bool		nulls[COMPLETION_COLUMNS];
+
+	memset(nulls, true, sizeof nulls);
+	values[0] = Int32GetDatum(1);
+	values[4] = CStringGetTextDatum(finish_reason(0));
+	values[10] = CStringGetTextDatum(error);
+	nulls[0] = nulls[4] = nulls[10] = false;
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+gpt2_completions(PG_FUNCTION_ARGS)
+{
+	Datum		result;
+	char	   *error;
+
+	if (!gpt2_call_or_fail(fcinfo, fcinfo->args[fcinfo->nargs - 1], true, completions, &result,
+						   &error))
+		put_failed(fcinfo, error);
 	return (Datum) 0;
 }

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 
 #include "batch.h"
+#include "failed_calls.h"
 #include "guc.h"
 #include "supervisor.h"
 
@@ -24,6 +25,7 @@ _PG_init(void)
 {
 	gpt2_define_settings();
 	gpt2_batch_initialize();
+	gpt2_failed_calls_initialize();
 	/* pg_upgrade starts a server that must do nothing of its own. */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		gpt2_supervisor_register_static();

@@ -24,6 +24,8 @@ int			gpt2_max_len;
 double		gpt2_temperature;
 int			gpt2_top_k;
 double		gpt2_top_p;
+int			gpt2_on_error;
+int			gpt2_truncate;
 int			gpt2_queue_timeout;
 int			gpt2_batch_rows;
 bool		gpt2_batch_everything;
@@ -34,6 +36,19 @@ Gpt2LimitSetting gpt2_limit_settings[G2_N_LIMITS] = {
 	[G2_LIMIT_CALL] = {.name = "gpt2.max_tokens_per_call"},
 	[G2_LIMIT_SEQUENCES] = {.name = "gpt2.max_concurrent_sequences"},
 	[G2_LIMIT_MINUTE] = {.name = "gpt2.max_tokens_per_minute"},
+};
+
+const struct config_enum_entry gpt2_on_error_names[] = {
+	{"error", GPT2_ON_ERROR_RAISE, false},
+	{"null", GPT2_ON_ERROR_NULL, false},
+	{NULL, 0, false}
+};
+
+const struct config_enum_entry gpt2_truncate_names[] = {
+	{"error", GPT2_TRUNCATE_NOT, false},
+	{"left", GPT2_TRUNCATE_LEFT, false},
+	{"right", GPT2_TRUNCATE_RIGHT, false},
+	{NULL, 0, false}
 };
 
 /* ---- hooks ---- */
@@ -168,6 +183,18 @@ define_session_settings(void)
 static void
 define_call_settings(void)
 {
+	DefineCustomEnumVariable("gpt2.on_error",
+							 "What a call gives that fails because of its row.",
+							 "error ends the statement; null gives NULL, and one warning when the "
+							 "statement ends.",
+							 &gpt2_on_error, GPT2_ON_ERROR_RAISE, gpt2_on_error_names,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("gpt2.truncate",
+							 "Which end of a text is cut off that does not fit into the context.",
+							 "error cuts nothing and raises an error. Functions that can do with "
+							 "long texts do not ask this setting.",
+							 &gpt2_truncate, GPT2_TRUNCATE_NOT, gpt2_truncate_names,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.queue_timeout",
 							"Longest time that a call waits to be started.",
 							"0 means without a limit; statement_timeout holds in any case.",

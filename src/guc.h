@@ -6,6 +6,8 @@
 
 #include "postgres.h"
 
+#include "utils/guc.h"
+
 #include "engine/protocol_watch.h"
 
 /* USERSET: the session's defaults of arguments. */
@@ -17,6 +19,21 @@ extern int	gpt2_top_k;				/* -1 = automatic */
 extern double gpt2_top_p;			/* -1 = automatic */
 
 /* USERSET: how the session's calls are treated. */
+typedef enum Gpt2OnError
+{
+	GPT2_ON_ERROR_RAISE, GPT2_ON_ERROR_NULL
+} Gpt2OnError;
+
+typedef enum Gpt2Truncate
+{
+	GPT2_TRUNCATE_NOT, GPT2_TRUNCATE_LEFT, GPT2_TRUNCATE_RIGHT
+} Gpt2Truncate;
+
+extern int	gpt2_on_error;			/* Gpt2OnError */
+extern int	gpt2_truncate;			/* Gpt2Truncate */
+/* What they are called there and as options; end with a NULL. */
+extern const struct config_enum_entry gpt2_on_error_names[];
+extern const struct config_enum_entry gpt2_truncate_names[];
 extern int	gpt2_queue_timeout;		/* ms; 0 = waits as long as it takes */
 extern int	gpt2_batch_rows;		/* rows in flight; 1 = row by row */
 #define GPT2_MAX_BATCH_ROWS 1024

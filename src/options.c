@@ -12,15 +12,18 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/numeric.h"
 
 #include "encoding.h"
+#include "guc.h"
 #include "logit_bias.h"
 #include "options.h"
 
 typedef enum OptionKind
 {
-	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES, OPTION_BIASES
+	OPTION_INT, OPTION_FLOAT, OPTION_BOOL, OPTION_TEXT, OPTION_STOPS, OPTION_EXAMPLES, OPTION_BIASES,
+	OPTION_CHOICE, OPTION_REGEX, OPTION_SCHEMA, OPTION_ON_ERROR, OPTION_TRUNCATE
 } OptionKind;
 
 typedef struct OptionKey
@@ -59,8 +62,13 @@ static const OptionKey option_keys[] = {
 	{"stop", OPTION_STOPS, false, GENERATES, FIELD(has_stop, stops), NONE},
 	{"stop_sequences", OPTION_STOPS, true, GENERATES, FIELD(has_stop, stops), NONE},
 	{"stop_strings", OPTION_STOPS, true, GENERATES, FIELD(has_stop, stops), NONE},
+	{"choice", OPTION_CHOICE, false, GENERATES, FIELD(has_constraint, constraint), NONE},
+	{"regex", OPTION_REGEX, false, GENERATES, FIELD(has_constraint, constraint), NONE},
+	{"json_schema", OPTION_SCHEMA, false, GENERATES, FIELD(has_constraint, constraint), NONE},
 	{"echo", OPTION_BOOL, false, GPT2_ACCEPTS_ECHO, FIELD(has_echo, echo), NONE},
 	{"cache", OPTION_BOOL, false, 0, FIELD(has_cache, cache), NONE},
+	{"on_error", OPTION_ON_ERROR, false, 0, FIELD(has_on_error, on_error), NONE},
+	{"truncate", OPTION_TRUNCATE, false, 0, FIELD(has_truncate, truncate), NONE},
 	{"template", OPTION_TEXT, false, GPT2_ACCEPTS_TEMPLATE,
 	FIELD(has_template, template_text), NONE},
 	{"stride", OPTION_INT, false, GPT2_ACCEPTS_WINDOWS,
@@ -321,6 +329,110 @@ read_template(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Option
 	options->template_text = gpt2_to_utf8(copy, strlen(copy), "option \"template\"");
 }
 
+/* The constraint's text, in UTF-8. */
+static void
+set_constraint(const OptionKey *key, g2_constraint_kind kind, const char *data, size_t len,
+			   Gpt2Options *options)
+{
+	options->constraint_kind = kind;
+	options->constraint = gpt2_to_utf8(data, len, psprintf("option \"%s\"", key->name));
+	if (options->constraint.len > G2_MAX_CONSTRAINT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("option \"%s\" is too long", key->name),
+				 errdetail("It has %u bytes of UTF-8; the limit is %d.",
+						   options->constraint.len, G2_MAX_CONSTRAINT),
+				 errhint("Say it shorter, or in several calls.")));
+}
+
+/* The value as JSON text. */
+static void
+set_json_constraint(const OptionKey *key, g2_constraint_kind kind, const JsonbValue *v,
+					Gpt2Options *options)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	JsonbToCString(&s, v->val.binary.data, v->val.binary.len);
+	set_constraint(key, kind, s.data, s.len, options);
+}
+
+/* An array of strings that are not empty. */
+static void
+read_choice(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
+{
+	const char *wanted = "an array of strings that are not empty";
+	JsonbContainer *array = v->val.binary.data;
+
+	if (v->type != jbvBinary || !JsonContainerIsArray(array) || JsonContainerSize(array) == 0)
+		wrong_type(key, wanted, accepts);
+	for (uint32 i = 0; i < JsonContainerSize(array); i++)
+	{
+		JsonbValue *element = getIthJsonbValueFromContainer(array, i);
+
+		if (element->type != jbvString || element->val.string.len == 0)
+			wrong_type(key, wanted, accepts);
+	}
+	set_json_constraint(key, G2_CONSTRAINT_CHOICE, v, options);
+}
+
+/* An object, or a string that holds one: there the order of its keys is kept. */
+static void
+read_schema(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
+{
+	if (v->type == jbvBinary && JsonContainerIsObject(v->val.binary.data))
+		set_json_constraint(key, G2_CONSTRAINT_SCHEMA, v, options);
+	else if (v->type == jbvString)
+		set_constraint(key, G2_CONSTRAINT_SCHEMA,
+					   pnstrdup(v->val.string.val, v->val.string.len), v->val.string.len,
+					   options);
+	else
+		wrong_type(key, "a JSON schema: an object, or a string with its text", accepts);
+}
+
+static void
+read_regex(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
+{
+	if (v->type != jbvString)
+		wrong_type(key, "a string", accepts);
+	set_constraint(key, G2_CONSTRAINT_REGEX, pnstrdup(v->val.string.val, v->val.string.len),
+				   v->val.string.len, options);
+}
+
+/* Two keys set the same field. */
+static void
+given_twice(const char *first, const OptionKey *key)
+{
+	bool		constrains = key->kind == OPTION_CHOICE || key->kind == OPTION_REGEX ||
+		key->kind == OPTION_SCHEMA;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 constrains ?
+			 errmsg("options \"%s\" and \"%s\" cannot both be given", first, key->name) :
+			 errmsg("options \"%s\" and \"%s\" mean the same", first, key->name),
+			 errhint("Give only one of them.")));
+}
+
+/* One of a setting's words: its value. */
+static int
+read_word(const OptionKey *key, const JsonbValue *v, const struct config_enum_entry *words,
+		  int accepts)
+{
+	char	   *wanted = psprintf("\"%s\"", words[0].name);
+
+	for (int i = 0; words[i].name; i++)
+	{
+		if (v->type == jbvString && key_is(v, words[i].name))
+			return words[i].val;
+		if (i > 0)
+			wanted = psprintf("%s%s \"%s\"", wanted, words[i + 1].name ? "," : " or",
+							  words[i].name);
+	}
+	wrong_type(key, wanted, accepts);
+	return 0;					/* not reached */
+}
+
 static void
 read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
 {
@@ -328,10 +440,7 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 	const char **has = (const char **) ((char *) options + key->has);
 
 	if (*has)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options \"%s\" and \"%s\" mean the same", *has, key->name),
-				 errhint("Give only one of them.")));
+		given_twice(*has, key);
 	*has = key->name;
 	switch (key->kind)
 	{
@@ -357,6 +466,21 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 			break;
 		case OPTION_BIASES:
 			gpt2_read_logit_bias(v, &options->decoding);
+			break;
+		case OPTION_CHOICE:
+			read_choice(key, v, accepts, options);
+			break;
+		case OPTION_REGEX:
+			read_regex(key, v, accepts, options);
+			break;
+		case OPTION_SCHEMA:
+			read_schema(key, v, accepts, options);
+			break;
+		case OPTION_ON_ERROR:
+			*(int *) field = read_word(key, v, gpt2_on_error_names, accepts);
+			break;
+		case OPTION_TRUNCATE:
+			*(int *) field = read_word(key, v, gpt2_truncate_names, accepts);
 			break;
 	}
 }

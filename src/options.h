@@ -36,12 +36,15 @@ typedef struct Gpt2Options
 			   *has_stop,
 			   *has_echo,
 			   *has_cache,
+			   *has_on_error,
+			   *has_truncate,
 			   *has_template,
 			   *has_stride,
 			   *has_add_start,
 			   *has_examples,
 			   *has_calibrate,
 			   *has_min_prob,
+			   *has_constraint,	/* choice, regex or json_schema */
 	/* decoding */
 			   *has_typical_p,
 			   *has_presence_penalty,
@@ -60,9 +63,13 @@ typedef struct Gpt2Options
 	int32		n;
 	bool		echo;
 	bool		cache;			/* default true */
+	int			on_error;		/* Gpt2OnError, Gpt2Truncate: guc.h */
+	int			truncate;
 	uint32		n_stops;
 	g2_span		stops[G2_MAX_STOPS];	/* UTF-8 */
 	g2_span		template_text;	/* UTF-8 */
+	g2_constraint_kind constraint_kind;
+	g2_span		constraint;		/* UTF-8 */
 	int32		stride;			/* 0 = the engine's default */
 	bool		add_start;
 	bool		calibrate;		/* default true */

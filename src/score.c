@@ -16,6 +16,7 @@
 
 #include "batch_functions.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "guc.h"
 #include "result.h"
 #include "score.h"
@@ -26,6 +27,17 @@ PG_FUNCTION_INFO_V1(gpt2_perplexity);
 PG_FUNCTION_INFO_V1(gpt2_embed);
 
 #define LOGPROB_COLUMNS 4
+
+/* Without the option, long texts are no error for any kind of score: gpt2.truncate is not asked. */
+static uint32
+truncate_flag(const Gpt2Options *options)
+{
+	if (!options->has_truncate)
+		return 0;
+	return options->truncate == GPT2_TRUNCATE_LEFT ? G2_SCORE_TRUNCATE_LEFT :
+		options->truncate == GPT2_TRUNCATE_RIGHT ? G2_SCORE_TRUNCATE_RIGHT :
+		G2_SCORE_TRUNCATE_NOT;
+}
 
 void
 gpt2_score_prepare(const text *content, NullableDatum model, const Gpt2Options *options,
@@ -41,6 +53,7 @@ gpt2_score_prepare(const text *content, NullableDatum model, const Gpt2Options *
 	wire->cache_salt = gpt2_cache_salt();
 	if (!options->cache)
 		wire->flags |= G2_SCORE_NO_CACHE;
+	wire->flags |= truncate_flag(options);
 	if (options->add_start)
 		wire->flags |= G2_SCORE_ADD_START;
 	wire->model = gpt2_model_name(model);
@@ -76,6 +89,7 @@ prepare(FunctionCallInfo fcinfo, g2_score_kind kind, int accepts, g2_score *wire
 
 	gpt2_options_parse(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), GPT2_SCORES | accepts,
 					   &options);
+	gpt2_row_begins(fcinfo);
 	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[1], &options, kind, wire);
 }
 
@@ -105,8 +119,8 @@ put_token(Tuplestorestate *rows, TupleDesc tupdesc, uint32 pos, const g2_token_s
 	pfree(piece);
 }
 
-Datum
-gpt2_logprobs(PG_FUNCTION_ARGS)
+static Datum
+logprobs(FunctionCallInfo fcinfo)
 {
 	TupleDesc	tupdesc;
 	Tuplestorestate *rows = gpt2_begin_rows(fcinfo, &tupdesc);
@@ -132,6 +146,12 @@ gpt2_logprobs(PG_FUNCTION_ARGS)
 	}
 	gpt2_answer_end(fcinfo, &answer, wire.model);
 	return (Datum) 0;
+}
+
+Datum
+gpt2_logprobs(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, logprobs);
 }
 
 /* ---- means ---- */
@@ -162,8 +182,8 @@ get_loss(FunctionCallInfo fcinfo, double *loss)
 	return sum.n > 0;
 }
 
-Datum
-gpt2_loss(PG_FUNCTION_ARGS)
+static Datum
+mean_loss(FunctionCallInfo fcinfo)
 {
 	double		loss;
 
@@ -173,13 +193,25 @@ gpt2_loss(PG_FUNCTION_ARGS)
 }
 
 Datum
-gpt2_perplexity(PG_FUNCTION_ARGS)
+gpt2_loss(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, mean_loss);
+}
+
+static Datum
+perplexity(FunctionCallInfo fcinfo)
 {
 	double		loss;
 
 	if (!get_loss(fcinfo, &loss))
 		PG_RETURN_NULL();
 	PG_RETURN_FLOAT8(exp(loss));
+}
+
+Datum
+gpt2_perplexity(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, perplexity);
 }
 
 /* ---- embeddings ---- */
@@ -203,14 +235,14 @@ values_to_array(const g2_embedding *e)
 int
 gpt2_embed_prepare(FunctionCallInfo fcinfo, g2_score *wires)
 {
-	if (PG_ARGISNULL(0) || !gpt2_has_content(gpt2_text_to_utf8(PG_GETARG_TEXT_PP(0), "content")))
+	if (PG_ARGISNULL(0))
 		return 0;
 	prepare(fcinfo, G2_SCORE_EMBED, 0, wires);
-	return 1;
+	return gpt2_has_content(wires->text);
 }
 
-Datum
-gpt2_embed(PG_FUNCTION_ARGS)
+static Datum
+embed(FunctionCallInfo fcinfo)
 {
 	g2_score	wire;
 	Gpt2Answer	answer;
@@ -226,4 +258,10 @@ gpt2_embed(PG_FUNCTION_ARGS)
 	array = values_to_array(&embedding);
 	gpt2_answer_end(fcinfo, &answer, wire.model);
 	PG_RETURN_ARRAYTYPE_P(array);
+}
+
+Datum
+gpt2_embed(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, embed);
 }

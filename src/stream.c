@@ -20,6 +20,7 @@
 
 #include "call.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "options.h"
 
 PG_FUNCTION_INFO_V1(gpt2_stream);
@@ -119,19 +120,14 @@ token_row(const Stream *stream, const g2_stream *token)
 	return HeapTupleGetDatum(heap_form_tuple(stream->tupdesc, values, nulls));
 }
 
-Datum
-gpt2_stream(PG_FUNCTION_ARGS)
+/* The next row, or the end. */
+static Datum
+next_row(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Stream	   *stream;
+	Stream	   *stream = find_stream(fcinfo);
 	g2_stream	token;
 
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
-		!(rsinfo->allowedModes & SFRM_ValuePerCall))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	stream = find_stream(fcinfo);
 	if (stream->request || begin_stream(fcinfo, stream))
 	{
 		if (gpt2_request_next_token(stream->request, &token))
@@ -144,4 +140,39 @@ gpt2_stream(PG_FUNCTION_ARGS)
 	}
 	rsinfo->isDone = ExprEndResult;
 	PG_RETURN_NULL();
+}
+
+/* The first call of a set, which may fail for its row alone. */
+static Datum
+first_row(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Stream	   *stream = find_stream(fcinfo);
+	Datum		result;
+	char	   *error;
+
+	if (gpt2_call_or_fail(fcinfo, fcinfo->args[fcinfo->nargs - 1], true, next_row, &result, &error))
+		return result;
+	/* Its request has been released. */
+	if (stream->request)
+	{
+		UnregisterExprContextCallback(rsinfo->econtext, on_shutdown, PointerGetDatum(stream));
+		stream->request = NULL;
+		pfree(unconstify(char *, stream->model.data));
+	}
+	rsinfo->isDone = ExprEndResult;
+	PG_RETURN_NULL();
+}
+
+Datum
+gpt2_stream(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		!(rsinfo->allowedModes & SFRM_ValuePerCall))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	return find_stream(fcinfo)->request ? next_row(fcinfo) : first_row(fcinfo);
 }

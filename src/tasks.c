@@ -1,5 +1,5 @@
 /*
- * tasks.c: functions that put a text into a task's template: gpt_summarize.
+ * tasks.c: functions that put a text into a task's template: gpt_summarize, gpt_task.
  *
  * Tasks are greedy: the session's sampling settings do not reach them, so that the same text gets
  * the same answer.  Template and stop strings come from the call's options, else from the model's
@@ -13,25 +13,29 @@
 #include "batch_functions.h"
 #include "call.h"
 #include "encoding.h"
+#include "failed_calls.h"
 #include "options.h"
+#include "tasks.h"
 
 PG_FUNCTION_INFO_V1(gpt2_summarize);
+PG_FUNCTION_INFO_V1(gpt2_task);
 
-/* Arguments content, max_len, model, options. */
-static void
-prepare_task(FunctionCallInfo fcinfo, const char *task, Gpt2Call *call)
+void
+gpt2_task_prepare(FunctionCallInfo fcinfo, const text *content, g2_span task,
+				  const NullableDatum *rest, bool splits, Gpt2Call *call)
 {
 	const NullableDatum null = {0, true};
 	Gpt2Arguments args;
 
-	args.max_len = fcinfo->args[1];
-	args.model = fcinfo->args[2];
-	args.options = fcinfo->args[3];
+	args.max_len = rest[0];
+	args.model = rest[1];
+	args.options = rest[2];
 	args.n = args.temperature = args.top_k = args.top_p = args.seed = args.stop = null;
 	args.accepts = GPT2_ACCEPTS_TEMPLATE | GPT2_ACCEPTS_BEAMS;
 	args.n_is_default = false;
-	gpt2_call_prepare(fcinfo, 0, &args, PG_GETARG_TEXT_PP(0), call);
-	call->wire.task = g2_span_of(task);
+	args.splits = splits;
+	gpt2_call_prepare(fcinfo, 0, &args, content, call);
+	call->wire.task = task;
 }
 
 /* A template ends before the space that the model's first token begins with, and the last token
@@ -50,32 +54,85 @@ trim(g2_span *s)
 		s->len--;
 }
 
+text *
+gpt2_task_answer(FunctionCallInfo fcinfo, const Gpt2Call *call, Gpt2Request *request)
+{
+	Gpt2Answer	answer;
+	g2_completion completion;
+	text	   *result;
+
+	gpt2_answer_begin(request, call->wire.n, &answer);
+	gpt2_answer_next(&answer, &completion);
+	trim(&completion.text);
+	result = gpt2_completion_text(call, &completion);
+	gpt2_answer_end(fcinfo, &answer, call->wire.model);
+	return result;
+}
+
+/* ---- content, max_len, model, options ---- */
+
 /* There is nothing to summarize in white space, and a model would invent something. */
 bool
 gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
 {
 	if (PG_ARGISNULL(0))
 		return false;
-	prepare_task(fcinfo, "summarize", call);
+	gpt2_task_prepare(fcinfo, PG_GETARG_TEXT_PP(0), g2_span_of("summarize"), &fcinfo->args[1],
+					  true, call);
 	return gpt2_has_content(call->wire.prompt);
 }
 
-Datum
-gpt2_summarize(PG_FUNCTION_ARGS)
+static Datum
+summarize(FunctionCallInfo fcinfo)
 {
 	Gpt2Call	call;
-	Gpt2Answer	answer;
-	g2_completion completion;
-	text	   *result;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	if (!gpt2_summarize_prepare(fcinfo, &call))
 		PG_RETURN_TEXT_P(cstring_to_text(""));
-	gpt2_answer_begin(gpt2_call_send(fcinfo, &call), call.wire.n, &answer);
-	gpt2_answer_next(&answer, &completion);
-	trim(&completion.text);
-	result = gpt2_completion_text(&call, &completion);
-	gpt2_answer_end(fcinfo, &answer, call.wire.model);
-	PG_RETURN_TEXT_P(result);
+	PG_RETURN_TEXT_P(gpt2_task_answer(fcinfo, &call, gpt2_call_send(fcinfo, &call)));
+}
+
+Datum
+gpt2_summarize(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, summarize);
+}
+
+/* ---- content, task, max_len, model, options ---- */
+
+bool
+gpt2_task_call_prepare(FunctionCallInfo fcinfo, Gpt2Call *call)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return false;
+	gpt2_task_prepare(fcinfo, PG_GETARG_TEXT_PP(0),
+					  gpt2_text_to_utf8(PG_GETARG_TEXT_PP(1), "task"), &fcinfo->args[2], false,
+					  call);
+	/* Without a name there is no template. */
+	if (call->wire.task.len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("task must not be empty"),
+				 errhint("It is the name of a template in the model's gpt2.json.")));
+	return gpt2_has_content(call->wire.prompt);
+}
+
+static Datum
+task(FunctionCallInfo fcinfo)
+{
+	Gpt2Call	call;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (!gpt2_task_call_prepare(fcinfo, &call))
+		PG_RETURN_TEXT_P(cstring_to_text(""));
+	PG_RETURN_TEXT_P(gpt2_task_answer(fcinfo, &call, gpt2_call_send(fcinfo, &call)));
+}
+
+Datum
+gpt2_task(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, task);
 }

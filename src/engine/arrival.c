@@ -78,7 +78,7 @@ g2_request_free(g2_request *request)
 	engine->held_bytes -= request->payload.len;
 	if (request->model)
 		g2_registry_release(request->model);
-	g2_request_clear(request);
+	g2_request_clear(request, engine->grammars);
 	g2_session_release(request->session);
 	g2_free(request);
 }
@@ -125,8 +125,10 @@ cancel_request(g2_request *request)
 		g2_request_drop(request);
 	else if (request->phase == G2_PHASE_TURN)
 		g2_request_withdraw(request);
-	else if (request->phase == G2_PHASE_GROUP)
+	else if (request->phase == G2_PHASE_GROUP && request->group)
 		g2_scheduler_cancel(request->engine->scheduler, request->group);
+	else if (request->phase == G2_PHASE_GROUP)
+		g2_split_cancel(request);
 }
 
 bool
@@ -377,6 +379,11 @@ start_request(g2_request *request, g2_error *err)
 
 	if (!g2_request_decode(request, err))
 		return false;
+	if (request->type == G2_MSG_CHECK_MODEL)
+	{
+		g2_request_check_model(request);
+		return true;
+	}
 	name = g2_request_model(request, &format);
 	if (!g2_registry_hold(request->engine->registry, name, format, &request->model, err))
 		return false;

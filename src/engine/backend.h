@@ -110,6 +110,8 @@ typedef struct g2_output
 	const uint32_t *banned;		/* [n_banned] ids that are not chosen here, beside the slot's own;
 								 * one step only */
 	uint32_t	n_banned;
+	const uint64_t *mask;		/* with TOKEN: [n_vocab bits] ids that may be sampled, id i is bit
+								 * i % 64 of word i / 64; NULL = all.  One step only. */
 } g2_output;
 
 typedef struct g2_backend_model g2_backend_model;

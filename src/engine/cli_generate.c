@@ -60,6 +60,15 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		{"--min-new-tokens", offsetof(g2_generate, decoding.min_new)},
 		{"--num-beams", offsetof(g2_generate, decoding.n_beams)},
 	};
+	static const struct
+	{
+		const char *name;
+		g2_constraint_kind kind;
+	}			constraints[] = {
+		{"--choice", G2_CONSTRAINT_CHOICE},
+		{"--regex", G2_CONSTRAINT_REGEX},
+		{"--json-schema", G2_CONSTRAINT_SCHEMA},
+	};
 
 	for (size_t i = 0; i < G2_LENGTH(doubles); i++)
 		if (strcmp(option, doubles[i].name) == 0)
@@ -79,6 +88,13 @@ generate_option(g2_cli *cli, g2_generate *m, const char *option, const char *val
 		m->seed = (uint64_t) number;
 		return true;
 	}
+	for (size_t i = 0; i < G2_LENGTH(constraints); i++)
+		if (strcmp(option, constraints[i].name) == 0)
+		{
+			m->constraint_kind = constraints[i].kind;
+			m->constraint = g2_span_of(value);
+			return true;
+		}
 	if (strcmp(option, "--ids") == 0)
 		return generate_ids(m, value, err);
 	if (strcmp(option, "--prompt") == 0)

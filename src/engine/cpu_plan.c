@@ -54,7 +54,7 @@ past_of(const g2_slot *slot, const g2_output *o, uint32_t n_vocab, uint32_t *ids
 {
 	g2_past		past = {
 		.index = slot->next_index, .end_token = slot->end_token, .counts = slot->counts,
-		.n_counts = slot->n_counts, .banned = o->banned, .n_banned = o->n_banned,
+		.n_counts = slot->n_counts, .banned = o->banned, .n_banned = o->n_banned, .mask = o->mask,
 	};
 
 	if (slot->seen)

@@ -109,7 +109,7 @@ check_steps(const g2_plan *plan, g2_error *err)
 		const g2_output *o = &plan->outputs[i];
 
 		if (s->n_rows != 1 || o->row != s->first_row || o->slot != s->slot ||
-			!(o->want & G2_WANT_TOKEN) || (o->want & ~(uint32_t) (G2_WANT_TOKEN |
+			!(o->want & G2_WANT_TOKEN) || o->mask || (o->want & ~(uint32_t) (G2_WANT_TOKEN |
 																  G2_WANT_LOGPROB)) != 0)
 			return bad_plan(err, "not allowed with several steps, sequence", i);
 	}

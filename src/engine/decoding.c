@@ -111,7 +111,8 @@ g2_decoding_work(g2_request *request)
 				"model \"%s\" (%u tokens)", d->n_beams, request->model->name, n_vocab);
 		return g2_fail_hint(&request->error, "Use fewer beams.");
 	}
-	if (d->n_biases == 0)
+	/* A text of several parts comes here again. */
+	if (d->n_biases == 0 || request->biases)
 		return true;
 	request->biases = g2_alloc_array(d->n_biases, sizeof *request->biases);
 	if (!request->biases)

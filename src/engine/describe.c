@@ -11,7 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "config.h"
+#include "describe.h"
 #include "file.h"
 #include "folder.h"
 #include "own_json.h"
@@ -29,17 +29,6 @@ static const describe_special describe_start = {"bos_token_id", "bos_token", "st
 "[CLS]"},
 			describe_end = {"eos_token_id", "eos_token", "end_token", "[SEP]"};
 
-/* The optional JSON files that are asked for special tokens; NULL = absent. */
-typedef struct describe_files
-{
-	const char *folder;
-	cJSON	   *own;			/* gpt2.json */
-	cJSON	   *generation;
-	cJSON	   *tokenizer_config;
-	cJSON	   *special_map;
-	g2_tokenizer *tokenizer;
-	bool		warned;
-} describe_files;
 
 static void
 describe_warn(g2_description *d, const char *fmt, ...) G2_PRINTF(2, 3);
@@ -65,8 +54,8 @@ describe_json(const char *folder, const char *name, cJSON **json, g2_error *err)
 	return g2_json_read(folder, name, G2_MAX_JSON_FILE, json, err);
 }
 
-static bool
-describe_config(const char *folder, g2_config *config, g2_error *err)
+bool
+g2_describe_config(const char *folder, g2_config *config, g2_error *err)
 {
 	g2_buf		text = {0};
 	char	   *path = g2_file_path(folder, "config.json");
@@ -139,28 +128,28 @@ describe_check_own(const cJSON *json, const char *path, g2_error *err)
 	return true;
 }
 
-static bool
-describe_own(const char *folder, g2_description *d, cJSON **json, g2_error *err)
+bool
+g2_describe_own(g2_describe_files *f, g2_description *d, g2_error *err)
 {
 	char	   *path;
 	bool		ok;
 
-	if (!g2_own_json_read(folder, json, NULL, err))
+	if (!g2_own_json_read(f->folder, &f->own, NULL, err))
 		return false;
-	if (!*json)
+	if (!f->own)
 		return true;
-	path = g2_file_path(folder, G2_OWN_JSON);
-	ok = path ? describe_check_own(*json, g2_file_tail(path), err)
-		: g2_fail_memory(err, strlen(folder));
+	path = g2_file_path(f->folder, G2_OWN_JSON);
+	ok = path ? describe_check_own(f->own, g2_file_tail(path), err)
+		: g2_fail_memory(err, strlen(f->folder));
 	g2_free(path);
-	return ok && g2_own_json_content(*json, &d->tasks, err);
+	return ok && g2_own_json_content(f->own, &d->tasks, err);
 }
 
 /* ---------------------------------------------------------------- special tokens */
 
 /* Once per model. */
 static void
-describe_warn_id(describe_files *f, g2_description *d, const char *what, const char *where,
+describe_warn_id(g2_describe_files *f, g2_description *d, const char *what, const char *where,
 				 double id)
 {
 	if (!f->warned)
@@ -171,7 +160,7 @@ describe_warn_id(describe_files *f, g2_description *d, const char *what, const c
 
 /* Gives *token the id when the vocabulary has it; otherwise the warning. */
 static bool
-describe_take_id(describe_files *f, g2_description *d, const char *where, const char *key,
+describe_take_id(g2_describe_files *f, g2_description *d, const char *where, const char *key,
 				 double id, uint32_t *token)
 {
 	if (id >= 0 && id < d->arch.n_vocab && id == trunc(id))
@@ -185,7 +174,7 @@ describe_take_id(describe_files *f, g2_description *d, const char *where, const 
 
 /* The author of gpt2.json means this engine, so that a wrong token is an error there. */
 static bool
-describe_own_token(describe_files *f, g2_description *d, const char *key, uint32_t *token,
+describe_own_token(g2_describe_files *f, g2_description *d, const char *key, uint32_t *token,
 				   g2_error *err)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(f->own, key);
@@ -213,7 +202,7 @@ describe_own_token(describe_files *f, g2_description *d, const char *key, uint32
 
 /* "eos_token": "<|endoftext|>" or {"content": "<|endoftext|>", ...} */
 static uint32_t
-describe_tokenizer_token(const describe_files *f, const cJSON *json, const char *key)
+describe_tokenizer_token(const g2_describe_files *f, const cJSON *json, const char *key)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, key);
 
@@ -225,7 +214,7 @@ describe_tokenizer_token(const describe_files *f, const cJSON *json, const char 
 }
 
 static bool
-describe_token(describe_files *f, g2_description *d, const describe_special *which,
+describe_token(g2_describe_files *f, g2_description *d, const describe_special *which,
 			   int64_t config_id, uint32_t *token, g2_error *err)
 {
 	const cJSON *item;
@@ -259,8 +248,8 @@ describe_token(describe_files *f, g2_description *d, const describe_special *whi
 /* ---------------------------------------------------------------- all of it */
 
 /* The tokenizer, and what its own settings say. */
-static bool
-describe_tokenizer(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
+bool
+g2_describe_tokenizer(g2_describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 {
 	uint32_t	ignored;
 
@@ -275,38 +264,50 @@ describe_tokenizer(describe_files *f, g2_description *d, g2_buf *blob, g2_error 
 	return true;
 }
 
+bool
+g2_describe_tokens(g2_describe_files *f, g2_description *d, const g2_config *config, g2_error *err)
+{
+	return describe_json(f->folder, "generation_config.json", &f->generation, err) &&
+		describe_json(f->folder, "special_tokens_map.json", &f->special_map, err) &&
+		describe_token(f, d, &describe_end, config->end_id, &d->end_token, err) &&
+		describe_token(f, d, &describe_start, config->start_id, &d->start_token, err);
+}
+
 static bool
-describe_read(describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
+describe_read(g2_describe_files *f, g2_description *d, g2_buf *blob, g2_error *err)
 {
 	const char *folder = f->folder;
 	g2_config	config;
 
-	if (!g2_folder_check(folder, err) || !describe_config(folder, &config, err))
+	if (!g2_folder_check(folder, err) || !g2_describe_config(folder, &config, err))
 		return false;
 	d->arch = config.arch;
 	memcpy(d->architecture, config.architecture, sizeof d->architecture);
 	d->parameters = g2_arch_parameters(&d->arch);
-	return describe_tokenizer(f, d, blob, err) && describe_own(folder, d, &f->own, err) &&
-		describe_json(folder, "generation_config.json", &f->generation, err) &&
-		describe_json(folder, "special_tokens_map.json", &f->special_map, err) &&
-		describe_token(f, d, &describe_end, config.end_id, &d->end_token, err) &&
-		describe_token(f, d, &describe_start, config.start_id, &d->start_token, err);
+	return g2_describe_tokenizer(f, d, blob, err) && g2_describe_own(f, d, err) &&
+		g2_describe_tokens(f, d, &config, err);
+}
+
+void
+g2_describe_close(g2_describe_files *f)
+{
+	g2_tokenizer_close(f->tokenizer);
+	cJSON_Delete(f->own);
+	cJSON_Delete(f->generation);
+	cJSON_Delete(f->tokenizer_config);
+	cJSON_Delete(f->special_map);
 }
 
 bool
 g2_model_describe(const char *path, g2_description *description, g2_buf *tokenizer_blob,
 				  g2_error *err)
 {
-	describe_files f = {.folder = path};
+	g2_describe_files f = {.folder = path};
 	bool		ok;
 
 	memset(description, 0, sizeof *description);
 	ok = describe_read(&f, description, tokenizer_blob, err);
-	g2_tokenizer_close(f.tokenizer);
-	cJSON_Delete(f.own);
-	cJSON_Delete(f.generation);
-	cJSON_Delete(f.tokenizer_config);
-	cJSON_Delete(f.special_map);
+	g2_describe_close(&f);
 	if (!ok)
 		g2_description_free(description);
 	return ok;

@@ -20,6 +20,7 @@
 
 #define HELPER_THREADS 2
 #define DEFAULT_RESULT_CACHE ((uint64_t) 64 << 20)
+#define MASKS_KEPT ((size_t) 64 << 20)
 
 void
 g2_engine_log(g2_engine *engine, g2_level level, const char *fmt,...)
@@ -309,6 +310,8 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 		g2_engine_log(engine, G2_LEVEL_LOG, "the usage counters start at zero: %s",
 					  ignored.message);
 	return g2_result_cache_open(DEFAULT_RESULT_CACHE, &engine->results, err) &&
+		g2_grammars_open(&engine->grammars, err) &&
+		g2_masks_open(MASKS_KEPT, &engine->masks, err) &&
 		g2_registry_open(&registry_options, &engine->registry, err) &&
 		g2_helper_open(HELPER_THREADS, engine->helper_fd, &engine->helper, err) &&
 		g2_helper_open(1, engine->helper_fd, &engine->long_helper, err) &&
@@ -354,6 +357,8 @@ g2_engine_close(g2_engine *engine)
 	g2_registry_close(engine->registry);
 	close_counters(engine);
 	g2_result_cache_close(engine->results);
+	g2_grammars_close(engine->grammars);
+	g2_masks_close(engine->masks);
 	g2_people_close(&engine->people);
 	if (engine->backend)
 		engine->api->close(engine->backend);

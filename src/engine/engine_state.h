@@ -46,6 +46,8 @@ struct g2_engine
 	g2_kv_pool	kv_pool;
 	g2_usage   *usage;
 	g2_result_cache *results;
+	g2_grammars *grammars;
+	g2_masks   *masks;
 	g2_request *first;			/* in order of arrival */
 	g2_request *last;
 	uint32_t	n_requests;
@@ -105,6 +107,21 @@ extern void g2_request_refuse(g2_request *request, const g2_error *err);
 
 /* work.c: it was cancelled before it had a group: frees it. */
 extern void g2_request_drop(g2_request *request);
+
+/* check.c: CHECK_MODEL: looks at the folder and answers. */
+extern void g2_request_check_model(g2_request *request);
+
+/* work.c: what it has used is counted for its role; of a group that is not its last one too. */
+extern void g2_request_count(const g2_request *request, const g2_usage_delta *delta);
+extern void g2_request_count_group(const g2_request *request, const g2_group *group);
+
+/* work.c: makes a group of the prompt, whose ids are taken over or wiped, and hands it to the
+ * scheduler. */
+extern bool g2_request_start_group(g2_request *request, const g2_group_options *options,
+								   g2_ids *prompt, g2_group **group, g2_error *err);
+
+/* work.c: a helper thread has (more) work to do for it. */
+extern void g2_request_queue_work(g2_request *request);
 
 /* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);

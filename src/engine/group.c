@@ -5,6 +5,7 @@
 #include "group.h"
 
 #include "beams.h"
+#include "constraint.h"
 
 static bool
 copy_given(g2_group *group, const g2_ids *given, g2_error *err)
@@ -305,6 +306,8 @@ g2_group_extend(const g2_group *group, g2_sequence *sequence, uint32_t token, do
 		sequence->finish = G2_FINISH_EOS;
 	else if (group->o.tokenizer && !append_text(group, sequence, token))
 		return g2_fail_memory(err, sequence->text.len);
+	else if (!g2_constraint_accept(group, sequence, token, err))
+		return false;
 	if (!sequence->finish && sequence->ids.len >= group->o.max_new)
 		sequence->finish = G2_FINISH_LENGTH;
 	return true;
@@ -406,10 +409,16 @@ put_sequence(const g2_sequence *sequence, g2_writer *w)
 	g2_text_free(&text);
 }
 
+const g2_sequence *
+g2_group_answers(const g2_group *group)
+{
+	return group->beams ? group->beams->ended : group->sequences;
+}
+
 bool
 g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w, g2_error *err)
 {
-	const g2_sequence *sequences = group->beams ? group->beams->ended : group->sequences;
+	const g2_sequence *sequences = g2_group_answers(group);
 	const g2_completions_head head = {
 		.n = group->beams ? group->o.n_best : group->o.n,
 		.prompt_tokens = (uint32_t) group->prompt.len,

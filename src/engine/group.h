@@ -20,6 +20,7 @@
 
 #include "cost.h"
 #include "draft.h"
+#include "grammar_mask.h"
 #include "kv.h"
 #include "ngram.h"
 #include "protocol.h"
@@ -43,6 +44,7 @@ typedef struct g2_sequence
 	double		score;			/* of a beam: the sum of its tokens' scores */
 	g2_draft	draft;
 	g2_ngrams	ngrams;			/* while the group runs */
+	uint32_t	grammar_state;	/* behind its tokens, under a constraint */
 	g2_finish	finish;			/* 0 = goes on */
 } g2_sequence;
 
@@ -99,6 +101,8 @@ typedef struct g2_group_options
 	g2_bytes	stops[G2_MAX_STOPS];	/* point into the request */
 	uint32_t	n_stops;
 	const g2_tokenizer *tokenizer;	/* NULL: no text, ids only */
+	const g2_grammar *grammar;	/* what the text has to be; the request holds it; NULL = anything */
+	g2_masks   *masks;			/* with a grammar */
 	g2_session *session;
 	g2_kv	   *kv;				/* the model's */
 	g2_work    *work;			/* the model's */
@@ -160,7 +164,8 @@ g2_group_texts(const g2_group_options *o)
 static inline bool
 g2_group_single_steps(const g2_group *group)
 {
-	return group->beams || group->o.no_repeat_ngram > 0 || group->o.sampling.typical_p > 0;
+	return group->beams || group->o.grammar || group->o.no_repeat_ngram > 0 ||
+		group->o.sampling.typical_p > 0;
 }
 
 /* A token's log-probability comes out of the row before its own, its norm out of its own: by how
@@ -258,6 +263,9 @@ extern void g2_group_accept_score(g2_group *group, uint32_t i, double logprob,
 /* Tokens that the group was given, and that it has made. */
 extern uint64_t g2_group_given(const g2_group *group);
 extern uint64_t g2_group_made(const g2_group *group);
+
+/* The sequences that are its answer, the best first where it searches. */
+extern const g2_sequence *g2_group_answers(const g2_group *group);
 
 /* Appends the payload of COMPLETIONS. */
 extern bool g2_group_answer(const g2_group *group, uint64_t elapsed_us, g2_writer *w,

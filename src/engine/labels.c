@@ -7,6 +7,7 @@
  */
 #include "labels.h"
 
+#include "cut.h"
 #include "request.h"
 
 #define BETWEEN_EXAMPLES "\n\n"
@@ -54,8 +55,8 @@ find_template(prompt *p)
 
 	if (template_text.len == 0)
 	{
-		if (!g2_task_find(request->model->pack->description.tasks, request->m.score.task,
-						  &request->task, &request->error))
+		if (!g2_task_find(request->model->pack->description.tasks, request->model->pack->tokenizer,
+						  request->m.score.task, &request->task, &request->error))
 			return false;
 		template_text = bytes_of(g2_span_of(request->task.template_text));
 	}
@@ -115,7 +116,7 @@ fill_example(prompt *p, g2_span text, g2_span label)
 
 /* The prompt's ids with this much of the text. */
 static bool
-encode_prompt(prompt *p, size_t input_len)
+encode_prompt(prompt *p, g2_span text)
 {
 	g2_request *request = p->request;
 	const g2_score *m = &request->m.score;
@@ -125,31 +126,12 @@ encode_prompt(prompt *p, size_t input_len)
 	request->ids.len = 0;
 	for (uint32_t i = 0; ok && i < m->n_examples; i++)
 		ok = fill_example(p, m->example_texts[i], m->example_labels[i]);
-	return ok && fill(p, p->before, (g2_span) {m->text.data, (uint32_t) input_len}) &&
+	return ok && fill(p, p->before, text) &&
 		g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, 0,
 						  &request->ids);
 }
 
 /* ---- fitting it into the context ---- */
-
-/* Bytes of the text's first n tokens, up to a whole character; near them where decoding does not
- * give the text back. */
-static bool
-bytes_of_tokens(g2_request *request, const g2_ids *ids, size_t n, size_t *bytes)
-{
-	const g2_span text = request->m.score.text;
-	g2_decoder	decoder = {0};
-	g2_buf		decoded = {0};
-	bool		ok = true;
-
-	for (size_t i = 0; ok && i < n; i++)
-		ok = g2_tokenizer_decode(request->model->pack->tokenizer, &decoder, ids->data[i],
-								 &decoded) ||
-			g2_fail_memory(&request->error, decoded.len);
-	*bytes = g2_utf8_valid_prefix(text.data, G2_MIN(decoded.len, (size_t) text.len));
-	g2_text_free(&decoded);
-	return ok;
-}
 
 static bool
 no_room(g2_request *request)
@@ -162,31 +144,37 @@ no_room(g2_request *request)
 	return g2_fail_hint(&request->error, "Give fewer or shorter examples.");
 }
 
-/* Cuts the text by as many tokens as are too many, until the prompt has no more than `room`: where
- * a word is cut the rest of it may have other tokens than before. */
+static bool
+encode_part(void *arg, g2_span text)
+{
+	return encode_prompt(arg, text);
+}
+
+static bool
+too_long(g2_request *request, size_t room)
+{
+	g2_fail(&request->error, G2_E_TOO_LONG,
+			"the text does not fit into the context of model \"%s\"", request->model->name);
+	g2_fail_detail(&request->error, "The context has room for %zu tokens before the label; "
+				   "template, examples and text have %zu.", room, request->ids.len);
+	return g2_fail_hint(&request->error, "Shorten the text, or let it be cut with the option "
+						"\"truncate\".");
+}
+
 static bool
 cut_text(prompt *p, size_t room)
 {
 	g2_request *request = p->request;
-	g2_ids		ids = {0};
-	bool		ok = g2_request_encode(request, request->m.score.text, 0, &ids);
-	size_t		keep = ids.len;
+	uint32_t	flags = request->m.score.flags;
+	bool		fits;
 
-	while (ok && request->ids.len > room)
-	{
-		size_t		excess = request->ids.len - room,
-					bytes;
-
-		if (keep == 0)
-			ok = no_room(request);
-		else
-		{
-			keep -= G2_MIN(excess, keep);
-			ok = bytes_of_tokens(request, &ids, keep, &bytes) && encode_prompt(p, bytes);
-		}
-	}
-	g2_wipe_free(ids.data, ids.cap * sizeof *ids.data);
-	return ok;
+	if (flags & G2_SCORE_TRUNCATE_NOT)
+		return too_long(request, room);
+	request->truncated = true;
+	return g2_cut_text(request, request->m.score.text,
+					   flags & G2_SCORE_TRUNCATE_LEFT ? G2_CUT_LEFT : G2_CUT_RIGHT, room,
+					   encode_part, p, &fits) &&
+		(fits || no_room(request));
 }
 
 static bool
@@ -202,7 +190,7 @@ fit_prompt(prompt *p)
 	if (longest > room)
 		return no_room(request);
 	room -= longest - 1;
-	if (!encode_prompt(p, request->m.score.text.len) ||
+	if (!encode_prompt(p, request->m.score.text) ||
 		(request->ids.len > room && !cut_text(p, room)))
 		return false;
 	if (request->ids.len > 0)

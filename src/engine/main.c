@@ -16,7 +16,8 @@ static const struct
 		"            [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
 		"            [--repetition-penalty R] [--presence-penalty R] [--frequency-penalty R]\n"
 		"            [--typical-p P] [--no-repeat-ngram-size N] [--min-new-tokens N]\n"
-		"            [--num-beams N] [--length-penalty R] [--seed S] [--stop TEXT]... [--task NAME]"},
+		"            [--num-beams N] [--length-penalty R] [--seed S] [--stop TEXT]... [--task NAME]\n"
+		"            [--choice JSON|--regex REGEX|--json-schema JSON]"},
 	{"pack", g2_cmd_pack, "--model FOLDER: convert a model and say where the pack is"},
 	{"serve", g2_cmd_serve, "[--socket PATH]: answer requests (without options: started by\n"
 		"            PostgreSQL, with descriptors 3 and 4)"},

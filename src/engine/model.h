@@ -64,6 +64,19 @@ extern bool g2_model_describe(const char *path, g2_description *description,
 							  g2_buf *tokenizer_blob, g2_error *err);
 extern void g2_description_free(g2_description *description);
 
+typedef enum g2_check_result
+{
+	G2_CHECK_FAILED, G2_CHECK_OK, G2_CHECK_SKIPPED	/* something before it has failed */
+} g2_check_result;
+
+/* One thing about a folder; detail and hint may be empty. */
+typedef void (*g2_check_fn) (void *arg, const char *item, g2_check_result result,
+							 const char *detail, const char *hint);
+
+/* Looks at all that loading the model would need, one thing after the other: config.json, weights,
+ * tokenizer, gpt2.json, special tokens, roles.  Reads headers only. */
+extern void g2_model_check(const char *name, const char *path, g2_check_fn tell, void *arg);
+
 /* Progress of packing in bytes read of bytes in all; may be NULL. */
 typedef struct g2_progress
 {

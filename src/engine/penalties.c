@@ -1,8 +1,8 @@
 /*
  * penalties.c: what changes a row's logits before a token is chosen from them: bias, penalties,
- * bans (their order: sampler.h).
+ * bans, a mask (their order: sampler.h).
  *
- * Each touches the tokens that it names and no other, so a step costs what is named, not what has
+ * Each but the mask touches the tokens that it names and no other, so a step costs what is named, not what has
  * been written so far.  Sums are single additions in float, in a fixed order.
  */
 #include "sampler.h"
@@ -12,7 +12,7 @@
 bool
 g2_sampler_changes(const g2_sampling *s, const g2_past *past)
 {
-	return s->n_biases > 0 || s->n_banned > 0 || past->n_banned > 0 ||
+	return past->mask || s->n_biases > 0 || s->n_banned > 0 || past->n_banned > 0 ||
 		(s->repetition_penalty != 1.0f && past->n_seen > 0) ||
 		((s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f) && past->n_counts > 0) ||
 		(past->index < s->min_new && past->end_token != G2_TOKEN_NONE);
@@ -84,6 +84,23 @@ ban(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 		logits[past->end_token] = -INFINITY;
 }
 
+static void
+apply_mask(float *logits, uint32_t n, const uint64_t *mask)
+{
+	for (uint32_t i = 0; i < n; i += 64)
+	{
+		uint64_t	bits = mask[i / 64];
+		uint32_t	end = G2_MIN(n - i, 64u);
+
+		if (bits == UINT64_MAX)
+			continue;
+		for (uint32_t j = 0; bits == 0 && j < end; j++)
+			logits[i + j] = -INFINITY;
+		for (uint32_t j = 0; bits != 0 && j < end; j++)
+			logits[i + j] = bits >> j & 1 ? logits[i + j] : -INFINITY;
+	}
+}
+
 void
 g2_sampler_change(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 {
@@ -93,4 +110,6 @@ g2_sampler_change(const g2_sampling *s, const g2_past *past, float *logits, uint
 	if (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f)
 		penalize_answer(s, past, logits, n);
 	ban(s, past, logits, n);
+	if (past->mask)
+		apply_mask(logits, n, past->mask);
 }

@@ -225,6 +225,8 @@ g2_generate_encode(g2_writer *w, const g2_generate *m)
 	g2_put_span(w, m->cache_salt);
 	g2_put_u32(w, m->queue_timeout_ms);
 	put_decoding(w, &m->decoding);
+	g2_put_u32(w, m->constraint_kind);
+	g2_put_span(w, m->constraint);
 }
 
 bool
@@ -254,6 +256,8 @@ g2_generate_decode(const void *p, size_t n, g2_generate *m)
 	m->cache_salt = g2_get_span(&r);
 	m->queue_timeout_ms = g2_get_u32(&r);
 	get_decoding(&r, &m->decoding);
+	m->constraint_kind = g2_get_u32(&r);
+	m->constraint = g2_get_span(&r);
 	return !r.failed;
 }
 
@@ -266,7 +270,7 @@ g2_completions_head_encode(g2_writer *w, const g2_completions_head *m)
 	g2_put_u64(w, m->seed);
 	g2_put_u64(w, m->elapsed_us);
 	g2_put_u64(w, m->queue_us);
-	g2_put_u32(w, m->result_hit);
+	g2_put_u32(w, m->marks);
 }
 
 void
@@ -278,7 +282,7 @@ g2_completions_head_get(g2_reader *r, g2_completions_head *m)
 	m->seed = g2_get_u64(r);
 	m->elapsed_us = g2_get_u64(r);
 	m->queue_us = g2_get_u64(r);
-	m->result_hit = g2_get_u32(r);
+	m->marks = g2_get_u32(r);
 	if (m->n > G2_MAX_SEQUENCES)
 		r->failed = true;
 }

@@ -46,6 +46,7 @@
 #define G2_MAX_TEXT (32u << 20)		/* bytes of one text in a request */
 #define G2_MAX_STOPS 64
 #define G2_MAX_STOP_BYTES 1024
+#define G2_MAX_CONSTRAINT 65536	/* bytes of a choice, regex or schema */
 #define G2_MAX_SEQUENCES 256		/* n of one request */
 #define G2_MAX_NEW_TOKENS (1u << 20)
 #define G2_MAX_IN_FLIGHT 4096		/* requests of one connection */
@@ -106,6 +107,8 @@ typedef enum g2_message
 	G2_MSG_RESTART,				/* no payload -> DONE; then the engine ends in good order */
 	G2_MSG_SCORE,				/* g2_score -> SCORES (protocol_score.h) */
 	G2_MSG_SCORES,
+	G2_MSG_CHECK_MODEL = 60,	/* one string: the model's name -> MODEL_CHECK */
+	G2_MSG_MODEL_CHECK,			/* u32 count, then so many g2_check_row */
 	/* control channel */
 	G2_MSG_SETTINGS = 64,		/* supervisor -> engine: g2_settings; first, and on reload */
 	G2_MSG_READY,				/* engine -> supervisor: it accepts connections */
@@ -260,7 +263,15 @@ enum							/* g2_generate.flags */
 	G2_GEN_STREAM = 16,			/* STREAM for each token as it is made (n = 1 only) */
 	G2_GEN_SEEDED = 32,			/* seed was given by the user: the same call has the same answer */
 	G2_GEN_NO_CACHE = 64,		/* neither reads nor fills prefix and result caches */
-	G2_GEN_ADD_START = 128		/* the model's start token stands before the prompt */
+	G2_GEN_ADD_START = 128,	/* the model's start token stands before the prompt */
+	/* A text that does not fit into the context, which is an error otherwise: */
+	G2_GEN_TRUNCATE_LEFT = 1 << 16,	/* loses its beginning */
+	G2_GEN_TRUNCATE_RIGHT = 1 << 17,	/* loses its end */
+	G2_GEN_SPLIT = 1 << 18,		/* is summarized in parts, and so are these (n = 1 only) */
+	G2_GEN_PARTS = 1 << 19,		/* the text goes on: its parts that are complete are summarized, and
+								 * COMPLETIONS has their summaries, a line each, in one completion
+								 * without ids, then u64: how many bytes of the text these are */
+	G2_GEN_LAST = 1 << 20		/* with PARTS: the text ends here, the rest of it is a part too */
 };
 
 /* How tokens are chosen beside temperature and its like.  Zero is off, as an older backend has it;
@@ -278,6 +289,16 @@ typedef struct g2_decoding
 	const char *biases;			/* n_biases pairs of u32 id (ascending, none twice) and float, unaligned:
 								 * -G2_MAX_BIAS .. G2_MAX_BIAS */
 } g2_decoding;
+
+/* What the text has to be; the constraint's own text says it. */
+typedef enum g2_constraint_kind
+{
+	G2_CONSTRAINT_NONE,
+	G2_CONSTRAINT_CHOICE,		/* a JSON array of strings: one of them */
+	G2_CONSTRAINT_REGEX,		/* a regular expression: the whole text matches */
+	G2_CONSTRAINT_SCHEMA,		/* a JSON schema: the text is JSON that it allows */
+	G2_N_CONSTRAINTS
+} g2_constraint_kind;
 
 typedef struct g2_generate
 {
@@ -300,6 +321,8 @@ typedef struct g2_generate
 	g2_span		cache_salt;
 	uint32_t	queue_timeout_ms;	/* 0 = waits as long as it takes */
 	g2_decoding decoding;
+	uint32_t	constraint_kind;	/* g2_constraint_kind; with one, there are no stops */
+	g2_span		constraint;
 } g2_generate;
 
 typedef enum g2_finish
@@ -315,8 +338,14 @@ typedef struct g2_completions_head
 	uint64_t	seed;
 	uint64_t	elapsed_us;		/* from the request's arrival to its answer */
 	uint64_t	queue_us;		/* of it, until it was first admitted */
-	uint32_t	result_hit;		/* 1: the answer comes from the result cache */
+	uint32_t	marks;			/* G2_HEAD_* */
 } g2_completions_head;
+
+enum							/* g2_completions_head.marks */
+{
+	G2_HEAD_RESULT_HIT = 1,		/* the answer comes from the result cache */
+	G2_HEAD_TRUNCATED = 2		/* some of the text was left out, as the flags allow */
+};
 
 typedef struct g2_completion
 {

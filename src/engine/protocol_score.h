@@ -25,8 +25,13 @@ typedef enum g2_score_kind
 enum							/* g2_score.flags */
 {
 	G2_SCORE_NO_CACHE = 1,		/* neither reads nor fills prefix and result caches */
-	G2_SCORE_ADD_START = 2		/* the start token stands before the text, so that the first token
+	G2_SCORE_ADD_START = 2,		/* the start token stands before the text, so that the first token
 								 * has a score too */
+	/* A text that does not fit into the context: by default one of LABELS loses its end, and others
+	 * are read in windows. */
+	G2_SCORE_TRUNCATE_LEFT = 1 << 16,	/* it loses its beginning */
+	G2_SCORE_TRUNCATE_RIGHT = 1 << 17,	/* it loses its end */
+	G2_SCORE_TRUNCATE_NOT = 1 << 18	/* it is an error */
 };
 
 typedef struct g2_score
@@ -40,8 +45,7 @@ typedef struct g2_score
 	g2_span		cache_salt;
 	uint32_t	queue_timeout_ms;	/* 0 = waits as long as it takes */
 	/* LABELS: the template has {input}, and perhaps {labels}, {condition} and {label}, which is the
-	 * label's place; without it that is the end, behind a space.  A text that does not fit is cut
-	 * at its end. */
+	 * label's place; without it that is the end, behind a space. */
 	g2_span		task;			/* a template of the model's gpt2.json by name, or empty */
 	g2_span		template_text;	/* wins over task's; empty = none */
 	g2_span		condition;

@@ -318,6 +318,24 @@ g2_usage_file_check(const void *data, size_t n, uint64_t system_identifier, uint
 /* ---- settings ---- */
 
 void
+g2_check_row_encode(g2_writer *w, const g2_check_row *m)
+{
+	g2_put_span(w, m->item);
+	g2_put_u32(w, m->result);
+	g2_put_span(w, m->detail);
+	g2_put_span(w, m->hint);
+}
+
+void
+g2_check_row_get(g2_reader *r, g2_check_row *m)
+{
+	m->item = g2_get_element(r);
+	m->result = g2_get_u32(r);
+	m->detail = g2_get_span(r);
+	m->hint = g2_get_span(r);
+}
+
+void
 g2_settings_encode(g2_writer *w, const g2_settings *m)
 {
 	g2_put_u32(w, m->n_directories);

@@ -193,6 +193,15 @@ typedef struct g2_settings
 
 #define G2_NO_RESULT_CACHE UINT64_MAX
 
+/* One thing about a model's folder. */
+typedef struct g2_check_row
+{
+	g2_span		item;
+	uint32_t	result;			/* 0 = not ok, 1 = ok, else not looked at */
+	g2_span		detail;			/* empty = none */
+	g2_span		hint;
+} g2_check_row;
+
 /* ---- codecs ---- */
 
 /* encode: appends the payload or the row.  decode: false when it is malformed; get: look at
@@ -205,6 +214,8 @@ extern void g2_request_row_encode(g2_writer *w, const g2_request_row *m);
 extern void g2_request_row_get(g2_reader *r, g2_request_row *m);
 extern void g2_usage_row_encode(g2_writer *w, const g2_usage_row *m);
 extern void g2_usage_row_get(g2_reader *r, g2_usage_row *m);
+extern void g2_check_row_encode(g2_writer *w, const g2_check_row *m);
+extern void g2_check_row_get(g2_reader *r, g2_check_row *m);
 extern void g2_engine_row_encode(g2_writer *w, const g2_engine_row *m);
 extern void g2_engine_row_get(g2_reader *r, g2_engine_row *m);
 /* The payload in the contents of a file of saved counters; false where they count as none

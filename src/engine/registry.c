@@ -377,6 +377,13 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_mo
 	return true;
 }
 
+g2_shared_paths *
+g2_registry_hold_paths(g2_registry *registry)
+{
+	registry->settings.paths->users++;
+	return registry->settings.paths;
+}
+
 void
 g2_registry_release(g2_model *model)
 {

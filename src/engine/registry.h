@@ -61,6 +61,9 @@ typedef bool (*g2_permits_fn) (void *arg, g2_model *model);
 /* Called on the engine's thread when a load has ended, well (LOADED) or not (FAILED). */
 typedef void (*g2_loaded_fn) (void *arg, g2_model *model);
 
+/* Where models are now; to be given back on the engine's thread. */
+typedef struct g2_shared_paths g2_shared_paths;
+
 typedef struct g2_registry_options
 {
 	const g2_backend_api *api;
@@ -77,6 +80,10 @@ typedef struct g2_registry_options
 extern bool g2_registry_open(const g2_registry_options *options, g2_registry **out,
 							 g2_error *err);
 extern void g2_registry_close(g2_registry *registry);
+
+extern g2_shared_paths *g2_registry_hold_paths(g2_registry *registry);
+extern const g2_model_paths *g2_shared_paths_get(const g2_shared_paths *paths);
+extern void g2_shared_paths_release(g2_shared_paths *paths);	/* NULL is allowed */
 
 /* Copies what concerns models.  Paths and default format are for loads from now on; models that
  * nobody holds go when there are more than model_memory allows; models to be preloaded that are

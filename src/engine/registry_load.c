@@ -50,6 +50,12 @@ g2_shared_paths_new(const g2_settings *settings, g2_error *err)
 	return p;
 }
 
+const g2_model_paths *
+g2_shared_paths_get(const g2_shared_paths *p)
+{
+	return &p->paths;
+}
+
 void
 g2_shared_paths_release(g2_shared_paths *p)
 {

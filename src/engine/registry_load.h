@@ -10,15 +10,14 @@
 
 /* Where models and packs live, in memory of its own, shared by the settings of the registry and
  * the loads that were started under them.  Never changed; users is the engine's thread's. */
-typedef struct g2_shared_paths
+struct g2_shared_paths
 {
 	g2_model_paths paths;
 	uint32_t	users;
 	char	   *copies[G2_MAX_DIRECTORIES + 1];
-} g2_shared_paths;
+};
 
 extern g2_shared_paths *g2_shared_paths_new(const g2_settings *settings, g2_error *err);
-extern void g2_shared_paths_release(g2_shared_paths *paths);	/* NULL is allowed */
 
 typedef struct g2_loader
 {

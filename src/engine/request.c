@@ -6,6 +6,8 @@
 #include <float.h>
 #include <stdio.h>
 
+#include "prompt.h"
+
 #define MAX_ANSWER_IDS (G2_MAX_PAYLOAD / sizeof(uint32_t) - 2)	/* TOKENS */
 
 /* ---- checks before anything is spent ---- */
@@ -73,12 +75,15 @@ check_generate(const g2_generate *m, g2_error *err)
 		g2_fail(err, G2_E_TOO_LONG, "n must be between 1 and %d", G2_MAX_SEQUENCES);
 		return g2_fail_hint(err, "Make several calls.");
 	}
+	if ((m->flags & (G2_GEN_SPLIT | G2_GEN_PARTS)) && (m->n > 1 || (m->flags & G2_GEN_MAX_LENGTH)))
+		return g2_fail(err, G2_E_INTERNAL, "malformed request for a summary in parts");
 	if (m->n > 1 && (m->flags & G2_GEN_STREAM))
 		return g2_fail(err, G2_E_PARAM, "only one sequence can be streamed");
 	if (m->cache_salt.len > G2_MAX_SALT)
 		return g2_fail(err, G2_E_PARAM, "gpt2.prefix_cache_salt must have at most %d bytes",
 					   G2_MAX_SALT);
-	return check_sampling(m, err) && check_stops(m, err) && g2_decoding_check(m, err);
+	return check_sampling(m, err) && check_stops(m, err) && g2_decoding_check(m, err) &&
+		g2_constraint_check(m, err);
 }
 
 static bool
@@ -128,6 +133,14 @@ g2_request_decode(g2_request *request, g2_error *err)
 			if (!(ok = g2_load_decode(p, n, &request->m.load)))
 				break;
 			return check_device(request->m.load.device, err);
+		case G2_MSG_CHECK_MODEL:
+			{
+				g2_reader	r = g2_read(p, n);
+
+				request->m.check.model = g2_get_element(&r);
+				ok = !r.failed;
+				break;
+			}
 		default:
 			break;
 	}
@@ -197,8 +210,8 @@ g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids
 							   &request->canceled, ids, err);
 }
 
-static bool
-copy_ids(g2_request *request, g2_span ids)
+bool
+g2_request_copy_ids(g2_request *request, g2_span ids)
 {
 	uint32_t	n_vocab = request->model->pack->weights.arch.n_vocab;
 
@@ -214,48 +227,6 @@ copy_ids(g2_request *request, g2_span ids)
 			return g2_fail_memory(&request->error, ids.len);
 	}
 	return true;
-}
-
-/* The prompt's ids, with the template filled in; more than the context holds are not wanted. */
-static bool
-encode_prompt(g2_request *request)
-{
-	g2_generate *m = &request->m.generate;
-	g2_span		template_text = m->template_text;
-	size_t		max_ids = request->model->pack->weights.arch.n_ctx;
-	g2_buf		filled = {0};
-	bool		ok;
-
-	/* A task's stops hold for a prompt of ids too. */
-	if (m->task.len > 0 && !g2_task_find(request->model->pack->description.tasks, m->task,
-										 &request->task, &request->error))
-		return false;
-	if (m->flags & G2_GEN_PROMPT_IDS)
-		return copy_ids(request, m->prompt);
-	if (template_text.len == 0 && request->task.template_text)
-		template_text = g2_span_of(request->task.template_text);
-	if (template_text.len == 0)
-		return g2_request_encode(request, m->prompt, max_ids, &request->ids);
-	ok = g2_text_fill(template_text.data, template_text.len, m->prompt.data, m->prompt.len,
-					  G2_MAX_TEXT, &filled, &request->error) &&
-		g2_request_encode(request, (g2_span) {filled.data, (uint32_t) filled.len}, max_ids,
-						  &request->ids);
-	g2_text_free(&filled);
-	return ok;
-}
-
-/* counted: all of the prompt has been encoded, and not only as much as the context holds. */
-static bool
-too_long(g2_request *request, bool counted)
-{
-	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
-
-	g2_fail(&request->error, G2_E_TOO_LONG,
-			"the prompt does not fit into the context of model \"%s\"", request->model->name);
-	g2_fail_detail(&request->error, "The context holds %u tokens, at least one of them new; "
-				   "the prompt has %s%zu.", n_ctx, counted ? "" : "more than ",
-				   counted ? request->ids.len : n_ctx);
-	return g2_fail_hint(&request->error, "Shorten the text; gpt_count_tokens counts its tokens.");
 }
 
 /* How many new tokens: what was asked for, as far as the context has room. */
@@ -289,7 +260,7 @@ set_budget(g2_request *request)
 }
 
 bool
-g2_request_add_start(g2_request *request)
+g2_request_add_start(g2_request *request, g2_ids *ids)
 {
 	uint32_t	start = request->model->pack->description.start_token;
 
@@ -299,20 +270,20 @@ g2_request_add_start(g2_request *request)
 				request->model->name);
 		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
 	}
-	return g2_ids_push(&request->ids, start) || g2_fail_memory(&request->error, sizeof start);
+	return g2_ids_push(ids, start) || g2_fail_memory(&request->error, sizeof start);
 }
 
 static bool
-work_generate(g2_request *request)
+work_generate(g2_request *request, g2_grammars *grammars)
 {
 	const g2_description *d = &request->model->pack->description;
 	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
 
-	if (!g2_decoding_work(request) ||
-		((request->m.generate.flags & G2_GEN_ADD_START) && !g2_request_add_start(request)))
+	if (!g2_decoding_work(request) || !g2_prompt_make(request))
 		return false;
-	if (!encode_prompt(request))
-		return request->error.code == G2_E_TOO_LONG ? too_long(request, false) : false;
+	/* The parts' prompts are made; and of nothing there is no summary. */
+	if (g2_split_has_parts(request))
+		return true;
 	if (request->ids.len == 0)
 	{
 		if (d->start_token == G2_NO_TOKEN)
@@ -326,8 +297,11 @@ work_generate(g2_request *request)
 			return g2_fail_memory(&request->error, sizeof(uint32_t));
 	}
 	if (request->ids.len > n_ctx - 1)
-		return too_long(request, true);
-	return set_budget(request);
+		return g2_prompt_too_long(request);
+	return set_budget(request) &&
+		g2_constraint_prepare(grammars, &request->m.generate, request->model->pack,
+							  request->max_new, &request->canceled, &request->grammar,
+							  &request->error);
 }
 
 /* A piece may have 64 kB: the ids of one message can stand for more than any memory holds. */
@@ -359,7 +333,7 @@ work_detokenize(g2_request *request)
 	bool		ok;
 
 	if (!need_tokenizer(request, &request->error) ||
-		!copy_ids(request, (g2_span) {m->ids, m->count * (uint32_t) sizeof(uint32_t)}))
+		!g2_request_copy_ids(request, (g2_span) {m->ids, m->count * (uint32_t) sizeof(uint32_t)}))
 		return false;
 	ok = join_pieces(request, &bytes);
 	if (ok && !g2_text_clean(bytes.data, bytes.len, &request->text))
@@ -369,12 +343,12 @@ work_detokenize(g2_request *request)
 }
 
 void
-g2_request_work(g2_request *request)
+g2_request_work(g2_request *request, g2_grammars *grammars)
 {
 	switch (request->type)
 	{
 		case G2_MSG_GENERATE:
-			request->ok = work_generate(request);
+			request->ok = work_generate(request, grammars);
 			break;
 		case G2_MSG_SCORE:
 			request->ok = g2_score_work(request);
@@ -438,9 +412,11 @@ set_generate(const g2_request *request, g2_group_options *o)
 	}
 	set_common(request, !(m->flags & G2_GEN_NO_CACHE), m->cache_salt, o);
 	g2_decoding_set(request, o);
+	o->grammar = request->grammar;
 	for (uint32_t i = 0; i < m->n_stops; i++)
 		o->stops[o->n_stops++] = (g2_bytes) {m->stops[i].data, m->stops[i].len};
-	if (m->n_stops == 0 && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
+	/* A stop string of the task could cut a text before it is what it has to be. */
+	if (m->n_stops == 0 && !o->grammar && !(m->flags & G2_GEN_NO_STOP_DEFAULTS))
 		for (uint32_t i = 0; i < request->task.n_stops; i++)
 			o->stops[o->n_stops++] = (g2_bytes) {request->task.stops[i],
 				strlen(request->task.stops[i])};
@@ -463,9 +439,11 @@ g2_request_group_options(const g2_request *request, g2_group_options *o)
 }
 
 void
-g2_request_clear(g2_request *request)
+g2_request_clear(g2_request *request, g2_grammars *grammars)
 {
+	g2_grammars_release(grammars, request->grammar);
 	g2_scoring_clear(&request->scoring);
+	g2_split_clear(&request->split);
 	g2_text_free(&request->payload);
 	g2_wipe_free(request->ids.data, request->ids.cap * sizeof *request->ids.data);
 	g2_text_free(&request->text);

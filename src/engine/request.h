@@ -9,11 +9,13 @@
 #define G2_REQUEST_H
 
 #include "decoding.h"
+#include "constraint.h"
 #include "engine.h"
 #include "group.h"
 #include "labels.h"
 #include "registry.h"
 #include "score.h"
+#include "split.h"
 #include "task.h"
 
 typedef enum g2_request_phase
@@ -50,9 +52,14 @@ typedef struct g2_request
 		g2_tokenize tokenize;
 		g2_detokenize detokenize;
 		g2_load		load;
+		struct
+		{
+			g2_span		model;
+			struct g2_shared_paths *paths;	/* held while a helper thread looks */
+		}			check;
 	}			m;
 	g2_model   *model;			/* held */
-	g2_group   *group;
+	g2_group   *group;			/* NULL while parts run (split) */
 	/* work */
 	bool		ok;
 	g2_error	error;
@@ -61,6 +68,9 @@ typedef struct g2_request
 	uint32_t	max_new;		/* new tokens that the context has room for */
 	g2_bias    *biases;			/* [decoding.n_biases]; the group's samplers point at them */
 	g2_task		task;			/* GENERATE or SCORE with a task */
+	const g2_grammar *grammar;	/* GENERATE with a constraint: held */
+	bool		truncated;		/* some of the text was left out */
+	g2_split	split;			/* GENERATE of a long text; the engine's thread goes on with it */
 	g2_scoring	scoring;		/* SCORE; the engine's thread goes on with it */
 	bool		has_key;		/* the answer may be in the result cache, or goes there */
 	uint8_t		key[32];		/* then: a G2_HASH */
@@ -77,16 +87,19 @@ extern g2_span g2_request_model(const g2_request *request, g2_span *format);
 extern uint32_t g2_request_user(const g2_request *request);
 
 /* The helper thread's part: fills the work fields. */
-extern void g2_request_work(g2_request *request);
+extern void g2_request_work(g2_request *request, g2_grammars *grammars);
 
 /* Frees what the work and the payload hold (not the request, the model or the group). */
-extern void g2_request_clear(g2_request *request);
+extern void g2_request_clear(g2_request *request, g2_grammars *grammars);
 
 /* Ids of a text, appended; at most max_ids (0 = no limit).  Fills request->error. */
 extern bool g2_request_encode(g2_request *request, g2_span text, size_t max_ids, g2_ids *ids);
 
-/* The model's start token, appended to its ids; 22023 where it has none.  Fills request->error. */
-extern bool g2_request_add_start(g2_request *request);
+/* The model's start token, appended to the ids; 22023 where it has none.  Fills request->error. */
+extern bool g2_request_add_start(g2_request *request, g2_ids *ids);
+
+/* The prompt is these ids (u32, unaligned): 22023 for one that the vocabulary lacks. */
+extern bool g2_request_copy_ids(g2_request *request, g2_span ids);
 
 /* The options of the group for a GENERATE or SCORE whose work is done. */
 extern void g2_request_group_options(const g2_request *request, g2_group_options *options);

@@ -102,7 +102,7 @@ g2_result_key(const g2_generate *m, const g2_result_identity *identity, uint8_t 
 	of.queue_timeout_ms = 0;
 	if (!key_begin(identity, G2_MSG_GENERATE,
 				   (size_t) m->prompt.len + m->task.len + m->template_text.len +
-				   m->cache_salt.len + bytes_of_names(m->stops, m->n_stops) +
+				   m->cache_salt.len + m->constraint.len + bytes_of_names(m->stops, m->n_stops) +
 				   m->decoding.n_biases * G2_BIAS_BYTES, &w, err))
 		return false;
 	g2_generate_encode(&w, &of);

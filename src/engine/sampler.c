@@ -177,6 +177,16 @@ greedy(const float *logits, uint32_t n, float max)
 	return 0;
 }
 
+/* The lowest id of the mask. */
+static uint32_t
+first_allowed(const uint64_t *mask, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (mask[i / 64] >> i % 64 & 1)
+			return i;
+	return 0;
+}
+
 /* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */
 static uint64_t
 mass_target(float p, uint64_t sum)
@@ -269,6 +279,8 @@ g2_sample(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n_v
 
 	g2_sampler_change(s, past, logits, n_vocab);
 	max = kernels->max(logits, n_vocab, &clean);
+	if (past->mask && max == -INFINITY)
+		return first_allowed(past->mask, n_vocab);
 	if (!(s->temperature > 0.0f) || !clean || max == -INFINITY)
 		return greedy(logits, n_vocab, max);
 

@@ -2,7 +2,7 @@
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
  * Order of operations: bias, repetition penalty, presence and frequency penalty, banned tokens (the
- * end token among them before min_new), temperature, top_k, typical_p, top_p, min_p, draw.
+ * end token among them before min_new), mask, temperature, top_k, typical_p, top_p, min_p, draw.
  * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
@@ -18,6 +18,7 @@
  * Temperature 0, or one so small that (l - max) / T is not finite for the second best, is greedy.
  * Logits with a NaN or +inf: the greedy choice, NaN ignored (id 0 when all are NaN); every logprob
  * of such a row is NaN.  -inf is a logit of probability 0.  Greedy is the lowest id among the best.
+ * A mask makes the logits of all others -inf; where no id of it has more, it is its lowest.
  */
 #ifndef G2_SAMPLER_H
 #define G2_SAMPLER_H
@@ -42,12 +43,13 @@ typedef struct g2_past
 	uint32_t	n_counts;
 	const uint32_t *banned;		/* [n_banned] beside those of g2_sampling, this time */
 	uint32_t	n_banned;
+	const uint64_t *mask;		/* bits as in g2_output: no others; NULL = all */
 } g2_past;
 
 /* Working memory for one call: g2_sampler_scratch_bytes(n_vocab) bytes, aligned to 64. */
 extern size_t g2_sampler_scratch_bytes(uint32_t n_vocab);
 
-/* penalties.c: whether bias, penalties or bans have anything to change behind this past. */
+/* penalties.c: whether bias, penalties, bans or a mask have anything to change behind this past. */
 extern bool g2_sampler_changes(const g2_sampling *sampling, const g2_past *past);
 
 /* Applies them to logits[0..n_vocab), or to log-probabilities. */

@@ -7,6 +7,7 @@
  * visit in flight or a time to wake up at: its end is what wakes the engine.
  */
 #include "admission.h"
+#include "constraint.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -222,6 +223,7 @@ plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work 
 				continue;
 			left = group->o.max_new - (uint32_t) sequence->ids.len;
 			g2_draft_find(group, i);
+			g2_constraint_cut_draft(group, i);
 			sequence->draft.n = g2_draft_length(&sequence->draft, worth,
 												G2_MIN(left - 1, room));
 			room -= sequence->draft.n;

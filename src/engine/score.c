@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "cut.h"
 #include "request.h"
 
 /* ---- checks before anything is spent ---- */
@@ -75,13 +76,40 @@ set_stride(g2_request *request)
 	return true;
 }
 
+/* One window is all there is to be; a start token stays. */
+static bool
+cut_to_context(g2_request *request)
+{
+	uint32_t	flags = request->m.score.flags,
+				n_ctx = request->model->pack->weights.arch.n_ctx,
+				first = (flags & G2_SCORE_ADD_START) != 0;
+	g2_ids	   *ids = &request->ids;
+
+	if (!(flags & (G2_SCORE_TRUNCATE_LEFT | G2_SCORE_TRUNCATE_RIGHT | G2_SCORE_TRUNCATE_NOT)) ||
+		ids->len <= n_ctx)
+		return true;
+	if (flags & G2_SCORE_TRUNCATE_NOT)
+	{
+		g2_fail(&request->error, G2_E_TOO_LONG,
+				"the text does not fit into the context of model \"%s\"", request->model->name);
+		g2_fail_detail(&request->error, "The context holds %u tokens; the text has %zu.", n_ctx,
+					   ids->len);
+		return g2_fail_hint(&request->error, "Without the option \"truncate\" it is read in "
+							"windows.");
+	}
+	g2_cut_ids(ids, flags & G2_SCORE_TRUNCATE_LEFT ? G2_CUT_LEFT : G2_CUT_RIGHT, first, n_ctx);
+	request->truncated = true;
+	return true;
+}
+
 static bool
 work_text(g2_request *request)
 {
 	const g2_score *m = &request->m.score;
 	g2_error   *err = &request->error;
 
-	if (!set_stride(request) || ((m->flags & G2_SCORE_ADD_START) && !g2_request_add_start(request)))
+	if (!set_stride(request) ||
+		((m->flags & G2_SCORE_ADD_START) && !g2_request_add_start(request, &request->ids)))
 		return false;
 	if (!g2_request_encode(request, m->text, G2_MAX_SCORED, &request->ids))
 	{
@@ -92,6 +120,8 @@ work_text(g2_request *request)
 		}
 		return false;
 	}
+	if (!cut_to_context(request))
+		return false;
 	request->scoring.next = m->kind != G2_SCORE_EMBED;
 	return make_values(request, m->kind == G2_SCORE_TOKENS ? request->ids.len :
 					   m->kind == G2_SCORE_LOSS ? 1 : request->model->pack->weights.arch.n_embd);
@@ -259,7 +289,7 @@ g2_score_answer(const g2_request *request, uint64_t elapsed_us, g2_writer *w)
 	g2_completions_head_encode(w, &(g2_completions_head) {
 		.n = G2_MAX(s->n_labels, 1u), .prompt_tokens = (uint32_t) g2_score_tokens(request),
 		.cached_tokens = (uint32_t) s->cached_tokens, .elapsed_us = elapsed_us,
-		.queue_us = s->queue_us,
+		.queue_us = s->queue_us, .marks = request->truncated ? G2_HEAD_TRUNCATED : 0,
 	});
 	switch (request->m.score.kind)
 	{

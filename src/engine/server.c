@@ -200,6 +200,7 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 		case G2_MSG_TOKENIZE:
 		case G2_MSG_DETOKENIZE:
 		case G2_MSG_LOAD:
+		case G2_MSG_CHECK_MODEL:
 		case G2_MSG_UNLOAD:
 		case G2_MSG_MODELS:
 		case G2_MSG_INFO:

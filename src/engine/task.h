@@ -6,7 +6,7 @@
 #define G2_TASK_H
 
 #include "protocol.h"
-#include "util.h"
+#include "tokenizer.h"
 
 typedef struct g2_task
 {
@@ -16,8 +16,10 @@ typedef struct g2_task
 } g2_task;
 
 /* Looks the name up in tasks (contents of a checked gpt2.json, NULL = none), then among the
- * built-in templates; 22023 when neither has it.  Free the task in any case. */
-extern bool g2_task_find(const char *tasks, g2_span name, g2_task *task, g2_error *err);
+ * built-in templates, of which some depend on the vocabulary (NULL = any); 22023 when neither has
+ * it, with a hint that lists the model's.  Free the task in any case. */
+extern bool g2_task_find(const char *tasks, const g2_tokenizer *tokenizer, g2_span name,
+						 g2_task *task, g2_error *err);
 extern void g2_task_free(g2_task *task);
 
 #endif							/* G2_TASK_H */

@@ -246,6 +246,12 @@ g2_tokenizer_piece(const g2_tokenizer *tok, uint32_t id, size_t *len)
 	return id < tok->header.n_ids ? g2_tok_piece(tok, id, len) : NULL;
 }
 
+const uint32_t *
+g2_tokenizer_order(const g2_tokenizer *tok)
+{
+	return tok->order;
+}
+
 uint32_t
 g2_tokenizer_find(const g2_tokenizer *tok, const char *piece, size_t len)
 {

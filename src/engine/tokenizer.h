@@ -131,6 +131,9 @@ extern bool g2_tokenizer_decode(const g2_tokenizer *tok, g2_decoder *decoder, ui
  * have their literal name, continuations their mark. */
 extern const char *g2_tokenizer_piece(const g2_tokenizer *tok, uint32_t id, size_t *len);
 
+/* All ids (g2_tokenizer_size) in the order of their pieces' bytes; they live with tok. */
+extern const uint32_t *g2_tokenizer_order(const g2_tokenizer *tok);
+
 /* The id whose piece is exactly this byte string (special tokens by name), or G2_NO_TOKEN. */
 extern uint32_t g2_tokenizer_find(const g2_tokenizer *tok, const char *piece, size_t len);
 

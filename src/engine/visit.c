@@ -3,6 +3,8 @@
  */
 #include "visit.h"
 
+#include "constraint.h"
+
 #define MAX_CHARGE 4			/* times what a visit's rows cost otherwise, at most */
 
 _Static_assert(G2_MAX_SEQUENCES <= G2_SLOTS, "a group must find slots for all its sequences");
@@ -45,7 +47,7 @@ add_output(g2_visit *v, g2_group *group, uint32_t sequence, uint32_t row, uint32
 
 	g2_ngrams_find(group, sequence);
 	v->targets[v->plan.n_outputs] = (g2_target) {
-		.group = group, .sequence = sequence, .drafted = drafted > 0,
+		.group = group, .sequence = sequence, .drafted = drafted,
 		.guess = drafted < draft->n_found ? draft->token[drafted] : G2_NO_TOKEN,
 	};
 	v->outputs[v->plan.n_outputs++] = (g2_output) {
@@ -170,6 +172,20 @@ in_the_making(const g2_visit *v, const g2_group *group, uint32_t i)
 	return false;
 }
 
+/* What may come out of the outputs from `first` on. */
+static bool
+set_masks(g2_visit *v, uint32_t first, g2_error *err)
+{
+	for (uint32_t o = first; o < v->plan.n_outputs; o++)
+	{
+		const g2_target *t = &v->targets[o];
+
+		if (!g2_constraint_mask(t->group, t->sequence, t->drafted, &v->outputs[o].mask, err))
+			return false;
+	}
+	return true;
+}
+
 static g2_kv_outcome
 add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 			 uint32_t *prompt_rows, g2_error *err)
@@ -177,7 +193,8 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 	g2_sequence *sequence = &group->sequences[i];
 	bool		decodes = g2_group_decodes(group, i),
 				together = group->beams && group->forked && g2_group_prefilling(group);
-	uint32_t	n = g2_group_rows(group, i),
+	uint32_t	first_output = v->plan.n_outputs,
+				n = g2_group_rows(group, i),
 				n_draft = decodes ? sequence->draft.n : 0;
 	g2_kv_outcome outcome;
 
@@ -200,7 +217,7 @@ add_sequence(g2_visit *v, g2_group *group, uint32_t i, uint32_t max_prompt,
 	add_rows(v, group, i, n);
 	if (!decodes)
 		*prompt_rows += n;
-	return G2_KV_DONE;
+	return set_masks(v, first_output, err) ? G2_KV_DONE : G2_KV_FAILED;
 }
 
 static void
@@ -392,7 +409,7 @@ take_output(g2_visit *v, uint32_t step, uint32_t output)
 		return true;			/* it had ended in this visit, or the draft was refused */
 	if (step == 0 && t->guess != G2_NO_TOKEN)
 		g2_draft_learn(&sequence->draft, t->guess, v->result.token[at]);
-	v->work->drafts_kept += t->drafted;
+	v->work->drafts_kept += t->drafted > 0;
 	if (step > 0 || t->drafted)
 	{
 		sequence->position++;	/* the token before this one is in the cache now */

@@ -34,7 +34,7 @@ typedef struct g2_target
 	g2_group   *group;
 	uint32_t	sequence;
 	uint32_t	guess;			/* of the lookup; G2_NO_TOKEN = none */
-	bool		drafted;		/* it follows a token of a draft */
+	uint32_t	drafted;		/* tokens of a draft that it follows */
 } g2_target;
 
 typedef struct g2_visit

@@ -35,30 +35,46 @@ watch_info(g2_engine *engine, g2_writer *w)
 
 /* ---- sequences ---- */
 
+/* Groups of a request that are queued or run: its own, or those of its parts.  After the last,
+ * NULL; *at is 0 before the first. */
+static const g2_group *
+next_group(const g2_request *r, uint32_t *at)
+{
+	const g2_split *s = &r->split;
+
+	if (r->phase != G2_PHASE_GROUP)
+		return NULL;
+	if (r->group)
+		return (*at)++ == 0 ? r->group : NULL;
+	while (*at < s->next)
+		if (s->parts[(*at)++].group)
+			return s->parts[*at - 1].group;
+	return NULL;
+}
+
 static g2_request_state
-state_of(const g2_request *r)
+state_of(const g2_request *r, const g2_group *group)
 {
 	if (r->phase == G2_PHASE_MODEL)
 		return G2_STATE_LOADING;
-	if (r->phase != G2_PHASE_GROUP)
+	if (!group)
 		return G2_STATE_QUEUED;
-	if (r->group->state == G2_GROUP_QUEUED)
+	if (group->state == G2_GROUP_QUEUED)
 		return g2_queue_throttled(r->session) ? G2_STATE_THROTTLED : G2_STATE_QUEUED;
-	return g2_group_prefilling(r->group) ? G2_STATE_PREFILL : G2_STATE_DECODE;
+	return g2_group_prefilling(group) ? G2_STATE_PREFILL : G2_STATE_DECODE;
 }
 
-/* Rows of the request's sequences; how many. */
+/* Rows of the group's sequences, or of a request without one; how many. */
 static uint32_t
-put_request(const g2_request *r, g2_writer *w)
+put_group(const g2_request *r, const g2_group *group, g2_writer *w)
 {
-	const g2_group *group = r->phase == G2_PHASE_GROUP ? r->group : NULL;
 	g2_span		format;
 	g2_request_row row = {
 		.pid = r->session->pid,
 		.session_user = r->session->role->oid,
 		.database = r->session->database,
 		.model = g2_request_model(r, &format),
-		.state = state_of(r),
+		.state = state_of(r, group),
 		.max_len = r->type == G2_MSG_GENERATE ? r->m.generate.max_new : 0,
 		.queued_at = g2_wall_clock(r->arrived_us),
 	};
@@ -82,6 +98,20 @@ put_request(const g2_request *r, g2_writer *w)
 		g2_request_row_encode(w, &row);
 		n++;
 	}
+	return n;
+}
+
+static uint32_t
+put_request(const g2_request *r, g2_writer *w)
+{
+	uint32_t	at = 0,
+				n = 0;
+	const g2_group *group = next_group(r, &at);
+
+	if (!group)
+		return put_group(r, NULL, w);
+	for (; group; group = next_group(r, &at))
+		n += put_group(r, group, w);
 	return n;
 }
 
@@ -126,12 +156,16 @@ count_sequences(const g2_engine *engine, const g2_model *model, g2_engine_row *r
 {
 	for (const g2_request *r = engine->first; r; r = r->next)
 	{
-		if (r->model != model || r->phase != G2_PHASE_GROUP)
+		const g2_group *group;
+		uint32_t	at = 0;
+
+		if (r->model != model)
 			continue;
-		if (r->group->state == G2_GROUP_RUNNING)
-			row->running += r->group->n_live;
-		else
-			row->queued += r->group->n_live;
+		while ((group = next_group(r, &at)))
+			if (group->state == G2_GROUP_RUNNING)
+				row->running += group->n_live;
+			else
+				row->queued += group->n_live;
 	}
 }
 

@@ -23,8 +23,8 @@ counted_model(const g2_request *request)
 	return model->name;
 }
 
-static void
-count(const g2_request *request, const g2_usage_delta *delta)
+void
+g2_request_count(const g2_request *request, const g2_usage_delta *delta)
 {
 	g2_engine  *engine = request->engine;
 
@@ -35,19 +35,15 @@ count(const g2_request *request, const g2_usage_delta *delta)
 	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
 }
 
-/* is_last: it ends its request. */
-static void
-count_group(const g2_request *request, const g2_group *group, bool is_last,
-			const g2_error *error)
+/* What the group has used. */
+static g2_usage_delta
+used_by(const g2_request *request, const g2_group *group)
 {
 	g2_usage_delta delta = {
-		.calls = is_last,
 		.sequences = group->o.n,
 		.completion_tokens = g2_group_made(group),
 		.compute_us = (uint64_t) group->compute_us,
 		.cost = group->compute_us * request->engine->price_per_us,
-		.cancelled = error && error->code == G2_E_CANCELED,
-		.errors = error && error->code != G2_E_CANCELED,
 	};
 
 	/* One that was never admitted has used nothing of its prompt. */
@@ -57,13 +53,34 @@ count_group(const g2_request *request, const g2_group *group, bool is_last,
 		delta.cached_tokens = group->cached_tokens;
 		delta.queue_us = (uint64_t) (group->admitted_at - group->queued_at);
 	}
-	count(request, &delta);
+	return delta;
+}
+
+void
+g2_request_count_group(const g2_request *request, const g2_group *group)
+{
+	const g2_usage_delta delta = used_by(request, group);
+
+	g2_request_count(request, &delta);
+}
+
+/* is_last: it ends its request. */
+static void
+count_end(const g2_request *request, const g2_group *group, bool is_last, const g2_error *error)
+{
+	g2_usage_delta delta = used_by(request, group);
+
+	delta.calls = is_last;
+	delta.truncated = is_last && request->truncated;
+	delta.cancelled = error && error->code == G2_E_CANCELED;
+	delta.errors = error && error->code != G2_E_CANCELED;
+	g2_request_count(request, &delta);
 }
 
 void
 g2_request_refuse(g2_request *request, const g2_error *err)
 {
-	count(request, &(g2_usage_delta) {.calls = 1, .errors = 1});
+	g2_request_count(request, &(g2_usage_delta) {.calls = 1, .errors = 1});
 	g2_answer_error(request, err);
 	g2_request_free(request);
 }
@@ -71,7 +88,7 @@ g2_request_refuse(g2_request *request, const g2_error *err)
 void
 g2_request_drop(g2_request *request)
 {
-	count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
+	g2_request_count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
 	g2_request_free(request);
 }
 
@@ -131,12 +148,12 @@ answer_from_cache(g2_request *request)
 	head.cached_tokens = head.prompt_tokens;
 	head.elapsed_us = (uint64_t) (g2_now_us() - request->arrived_us);
 	head.queue_us = 0;
-	head.result_hit = 1;
+	head.marks |= G2_HEAD_RESULT_HIT;
 	g2_completions_head_encode(&w, &head);
 	g2_put(&w, r.at, (size_t) (r.end - r.at));
-	count(request, &(g2_usage_delta) {
+	g2_request_count(request, &(g2_usage_delta) {
 		.calls = 1, .sequences = head.n, .prompt_tokens = head.prompt_tokens,
-		.cached_tokens = head.prompt_tokens, .result_hits = 1,
+		.cached_tokens = head.prompt_tokens, .result_hits = 1, .truncated = request->truncated,
 	});
 	g2_answer(request, answer_type(request), &w);
 	g2_request_free(request);
@@ -144,6 +161,23 @@ answer_from_cache(g2_request *request)
 }
 
 /* ---- groups ---- */
+
+/* What the group does not know: the parts that were summarized before, and what was cut off. */
+static void
+complete_head(const g2_request *request, g2_writer *w)
+{
+	g2_reader	r = g2_read(w->data, w->len);
+	g2_writer	again = *w;
+	g2_completions_head head;
+
+	g2_completions_head_get(&r, &head);
+	head.prompt_tokens += (uint32_t) request->split.prompt_tokens;
+	head.cached_tokens += (uint32_t) request->split.cached_tokens;
+	head.queue_us += request->split.queue_us;
+	head.marks |= request->truncated ? G2_HEAD_TRUNCATED : 0;
+	again.len = 0;
+	g2_completions_head_encode(&again, &head);
+}
 
 static void
 answer_group(g2_request *request, const g2_group *group)
@@ -157,6 +191,7 @@ answer_group(g2_request *request, const g2_group *group)
 		g2_answer_error(request, &err);
 		return;
 	}
+	complete_head(request, &w);
 	if (request->has_key)
 		g2_result_cache_put(request->engine->results, request->key, w.data, w.len);
 	g2_answer(request, G2_MSG_COMPLETIONS, &w);
@@ -167,7 +202,7 @@ group_done(g2_group *group, const g2_error *error)
 {
 	g2_request *request = group->o.user;
 
-	count_group(request, group, true, error);
+	count_end(request, group, true, error);
 	if (atomic_load(&request->canceled))
 		;						/* nobody listens */
 	else if (error)
@@ -187,18 +222,21 @@ group_stream(g2_group *group, const g2_stream *token)
 		g2_answer_stream(request, token);
 }
 
-static bool
-start_group(g2_request *request, const g2_group_options *options, g2_ids *prompt, g2_error *err)
+bool
+g2_request_start_group(g2_request *request, const g2_group_options *options, g2_ids *prompt,
+					   g2_group **group, g2_error *err)
 {
-	if (!g2_group_new(options, prompt, &request->group, err))
+	if (!g2_group_new(options, prompt, group, err))
 	{
 		g2_wipe_free(prompt->data, prompt->cap * sizeof *prompt->data);
 		memset(prompt, 0, sizeof *prompt);
+		*group = NULL;
 		return false;
 	}
-	if (!g2_scheduler_add(request->engine->scheduler, request->group, err))
+	if (!g2_scheduler_add(request->engine->scheduler, *group, err))
 	{
-		g2_group_free(request->group);
+		g2_group_free(*group);
+		*group = NULL;
 		return false;
 	}
 	request->phase = G2_PHASE_GROUP;
@@ -211,16 +249,33 @@ generate(g2_request *request)
 	g2_group_options options;
 
 	g2_request_group_options(request, &options);
+	options.masks = request->engine->masks;
 	options.done = group_done;
 	options.user = request;
 	if (request->m.generate.flags & G2_GEN_STREAM)
 		options.stream = group_stream;
 	/* A limit holds whether somebody else has asked the same before or not. */
-	if (request->has_key && g2_queue_allows(&options, request->ids.len, &request->error) &&
-		answer_from_cache(request))
+	if (request->has_key && request->split.prompt_tokens == 0 &&
+		g2_queue_allows(&options, request->ids.len, &request->error) && answer_from_cache(request))
 		return;
-	if (!start_group(request, &options, &request->ids, &request->error))
+	if (!g2_request_start_group(request, &options, &request->ids, &request->group,
+								&request->error))
 		g2_request_refuse(request, &request->error);
+}
+
+/* Parts of the text; a limit holds for them and all before. */
+static void
+generate_parts(g2_request *request)
+{
+	g2_group_options options;
+
+	g2_request_group_options(request, &options);
+	options.max_new = (uint32_t) G2_MIN((uint64_t) request->split.n * request->split.max_new,
+										UINT32_MAX);
+	if (!g2_queue_allows(&options, g2_split_tokens(&request->split), &request->error))
+		g2_request_refuse(request, &request->error);
+	else if (request->split.prompt_tokens > 0 || !request->has_key || !answer_from_cache(request))
+		g2_split_run(request);
 }
 
 /* ---- scores ---- */
@@ -250,7 +305,7 @@ start_scores(g2_request *request, g2_error *err)
 	options.done = score_done;
 	options.user = request;
 	return g2_score_group(request, &options, &prompt, err) &&
-		start_group(request, &options, &prompt, err);
+		g2_request_start_group(request, &options, &prompt, &request->group, err);
 }
 
 static void
@@ -264,7 +319,7 @@ score_done(g2_group *group, const g2_error *error)
 		g2_score_group_done(request, group);
 		more = g2_score_more(request) && !atomic_load(&request->canceled);
 	}
-	count_group(request, group, !more, error);
+	count_end(request, group, !more, error);
 	if (error && !atomic_load(&request->canceled))
 		g2_answer_error(request, error);
 	g2_group_free(group);
@@ -290,7 +345,9 @@ score(g2_request *request)
 		return;
 	else if (!g2_score_more(request))
 	{
-		count(request, &(g2_usage_delta) {.calls = 1, .prompt_tokens = request->ids.len});
+		g2_request_count(request, &(g2_usage_delta) {
+			.calls = 1, .prompt_tokens = request->ids.len, .truncated = request->truncated,
+		});
 		answer_scores(request);
 	}
 	else if (!start_scores(request, &request->error))
@@ -327,8 +384,21 @@ work_run(g2_job *job)
 
 	if (atomic_load(&request->canceled))
 		return;
-	g2_request_work(request);
+	g2_request_work(request, request->engine->grammars);
 	request->has_key = request->ok && make_key(request);
+}
+
+/* Long texts, and constraints that are to be compiled. */
+static bool
+takes_long(const g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+
+	if (request->payload.len > LONG_TEXT)
+		return true;
+	return request->type == G2_MSG_GENERATE && m->constraint_kind != G2_CONSTRAINT_NONE &&
+		!g2_grammars_has(request->engine->grammars, request->model->pack, m->constraint_kind,
+						 m->constraint);
 }
 
 /* Hands the session's next requests to the helper threads. */
@@ -343,13 +413,13 @@ start_work(g2_session *session)
 		session->work = request->job.next;
 		session->n_working++;
 		request->phase = G2_PHASE_WORK;
-		g2_helper_submit(request->payload.len > LONG_TEXT ? engine->long_helper :
-						 engine->helper, &request->job);
+		g2_helper_submit(takes_long(request) ? engine->long_helper : engine->helper,
+						 &request->job);
 	}
 }
 
-static void
-queue_work(g2_request *request)
+void
+g2_request_queue_work(g2_request *request)
 {
 	g2_session *session = request->session;
 
@@ -373,7 +443,7 @@ g2_request_withdraw(g2_request *request)
 	*at = request->job.next;
 	if (!*at)
 		request->session->work_last = at;
-	count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
+	g2_request_count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
 	g2_request_free(request);
 }
 
@@ -388,6 +458,8 @@ work_done(g2_job *job)
 		g2_request_drop(request);
 	else if (!request->ok)
 		g2_request_refuse(request, &request->error);
+	else if (g2_split_has_parts(request))
+		generate_parts(request);
 	else if (request->type == G2_MSG_GENERATE)
 		generate(request);
 	else if (request->type == G2_MSG_SCORE)
@@ -429,5 +501,5 @@ g2_request_ready(g2_request *request)
 	}
 	request->job.run = work_run;
 	request->job.done = work_done;
-	queue_work(request);
+	g2_request_queue_work(request);
 }

@@ -44,6 +44,7 @@ fuzz_generate(const void *p, size_t n)
 	touch_span(m.task);
 	touch_span(m.template_text);
 	touch_span(m.cache_salt);
+	touch_span(m.constraint);
 	touch_names(m.stops, m.n_stops, G2_MAX_STOPS);
 	if (m.decoding.n_biases > G2_MAX_BIASES)
 		abort();

@@ -110,6 +110,19 @@ add_score(const char *text, uint32_t i)
 	new_kind(G2_MSG_SCORE, &w);
 }
 
+/* Constraints that are compiled once, and some that each request of its kind has for itself. */
+static void
+constrain(g2_generate *m, uint32_t i)
+{
+	static char own[GENERATES][32];
+
+	if (i % 4 != 2)
+		return;
+	snprintf(own[i], sizeof own[i], "[a-z]*( %u)?", i);
+	m->constraint_kind = i % 8 == 2 ? G2_CONSTRAINT_REGEX : G2_CONSTRAINT_CHOICE;
+	m->constraint = g2_span_of(i % 8 == 2 ? own[i] : "[\"a\", \"b\", \"c\"]");
+}
+
 static void
 make_generates(void)
 {
@@ -140,6 +153,7 @@ make_generates(void)
 			m.prompt = (g2_span) {(const char *) ids, sizeof ids};
 			m.flags |= G2_GEN_PROMPT_IDS;
 		}
+		constrain(&m, i);
 		add_generate(&m);
 		kinds[n_kinds - 1].unloaded = i % 10 == 9;
 	}

@@ -325,6 +325,7 @@ test_outputs(void **state)
 	device		d = open_device(2, "auto");
 	uint32_t	position[ROWS],
 				table[] = {4, 9, 1};
+	uint64_t	mask[(VOCAB + 63) / 64] = {1 << 3, 1 << 5};
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, ROWS, table};
 	g2_output	out[N];
 	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
@@ -346,6 +347,8 @@ test_outputs(void **state)
 			.want = G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM |
 				(i % 4 ? G2_WANT_TOKEN : 0), .target = i,
 		};
+		if (i % 5 == 2)
+			out[i].mask = mask;	/* only two may come; logits and logprobs are as ever */
 	}
 	run(&d, &plan, &result);
 	for (uint32_t i = 0; i < N; i++)
@@ -363,7 +366,13 @@ test_outputs(void **state)
 		}
 		assert_true(id < VOCAB);
 		assert_true(fabs(logprob[i] - (l[id] - log(sum))) < 1e-6);
-		if (i % 4 && i % 2 == 0 && i % 3)
+		if (i % 4 && out[i].mask)
+		{
+			assert_true(id == 3 || id == 69);
+			if (i % 2 == 0 && i % 3)
+				assert_int_equal(id, l[69] > l[3] ? 69 : 3);
+		}
+		else if (i % 4 && i % 2 == 0 && i % 3)
 			assert_int_equal(id, best);
 		assert_int_equal(top[i * TOP], best);
 		for (uint32_t t = 0; t < TOP; t++)

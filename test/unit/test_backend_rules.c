@@ -172,6 +172,7 @@ test_bad_plans(void **state)
 	REFUSED((c.plan.n_steps = 2, c.out[0].want = G2_WANT_LOGPROB));
 	REFUSED((c.plan.n_steps = 2, c.out[0].want |= G2_WANT_TOP));
 	REFUSED((c.plan.n_steps = 2, c.plan.n_outputs = 1));
+	REFUSED((c.plan.n_steps = 2, c.out[1].mask = (const uint64_t[8]) {1}));
 	REFUSED((c.plan.n_steps = 2, c.out[0].slot = 1, c.out[1].slot = 0));
 	REFUSED(c.plan.n_rows = 0);
 	REFUSED(c.plan.n_rows = 1);

@@ -120,6 +120,8 @@ generate_encode(g2_writer *w)
 			.min_new = 4, .n_beams = 5, .length_penalty = 0.6, .n_biases = 2,
 			.biases = "\1\0\0\0bias\2\0\0\0bias",
 		},
+		.constraint_kind = G2_CONSTRAINT_REGEX,
+		.constraint = S("[a-z]+"),
 	};
 
 	g2_generate_encode(w, &m);
@@ -224,7 +226,7 @@ WHOLE(load, load)
 
 static const kind kinds[] = {
 	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
-	KIND(error, 3), KIND(notice, 2), KIND(generate, 25), KIND(head, 7), KIND(completion, 3),
+	KIND(error, 3), KIND(notice, 2), KIND(generate, 27), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };
 

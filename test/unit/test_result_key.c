@@ -21,7 +21,8 @@ request(void)
 		.flags = G2_GEN_LOGPROBS, .temperature = 0.5, .top_k = 40, .top_p = 0.9, .min_p = 0.1,
 		.repetition_penalty = 1.1, .seed = 7, .n_stops = 2, .stops = {S("ab"), S("c")},
 		.task = S("summarize"), .template_text = S("{input}"), .current_user = 10,
-		.cache_salt = S("salt"), .queue_timeout_ms = 5,
+		.cache_salt = S("salt"), .queue_timeout_ms = 5, .constraint_kind = G2_CONSTRAINT_REGEX,
+		.constraint = S("[a]"),
 	};
 }
 
@@ -78,6 +79,9 @@ variants(g2_generate *m, g2_result_identity *of)
 	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0000bias"));
 	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0001bias"));
 	VARIANT((m[n].decoding.n_biases = 1, m[n].decoding.biases = "0000bibi"));
+	VARIANT(m[n].constraint_kind = G2_CONSTRAINT_CHOICE);
+	VARIANT(m[n].constraint = S("[b]"));
+	VARIANT((m[n].constraint_kind = G2_CONSTRAINT_NONE, m[n].constraint = S("")));
 	VARIANT(of[n].content_hash = "00fe");
 	VARIANT(of[n].format = "q8");
 	VARIANT(of[n].arithmetic = "exact-2");

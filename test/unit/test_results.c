@@ -24,12 +24,12 @@ ask_as(const g2_hello *who, const g2_generate *m, reply *r)
 	run_until(r);
 	leave(r);
 	head = head_of(r);
-	if (head.result_hit)
+	if (head.marks & G2_HEAD_RESULT_HIT)
 	{
 		assert_int_equal(head.cached_tokens, head.prompt_tokens);
 		assert_int_equal(head.queue_us, 0);
 	}
-	return head.result_hit;
+	return head.marks & G2_HEAD_RESULT_HIT;
 }
 
 static bool
@@ -121,7 +121,7 @@ test_not_kept(void **state)
 	send_generate(&r, 0, &other);
 	run_until(&r);
 	assert_int_equal(s.n, m.max_new);
-	assert_int_equal(head_of(&r).result_hit, 0);
+	assert_int_equal(head_of(&r).marks, 0);
 	leave(&r);
 	free_replies(&r, 1);
 	close_engine();
@@ -376,10 +376,10 @@ test_repeated_scan(void **state)
 	run_idle();
 	for (uint32_t i = 0; i < N; i++)
 	{
-		n_hits += head_of(&r[1][i]).result_hit;
+		n_hits += head_of(&r[1][i]).marks;
 		if (r[0][i].type)
 		{
-			assert_int_equal(head_of(&r[1][i]).result_hit, 1);
+			assert_int_equal(head_of(&r[1][i]).marks, 1);
 			same_answer(&r[0][i], &r[1][i]);
 		}
 	}

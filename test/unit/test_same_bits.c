@@ -23,6 +23,30 @@ static char prompts[MOST_REQUESTS][CONTEXT];
 static reply alone[MOST_REQUESTS],
 			together[MOST_REQUESTS];
 
+/* What a third of them have to be, and the tokens that this takes at least. */
+static const struct
+{
+	g2_constraint_kind kind;
+	const char *text;
+	uint32_t	least;
+}			constraints[] = {
+	{G2_CONSTRAINT_CHOICE, "[\"a\", \"abcabcabc\", \"abd\"]", 1},
+	{G2_CONSTRAINT_REGEX, "[a-z]*", 0},
+	{G2_CONSTRAINT_REGEX, "(xy+ ?){3,}", 6},
+	{G2_CONSTRAINT_SCHEMA, "{\"type\": \"array\", \"items\": {\"enum\": [1, null, \"abc\"]}}", 2},
+};
+
+static void
+constrain(g2_generate *m)
+{
+	uint32_t	c = random_below(G2_LENGTH(constraints));
+
+	if (random_below(3) > 0 || m->decoding.n_beams > 1 || m->max_new < constraints[c].least)
+		return;
+	m->constraint_kind = constraints[c].kind;
+	m->constraint = g2_span_of(constraints[c].text);
+}
+
 /* Short and long prompts, some with a beginning that others have too. */
 static void
 make_requests(void)
@@ -49,6 +73,7 @@ make_requests(void)
 		m->repetition_penalty = random_below(2) ? 1.2 : 1;
 		random_decoding(m);
 		m->flags = G2_GEN_LOGPROBS;
+		constrain(m);
 	}
 }
 

@@ -25,8 +25,8 @@ noise(uint32_t i, uint32_t stream)
 }
 
 static uint32_t
-sample(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *seen,
-	   uint32_t n_seen, uint32_t index)
+sample_masked(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *seen,
+			  uint32_t n_seen, const uint64_t *mask, uint32_t index)
 {
 	float	   *copy = malloc(n * sizeof *copy);
 	void	   *scratch = aligned_alloc(64, G2_ROUND_UP(g2_sampler_scratch_bytes(n), (size_t) 64));
@@ -34,13 +34,20 @@ sample(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *se
 
 	memcpy(copy, logits, n * sizeof *copy);
 	id = g2_sample(s, &(g2_past) {
-		.index = index, .end_token = G2_TOKEN_NONE, .seen = seen, .n_seen = n_seen,
+		.index = index, .end_token = G2_TOKEN_NONE, .seen = seen, .n_seen = n_seen, .mask = mask,
 	}, copy, n, scratch);
-	if (s->repetition_penalty == 1.0f && s->n_banned == 0)
+	if (s->repetition_penalty == 1.0f && s->n_banned == 0 && !mask)
 		assert_memory_equal(copy, logits, n * sizeof *copy);
 	free(copy);
 	free(scratch);
 	return id;
+}
+
+static uint32_t
+sample(const g2_sampling *s, const float *logits, uint32_t n, const uint32_t *seen,
+	   uint32_t n_seen, uint32_t index)
+{
+	return sample_masked(s, logits, n, seen, n_seen, NULL, index);
 }
 
 static void
@@ -347,6 +354,77 @@ test_penalty(void **state)
 	assert_int_equal(sample(&s, logits, 4, seen, 2, 0), 1);
 }
 
+/* What a mask leaves out counts as -inf: before top_k and the others, which then have less to
+ * choose from.  Sizes around a word of the mask. */
+static void
+test_mask(void **state)
+{
+	static const uint32_t sizes[] = {1, 2, 63, 64, 65, 130, 300};
+	float		logits[300],
+				masked[300];
+	uint64_t	mask[5];
+
+	(void) state;
+	for (uint32_t round = 0; round < 400; round++)
+	{
+		uint32_t	n = sizes[round % G2_LENGTH(sizes)],
+					seen[3] = {round % n, round * 7 % n, n - 1};
+		g2_sampling s = defaults;
+
+		memset(mask, 0, sizeof mask);
+		for (uint32_t i = 0; i < n; i++)
+		{
+			bool		allowed = round % 4 == 0 ? i == round * 11 % n :
+				(round + i * 2654435761u) % 7 < 3 || i == round % n;
+
+			logits[i] = masked[i] = 6 * noise(i, round);
+			if (allowed)
+				mask[i / 64] |= (uint64_t) 1 << i % 64;
+			else
+				masked[i] = -INFINITY;
+		}
+		s.temperature = (float) (round % 3);
+		s.top_k = round % 5 == 0 ? 3 : 0;
+		s.top_p = round % 5 == 1 ? 0.7f : 1;
+		s.min_p = round % 5 == 2 ? 0.2f : 0;
+		s.repetition_penalty = round % 2 ? 1.3f : 1;
+		for (uint32_t index = 0; index < 20; index++)
+		{
+			uint32_t	id = sample_masked(&s, logits, n, seen, 3, mask, index);
+
+			assert_int_equal(id, sample(&s, masked, n, seen, 3, index));
+			assert_true(mask[id / 64] >> id % 64 & 1);
+		}
+	}
+}
+
+/* Where what is allowed has no probability, or none that is a number, it is still what comes. */
+static void
+test_mask_without_logits(void **state)
+{
+	float		logits[100];
+	uint64_t	mask[2] = {0, 1 << 5 | 1 << 9};
+	g2_sampling s = defaults;
+
+	(void) state;
+	for (int t = 0; t < 2; t++)
+	{
+		s.temperature = (float) t;
+		for (int i = 0; i < 100; i++)
+			logits[i] = i == 3 ? INFINITY : 1;
+		assert_true(sample_masked(&s, logits, 100, NULL, 0, mask, 0) >= 69);
+		logits[69] = logits[73] = -INFINITY;
+		assert_int_equal(sample_masked(&s, logits, 100, NULL, 0, mask, 0), 69);
+		logits[69] = logits[73] = NAN;
+		assert_int_equal(sample_masked(&s, logits, 100, NULL, 0, mask, 0), 69);
+		logits[73] = -5;
+		assert_int_equal(sample_masked(&s, logits, 100, NULL, 0, mask, 0), 73);
+		logits[3] = NAN;
+		assert_int_equal(sample_masked(&s, logits, 100, NULL, 0, mask, 0), 73);
+		assert_int_equal(sample_masked(&s, logits, 100, NULL, 0, (uint64_t[]) {0, 0}, 0), 0);
+	}
+}
+
 /* Banned tokens are never chosen, however good they are, but for the one that is spared. */
 static void
 test_banned(void **state)
@@ -424,6 +502,8 @@ main(void)
 		cmocka_unit_test(test_tiny_temperature),
 		cmocka_unit_test(test_penalty),
 		cmocka_unit_test(test_banned),
+		cmocka_unit_test(test_mask),
+		cmocka_unit_test(test_mask_without_logits),
 		cmocka_unit_test(test_logprob_and_top),
 	};
 

@@ -553,7 +553,7 @@ test_results(void **state)
 			send_score(r, k, &m);
 			run_until(&r[k]);
 			m.queue_timeout_ms = 1000;
-			assert_int_equal(scores_head(&r[k], &in).result_hit, k == 1 && keeps);
+			assert_int_equal(scores_head(&r[k], &in).marks & G2_HEAD_RESULT_HIT, k == 1 && keeps);
 		}
 		same_scores(&r[0], &r[1]);
 		/* Another option, another answer. */
@@ -563,7 +563,7 @@ test_results(void **state)
 		free_replies(r, 2);
 		send_score(r, 1, &m);
 		run_until(&r[1]);
-		assert_int_equal(scores_head(&r[1], &in).result_hit, 0);
+		assert_int_equal(scores_head(&r[1], &in).marks & G2_HEAD_RESULT_HIT, 0);
 		free_replies(r, 2);
 	}
 	close_engine();

@@ -249,7 +249,7 @@ test_changed_roles(void **state)
 		send_generate(&r, 0, &m);
 		run_until(&r);
 		assert_int_equal(r.type, G2_MSG_COMPLETIONS);
-		assert_int_equal(head_of(&r).result_hit, i);
+		assert_int_equal(head_of(&r).marks, i);
 	}
 	tb_text(fixture_folder(&places, "closed"), "gpt2.json", "{\"roles\": [\"hr\"]}");
 	g2_registry_models(engine->registry)->looked_at -= G2_LOOK_US;

@@ -20,7 +20,7 @@ static const char tasks[] =
 static bool
 find(const char *json, const char *name, g2_task *task, g2_error *err)
 {
-	return g2_task_find(json, g2_span_of(name), task, err);
+	return g2_task_find(json, NULL, g2_span_of(name), task, err);
 }
 
 static void
@@ -65,7 +65,7 @@ refuse(const char *json, g2_span name, const char *shown)
 	g2_task		task;
 	g2_error	err;
 
-	assert_false(g2_task_find(json, name, &task, &err));
+	assert_false(g2_task_find(json, NULL, name, &task, &err));
 	assert_int_equal(err.code, G2_E_PARAM);
 	assert_non_null(strstr(err.message, shown));
 	assert_int_equal(g2_utf8_valid_prefix(err.message, strlen(err.message)), strlen(err.message));
@@ -129,11 +129,69 @@ test_no_memory(void **state)
 	assert_true(ok);
 }
 
+/* A vocab.txt with these characters beside what a BERT vocabulary has. */
+static g2_tokenizer *
+wordpiece(const char *characters, g2_buf *blob)
+{
+	const char *const begins = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n";
+	g2_buf		words = {0};
+	g2_tokenizer_files files = {0};
+	g2_tokenizer *tokenizer;
+	g2_error	err;
+
+	g2_buf_append(&words, begins, strlen(begins));
+	g2_buf_append(&words, characters, strlen(characters));
+	files.words = (g2_tokenizer_file) {"vocab.txt", words.data, words.len};
+	files.wordpiece = (g2_wordpiece_options) {true, true, true};
+	assert_true(g2_tokenizer_compile(&files, 100, blob, &err));
+	assert_true(g2_tokenizer_open(blob->data, blob->len, &tokenizer, &err));
+	g2_buf_free(&words);
+	return tokenizer;
+}
+
+/* Another language, another default; what the model says itself wins. */
+static void
+test_chinese(void **state)
+{
+	static const struct
+	{
+		const char *characters;
+		const char *json;
+		const char *template_text;
+	}			cases[] = {
+		{"\xE6\x91\x98\n\xE8\xA6\x81\n", NULL,
+		"{input}\n\xE6\x91\x98\xE8\xA6\x81\xEF\xBC\x9A"},
+		{"\xE6\x91\x98\n\xE8\xA6\x81\n", "{\"templates\": {\"summarize\": \"S {input}\"}}",
+		"S {input}"},
+		{"\xE6\x91\x98\n", NULL, "{input}\nTL;DR:"},
+		{"c\nd\n", NULL, "{input}\nTL;DR:"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		g2_buf		blob = {0};
+		g2_tokenizer *tokenizer = wordpiece(cases[i].characters, &blob);
+		g2_task		task;
+		g2_error	err;
+
+		assert_true(g2_task_find(cases[i].json, tokenizer, g2_span_of("summarize"), &task, &err));
+		assert_string_equal(task.template_text, cases[i].template_text);
+		g2_task_free(&task);
+		assert_true(g2_task_find(cases[i].json, tokenizer, g2_span_of("filter"), &task, &err));
+		assert_non_null(strstr(task.template_text, "{condition}"));
+		g2_task_free(&task);
+		g2_tokenizer_close(tokenizer);
+		g2_buf_free(&blob);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_found), cmocka_unit_test(test_built_in),
+		cmocka_unit_test(test_chinese),
 		cmocka_unit_test(test_not_found), cmocka_unit_test(test_many_stops),
 		cmocka_unit_test(test_no_memory),
 	};

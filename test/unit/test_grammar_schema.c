@@ -1,0 +1,555 @@
+/*
+ * test_grammar_schema.c: JSON schemas: texts made at random within the masks, over schemas made at
+ * random and with budgets from the least possible on, are all valid by a validator of its own;
+ * which texts are allowed, and what is refused, by hand.
+ */
+#include <time.h>
+
+#include "tokenizer_fixture.h"
+
+#include "schema_check.h"
+
+#include "grammar_mask.h"
+
+#define DOCUMENTS 1000
+#define MAX_TOKENS 4000
+
+static model vocabulary;
+static g2_lexicon *lexicon;
+static g2_masks *masks;
+static uint32_t end_token;
+
+static int
+set_up(void **state)
+{
+	g2_error	err;
+
+	(void) state;
+	make_small(&vocabulary);
+	end_token = g2_tokenizer_find(vocabulary.tok, "<|endoftext|>", 13);
+	assert_true(g2_lexicon_new(vocabulary.tok, end_token, &lexicon, &err));
+	assert_true(g2_masks_open(1 << 20, &masks, &err));
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void) state;
+	g2_masks_close(masks);
+	g2_lexicon_free(lexicon);
+	free_model(&vocabulary);
+	return 0;
+}
+
+static g2_grammar *
+compile(g2_constraint_kind kind, const char *text, g2_error *err)
+{
+	g2_grammar *grammar = NULL;
+
+	memset(err, 0, sizeof *err);
+	return g2_grammar_compile(kind, text, strlen(text), lexicon, NULL, &grammar, err) ?
+		grammar : NULL;
+}
+
+static bool
+allows(const g2_grammar *grammar, const char *text)
+{
+	uint32_t	state = g2_dfa_run(&grammar->dfa, G2_GRAMMAR_START, text, strlen(text));
+
+	return state != G2_DFA_DEAD && grammar->dfa.accepts[state];
+}
+
+/* ---- by hand ---- */
+
+static void
+test_allowed(void **state)
+{
+	static const struct
+	{
+		const char *schema;
+		const char *allowed[6];
+		const char *refused[6];
+	}			cases[] = {
+		{"{\"type\": \"integer\"}", {"0", "-1", "42", "999999999999999"},
+		{"", "-0", "01", "1.5", "1e3", "1000000000000000"}},
+		{"{\"type\": \"number\"}", {"0", "-1", "0.5", "-0.25", "123456789.123456"},
+		{"1.", ".5", "1.50", "-", "1e3", "1.0"}},
+		{"{\"type\": \"integer\", \"minimum\": -3, \"maximum\": 12}", {"-3", "0", "9", "12"},
+		{"-4", "13", "100", "-10"}},
+		{"{\"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 2}",
+		{"0.5", "1", "1.75", "2", "0.000001"}, {"0", "2.5", "-1", "-0.5", "3"}},
+		{"{\"type\": \"number\", \"minimum\": -1.5, \"exclusiveMaximum\": 0}",
+		{"-1", "-0.25"}, {"-2", "0", "-1.5", "1"}},
+		{"{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2}",
+		{"\"a\"", "\"\xE4\xBD\xA0\xE5\xA5\xBD\"", "\"\\n\\\"\"", "\"\xF0\x9F\x98\x80x\""},
+		{"\"\"", "\"abc\"", "\"\n\"", "\"\\u0041\"", "a", "\"\xE4\xBD\""}},
+		{"{\"type\": \"string\", \"pattern\": \"^[A-Z]{2}\\\"$\"}", {"\"AB\\\"\""},
+		{"\"AB\"\"", "\"AB\"", "\"xAB\\\"\""}},
+		{"{\"type\": \"string\", \"pattern\": \"b\"}", {"\"b\"", "\"abc\"", "\"\\n b\""},
+		{"\"ac\"", "\"\""}},
+		{"{\"type\": \"boolean\"}", {"true", "false"}, {"null", "True", "tru"}},
+		{"{\"type\": [\"string\", \"null\"], \"maxLength\": 1}", {"null", "\"\"", "\"x\""},
+		{"nul", "\"xy\"", "1"}},
+		{"{\"type\": \"integer\", \"nullable\": true}", {"null", "1"}, {"\"1\""}},
+		{"{\"enum\": [\"a\", 1, null, 0.5, {\"k\": [true, \"x\"]}, \"a\\\"b\\n\"]}",
+		{"\"a\"", "1", "null", "0.5", "{\"k\":[true,\"x\"]}", "\"a\\\"b\\n\""},
+		{"a", "2", "{\"k\":[true]}", "{}"}},
+		{"{\"enum\": [\"a\", 1, null], \"type\": \"string\"}", {"\"a\""}, {"1", "null"}},
+		{"{\"const\": {\"b\": -2.5, \"a\": []}}", {"{\"b\":-2.5,\"a\":[]}"},
+		{"{\"a\":[],\"b\":-2.5}", "{}"}},
+		{"{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"minItems\": 1,"
+			" \"maxItems\": 3}", {"[1]", "[1,2]", "[1,2,3]"}, {"[]", "[1,]", "[1,2,3,4]", "[,1]"}},
+		{"{\"type\": \"array\", \"items\": {\"type\": \"null\"}}", {"[]", "[null,null,null,null]"},
+		{"[null", "null"}},
+		{"{\"type\": \"array\", \"items\": false}", {"[]"}, {"[1]", "[[]]"}},
+		{"{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"},"
+			" \"b\": {\"type\": \"boolean\"}, \"c\": {\"type\": \"null\"}},"
+			" \"required\": [\"b\"]}",
+			{"{\"b\":true}", "{\"a\":1,\"b\":false}", "{\"b\":true,\"c\":null}",
+			"{\"a\":1,\"b\":true,\"c\":null}"},
+			{"{}", "{\"a\":1}", "{\"b\":true,\"a\":1}", "{\"b\":true,}", "{,\"b\":true}",
+		"{\"b\":true,\"d\":1}"}},
+		{"{\"type\": \"object\", \"additionalProperties\": false}", {"{}"}, {"{\"a\":1}"}},
+		{"{\"type\": \"object\"}", {"{}", "{\"a\":1,\"b\":{\"c\":[1,2]}}"}, {"[]", "{a:1}"}},
+		{"{\"anyOf\": [{\"type\": \"integer\"}, {\"type\": \"object\", \"properties\":"
+			" {\"x\": {\"const\": 1}}}]}", {"7", "{}", "{\"x\":1}"}, {"{\"x\":2}", "\"7\""}},
+		{"{\"allOf\": [{\"$ref\": \"#/definitions/n~1m\"}], \"definitions\":"
+			" {\"n/m\": {\"const\": \"hit\"}}}", {"\"hit\""}, {"\"miss\""}},
+		{"{\"$ref\": \"#/$defs/t\", \"$defs\": {\"t\": {\"type\": \"object\", \"properties\":"
+			" {\"t\": {\"$ref\": \"#/$defs/t\"}}}}}",
+			{"{}", "{\"t\":{}}", "{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{}}}}}}}}"},
+			{"{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{\"t\":{}}}}}}}}}", "{\"t\":1}"}},
+		{"true", {"1", "\"x\"", "[[1],{\"a\":null}]", "[[[1]]]"}, {"[[[[1]]]]", "x", "[1,]"}},
+		{"{\"description\": \"anything\"}", {"1", "{}"}, {"?"}},
+		{"{\"minLength\": 2}", {"\"ab\""}, {"\"a\"", "1"}},
+	};
+
+	(void) state;
+	for (size_t c = 0; c < G2_LENGTH(cases); c++)
+	{
+		g2_error	err;
+		g2_grammar *grammar = compile(G2_CONSTRAINT_SCHEMA, cases[c].schema, &err);
+
+		if (!grammar)
+			fail_msg("%s: %s", cases[c].schema, err.message);
+		for (int i = 0; i < 6; i++)
+		{
+			if (cases[c].allowed[i] && !allows(grammar, cases[c].allowed[i]))
+				fail_msg("%s does not allow %s", cases[c].schema, cases[c].allowed[i]);
+			if (cases[c].refused[i] && allows(grammar, cases[c].refused[i]))
+				fail_msg("%s allows %s", cases[c].schema, cases[c].refused[i]);
+		}
+		g2_grammar_free(grammar);
+	}
+}
+
+static void
+test_refused(void **state)
+{
+	static const struct
+	{
+		const char *schema;
+		g2_code		code;
+		const char *part;
+	}			bad[] = {
+		{"{\"type\": ", G2_E_PARAM, "malformed JSON in \"json_schema\" at byte"},
+		{"{\"type\": \"null\", \"type\": \"null\"}", G2_E_PARAM, "occurs twice"},
+		{"[]", G2_E_PARAM, "a schema must be an object, true or false"},
+		{"{\"properties\": {\"a\": 7}}", G2_E_PARAM, "must be an object, true or false, at /properties/a"},
+		{"{\"type\": \"text\"}", G2_E_PARAM, "type must be the name of a type or an array of such "
+		"names, at /type"},
+		{"{\"type\": []}", G2_E_PARAM, "type must be the name"},
+		{"{\"properties\": {\"a\": {\"uniqueItems\": true}}}", G2_E_PARAM,
+		"keyword \"uniqueItems\" is not supported, at /properties/a/uniqueItems"},
+		{"{\"anyOf\": [{}, {\"oneOf\": []}]}", G2_E_PARAM,
+		"keyword \"oneOf\" is not supported, at /anyOf/1/oneOf"},
+		{"{\"type\": \"string\", \"format\": \"date\"}", G2_E_PARAM, "keyword \"format\""},
+		{"{\"type\": \"object\", \"patternProperties\": {}}", G2_E_PARAM, "\"patternProperties\""},
+		{"{\"items\": {\"multipleOf\": 2}}", G2_E_PARAM, "at /items/multipleOf"},
+		{"{\"$ref\": \"#/$defs/x\"}", G2_E_PARAM, "$ref does not name a schema"},
+		{"{\"$ref\": \"other.json\"}", G2_E_PARAM, "$ref does not name a schema"},
+		{"{\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"not\": {}}}}", G2_E_PARAM,
+		"keyword \"not\" is not supported, at /$defs/a/not"},
+		{"{\"enum\": []}", G2_E_PARAM, "enum must be an array of at least one value"},
+		{"{\"enum\": [1e300]}", G2_E_PARAM, "so large that it is not exact"},
+		{"{\"anyOf\": []}", G2_E_PARAM, "anyOf must be an array of at least one schema"},
+		{"{\"allOf\": [{}, {}]}", G2_E_PARAM, "allOf of several schemas"},
+		{"{\"enum\": [1], \"anyOf\": [{}]}", G2_E_PARAM, "enum and anyOf together"},
+		{"{\"enum\": [1], \"minimum\": 2}", G2_E_PARAM, "enum and minimum together"},
+		{"{\"anyOf\": [{}], \"type\": \"null\"}", G2_E_PARAM, "anyOf and type together"},
+		{"{\"minLength\": -1}", G2_E_PARAM, "minLength must be an integer from 0 on, at /minLength"},
+		{"{\"maxItems\": 1.5}", G2_E_PARAM, "maxItems must be an integer from 0 on"},
+		{"{\"minimum\": \"1\"}", G2_E_PARAM, "minimum must be a number, at /minimum"},
+		{"{\"pattern\": 1}", G2_E_PARAM, "pattern must be a string"},
+		{"{\"pattern\": \"a\", \"maxLength\": 3}", G2_E_PARAM, "pattern and maxLength together"},
+		{"{\"properties\": {\"a\": {\"pattern\": \"ab)\"}}}", G2_E_PARAM,
+		"unmatched \")\" in the json_schema's regex at /properties/a/pattern at character 3"},
+		{"{\"properties\": []}", G2_E_PARAM, "properties must be an object"},
+		{"{\"required\": [\"a\"]}", G2_E_PARAM, "required names \"a\", which is no property"},
+		{"{\"required\": \"a\"}", G2_E_PARAM, "required must be an array of names"},
+		{"{\"type\": \"object\", \"additionalProperties\": {}}", G2_E_PARAM,
+		"additionalProperties must be true or false"},
+		{"{\"nullable\": 1}", G2_E_PARAM, "nullable must be true or false"},
+		/* nothing satisfies it */
+		{"false", G2_E_PARAM, "no text satisfies the json_schema"},
+		{"{\"type\": \"integer\", \"minimum\": 3, \"maximum\": 2}", G2_E_PARAM, "no text satisfies"},
+		{"{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 2}", G2_E_PARAM,
+		"no text satisfies"},
+		{"{\"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": [\"a\"]}", G2_E_PARAM,
+		"no text satisfies"},
+		/* what would take for ever, or all memory */
+		{"{\"type\": \"string\", \"maxLength\": 1000000}", G2_E_TOO_LONG, "too complex"},
+		{"{\"type\": \"array\", \"minItems\": 4000000000, \"items\": {\"const\": 1}}",
+		G2_E_TOO_LONG, "too complex"},
+		{"{\"$ref\": \"#/$defs/a\", \"$defs\": {\"a\": {\"anyOf\": [{\"$ref\": \"#/$defs/a\"},"
+			" {\"$ref\": \"#/$defs/a\"}, {\"$ref\": \"#/$defs/a\"}, {\"$ref\": \"#/$defs/a\"},"
+			" {\"$ref\": \"#/$defs/a\"}, {\"$ref\": \"#/$defs/a\"}, {\"$ref\": \"#/$defs/a\"},"
+			" {\"$ref\": \"#/$defs/a\"}]}}}", G2_E_TOO_LONG, "too complex"},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(bad); i++)
+	{
+		g2_error	err;
+		g2_grammar *grammar = compile(G2_CONSTRAINT_SCHEMA, bad[i].schema, &err);
+
+		if (grammar)
+			fail_msg("%s is accepted", bad[i].schema);
+		if (err.code != bad[i].code || !strstr(err.message, bad[i].part))
+			fail_msg("%s: %s %s", bad[i].schema, g2_sqlstate(err.code), err.message);
+	}
+}
+
+/* A place that is long, and names that are strange, still make a message. */
+static void
+test_long_place(void **state)
+{
+	g2_buf		schema = {0};
+	g2_error	err;
+
+	(void) state;
+	for (int i = 0; i < 20; i++)
+		g2_buf_printf(&schema, "{\"properties\": {\"a rather long name of a property\\n\\\"%d\": ", i);
+	g2_buf_printf(&schema, "{\"nope\": 1}");
+	for (int i = 0; i < 20; i++)
+		g2_buf_printf(&schema, "}}");
+	g2_buf_append(&schema, "", 1);
+	assert_null(compile(G2_CONSTRAINT_SCHEMA, schema.data, &err));
+	assert_int_equal(err.code, G2_E_PARAM);
+	assert_non_null(strstr(err.message, "keyword \"nope\" is not supported, at .../"));
+	assert_non_null(strstr(err.message, "/nope"));
+	g2_buf_free(&schema);
+}
+
+static void
+test_choice(void **state)
+{
+	g2_error	err;
+	g2_grammar *grammar = compile(G2_CONSTRAINT_CHOICE, "[\"yes\", \"no\", \"yesterday\","
+								  " \"\xC3\xA4\"]", &err);
+	static const char *const bad[] = {"[]", "{}", "7", "[1]", "[\"\"]", "[\"a\", null]", "[\"a\""};
+
+	(void) state;
+	assert_non_null(grammar);
+	assert_true(allows(grammar, "yes"));
+	assert_true(allows(grammar, "no"));
+	assert_true(allows(grammar, "yesterday"));
+	assert_true(allows(grammar, "\xC3\xA4"));
+	assert_false(allows(grammar, "yest"));
+	assert_false(allows(grammar, ""));
+	assert_false(allows(grammar, "yesno"));
+	assert_int_equal(g2_grammar_shortest(grammar, false), 2);
+	g2_grammar_free(grammar);
+	for (size_t i = 0; i < G2_LENGTH(bad); i++)
+	{
+		assert_null(compile(G2_CONSTRAINT_CHOICE, bad[i], &err));
+		assert_true(err.code == G2_E_PARAM || err.code == G2_E_BAD_JSON);
+	}
+}
+
+/* ---- the least number of tokens ---- */
+
+static void
+test_least(void **state)
+{
+	/* The vocabulary has th, the, " the", aa, aaaa, aaaaaaaa, ll, he, 12. */
+	static const struct
+	{
+		const char *regex;
+		uint32_t	least;
+		uint32_t	some;		/* of a text that is not empty */
+	}			cases[] = {
+		{"the", 1, 1}, {"thex", 2, 2}, {"hell", 2, 2}, {"a{8}", 1, 1}, {"a{16}", 2, 2},
+		{"a{15}", 4, 4}, {"a*", 0, 1}, {"(xyz)?", 0, 3}, {"", 0, UINT32_MAX},
+		{"xyz|the|ab", 1, 1}, {"[a-z]{8}", 1, 1}, {"[b-z]{8}", 3, 3}, {"x[0-9]{4}", 3, 3},
+		{"\xC3\xA9", 1, 1}, {".{8}", 1, 1}, {"( the){3}", 3, 3},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		g2_error	err;
+		g2_grammar *grammar = compile(G2_CONSTRAINT_REGEX, cases[i].regex, &err);
+
+		assert_non_null(grammar);
+		if (g2_grammar_shortest(grammar, false) != cases[i].least ||
+			g2_grammar_shortest(grammar, true) != cases[i].some)
+			fail_msg("%s: %u %u", cases[i].regex, g2_grammar_shortest(grammar, false),
+					 g2_grammar_shortest(grammar, true));
+		g2_grammar_free(grammar);
+	}
+}
+
+/* In each state that does not accept, some token leads to one that is a token nearer. */
+static void
+check_counts(const g2_grammar *grammar)
+{
+	for (uint32_t s = 0; s < grammar->dfa.n_states; s++)
+	{
+		const g2_mask *mask;
+
+		assert_int_equal(grammar->least[s] == 0, grammar->dfa.accepts[s]);
+		assert_true(grammar->least[s] <= grammar->dfa.least[s]);
+		if (grammar->least[s] == 0)
+			continue;
+		mask = g2_masks_get(masks, grammar, s, grammar->least[s], end_token, vocabulary.next);
+		assert_non_null(mask);
+		assert_true(mask->goes_on);
+		/* One less is not enough, where all ways have been looked at. */
+		mask = g2_masks_get(masks, grammar, s, grammar->least[s] - 1, end_token, vocabulary.next);
+		assert_non_null(mask);
+		assert_false(mask->goes_on && grammar->dfa.n_states < 100);
+		g2_masks_trim(masks);
+	}
+}
+
+static void
+test_counts(void **state)
+{
+	static const char *const regexes[] = {
+		"(the|a{3,20}|12*)+x", ".{0,40}hell", "[a-z ]{5,200}", "([b-w]{0,30}x){0,20}",
+	};
+	g2_error	err;
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(regexes); i++)
+	{
+		g2_grammar *grammar = compile(G2_CONSTRAINT_REGEX, regexes[i], &err);
+
+		assert_non_null(grammar);
+		check_counts(grammar);
+		g2_grammar_free(grammar);
+	}
+}
+
+/* So large that not all edges are looked at. */
+static void
+test_large_counts(void **state)
+{
+	g2_error	err;
+	g2_grammar *grammar = compile(G2_CONSTRAINT_REGEX, "([^ ]{0,900} the ){2}x[yz]{3}",
+								  &err);
+
+	(void) state;
+	if (!grammar)
+		fail_msg("%s", err.message);
+	assert_true(grammar->dfa.n_states > 10000);
+	check_counts(grammar);
+	g2_grammar_free(grammar);
+}
+
+/* ---- texts at random ---- */
+
+static uint32_t
+pick(const g2_mask *mask)
+{
+	uint32_t	n = 0,
+				chosen;
+
+	for (uint32_t w = 0; w < mask->n_words; w++)
+		n += (uint32_t) __builtin_popcountll(mask->bits[w]);
+	assert_true(n > 0);
+	chosen = random_below(n);
+	for (uint32_t id = 0;; id++)
+		if ((mask->bits[id / 64] >> id % 64 & 1) && chosen-- == 0)
+			return id;
+}
+
+/* A text that ends as sequences do; every token is drawn from the mask. */
+static void
+make_text(const g2_grammar *grammar, uint32_t budget, g2_buf *out)
+{
+	uint32_t	state = G2_GRAMMAR_START;
+
+	for (uint32_t left = budget; left > 0; left--)
+	{
+		const g2_mask *mask = g2_masks_get(masks, grammar, state, left, end_token,
+										   vocabulary.next);
+		uint32_t	token;
+		size_t		len;
+		const char *piece;
+
+		assert_non_null(mask);
+		if (!mask->goes_on)
+			assert_true(grammar->dfa.accepts[state]);
+		token = grammar->dfa.accepts[state] && (!mask->goes_on || random_below(3) == 0) ?
+			end_token : pick(mask);
+		assert_true(mask->bits[token / 64] >> token % 64 & 1);
+		if (token == end_token)
+			break;
+		piece = g2_tokenizer_piece(vocabulary.tok, token, &len);
+		state = g2_dfa_run(&grammar->dfa, state, piece, len);
+		assert_int_not_equal(state, G2_DFA_DEAD);
+		assert_true(g2_buf_append(out, piece, len));
+	}
+	assert_true(grammar->dfa.accepts[state]);
+	g2_masks_trim(masks);
+}
+
+static uint32_t n_invalid;		/* of what the validator has seen: it does say no */
+
+static void
+check_document(const cJSON *schema, const char *printed, const g2_grammar *grammar)
+{
+	uint32_t	shortest = g2_grammar_shortest(grammar, false);
+
+	for (int i = 0; i < 4; i++)
+	{
+		g2_buf		text = {0};
+		uint32_t	budget = shortest + (i == 0 ? 0 : random_below(i == 1 ? 5 : 200));
+		cJSON	   *value;
+
+		make_text(grammar, budget, &text);
+		assert_int_equal(g2_utf8_valid_prefix(text.data, text.len), text.len);
+		value = cJSON_ParseWithLengthOpts(text.data, text.len, NULL, false);
+		if (!value || !valid(schema, schema, value))
+			fail_msg("%s: %.*s", printed, (int) text.len, text.data);
+		cJSON_Delete(value);
+		g2_buf_free(&text);
+	}
+	for (int i = 0; i < 4; i++)
+	{
+		cJSON	   *value = random_value(2);
+		char	   *text = cJSON_PrintUnformatted(value);
+
+		if (!valid(schema, schema, value))
+		{
+			n_invalid++;
+			assert_false(allows(grammar, text));
+		}
+		free(text);
+		cJSON_Delete(value);
+	}
+}
+
+static void
+test_random_documents(void **state)
+{
+	uint32_t	unsatisfied = 0,
+				large = 0;
+
+	(void) state;
+	for (int i = 0; i < DOCUMENTS; i++)
+	{
+		cJSON	   *schema = random_document(3);
+		char	   *printed = cJSON_PrintUnformatted(schema);
+		g2_error	err;
+		g2_grammar *grammar = compile(G2_CONSTRAINT_SCHEMA, printed, &err);
+
+		if (grammar)
+			check_document(schema, printed, grammar);
+		else if (err.code == G2_E_PARAM && strstr(err.message, "no text satisfies"))
+			unsatisfied++;
+		else if (err.code == G2_E_TOO_LONG)
+			large++;
+		else
+			fail_msg("%s: %s", printed, err.message);
+		g2_grammar_free(grammar);
+		free(printed);
+		cJSON_Delete(schema);
+	}
+	print_message("%d schemas, %u without a value, %u too large\n", DOCUMENTS, unsatisfied, large);
+	assert_true(n_invalid > DOCUMENTS);
+	assert_true(unsatisfied < DOCUMENTS / 5);
+	assert_true(large < DOCUMENTS / 50);
+}
+
+/* ---- memory ---- */
+
+static void
+test_memory(void **state)
+{
+	static const char schema[] = "{\"properties\": {\"a\": {\"type\": \"array\", \"items\":"
+		" {\"enum\": [1, \"x\", null]}}, \"b\": {\"pattern\": \"^[a-c]{3}$\"}}}";
+	g2_error	err;
+
+	(void) state;
+	for (long n = 1;; n++)
+	{
+		g2_grammar *grammar;
+
+		g2_alloc_fail_at(n);
+		grammar = compile(G2_CONSTRAINT_SCHEMA, schema, &err);
+		g2_alloc_fail_at(0);
+		if (grammar)
+		{
+			assert_true(n > 10);
+			g2_grammar_free(grammar);
+			break;
+		}
+		assert_int_equal(err.code, G2_E_MEMORY);
+	}
+}
+
+/* Masks that nobody needs any more go, and come again as they were. */
+static void
+test_masks(void **state)
+{
+	g2_error	err;
+	g2_masks   *few;
+	g2_grammar *grammar = compile(G2_CONSTRAINT_REGEX, "[a-z]{100}", &err);
+	const g2_mask *mask;
+	uint64_t	bits[8];
+
+	(void) state;
+	assert_non_null(grammar);
+	assert_true(g2_masks_open(2000, &few, &err));
+	mask = g2_masks_get(few, grammar, 0, 200, end_token, vocabulary.next);
+	assert_true(mask->n_words <= 8);
+	memcpy(bits, mask->bits, mask->n_words * sizeof *bits);
+	assert_ptr_equal(mask, g2_masks_get(few, grammar, 0, 300, end_token, vocabulary.next));
+	for (uint32_t s = 1; s < grammar->dfa.n_states; s++)
+	{
+		assert_non_null(g2_masks_get(few, grammar, s, 200, end_token, vocabulary.next));
+		g2_masks_trim(few);
+		assert_true(g2_masks_count(few).bytes <= 2000);
+	}
+	mask = g2_masks_get(few, grammar, 0, 200, end_token, vocabulary.next);
+	assert_memory_equal(mask->bits, bits, mask->n_words * sizeof *bits);
+	assert_int_equal(g2_masks_count(few).made, grammar->dfa.n_states + 1);
+	g2_alloc_fail_at(1);
+	assert_null(g2_masks_get(few, grammar, 1, 200, end_token, vocabulary.next));
+	g2_alloc_fail_at(0);
+	g2_masks_close(few);
+	g2_grammar_free(grammar);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_allowed),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_long_place),
+		cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_least),
+		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_large_counts),
+		cmocka_unit_test(test_random_documents),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_masks),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
