@@ -388,6 +388,84 @@ test_outputs(void **state)
 	close_device(&d);
 }
 
+/* The best by score: log-probabilities behind bias, penalties and bans of slot and output. */
+static void
+test_candidates(void **state)
+{
+	enum
+	{
+		ROWS = 60,
+		TOP = 40
+	};
+	static const g2_bias biases[] = {{3, 2.5f}, {150, -3}};
+	static const uint32_t banned[] = {7, 9};
+	static const uint32_t never[] = {11, 150, 12};
+	static uint32_t top[2 * TOP];
+	static double logprob[2 * TOP],
+				score[2 * TOP];
+	device		d = open_device(2, "auto");
+	uint32_t	position[ROWS],
+				table[] = {4, 9};
+	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, ROWS, table};
+	const g2_slot_state slot = {
+		.sampling = {
+			.repetition_penalty = 1.5f, .presence_penalty = 0.5f, .frequency_penalty = 0.25f,
+			.biases = biases, .n_biases = 2, .banned = never, .n_banned = 3, .spared = 12,
+			.min_new = 4, .top_p = 1,
+		},
+		.next_index = 3, .most_new = 10, .end_token = 5, .history = text, .n_history = 20,
+	};
+	/* Twice the same: the slot stays as it is. */
+	g2_output	out[] = {
+		{.row = ROWS - 1, .slot = 0, .want = G2_WANT_CANDIDATES, .banned = banned, .n_banned = 2},
+		{.row = ROWS - 1, .slot = 0, .want = G2_WANT_CANDIDATES, .banned = banned, .n_banned = 2},
+	};
+	g2_plan		plan = {.model = d.model, .n_steps = 1, .n_rows = ROWS, .token = text,
+		.position = position, .n_sequences = 1, .sequences = &seq, .n_outputs = 2,
+		.outputs = out, .n_top = TOP};
+	g2_result	result = {.top_token = top, .top_logprob = logprob, .top_score = score};
+	const float *l = expected + (ROWS - 1) * VOCAB;
+	double		want[VOCAB],
+				sum = 0;
+	bool		chosen[VOCAB] = {false};
+
+	(void) state;
+	for (uint32_t i = 0; i < ROWS; i++)
+		position[i] = i;
+	assert_true(api->slot_set(d.backend, 0, &slot, NULL));
+	run(&d, &plan, &result);
+	assert_memory_equal(top, top + TOP, TOP * sizeof *top);
+	assert_memory_equal(score, score + TOP, TOP * sizeof *score);
+	for (uint32_t v = 0; v < VOCAB; v++)
+		sum += exp(l[v]);
+	for (uint32_t v = 0; v < VOCAB; v++)
+	{
+		uint32_t	n = 0;
+		bool		seen = false;
+
+		want[v] = l[v] - log(sum) + (v == 3 ? 2.5 : v == 150 ? -3 : 0);
+		for (uint32_t i = 0; i < 20; i++)
+		{
+			seen |= text[i] == v;
+			n += i >= 17 && text[i] == v;
+		}
+		want[v] *= seen ? (want[v] < 0 ? 1.5 : 1 / 1.5) : 1;
+		want[v] -= n > 0 ? n * 0.25 + 0.5 : 0;
+		if (v == 7 || v == 9 || v == 11 || v == 5)
+			want[v] = -INFINITY;
+	}
+	for (uint32_t t = 0; t < TOP; t++)
+	{
+		chosen[top[t]] = true;
+		assert_true(fabs(score[t] - want[top[t]]) < 1e-5);
+		assert_true(fabs(logprob[t] - (l[top[t]] - log(sum))) < 1e-6);
+		assert_true(t == 0 || score[t] <= score[t - 1]);
+	}
+	for (uint32_t v = 0; v < VOCAB; v++)
+		assert_true(chosen[v] || want[v] <= score[TOP - 1] + 1e-5);
+	close_device(&d);
+}
+
 int
 main(void)
 {
@@ -396,6 +474,7 @@ main(void)
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_outputs),
+		cmocka_unit_test(test_candidates),
 	};
 	int			rc;
 

@@ -108,6 +108,9 @@ typedef struct bad_case
 	g2_result	result;
 	uint32_t	result_token[8];
 	double		result_logprob[8];
+	uint32_t	top_token[8];
+	double		top_logprob[8];
+	double		top_score[8];
 } bad_case;
 
 /* A good plan of two sequences to be spoilt. */
@@ -121,6 +124,14 @@ good_case(device *d, bad_case *c)
 	c->out[1] = (g2_output) {.row = 1, .slot = 1, .want = G2_WANT_TOKEN};
 	c->plan = (g2_plan) {d->model, 1, 2, c->token, c->position, 2, c->seq, 2, c->out, 3};
 	c->result = (g2_result) {.token = c->result_token, .logprob = c->result_logprob};
+}
+
+static void
+give_tops(bad_case *c)
+{
+	c->result.top_token = c->top_token;
+	c->result.top_logprob = c->top_logprob;
+	c->result.top_score = c->top_score;
 }
 
 static void
@@ -182,7 +193,17 @@ test_bad_plans(void **state)
 	REFUSED(c.out[1].slot = 0);
 	REFUSED(c.out[1].slot = SLOTS);
 	REFUSED(c.out[1].slot = 9);
-	REFUSED(c.out[1].want = 32);
+	REFUSED(c.out[1].want = 64);
+	REFUSED((c.out[1].banned = NULL, c.out[1].n_banned = 1));
+	REFUSED((c.plan.n_steps = 2, c.out[1].banned = c.token, c.out[1].n_banned = 1));
+	REFUSED(c.out[1].want = G2_WANT_CANDIDATES);	/* no room for them */
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES | G2_WANT_TOKEN));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES | G2_WANT_TOP));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES, c.out[1].slot = 9));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES, c.out[1].slot = SLOTS));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES, c.result.top_score = NULL));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES, c.plan.n_top = VOCAB + 1));
+	REFUSED((give_tops(&c), c.out[1].want = G2_WANT_CANDIDATES, c.plan.n_steps = 2));
 	REFUSED((c.out[1].want = G2_WANT_LOGPROB, c.out[1].target = VOCAB));
 	REFUSED((c.out[1].want = G2_WANT_LOGPROB, c.result.logprob = NULL));
 	REFUSED(c.out[1].want = G2_WANT_TOP);
@@ -201,6 +222,9 @@ test_bad_plans(void **state)
 		assert_false(finish(&d, &c.result, &err));
 		assert_int_equal(err.code, G2_E_INTERNAL);
 		assert_false(api->slot_set(d.backend, SLOTS, &(g2_slot_state) {0}, &err));
+		assert_int_equal(err.code, G2_E_INTERNAL);
+		/* More new tokens than tokens. */
+		assert_false(api->slot_set(d.backend, 0, &(g2_slot_state) {.next_index = 1}, &err));
 		assert_int_equal(err.code, G2_E_INTERNAL);
 	}
 	close_device(&d);
@@ -281,8 +305,8 @@ life(int fd, long fail_at, g2_error *err)
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
 	g2_output	out = {.want = G2_WANT_TOKEN};
-	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f}, .history = token,
-		.n_history = 1};
+	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = 1},
+		.history = token, .n_history = 1, .next_index = 1, .most_new = 5};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
 		.n_sequences = 1, .sequences = &seq, .n_outputs = 1, .outputs = &out};
 	g2_result	result = {.token = &answer};
