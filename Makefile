@@ -30,6 +30,7 @@ all: $(B)/gpt2_engine
 include $(PGXS)
 
 include engine.mk
+include train.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
