@@ -7,7 +7,7 @@ DATA = $(wildcard sql/gpt2--*.sql)
 PG_SOURCES = $(wildcard src/*.c)
 # The wire format is the one part of the engine that the library shares.
 OBJS = $(PG_SOURCES:.c=.o) src/engine/protocol.o src/engine/protocol_io.o \
-	src/engine/protocol_score.o src/engine/protocol_watch.o
+	src/engine/protocol_score.o src/engine/protocol_train.o src/engine/protocol_watch.o
 PG_CPPFLAGS = -I$(CURDIR)/src
 PG_CFLAGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
 	-Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare \
