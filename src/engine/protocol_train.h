@@ -18,8 +18,8 @@
 #define G2_TRAIN_PROGRAM "gpt2_train"
 #define G2_TRAIN_SOCKET_PATH "pg_stat_tmp/gpt2_train.sock"
 #define G2_TRAIN_FD 3
-#define G2_TRAIN_LIFE_FD 4		/* its end says that the supervisor is gone */
-#define G2_TRAIN_DIRECTORY "base/pgsql_tmp_gpt2/train"
+#define G2_TRAIN_PARENT "base/pgsql_tmp_gpt2"
+#define G2_TRAIN_DIRECTORY G2_TRAIN_PARENT "/train"
 #define G2_TRAIN_MODELS "gpt2_models"	/* where finished models go */
 
 enum							/* messages; g2_message has those below */
@@ -37,6 +37,7 @@ enum							/* messages; g2_message has those below */
 #define G2_TRAIN_MAX_BATCH (1u << 18)	/* tokens */
 #define G2_TRAIN_MAX_STEPS 100000000
 #define G2_TRAIN_MAX_RANK 256
+#define G2_TRAIN_AUTO UINT32_MAX
 
 /* Numbers are those of the enums of src/train: tokenizer g2t_tokenizer_kind, optimizer g2t_method,
  * schedule g2t_schedule. */
@@ -62,7 +63,7 @@ typedef struct g2_train
 	uint32_t	batch_tokens;
 	uint32_t	optimizer;
 	uint32_t	schedule;
-	uint32_t	warmup_steps;
+	uint32_t	warmup_steps;	/* G2_TRAIN_AUTO: a tenth of the steps, 100 at most */
 	double		learning_rate;
 	double		beta1;			/* sgd: momentum */
 	double		beta2;

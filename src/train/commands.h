@@ -6,6 +6,7 @@
 
 #include "util.h"
 
+extern bool g2t_cmd_serve(int argc, char **argv, g2_error *err);
 extern bool g2t_cmd_bench(int argc, char **argv, g2_error *err);
 
 #endif							/* G2T_COMMANDS_H */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -78,6 +79,7 @@ take_lock(g2t_place *place, int wait_ms, g2_error *err)
 		}
 		usleep(LOCK_POLL_MS * 1000);
 	}
+	(void) futimens(place->lock_fd, NULL);
 	return true;
 }
 
@@ -135,6 +137,44 @@ g2t_place_remove(g2t_place *place)
 {
 	g2t_remove_tree(place->path);
 	g2t_place_close(place);
+}
+
+/* Each that comes touches the lock's file. */
+static bool
+is_stale(const char *path, int64_t seconds)
+{
+	char		lock[G2T_MAX_PATH];
+	struct stat st;
+	int			fd;
+	bool		stale;
+
+	join(path, "lock", "", lock);
+	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	stale = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+		time(NULL) - st.st_mtime > seconds;
+	close(fd);
+	return stale;
+}
+
+void
+g2t_place_purge(const char *parent, int64_t seconds)
+{
+	DIR		   *directory = opendir(parent);
+	struct dirent *entry;
+	char		path[G2T_MAX_PATH];
+
+	while (directory && (entry = readdir(directory)))
+	{
+		if (entry->d_name[0] == '.')
+			continue;
+		join(parent, entry->d_name, "", path);
+		if (is_stale(path, seconds))
+			g2t_remove_tree(path);
+	}
+	if (directory)
+		closedir(directory);
 }
 
 /* ---- writing ---- */

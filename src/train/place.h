@@ -37,6 +37,9 @@ extern void g2t_place_close(g2t_place *place);
 /* Removes the directory and all that is in it; the lock is given up with it. */
 extern void g2t_place_remove(g2t_place *place);
 
+/* Removes the directories of `parent` that nobody has locked and nobody has been in for so long. */
+extern void g2t_place_purge(const char *parent, int64_t seconds);
+
 /* place/file in `path`. */
 extern void g2t_place_path(const g2t_place *place, const char *file, char path[G2T_MAX_PATH]);
 

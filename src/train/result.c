@@ -275,11 +275,11 @@ put_settings(const g2_train *o, g2_buf *b)
 					  tokenizers[o->tokenizer], o->vocab_size, o->n_layer, o->n_head, o->n_embd,
 					  o->context);
 	g2_buf_printf(b, "| batch_tokens | %u |\n"
-				  "| optimizer, learning_rate, schedule, warmup_steps | %s, %g, %s, %u |\n"
+				  "| optimizer, learning_rate, schedule | %s, %g, %s |\n"
 				  "| beta1, beta2, weight_decay, grad_clip, dropout | %g, %g, %g, %g, %g |\n"
 				  "| eval_fraction, patience, seed | %g, %u, %lld |\n",
 				  o->batch_tokens, optimizers[o->optimizer], o->learning_rate,
-				  schedules[o->schedule], o->warmup_steps, o->beta1, o->beta2, o->weight_decay,
+				  schedules[o->schedule], o->beta1, o->beta2, o->weight_decay,
 				  o->grad_clip, o->dropout, o->eval_fraction, o->patience, (long long) o->seed);
 }
 
@@ -318,8 +318,9 @@ write_readme(const g2t_job *job, const g2t_outcome *outcome, const char *folder,
 static bool
 fail_exists(const char *name, g2_error *err)
 {
-	g2_fail(err, G2_E_PARAM, "model \"%s\" exists already", name);
-	return g2_fail_hint(err, "Give the new one another name, or use replace => true.");
+	g2_fail(err, G2_E_VERSION, "model \"%s\" exists already", name);
+	return g2_fail_hint(err, "The training is kept: the same CALL with replace => true "
+						"puts it in the old one's place.");
 }
 
 static bool

@@ -19,6 +19,7 @@
 #define EVALUATIONS 20			/* without eval_every */
 #define EVALUATION_STEPS 20		/* of held-out rows at most, in steps' rows */
 #define POINTS 500				/* of the curve */
+#define MOST_WARMUP 100			/* steps, without warmup_steps */
 #define CHECKPOINT_SHARE 20.0	/* writing takes a twentieth of the time at most */
 #define NOTICE_SECONDS 10.0
 
@@ -131,7 +132,10 @@ choose_steps(training *t, g2_error *err)
 	t->point_every = G2_MAX(1, t->steps / POINTS);
 	t->optimizer = (g2t_optimizer) {
 		.method = (g2t_method) o->optimizer, .schedule = (g2t_schedule) o->schedule,
-		.steps = t->steps, .warmup = o->warmup_steps, .rate = o->learning_rate,
+		.steps = t->steps,
+		.warmup = o->warmup_steps == G2_TRAIN_AUTO ? G2_MIN(t->steps / 10, MOST_WARMUP)
+			: o->warmup_steps,
+		.rate = o->learning_rate,
 		.decay = o->weight_decay, .clip = o->grad_clip, .beta1 = o->beta1, .beta2 = o->beta2,
 		.epsilon = 1e-8,
 	};
