@@ -41,12 +41,12 @@ uninstall: uninstall-engine uninstall-demo-model
 
 .PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo setup
 
-install-engine: $(B)/gpt2_engine
+install-engine: $(B)/gpt2_engine $(TRAIN_PROGRAM)
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
-	$(INSTALL_PROGRAM) $(B)/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	$(INSTALL_PROGRAM) $^ '$(DESTDIR)$(pkglibdir)/'
 
 uninstall-engine:
-	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_train'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
 	vocab.json merges.txt model.safetensors held_out.txt

@@ -6,7 +6,6 @@
  */
 #include "checkpoint.h"
 
-#define CHECKPOINT_FILE "checkpoint"
 #define BEST_FILE "best"
 #define MAGIC 0x31703267u
 #define MAX_POINTS (1u << 20)
@@ -85,7 +84,7 @@ g2t_checkpoint_write(const g2t_place *place, const g2t_state *state, const g2t_c
 	header		h = {.magic = MAGIC, .n_arrays = G2_LENGTH(arrays), .floats = p->floats,
 	.n_points = curve->n, .state = *state};
 
-	return write_file(place, CHECKPOINT_FILE, &h, curve->point, arrays, err);
+	return write_file(place, G2T_CHECKPOINT_FILE, &h, curve->point, arrays, err);
 }
 
 bool
@@ -95,7 +94,7 @@ g2t_checkpoint_read(const g2t_place *place, g2t_state *state, g2t_curve *curve, 
 	float	   *const arrays[] = {p->w, p->m, p->v};
 	header		h;
 
-	if (!read_file(place, CHECKPOINT_FILE, &h, curve, arrays, G2_LENGTH(arrays), p->floats, found,
+	if (!read_file(place, G2T_CHECKPOINT_FILE, &h, curve, arrays, G2_LENGTH(arrays), p->floats, found,
 				   err))
 		return false;
 	if (*found)

@@ -37,6 +37,7 @@ typedef struct g2t_job
 } g2t_job;
 
 #define G2T_CHECKPOINT_SECONDS 20.0
+#define G2T_CHECKPOINT_FILE "checkpoint"
 
 /* A string of the options with a NUL, in a static buffer for each of two calls. */
 extern const char *g2t_text(g2_span s);

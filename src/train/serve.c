@@ -249,12 +249,16 @@ start_watcher(serving *s, g2_error *err)
 	return s->watches || g2_fail(err, G2_E_SYSTEM, "could not start a thread");
 }
 
-/* Errors after which the same rows would only fail again. */
+/* Nothing is worth going on with: no rows, or the same would only fail again. */
 static bool
-is_final(g2_code code)
+is_vain(const serving *s, g2_code code)
 {
-	return code == G2_E_PARAM || code == G2_E_TOO_LONG || code == G2_E_LIMIT ||
-		code == G2_E_UNSUPPORTED || code == G2_E_BAD_JSON || code == G2_E_BAD_FILE;
+	const g2t_place *place = &s->job.place;
+
+	return !g2t_place_has(place, G2T_ROWS_FILE) || code == G2_E_PARAM || code == G2_E_TOO_LONG ||
+		code == G2_E_LIMIT || code == G2_E_UNSUPPORTED || code == G2_E_BAD_JSON ||
+		code == G2_E_BAD_FILE ||
+		(code == G2_E_MEMORY && !g2t_place_has(place, G2T_CHECKPOINT_FILE));
 }
 
 static void
@@ -288,7 +292,7 @@ train(serving *s, g2_error *err)
 	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
 		return false;
 	ok = get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
-	if (!ok && is_final(err->code))
+	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);
 	g2t_place_close(&job->place);
 	return ok;
