@@ -1,8 +1,8 @@
 /*
  * train_rows.c: the query of a training, read row by row.
  *
- * Memory does not grow with the table: some rows are fetched at a time, their texts are put into one
- * message, and what the process has not taken yet is bounded.
+ * Memory does not grow with the table: some rows are fetched at a time, their texts are put into
+ * one message, and what the process has not taken yet is bounded.
  */
 #include "compat.h"
 

@@ -94,8 +94,8 @@ g2t_checkpoint_read(const g2t_place *place, g2t_state *state, g2t_curve *curve, 
 	float	   *const arrays[] = {p->w, p->m, p->v};
 	header		h;
 
-	if (!read_file(place, G2T_CHECKPOINT_FILE, &h, curve, arrays, G2_LENGTH(arrays), p->floats, found,
-				   err))
+	if (!read_file(place, G2T_CHECKPOINT_FILE, &h, curve, arrays, G2_LENGTH(arrays), p->floats,
+				   found, err))
 		return false;
 	if (*found)
 		*state = h.state;

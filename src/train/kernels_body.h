@@ -1,6 +1,6 @@
 /*
- * kernels_body.h: the kernels of kernels.h, compiled once for each instruction set with K_TABLE (the
- * table's name) and K_NAME (its name in words) defined.
+ * kernels_body.h: the kernels of kernels.h, compiled once for each instruction set with K_TABLE
+ * (the table's name) and K_NAME (its name in words) defined.
  *
  * Loops over `lane` are what the compiler turns into vectors: their bodies have no order among
  * lanes, and what is behind the last whole 16 goes to the first lanes.
@@ -13,7 +13,7 @@
 #include "vecmath.h"
 
 #define LANES 16
-#define BLOCK 1024				/* elements whose sum is taken in float before it is one in double */
+#define BLOCK 1024				/* elements whose sum is taken in float; blocks' sums in double */
 
 /* One fixed tree. */
 static inline float

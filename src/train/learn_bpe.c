@@ -2,8 +2,8 @@
  * learn_bpe.c: merges of byte-level BPE, learned from the spooled rows.
  *
  * Phases: count the rows' words (GPT-2's pattern cuts them); then, again and again, merge the pair
- * of neighbours that occurs most often, counting each word as often as it occurs.  Of pairs that are
- * as frequent the one with the smaller ids goes first, so that the result depends on the rows alone.
+ * of neighbours that occurs most often, counting each word as often as it occurs.  Of pairs that
+ * are as frequent the one with the smaller ids goes first: the result depends on the rows alone.
  *
  * Counts of pairs are kept up to date as words change, and a heap gives the largest: an entry whose
  * count has changed since is put back when it comes up.  Each pair knows the words that it was in.
@@ -300,7 +300,7 @@ grow_pair_places(learner *l, g2_error *err)
 	return true;
 }
 
-/* Adds to the count of a pair.  It learns that word number w has it, unless it knows (w NO_WORD). */
+/* Adds to the count of a pair, which learns that word number w has it (NO_WORD: it knows). */
 static bool
 count_pair(learner *l, uint32_t left, uint32_t right, uint32_t w, int64_t by, g2_error *err)
 {

@@ -127,8 +127,8 @@ extern size_t g2t_loss_floats(size_t c, size_t n_vocab);
 
 /*
  * The sum over the rows with a target of -log softmax(x head^T)[target], x [n][c], head
- * [n_vocab][c].  With gradient_scale > 0, dx [n][c] is set to that many times its gradient and dhead
- * gets that added; otherwise dx and dhead are not looked at.
+ * [n_vocab][c].  With gradient_scale > 0, dx [n][c] is set to that many times its gradient and
+ * dhead gets that added; otherwise dx and dhead are not looked at.
  */
 extern double g2t_loss(const g2t_context *context, const g2t_batch *batch, size_t c,
 					   size_t n_vocab, const float *x, const float *head, float gradient_scale,

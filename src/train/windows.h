@@ -77,8 +77,8 @@ extern void g2t_step_close(g2t_step *step);
 
 /*
  * Takes windows, in the order of their epoch, while they fit into the step's rows; at least one.
- * *cursor is how many were taken before, over all epochs, and moves on, to `end` at most.  There are
- * windows, and the cursor is before the end.
+ * *cursor is how many were taken before, over all epochs, and moves on, to `end` at most.  There
+ * are windows, and the cursor is before the end.
  */
 extern bool g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step *step,
 							 g2_error *err);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "protocol_score.h"
+#include "protocol_train.h"
 #include "protocol_watch.h"
 #include "util.h"
 
@@ -49,6 +50,7 @@ typedef union message
 	g2_usage_row usage;
 	g2_engine_row engine;
 	g2_settings settings;
+	g2_train	train;
 } message;
 
 typedef struct kind

@@ -306,7 +306,8 @@ static g2t_linear
 linear_of(const float *x, float *dx)
 {
 	fill_random(6, D_ROWS * 7, linear_x);
-	return (g2t_linear) {.in = 7, .out = 9, .w = x, .b = x + 63, .dw = dx, .db = dx ? dx + 63 : NULL};
+	return (g2t_linear) {.in = 7, .out = 9, .w = x, .b = x + 63, .dw = dx,
+	.db = dx ? dx + 63 : NULL};
 }
 
 static void

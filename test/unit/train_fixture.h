@@ -20,7 +20,7 @@
 
 typedef struct named
 {
-	const char *name;
+	char		name[48];
 	uint32_t	n;
 	float	   *x;
 	uint32_t   *ids;			/* the same values, where they are whole numbers */
@@ -36,7 +36,7 @@ typedef struct named_set
 static UNUSED void
 read_named(reader *r, named *t)
 {
-	t->name = need_word(r);
+	snprintf(t->name, sizeof t->name, "%s", need_word(r));
 	t->n = need_uint(r);
 	t->x = need_memory(t->n, sizeof(float));
 	t->ids = need_memory(t->n, sizeof(uint32_t));
@@ -75,9 +75,7 @@ read_operation(const char *name, named_set *set)
 	while (strcmp(need_word(&r), "tensor") == 0)
 	{
 		assert_true(set->n < MAX_TENSORS);
-		read_named(&r, &set->tensor[set->n]);
-		set->tensor[set->n].name = strdup(set->tensor[set->n].name);
-		set->n++;
+		read_named(&r, &set->tensor[set->n++]);
 	}
 	free(r.data);
 }

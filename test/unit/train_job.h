@@ -40,9 +40,10 @@ write_rows(const char *parent, const char *name)
 	for (int i = 0; i < 40; i++)
 	{
 		char		text[128];
-		int			n = snprintf(text, sizeof text, "%d plus %d is %d, \xE4\xBD\xA0\xE5\xA5\xBD. %s",
-								 i, i % 7, i + i % 7,
-								 i % 10 == 0 ? "This row is longer than a window of the model." : "");
+		const char *more = i % 10 == 0 ? "This row is longer than a window of the model." : "";
+		int			n = snprintf(text, sizeof text,
+								 "%d plus %d is %d, \xE4\xBD\xA0\xE5\xA5\xBD. %s", i, i % 7,
+								 i + i % 7, more);
 
 		EXPECT_OK(g2t_spool_write(&w, i % 3 == 0, text, 8, text, (size_t) n, &err), err);
 	}
