@@ -16,8 +16,7 @@
 #include <math.h>
 
 #include "kernels.h"
-#include "philox.h"
-#include "vecmath.h"
+#include "sampler_math.h"
 
 #define DIGITS 2048				/* values of a digit of at most 11 bits */
 
@@ -57,22 +56,12 @@ lay_out(candidates *c, uint32_t n_vocab, void *scratch)
 	c->some = c->id + n_vocab;
 }
 
-/* Order of the key = order of the logit; -0 is 0, a NaN is -inf. */
-static inline uint32_t
-rank_key(float logit)
-{
-	uint32_t	bits = g2_float_bits(logit + 0.0f);
-
-	bits = logit != logit ? 0xff800000u : bits;
-	return bits ^ ((uint32_t) ((int32_t) bits >> 31) | 0x80000000u);
-}
-
 static void
 fill_keys(candidates *c, const float *logits)
 {
 	for (uint32_t i = 0; i < c->n; i++)
 	{
-		c->key[i] = rank_key(logits[i]);
+		c->key[i] = g2_rank_key(logits[i]);
 		c->id[i] = i;
 	}
 }
@@ -175,27 +164,12 @@ greedy(const float *logits, uint32_t n, float max)
 	return 0;
 }
 
-/* As transformers' RepetitionPenaltyLogitsProcessor. */
 static void
 penalize(float *logits, uint32_t n, float penalty, const uint32_t *seen, uint32_t n_seen)
 {
 	for (uint32_t i = 0; i < n_seen; i++)
 		if (seen[i] < n)
-		{
-			float	   *l = &logits[seen[i]];
-
-			*l = *l < 0.0f ? *l * penalty : *l / penalty;
-		}
-}
-
-/* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */
-static uint64_t
-top_p_target(float p, uint64_t sum)
-{
-	unsigned __int128 scaled = (unsigned __int128) (uint64_t) ((double) p * 0x1p53) * sum;
-	uint64_t	target = (uint64_t) ((scaled + (((uint64_t) 1 << 53) - 1)) >> 53);
-
-	return G2_MAX(target, 1);
+			logits[seen[i]] = g2_penalized(logits[seen[i]], penalty);
 }
 
 /* top_k, top_p and min_p; returns the sum of what they keep. */
@@ -208,9 +182,9 @@ filter(const g2_sampling *s, const float *logits, candidates *c, uint64_t sum)
 	if (s->top_k > 0 && s->top_k < c->n)
 		sum = keep(c, find_prefix(c, true, s->top_k), 0);
 	if (s->top_p < 1.0f)
-		sum = keep(c, find_prefix(c, false, top_p_target(s->top_p, sum)), 0);
+		sum = keep(c, find_prefix(c, false, g2_top_p_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * 0x1p45));
+		sum = keep(c, everything, g2_min_p_least(s->min_p));
 	return sum;
 }
 
@@ -222,7 +196,6 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 	candidates	c;
 	uint64_t	sum,
 				r;
-	g2_philox	random;
 	float		max;
 	bool		clean,
 				filtered;
@@ -241,9 +214,7 @@ g2_sample(const g2_sampling *s, float *logits, uint32_t n_vocab, const uint32_t 
 	filtered = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1.0f || s->min_p > 0.0f;
 	if (filtered)
 		sum = filter(s, logits, &c, sum);
-	random = g2_philox4x32(s->seed, index, s->sequence, G2_PHILOX_SAMPLE, 0);
-	r = (uint64_t) (((unsigned __int128) ((uint64_t) random.word[1] << 32 | random.word[0]) *
-					 sum) >> 64);
+	r = g2_sample_draw(s->seed, index, s->sequence, sum);
 	for (uint32_t i = 0; i < c.n; i++)
 	{
 		if (r < c.w[i])
