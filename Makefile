@@ -30,6 +30,7 @@ all: $(B)/gpt2_engine
 include $(PGXS)
 
 include engine.mk
+include cuda.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
@@ -45,7 +46,7 @@ install-engine: $(B)/gpt2_engine
 	$(INSTALL_PROGRAM) $(B)/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
 
 uninstall-engine:
-	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_cuda.so'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
 	vocab.json merges.txt model.safetensors held_out.txt

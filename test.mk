@@ -1,7 +1,8 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
 UNIT_SOURCES = $(wildcard test/unit/test_*.c)
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS)
+UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
+	$(CUDA_TESTS)
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
 ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
@@ -40,7 +41,7 @@ unit-emulated: $(B)/unit/test_kernels $(B)/unit/test_formats
 	qemu-aarch64 $(B)/unit/test_formats
 
 unit-sanitized:         ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) ENGINE_EXTRA='$(SANITIZE)'
+	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) KERNEL_CXX=$(CLANG)++ ENGINE_EXTRA='$(SANITIZE)'
 
 fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in test/fuzz
 	$(MAKE) fuzz-programs B=build/fuzzing ENGINE_CC=$(CLANG) \

@@ -22,14 +22,14 @@
 
 #define WARPS 8u
 #define THREADS (WARPS * G2_WARP)
-#define P_LD (G2D_SEGMENT + 8)	/* of a row of weights in shared memory */
+#define P_LD (G2D_SEGMENT / 8 + 1)	/* uint4 of a row of weights in shared memory */
 
 struct attention_shared
 {
 	float		max[WARPS][G2D_TILE];
 	float		sum[WARPS][G2D_TILE];
 	uint32_t	nan_from[128];	/* by column of the values: the first query that sees a NaN there */
-	uint16_t	p[G2D_TILE][P_LD];
+	uint4		p[G2D_TILE][P_LD];	/* 8 weights each, bf16 */
 };
 
 /* What a thread must know of its tile. */
@@ -146,6 +146,15 @@ segment_max(const attention_shared *sh, const tile &t, uint32_t r)
 	return max;
 }
 
+/* Word i of four; other threads set the others. */
+__device__ static void
+set_word(uint4 *to, uint32_t i, uint32_t v)
+{
+	uint32_t   *word = i == 0 ? &to->x : i == 1 ? &to->y : i == 2 ? &to->z : &to->w;
+
+	*word = v;
+}
+
 /* Weights of the warp's keys, and their sum in each row, to shared memory. */
 __device__ static void
 note_weights(attention_shared *sh, const tile &t, uint32_t block, const float (&s)[4][4])
@@ -172,7 +181,7 @@ note_weights(attention_shared *sh, const tile &t, uint32_t block, const float (&
 				sum = g2s_add(sum, g2d_from_bf16((uint16_t) pair));
 				sum = g2s_add(sum, g2d_from_bf16((uint16_t) (pair >> 16)));
 			}
-			*reinterpret_cast<uint32_t *>(&sh->p[r][block * G2D_KEYS + j * 8 + lane % 4 * 2]) = pair;
+			set_word(&sh->p[r][block * 4 + j], lane % 4, pair);
 		}
 		sum = g2s_add(sum, dev_exchange(sum, 1));
 		sum = g2s_add(sum, dev_exchange(sum, 2));
@@ -220,14 +229,13 @@ values(const g2d_attention &a, attention_shared *sh, const tile &t, uint32_t hea
 
 	for (uint32_t b = 0; b < t.blocks; b++)
 	{
-		const uint32_t start = t.start + b * G2D_KEYS,
-					at = b * G2D_KEYS + lane % 4 * 8;
+		const uint32_t start = t.start + b * G2D_KEYS;
 		uint4		v = dev_load16(static_cast<const uint16_t *>(a.cache.kv) +
 								   g2d_cache_at(a.cache.n_blocks, a.cache.n_head, HEAD_DIM, a.layer,
 												t.table[start / G2D_KEYS], 1, head) +
 								   (c * 8 + g) * G2D_KEYS + lane % 4 * 8);
-		const uint4 p = *reinterpret_cast<const uint4 *>(&sh->p[g][at]),
-					q = *reinterpret_cast<const uint4 *>(&sh->p[g + 8][at]);
+		const uint4 p = sh->p[g][b * 4 + lane % 4],
+					q = sh->p[g + 8][b * 4 + lane % 4];
 
 		if (start + G2D_KEYS - 1 > t.first)
 		{
@@ -303,7 +311,7 @@ give(const g2d_attention &a, const attention_shared *sh, const tile &t, uint32_t
 
 /* Grid: (heads, tiles, segments). */
 template <uint32_t HEAD_DIM>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 2)
 attention_kernel(g2d_attention a)
 {
 	attention_shared *sh = dev_shared<attention_shared>();

@@ -5,8 +5,8 @@
 #ifndef G2_DEVICE_MATH_H
 #define G2_DEVICE_MATH_H
 
+#include "engine_headers.h"
 #include "vecmath.h"
-#include "weights.h"
 
 #define G2D_NO_ACTIVATION UINT32_MAX
 

@@ -8,7 +8,6 @@
 
 #include "plan_device.h"
 #include "runtime.h"
-#include "weights.h"
 
 /* A matrix on the device, by format: fragments (device_layout.h), or the CPU's panels (f32). */
 typedef struct g2d_matrix
@@ -144,6 +143,7 @@ typedef struct g2d_sample
 	const uint32_t *bad;
 	g2d_result *results;
 	g2d_top	   *top;			/* [outputs of the chunk][n_top] */
+	g2d_top	   *unsorted;		/* as large */
 } g2d_sample;
 
 extern void g2d_launch_sample(rt_stream stream, const g2d_sample *a, uint32_t tasks);

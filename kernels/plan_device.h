@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "backend.h"
 #include "device_layout.h"
+#include "engine_headers.h"
 
 #define G2D_PASS_ROWS 1024u
 #define G2D_HEAD_ROWS 256u
@@ -89,7 +89,7 @@ typedef struct g2d_top
 {
 	double		logprob;
 	uint32_t	token;
-	uint32_t	padding;
+	uint32_t	key;			/* its rank_key */
 } g2d_top;
 
 /* A sampler slot. */

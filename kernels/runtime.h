@@ -15,10 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-extern "C"
-{
-#include "error.h"
-}
+#include "engine_headers.h"
 
 typedef struct rt_info
 {

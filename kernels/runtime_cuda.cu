@@ -255,6 +255,7 @@ rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *err)
 	rt_graph   *g = static_cast<rt_graph *>(malloc(sizeof *g));
 	bool		ok;
 
+	*graph = NULL;
 	if (!check(cudaStreamEndCapture(native(stream), &captured), "end a graph", err))
 	{
 		free(g);

@@ -108,11 +108,6 @@ struct rt_graph
 	std::vector<std::function<void()>> work;
 };
 
-extern "C"
-{
-#include "util.h"
-}
-
 void
 emu_enqueue(void *stream, std::function<void()> work)
 {

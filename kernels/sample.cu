@@ -217,9 +217,9 @@ sample_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, bool *
 
 /* ---- the best candidates ---- */
 
-/* In two steps: those of the prefix in ascending id, then each to its rank. */
+/* In two steps: the members of the prefix in ascending id, then each to its rank. */
 __device__ static void
-top_candidates(const g2d_sample &a, sample_shared *s, uint32_t head_row, g2d_top *top, uint32_t n,
+top_candidates(const g2d_sample &a, sample_shared *s, uint32_t head_row, uint32_t output, uint32_t n,
 			   double norm)
 {
 	const sample_filter everything = {0, UINT32_MAX, 0};
@@ -227,27 +227,28 @@ top_candidates(const g2d_sample &a, sample_shared *s, uint32_t head_row, g2d_top
 	const sample_row row = {a.logits + (size_t) head_row * a.ld, a.n_vocab, NULL, NULL, 1.0f, 0.0f,
 		1.0f};
 	const sample_filter prefix = find_prefix(s, row, kept, true, n);
+	g2d_top	   *member = a.unsorted + (size_t) output * n;
 	uint32_t	first,
 				end,
-				at = 0;
+				members = 0,
+				at;
 
-	/* A member's rank is the number of members that are better. */
 	own_range(row.n, &first, &end);
 	for (uint32_t i = first; i < end; i++)
+		members += prefix.above(g2_rank_key(row.at(i)), i);
+	at = (uint32_t) block_before(s, members);
+	for (uint32_t i = first; i < end; i++)
+		if (prefix.above(g2_rank_key(row.at(i)), i))
+			member[at++] = {(double) row.logits[i] - norm, i, g2_rank_key(row.at(i))};
+	dev_barrier();
+	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
 	{
-		const uint32_t key = g2_rank_key(row.at(i));
+		const g2d_top own = member[i];
+		uint32_t	rank = 0;
 
-		if (!prefix.above(key, i))
-			continue;
-		at = 0;
-		for (uint32_t j = 0; j < row.n; j++)
-		{
-			const uint32_t other = g2_rank_key(row.at(j));
-
-			at += other > key || (other == key && j < i);
-		}
-		top[at].token = i;
-		top[at].logprob = (double) row.logits[i] - norm;
+		for (uint32_t j = 0; j < n; j++)
+			rank += member[j].key > own.key || (member[j].key == own.key && j < i);
+		a.top[(size_t) output * n + rank] = own;
 	}
 }
 
@@ -269,7 +270,7 @@ run_output(const g2d_sample &a, sample_shared *s, uint32_t i)
 	if ((o.want & G2_WANT_TOP) && a.chunk->n_top > 0)
 	{
 		if (!rests)
-			top_candidates(a, s, o.head_row, top, a.chunk->n_top, norm);
+			top_candidates(a, s, o.head_row, i, a.chunk->n_top, norm);
 		else
 			for (uint32_t t = threadIdx.x; t < a.chunk->n_top; t += SAMPLE_THREADS)
 				top[t] = {norm, G2_TOKEN_NONE, 0};
@@ -288,7 +289,7 @@ run_output(const g2d_sample &a, sample_shared *s, uint32_t i)
 }
 
 /* Grid: tasks. */
-__global__ void __launch_bounds__(SAMPLE_THREADS)
+__global__ void __launch_bounds__(SAMPLE_THREADS, 1)
 sample_kernel(g2d_sample a)
 {
 	sample_shared *s = dev_shared<sample_shared>();

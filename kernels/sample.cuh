@@ -167,6 +167,20 @@ own_range(uint32_t n, uint32_t *first, uint32_t *end)
 	*end = n - *first < each ? n : *first + each;
 }
 
+/* The sum of the parts of the threads before. */
+__device__ inline uint64_t
+block_before(sample_shared *s, uint64_t part)
+{
+	uint64_t	sum = 0;
+
+	dev_barrier();
+	s->part[threadIdx.x] = part;
+	dev_barrier();
+	for (uint32_t i = 0; i < threadIdx.x; i++)
+		sum += s->part[i];
+	return sum;
+}
+
 /* What the one thread that knows tells all. */
 __device__ inline uint32_t
 block_tell(sample_shared *s, bool knows, uint32_t v)
@@ -196,10 +210,12 @@ find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, bo
 				before,
 				ties = 0;
 
-	for (int shift = 21, bits = 11, fixed = 0; fixed < 32; fixed += bits,
-		 bits = fixed < 22 ? 11 : 10, shift = fixed < 22 ? 21 - fixed : 0)
+	for (uint32_t level = 0; level < 3; level++)
 	{
-		const uint32_t digits = 1u << bits,
+		const uint32_t bits = level < 2 ? 11 : 10,
+					fixed = level * 11,
+					shift = 32 - fixed - bits,
+					digits = 1u << bits,
 					each = digits / SAMPLE_THREADS;
 		uint64_t	part = 0;
 		uint32_t	owner,

@@ -23,7 +23,7 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_BACKEND_VERSION 1
+#define G2_BACKEND_VERSION 2
 #define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
 #define G2_MAX_PLANS 2
 #define G2_MAX_STEPS 64			/* steps of one plan */
@@ -132,7 +132,17 @@ typedef struct g2_backend_options
 	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
 	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
+	uint32_t	device;			/* CUDA: which one, from 0 */
+	uint64_t	device_memory;	/* CUDA: bytes that are taken of it; 0 = most of what is free */
 } g2_backend_options;
+
+/* What a device of its own says of itself; strings live as long as the back end. */
+typedef struct g2_backend_device
+{
+	const char *name;			/* "NVIDIA H200" */
+	const char *driver;
+	uint64_t	free_bytes;		/* of the memory taken: for models and caches */
+} g2_backend_device;
 
 typedef struct g2_backend_api
 {
@@ -147,6 +157,8 @@ typedef struct g2_backend_api
 	/* Short name of what it runs on ("avx2", "sm90"), and the arithmetic identity of a format. */
 	const char *(*isa) (const g2_backend *backend);
 	const char *(*arithmetic) (const g2_backend *backend, g2_format format);
+	/* NULL: the machine itself. */
+	void		(*describe) (const g2_backend *backend, g2_backend_device *device);
 
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
 	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,

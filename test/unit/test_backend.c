@@ -21,12 +21,32 @@
 #include "backend.h"
 #include "philox.h"
 
+/*
+ * With G2_TEST_CUDA the CUDA back end over the emulated device takes the CPU's place: f32 has the
+ * same bits there, so that every test says the same of it.  It has heads of 64, and less is tried.
+ */
+#ifdef G2_TEST_CUDA
+#include "cuda_backend.h"
+#include "emulator_control.h"
+
+#define BACKEND g2_cuda_backend()
+#define ISA NULL
+#define HEAD_SIZE 64
+#define CUDA 1
+#else
+#define BACKEND &g2_cpu_backend
+#define ISA "auto"
+#define HEAD_SIZE 20
+#define CUDA 0
+#endif
+
 /* Sizes that are no multiples of 16, 32 or 48. */
 enum
 {
 	LAYERS = 2,
 	HEADS = 3,
-	HEAD_DIM = 20,
+	HEAD_DIM = HEAD_SIZE,
+	HEADS_WIDTH = HEADS * HEAD_DIM,
 	EMBD = 60,
 	FF = 100,
 	CTX = 700,
@@ -36,7 +56,7 @@ enum
 	PADDED = 240				/* VOCAB in panels */
 };
 
-static const g2_backend_api *const api = &g2_cpu_backend;
+static const g2_backend_api *api;
 static g2_weights weights;
 static g2_layer layers[LAYERS];
 static uint32_t text[CTX];
@@ -98,7 +118,7 @@ make_model(void)
 		.n_kv_head = HEADS, .head_dim = HEAD_DIM, .n_ff = FF, .n_ctx = CTX, .n_vocab = VOCAB,
 		.norm = G2_NORM_LAYER, .norm_bias = 1, .norm_epsilon = 1e-5f,
 		.position = G2_POSITION_LEARNED, .activation = G2_ACT_GELU_NEW, .fused_qkv = 1,
-		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 0.2236068f, .tied_head = 1};
+		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 1.0f / sqrtf(HEAD_DIM), .tied_head = 1};
 	weights.format = G2_FORMAT_F32;
 	weights.embed = weights.head = random_matrix(EMBD, VOCAB);
 	weights.positions = random_array(CTX * EMBD, 0.3f);
@@ -171,7 +191,7 @@ naive_norm(const double *x, const float *gain, const float *bias, double *y)
 }
 
 static void
-naive_attention(double (*qkv)[3 * EMBD], uint32_t t, double *out)
+naive_attention(double (*qkv)[3 * HEADS_WIDTH], uint32_t t, double *out)
 {
 	for (uint32_t h = 0; h < HEADS; h++)
 	{
@@ -182,14 +202,14 @@ naive_attention(double (*qkv)[3 * EMBD], uint32_t t, double *out)
 		{
 			p[s] = 0.0;
 			for (uint32_t d = h * HEAD_DIM; d < (h + 1) * HEAD_DIM; d++)
-				p[s] += qkv[t][d] * qkv[s][EMBD + d];
+				p[s] += qkv[t][d] * qkv[s][HEADS_WIDTH + d];
 			sum += p[s] = exp(p[s] * weights.arch.attn_scale);
 		}
 		for (uint32_t d = h * HEAD_DIM; d < (h + 1) * HEAD_DIM; d++)
 		{
 			out[d] = 0.0;
 			for (uint32_t s = 0; s <= t; s++)
-				out[d] += p[s] / sum * qkv[s][2 * EMBD + d];
+				out[d] += p[s] / sum * qkv[s][2 * HEADS_WIDTH + d];
 		}
 	}
 }
@@ -198,9 +218,9 @@ static void
 naive_forward(uint32_t n, double (*logits)[VOCAB])
 {
 	static double x[CTX][EMBD],
-				qkv[CTX][3 * EMBD];
+				qkv[CTX][3 * HEADS_WIDTH];
 	double		h[EMBD],
-				a[EMBD],
+				a[HEADS_WIDTH],
 				f[FF];
 
 	for (uint32_t t = 0; t < n; t++)
@@ -249,7 +269,7 @@ static device
 open_device(uint32_t threads, const char *isa)
 {
 	device		d = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-	g2_backend_options options = {threads, SLOTS, isa, 0};
+	g2_backend_options options = {.threads = threads, .slots = SLOTS, .isa = isa};
 	g2_error	err;
 
 	assert_true(d.fd >= 0);
@@ -385,11 +405,13 @@ test_reference(void **state)
 		N = 130
 	};
 	static double naive[N][VOCAB];
-	device		d = open_device(1, "portable");
+	device		d;
 	double		worst = 0.0,
 				largest = 0.0;
 
 	(void) state;
+	api = &g2_cpu_backend;
+	d = open_device(1, "portable");
 	assert_string_equal(api->isa(d.backend), "portable");
 	assert_string_equal(api->arithmetic(d.backend, G2_FORMAT_F32), "exact-1");
 	expected = all_logits(&d, CTX, CTX, 0);
@@ -403,6 +425,7 @@ test_reference(void **state)
 	print_message("largest difference from double: %.2e of %.2e\n", worst, largest);
 	assert_true(worst < 1e-5 * largest);
 	close_device(&d);
+	api = BACKEND;
 }
 
 static void
@@ -411,9 +434,9 @@ test_same_bits(void **state)
 	static const uint32_t chunks[] = {CTX, 1, 7, 16, 100, 31, 513};
 
 	(void) state;
-	for (uint32_t threads = 1; threads <= 4; threads++)
+	for (uint32_t threads = 1; threads <= (CUDA ? 1 : 4); threads++)
 	{
-		device		d = open_device(threads, "auto");
+		device		d = open_device(threads, ISA);
 
 		for (size_t i = 0; i < G2_LENGTH(chunks); i++)
 			for (uint32_t others = 0; others <= 2; others++)
@@ -421,7 +444,7 @@ test_same_bits(void **state)
 				float	   *logits;
 
 				/* With one thread everything, with more a part: time. */
-				if (threads > 1 && (i + others + threads) % 3 != 0)
+				if ((threads > 1 || CUDA) && (i + others + threads) % 3 != 0)
 					continue;
 				logits = all_logits(&d, CTX, chunks[i], others);
 				assert_memory_equal(logits, expected, (size_t) CTX * VOCAB * sizeof *logits);
@@ -527,7 +550,7 @@ test_steps(void **state)
 	{
 		float		penalty = variant == 2 ? 1.3f : 1.0f;
 		uint32_t	end = G2_TOKEN_NONE;
-		device		d = open_device(2, "auto");
+		device		d = open_device(2, ISA);
 		bool		rested = false;
 
 		generate(&d, N, STEPS, 1, end, penalty, false, token[0], logprob[0], ended[0]);
@@ -585,7 +608,7 @@ test_outputs(void **state)
 	static double logprob[N],
 				top_logprob[N * TOP];
 	static uint8_t ended[N];
-	device		d = open_device(2, "auto");
+	device		d = open_device(2, ISA);
 	uint32_t	position[ROWS],
 				table[] = {4, 9, 1};
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, ROWS, table};
@@ -640,7 +663,7 @@ test_outputs(void **state)
 static void
 test_kv_operations(void **state)
 {
-	device		d = open_device(2, "auto");
+	device		d = open_device(2, ISA);
 	uint32_t	table[2][2] = {{3, 7}, {11, 12}},
 				position[33],
 				last = 32;
@@ -690,9 +713,9 @@ test_unload_in_flight(void **state)
 {
 	enum
 	{
-		OTHER_BLOCKS = 4096
+		OTHER_BLOCKS = CUDA ? 256 : 4096
 	};
-	device		d = open_device(2, "auto");
+	device		d = open_device(2, ISA);
 	uint32_t	table[] = {0, 1},
 				position[32],
 				blocks[OTHER_BLOCKS];
@@ -769,7 +792,7 @@ refused(device *d, bad_case *c, const char *what)
 static void
 test_bad_plans(void **state)
 {
-	device		d = open_device(1, "auto");
+	device		d = open_device(1, ISA);
 	bad_case	c;
 
 	(void) state;
@@ -852,7 +875,7 @@ load_refused(device *d, const g2_weights *w, g2_code code)
 static void
 test_bad_models(void **state)
 {
-	device		d = open_device(1, "auto");
+	device		d = open_device(1, ISA);
 	g2_backend_model *m;
 	g2_error	err;
 
@@ -872,7 +895,8 @@ test_bad_models(void **state)
 	LOAD_REFUSED(w.head.n_padded = 48, G2_E_INTERNAL);
 	LOAD_REFUSED(w.positions = NULL, G2_E_INTERNAL);
 	assert_true(api->model_load(d.backend, &weights, &m, &err));
-	assert_true(api->kv_block_bytes(m) == LAYERS * HEADS * 32 * (HEAD_DIM + 32) * sizeof(float));
+	assert_true(api->kv_block_bytes(m) == LAYERS * HEADS * 32 *
+				(HEAD_DIM + (HEAD_DIM + 15) / 16 * 16) * sizeof(float));
 	api->model_unload(d.backend, m);
 	close_device(&d);
 }
@@ -881,7 +905,7 @@ test_bad_models(void **state)
 static bool
 life(int fd, long fail_at, g2_error *err)
 {
-	g2_backend_options options = {2, 4, "auto", 0};
+	g2_backend_options options = {.threads = 2, .slots = 4, .isa = ISA};
 	g2_backend *b = NULL;
 	g2_backend_model *m = NULL;
 	uint32_t	token[] = {5},
@@ -937,7 +961,7 @@ test_allocation_failures(void **state)
 	close(fd);
 
 	/* Address space, too, can run out. */
-	d = open_device(1, "portable");
+	d = open_device(1, ISA);
 	api->model_unload(d.backend, d.model);
 	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
 	assert_false(api->kv_reserve(d.model, UINT32_MAX, &err));
@@ -953,11 +977,21 @@ test_options(void **state)
 	g2_error	err;
 
 	(void) state;
-	assert_false(api->open(&(g2_backend_options) {0, 1, "auto", 0}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {.threads = 1, .isa = ISA}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
-	assert_false(api->open(&(g2_backend_options) {1, 0, "auto", 0}, 0, &b, &err));
-	assert_false(api->open(&(g2_backend_options) {1, 1, "mmx", 0}, 0, &b, &err));
+#if CUDA
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device = 7}, 0, &b, &err));
+	assert_int_equal(err.code, G2_E_UNSUPPORTED);
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device_memory = (uint64_t) 1 << 40}, 0,
+						   &b, &err));
+	assert_int_equal(err.code, G2_E_MEMORY);
+#else
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .isa = ISA}, 0, &b, &err));
+	assert_int_equal(err.code, G2_E_INTERNAL);
+	assert_false(api->open(&(g2_backend_options) {.threads = 1, .slots = 1, .isa = "mmx"}, 0, &b,
+						   &err));
 	assert_int_equal(err.code, G2_E_PARAM);
+#endif
 	api->close(NULL);
 }
 
@@ -978,6 +1012,10 @@ main(void)
 	};
 	int			rc;
 
+#if CUDA
+	emu_set_memory(128 << 20);
+#endif
+	api = BACKEND;
 	make_model();
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
 	free(expected);

@@ -1,0 +1,101 @@
+# cuda.mk: the CUDA back end (kernels/): gpt2_cuda.so where nvcc is there, and its emulation on the
+# CPU for unit tests, which needs only g++.
+#   CUDA=no          leaves gpt2_cuda.so out; the default is yes where nvcc exists
+#   CUDA_ARCHS=...   compute capabilities, "80 90"; all: what CI builds
+#   CUDA_HOME=...    the toolkit, where nvcc is not on PATH
+
+CUDA_HOME ?= /usr/local/cuda
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc))
+CUDA ?= $(if $(NVCC),yes,no)
+KERNEL_CXX ?= g++
+
+CUDA_SOURCES = $(wildcard kernels/*.cu)
+CUDA_HEADERS = $(wildcard kernels/*.h kernels/*.cuh src/engine/*.h)
+# What the shared object has of the engine, compiled once more for it.
+CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c graph_check.c
+
+# ---- the shared object ----
+
+CUDA_WANTED = $(if $(filter all,$(CUDA_ARCHS)),80 86 89 90 100 120,$(or $(CUDA_ARCHS),80 90))
+# Of what is wanted, what this toolkit can compile for.
+CUDA_KNOWN = $(patsubst sm_%,%,$(if $(NVCC),$(shell $(NVCC) --list-gpu-code)))
+CUDA_CODE = $(filter $(CUDA_KNOWN),$(CUDA_WANTED))
+# PTX for what is newer than all of these.
+CUDA_GENCODE = $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a),code=sm_$(a)) \
+	-gencode arch=compute_80,code=compute_80
+# -fmad=false: nvcc contracts a*b+c otherwise, and results must not depend on it.  A register that is
+# spilled to memory fails the build: then a kernel's shape is wrong.
+NVCCFLAGS = -std=c++17 -O3 -fmad=false -Xptxas -warn-spills,-Werror -Werror all-warnings -lineinfo \
+	--threads 2 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off -Isrc/engine -Ikernels
+
+CUDA_OBJECTS = $(CUDA_SOURCES:kernels/%.cu=$(B)/cuda/%.o) $(B)/cuda/arena.o \
+	$(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
+
+$(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(CUDA_GENCODE) -c $< -o $@
+
+$(B)/cuda/arena.o: kernels/arena.c $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -fPIC -Ikernels -c $< -o $@
+
+$(B)/cuda/engine_%.o: src/engine/%.c $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -fPIC -c $< -o $@
+
+$(B)/gpt2_cuda.so: $(CUDA_OBJECTS)
+	$(NVCC) -shared --cudart static -Xlinker --exclude-libs=ALL $^ -o $@
+
+ifeq ($(CUDA),yes)
+all: $(B)/gpt2_cuda.so
+install-engine: install-cuda
+endif
+
+.PHONY: cuda install-cuda
+cuda: $(B)/gpt2_cuda.so	## gpt2_cuda.so for CUDA_ARCHS (80 90; all: every one that CI builds)
+
+install-cuda: $(B)/gpt2_cuda.so
+	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
+	$(INSTALL_PROGRAM) $(B)/gpt2_cuda.so '$(DESTDIR)$(pkglibdir)/gpt2_cuda.so'
+
+# ---- the emulation ----
+
+EMU_SOURCES = $(filter-out kernels/runtime_cuda.cu,$(CUDA_SOURCES))
+EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) $(B)/emu/arena.o $(B)/emu/emulator.o \
+	$(B)/emu/runtime_emu.o
+KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
+	-Wextra -Wno-unknown-pragmas $(WERROR) $(ENGINE_EXTRA)
+
+$(B)/emu/%.o: kernels/%.cu
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -MMD -MP -x c++ -c $< -o $@
+
+$(B)/emu/%.o: kernels/%.cpp
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/emu/arena.o: kernels/arena.c $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -Ikernels -c $< -o $@
+
+-include $(EMU_OBJECTS:.o=.d)
+
+# Tests of the kernels (C++), and the CPU back end's own tests over the emulated device.
+CUDA_TESTS = $(patsubst test/unit/%.cpp,$(B)/unit/%,$(wildcard test/unit/test_cuda_*.cpp)) \
+	$(B)/unit/test_backend_cuda
+
+$(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -Itest/unit -c $< -o $@
+
+$(B)/emu/test/test_backend.o: test/unit/test_backend.c $(wildcard test/unit/*.h) $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_CUDA -Itest/unit -Ikernels -c $< -o $@
+
+$(B)/unit/test_cuda_%: $(B)/emu/test/test_cuda_%.o $(EMU_OBJECTS) $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
+
+$(B)/unit/test_backend_cuda: $(B)/emu/test/test_backend.o $(EMU_OBJECTS) $(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
