@@ -63,7 +63,9 @@ install-cuda: $(B)/gpt2_cuda.so
 EMU_SOURCES = $(filter-out kernels/runtime_cuda.cu,$(CUDA_SOURCES))
 EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) $(B)/emu/arena.o $(B)/emu/emulator.o \
 	$(B)/emu/runtime_emu.o
-KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
+# Emulated kernels run where they are built: fused multiply-add is one instruction if that has it.
+EMU_FMA = $(if $(filter x86_64,$(ARCH)),$(if $(shell grep -m1 -w -o fma /proc/cpuinfo),-mfma))
+KERNEL_CXXFLAGS = $(EMU_FMA) -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
 	-Wextra -Wno-unknown-pragmas $(WERROR) $(ENGINE_EXTRA)
 
 $(B)/emu/%.o: kernels/%.cu

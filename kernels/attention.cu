@@ -15,7 +15,7 @@
  * no infinite value but NaN instead (store_kernel), which reaches the queries that see it, also
  * within a tile.
  */
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

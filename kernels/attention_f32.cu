@@ -3,7 +3,7 @@
  * one running maximum and sum, a lane a key; then a lane a column of the values, keys ascending.  The
  * reference, a warp for each query and head: slow beside attention.cu.
  */
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

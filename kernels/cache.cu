@@ -1,7 +1,7 @@
 /*
  * cache.cu: what goes into the KV cache: keys and values of new rows; blocks copied and zeroed.
  */
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

@@ -219,6 +219,16 @@ repack_output(const g2_matrix *m, uint32_t units_padded, uint32_t output, char *
 		scales[g2d_weight_scale_at(units_padded, row, u)] = from[(size_t) u * G2_PANEL + c];
 }
 
+void
+g2d_repack_strip(const g2_matrix *m, uint32_t units_padded, uint32_t strip, char *to,
+				 uint16_t *scales)
+{
+	memset(to, 0, (size_t) units_padded * G2D_FRAGMENT);
+	memset(scales, 0, (size_t) units_padded * G2D_STRIP * sizeof *scales);
+	for (uint32_t i = strip * G2D_STRIP; i < G2_MIN((strip + 1) * G2D_STRIP, m->n); i++)
+		repack_output(m, units_padded, i, to, scales);
+}
+
 static void
 send_matrix(loader *l, const g2d_matrix *to, const g2_matrix *m)
 {
@@ -234,9 +244,7 @@ send_matrix(loader *l, const g2d_matrix *to, const g2_matrix *m)
 	{
 		uint16_t   *scales = reinterpret_cast<uint16_t *>(l->staging + strip_bytes);
 
-		memset(l->staging, 0, strip_bytes + strip_scales * sizeof(uint16_t));
-		for (uint32_t i = strip * G2D_STRIP; i < G2_MIN((strip + 1) * G2D_STRIP, m->n); i++)
-			repack_output(m, to->units_padded, i, l->staging, scales);
+		g2d_repack_strip(m, to->units_padded, strip, l->staging, scales);
 		l->ok = rt_copy_in(l->b->stream, const_cast<char *>(static_cast<const char *>(to->w)) +
 						   strip * strip_bytes, l->staging, strip_bytes, l->err);
 		if (l->ok && to->scale)

@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 
-#include "kernels.h"
+#include "device_kernels.h"
 
 extern "C"
 {
@@ -144,6 +144,12 @@ struct g2_backend
 extern bool g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out,
 						   g2_error *err);
 extern void g2d_model_unload(g2_backend *b, g2_backend_model *m);
+
+/* 16 outputs of a bf16 or q8 matrix as the device has them: units_padded fragments, and as many times
+ * 16 scales. */
+extern void g2d_repack_strip(const g2_matrix *m, uint32_t units_padded, uint32_t strip, char *to,
+							 uint16_t *scales);
+
 extern size_t g2d_block_bytes(const g2_backend_model *m);
 extern bool g2d_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err);
 

@@ -1,7 +1,7 @@
 /*
  * embed.cu: where each row stands in this step, and its embedding.
  */
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

@@ -7,7 +7,7 @@
 
 #include "device.cuh"
 #include "device_math.h"
-#include "kernels.h"
+#include "device_kernels.h"
 #include "sampler_math.h"
 
 /* Writes the element and returns it; rows and columns that are only padding give -inf. */

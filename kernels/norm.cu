@@ -4,7 +4,7 @@
  * Sums have the CPU's order: 16 lanes, each over every 16th value, then one tree.  A half warp adds;
  * the other threads of the row's block load, and do what is done value by value.
  */
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

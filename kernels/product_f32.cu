@@ -2,16 +2,16 @@
  * product_f32.cu: f32 products in the CPU's order: one accumulator an element, k ascending, fused
  * multiply-add.  The reference, without tensor cores: slow beside the other formats.
  *
- * A block: 96 columns (two panels of weights as the CPU has them), a thread each, times ROWS rows,
+ * A block: 96 columns (two panels of weights as the CPU has them), a thread each, times 1 or 8 rows,
  * whose x goes through shared memory in pieces of DEPTH.
  */
 #include "epilogue.cuh"
 
 #define COLUMNS 96u
-#define ROWS 8u
 #define DEPTH 64u
 
-/* Grid: (columns / 96, rows / 8). */
+/* Grid: (columns / 96, rows / ROWS). */
+template <uint32_t ROWS>
 __global__ void __launch_bounds__(COLUMNS)
 product_f32_kernel(g2d_product p)
 {
@@ -62,10 +62,20 @@ product_f32_kernel(g2d_product p)
 	}
 }
 
+template <uint32_t ROWS>
+static void
+launch(rt_stream stream, const g2d_product *p)
+{
+	dev_launch(stream, product_f32_kernel<ROWS>,
+			   dim3((p->w.n_padded + COLUMNS - 1) / COLUMNS, (p->rows + ROWS - 1) / ROWS),
+			   dim3(COLUMNS), ROWS * DEPTH * sizeof(float), *p);
+}
+
 void
 g2d_launch_product_f32(rt_stream stream, const g2d_product *p)
 {
-	dev_launch(stream, product_f32_kernel,
-			   dim3((p->w.n_padded + COLUMNS - 1) / COLUMNS, (p->rows + ROWS - 1) / ROWS),
-			   dim3(COLUMNS), ROWS * DEPTH * sizeof(float), *p);
+	if (p->rows == 1)
+		launch<1>(stream, p);
+	else
+		launch<8>(stream, p);
 }

@@ -5,7 +5,7 @@
 #ifndef G2_SAMPLE_CUH
 #define G2_SAMPLE_CUH
 
-#include "kernels.h"
+#include "device_kernels.h"
 
 #include "device.cuh"
 #include "device_math.h"

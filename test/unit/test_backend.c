@@ -32,11 +32,13 @@
 #define BACKEND g2_cuda_backend()
 #define ISA NULL
 #define HEAD_SIZE 64
+#define CONTEXT 300
 #define CUDA 1
 #else
 #define BACKEND &g2_cpu_backend
 #define ISA "auto"
 #define HEAD_SIZE 20
+#define CONTEXT 700
 #define CUDA 0
 #endif
 
@@ -49,7 +51,7 @@ enum
 	HEADS_WIDTH = HEADS * HEAD_DIM,
 	EMBD = 60,
 	FF = 100,
-	CTX = 700,
+	CTX = CONTEXT,
 	VOCAB = 203,
 	SLOTS = 200,
 	BLOCKS = 80,
@@ -444,7 +446,7 @@ test_same_bits(void **state)
 				float	   *logits;
 
 				/* With one thread everything, with more a part: time. */
-				if ((threads > 1 || CUDA) && (i + others + threads) % 3 != 0)
+				if ((threads > 1 || CUDA) && (i + others + threads) % (CUDA ? 4 : 3) != 0)
 					continue;
 				logits = all_logits(&d, CTX, chunks[i], others);
 				assert_memory_equal(logits, expected, (size_t) CTX * VOCAB * sizeof *logits);
@@ -538,8 +540,8 @@ test_steps(void **state)
 {
 	enum
 	{
-		N = 9,
-		STEPS = 60
+		N = CUDA ? 5 : 9,
+		STEPS = CUDA ? 30 : 60
 	};
 	static uint32_t token[2][STEPS * N];
 	static double logprob[2][STEPS * N];
@@ -559,7 +561,8 @@ test_steps(void **state)
 			end = token[0][20 * N + 1];	/* so that some sequence ends early */
 			generate(&d, N, STEPS, 1, end, penalty, false, token[0], logprob[0], ended[0]);
 		}
-		for (uint32_t per_plan = 1; per_plan <= G2_MAX_STEPS; per_plan += 9)
+		for (uint32_t per_plan = 1; per_plan <= G2_MAX_STEPS;
+			 per_plan += CUDA ? 16 : 9)
 			for (int two = 0; two <= 1; two++)
 			{
 				generate(&d, N, STEPS, per_plan, end, penalty, two, token[1], logprob[1],

@@ -1,10 +1,10 @@
 /*
- * kernels.h: the kernels of the CUDA back end as the host launches them, one family a file.  Rows of
+ * device_kernels.h: the kernels of the CUDA back end as the host launches them, one family a file.  Rows of
  * activations are [rows][ld] floats; all memory is the device's.  A launch cannot fail here: errors
  * show at the stream (runtime.h).
  */
-#ifndef G2_CUDA_KERNELS_H
-#define G2_CUDA_KERNELS_H
+#ifndef G2_DEVICE_KERNELS_H
+#define G2_DEVICE_KERNELS_H
 
 #include "plan_device.h"
 #include "runtime.h"
@@ -158,4 +158,4 @@ extern void g2d_launch_block_copy(rt_stream stream, const g2d_cache *cache, uint
 extern void g2d_launch_block_zero(rt_stream stream, const g2d_cache *cache, const uint32_t *blocks,
 								  uint32_t n);
 
-#endif							/* G2_CUDA_KERNELS_H */
+#endif							/* G2_DEVICE_KERNELS_H */
