@@ -65,6 +65,8 @@ typedef struct g2_slot_state
 	uint32_t	end_token;		/* sampling it ends the slot; G2_TOKEN_NONE = none */
 	const uint32_t *history;	/* prompt and answer so far; copied */
 	uint32_t	n_history;
+	const struct g2_backend_model *model;	/* whose plans will sample with it; NULL where there is
+											 * one device */
 } g2_slot_state;
 
 /* Rows of one sequence in a plan: contiguous, positions ascending without a gap. */
@@ -132,6 +134,10 @@ typedef struct g2_backend_options
 	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
 	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
+	const char *devices;		/* devices.h: gpt2.device; NULL = "auto" */
+	void		(*log) (void *arg, const char *line);	/* devices.h: what an administrator should
+														 * know; or NULL */
+	void	   *log_arg;
 	uint32_t	device;			/* CUDA: which one, from 0 */
 	uint64_t	device_memory;	/* CUDA: bytes that are taken of it; 0 = most of what is free */
 } g2_backend_options;
@@ -157,7 +163,7 @@ typedef struct g2_backend_api
 	/* Short name of what it runs on ("avx2", "sm90"), and the arithmetic identity of a format. */
 	const char *(*isa) (const g2_backend *backend);
 	const char *(*arithmetic) (const g2_backend *backend, g2_format format);
-	/* NULL: the machine itself. */
+	/* NULL: the machine itself; likewise where it leaves the name NULL. */
 	void		(*describe) (const g2_backend *backend, g2_backend_device *device);
 
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
@@ -183,6 +189,12 @@ typedef struct g2_backend_api
 	/* The oldest plan's result when it has ended, NULL when none has yet.  *failed is set (with
 	 * *err) when that plan failed: its outputs mean nothing. */
 	g2_result  *(*step_result) (g2_backend *backend, bool *failed, g2_error *err);
+
+	/* Of a back end that has several devices; NULL in others.  place: where the next model shall be
+	 * ("auto", "cpu", "cuda"); then where a model is, and the arithmetic identity that it has there. */
+	void		(*place) (g2_backend *backend, const char *device);
+	const char *(*device) (const g2_backend_model *model);
+	const char *(*model_arithmetic) (const g2_backend_model *model);
 } g2_backend_api;
 
 extern const g2_backend_api g2_cpu_backend;

@@ -113,6 +113,8 @@ model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
 	uint64_t	n_blocks,
 				context = g2_blocks_for(model->pack->weights.arch.n_ctx);
 
+	if (o->api->place)
+		o->api->place(o->backend, model->place);
 	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
 		return false;
 	block_bytes = o->api->kv_block_bytes(model->device_model);

@@ -69,6 +69,9 @@ typedef struct g2_request
 extern bool g2_request_decode(g2_request *request, g2_error *err);
 
 /* The name of the model that it wants, and the weight format (empty = the setting's). */
+/* The device that a LOAD asks for, "cpu" or "cuda"; NULL: any. */
+extern const char *g2_request_device(const g2_request *request);
+
 extern g2_span g2_request_model(const g2_request *request, g2_span *format);
 
 /* OID of the user whose rights count. */
