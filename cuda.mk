@@ -9,8 +9,11 @@ NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)
 CUDA ?= $(if $(NVCC),yes,no)
 KERNEL_CXX ?= g++
 
+# Kernels are nvcc's; the host's side, cuda_*.cpp, is C++ that makes its calls through runtime.h.
 CUDA_SOURCES = $(wildcard kernels/*.cu)
-CUDA_HEADERS = $(wildcard kernels/*.h kernels/*.cuh src/engine/*.h)
+CUDA_HOST_SOURCES = $(wildcard kernels/cuda_*.cpp)
+CUDA_HEADERS = $(wildcard kernels/*.h kernels/*.cuh) $(addprefix src/engine/,backend.h error.h util.h \
+	weights.h plan_check.h philox.h vecmath.h vecmath_body.h sampler_math.h)
 # What the shared object has of the engine, compiled once more for it.
 CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c graph_check.c
 
@@ -28,12 +31,17 @@ CUDA_GENCODE = $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a),code=sm_$(a))
 NVCCFLAGS = -std=c++17 -O3 -fmad=false -Xptxas -warn-spills,-Werror -Werror all-warnings -lineinfo \
 	--threads 2 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off -Isrc/engine -Ikernels
 
-CUDA_OBJECTS = $(CUDA_SOURCES:kernels/%.cu=$(B)/cuda/%.o) $(B)/cuda/arena.o \
+CUDA_OBJECTS = $(CUDA_SOURCES:kernels/%.cu=$(B)/cuda/%.o) \
+	$(CUDA_HOST_SOURCES:kernels/%.cpp=$(B)/cuda/%.o) $(B)/cuda/arena.o \
 	$(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
 
 $(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(CUDA_GENCODE) -c $< -o $@
+
+$(B)/cuda/%.o: kernels/%.cpp $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -fPIC -fvisibility=hidden -c $< -o $@
 
 $(B)/cuda/arena.o: kernels/arena.c $(CUDA_HEADERS)
 	@mkdir -p $(@D)
@@ -61,20 +69,22 @@ install-cuda: $(B)/gpt2_cuda.so
 # ---- the emulation ----
 
 EMU_SOURCES = $(filter-out kernels/runtime_cuda.cu,$(CUDA_SOURCES))
-EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) $(B)/emu/arena.o $(B)/emu/emulator.o \
+EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) \
+	$(CUDA_HOST_SOURCES:kernels/%.cpp=$(B)/emu/%.o) $(B)/emu/arena.o $(B)/emu/emulator.o \
 	$(B)/emu/runtime_emu.o
 # Emulated kernels run where they are built: fused multiply-add is one instruction if that has it.
 EMU_FMA = $(if $(filter x86_64,$(ARCH)),$(if $(shell grep -m1 -w -o fma /proc/cpuinfo),-mfma))
-KERNEL_CXXFLAGS = $(EMU_FMA) -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
+EMU_CXXFLAGS = $(EMU_FMA) $(KERNEL_CXXFLAGS)
+KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
 	-Wextra -Wno-unknown-pragmas $(WERROR) $(ENGINE_EXTRA)
 
 $(B)/emu/%.o: kernels/%.cu
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -MMD -MP -x c++ -c $< -o $@
+	$(KERNEL_CXX) $(EMU_CXXFLAGS) -MMD -MP -x c++ -c $< -o $@
 
 $(B)/emu/%.o: kernels/%.cpp
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -MMD -MP -c $< -o $@
+	$(KERNEL_CXX) $(EMU_CXXFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/emu/arena.o: kernels/arena.c $(CUDA_HEADERS)
 	@mkdir -p $(@D)
@@ -88,7 +98,7 @@ CUDA_TESTS = $(patsubst test/unit/%.cpp,$(B)/unit/%,$(wildcard test/unit/test_cu
 
 $(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -Itest/unit -c $< -o $@
+	$(KERNEL_CXX) $(EMU_CXXFLAGS) -Itest/unit -c $< -o $@
 
 $(B)/emu/test/test_backend.o: test/unit/test_backend.c $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)

@@ -1,7 +1,7 @@
 /*
- * cuda_state.h: the inside of the CUDA back end, shared by cuda_backend.cu (the table, plans in
- * flight), cuda_model.cu (models in the device's memory), cuda_operations.cu (what is done between
- * plans), cuda_plan.cu (a plan as it goes to the device) and cuda_forward.cu (launches).
+ * cuda_state.h: the inside of the CUDA back end, shared by cuda_backend.cpp (the table, plans in
+ * flight), cuda_model.cpp (models in the device's memory), cuda_operations.cpp (what is done between
+ * plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
  *
  * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which shares
  * ring, n_queued, n_ended and quit under `lock`, and an entry's outcome between its queuing and its
@@ -97,7 +97,7 @@ typedef struct g2d_entry
 	char	   *in;				/* pinned: what goes to the device */
 	size_t		in_room;
 	size_t		in_len;
-	char	   *out;			/* pinned: what comes back; see cuda_plan.cu */
+	char	   *out;			/* pinned: what comes back; see cuda_plan.cpp */
 	size_t		out_room;
 	uint32_t   *output_of;		/* [emitted]: which result of the plan each is */
 	size_t		output_room;
@@ -136,10 +136,10 @@ struct g2_backend
 
 	/* the scheduler's */
 	g2_plan_limits limits;
-	g2_buf		pending;		/* operations before the next plan (cuda_operations.cu) */
+	g2_buf		pending;		/* operations before the next plan (cuda_operations.cpp) */
 };
 
-/* ---- cuda_model.cu ---- */
+/* ---- cuda_model.cpp ---- */
 
 extern bool g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out,
 						   g2_error *err);
@@ -153,7 +153,7 @@ extern void g2d_repack_strip(const g2_matrix *m, uint32_t units_padded, uint32_t
 extern size_t g2d_block_bytes(const g2_backend_model *m);
 extern bool g2d_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err);
 
-/* ---- cuda_forward.cu ---- */
+/* ---- cuda_forward.cpp ---- */
 
 /* The layers for a pass that lies on the device: `rows` of them are launched for, and `tiles` of
  * attention; rows behind the pass's own rest. */
@@ -171,7 +171,7 @@ extern bool g2d_forward_step(g2_backend_model *m, uint32_t rows, uint32_t segmen
 /* Rows that such a step is launched for: at least n; 0: too many. */
 extern uint32_t g2d_bucket_rows(uint32_t n);
 
-/* ---- cuda_operations.cu ---- */
+/* ---- cuda_operations.cpp ---- */
 
 /* Operations that take effect before the next plan. */
 extern bool g2d_pend_copy(g2_backend *b, g2_backend_model *m, uint32_t to, uint32_t from,
@@ -188,7 +188,7 @@ extern void g2d_pend_drop(g2_backend *b, const g2_backend_model *m);
 extern size_t g2d_pending_bytes(const g2_backend *b);
 extern bool g2d_pending_launch(g2_backend *b, char *in, g2_error *err);
 
-/* ---- cuda_plan.cu ---- */
+/* ---- cuda_plan.cpp ---- */
 
 /* Launches pending operations, the plan, and the way of its results back; false: nothing that was
  * launched matters. */

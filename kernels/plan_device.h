@@ -1,5 +1,5 @@
 /*
- * plan_device.h: a plan as it lies in a device's memory.  Written by the host (cuda_plan.cu), read by
+ * plan_device.h: a plan as it lies in a device's memory.  Written by the host (cuda_plan.cpp), read by
  * kernels.
  *
  * A pass is up to G2D_PASS_ROWS rows that go through the layers together; chunks are up to

@@ -1,5 +1,5 @@
 /*
- * cuda_plan.cu: a plan, from the caller's arrays to what lies on the device (plan_device.h), to
+ * cuda_plan.cpp: a plan, from the caller's arrays to what lies on the device (plan_device.h), to
  * launches, to the caller's results.
  *
  * First everything is written into the entry's pinned memory, which may grow then; afterwards copies

@@ -1,5 +1,5 @@
 /*
- * cuda_backend.cu: a CUDA device behind backend.h.
+ * cuda_backend.cpp: a CUDA device behind backend.h.
  *
  * Life of a plan: submit checks it, writes it into pinned memory and puts all its work on the stream;
  * the waiter sleeps until the oldest plan's last event, marks it as ended and writes the eventfd;

@@ -1,5 +1,5 @@
 /*
- * cuda_operations.cu: what the scheduler wants done between two plans: to blocks of a cache, to a
+ * cuda_operations.cpp: what the scheduler wants done between two plans: to blocks of a cache, to a
  * sampler slot.  Listed as records in one buffer, which is copied to the next plan's pinned memory
  * and launched before it.
  */
