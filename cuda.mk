@@ -41,7 +41,7 @@ $(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS)
 
 $(B)/cuda/%.o: kernels/%.cpp $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -fPIC -fvisibility=hidden -c $< -o $@
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -fvisibility=hidden -c $< -o $@
 
 $(B)/cuda/arena.o: kernels/arena.c $(CUDA_HEADERS)
 	@mkdir -p $(@D)
@@ -75,7 +75,7 @@ EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) \
 # Emulated kernels run where they are built: fused multiply-add is one instruction if that has it.
 EMU_FMA = $(if $(filter x86_64,$(ARCH)),$(if $(shell grep -m1 -w -o fma /proc/cpuinfo),-mfma))
 EMU_CXXFLAGS = $(EMU_FMA) $(KERNEL_CXXFLAGS)
-KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
+KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -fPIC -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
 	-Wextra -Wno-unknown-pragmas $(WERROR) $(ENGINE_EXTRA)
 
 $(B)/emu/%.o: kernels/%.cu
@@ -88,7 +88,7 @@ $(B)/emu/%.o: kernels/%.cpp
 
 $(B)/emu/arena.o: kernels/arena.c $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(ENGINE_CC) $(ENGINE_CFLAGS) -Ikernels -c $< -o $@
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -fPIC -Ikernels -c $< -o $@
 
 -include $(EMU_OBJECTS:.o=.d)
 
@@ -106,8 +106,21 @@ $(B)/emu/test/test_backend.o: test/unit/test_backend.c $(wildcard test/unit/*.h)
 
 $(B)/unit/test_cuda_%: $(B)/emu/test/test_cuda_%.o $(EMU_OBJECTS) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
+	$(KERNEL_CXX) $(ENGINE_EXTRA) $(LINK_DEVICES) $(filter %.o %.a,$^) -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/unit/test_backend_cuda: $(B)/emu/test/test_backend.o $(EMU_OBJECTS) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
+
+# devices.c finds its libraries as in an installation: the back end, emulated, beside the program; for
+# the driver an empty one.
+$(B)/unit/gpt2_cuda.so: $(EMU_OBJECTS) $(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(ENGINE_EXTRA) -shared -Wl,-Bsymbolic $^ -lpthread -o $@
+
+$(B)/unit/driver/libcuda.so.1:
+	@mkdir -p $(@D)
+	echo | $(ENGINE_CC) -shared -x c - -o $@
+
+$(B)/unit/test_cuda_devices: LINK_DEVICES = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
+$(B)/unit/test_cuda_devices: $(B)/unit/gpt2_cuda.so $(B)/unit/driver/libcuda.so.1
