@@ -6,7 +6,7 @@
 
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc))
-CUDA ?= $(if $(NVCC),yes,no)
+CUDA ?= $(if $(and $(NVCC),$(wildcard kernels/*.cu)),yes,no)
 KERNEL_CXX ?= g++
 
 # Kernels are nvcc's; the host's side, cuda_*.cpp, is C++ that makes its calls through runtime.h.
