@@ -124,3 +124,32 @@ $(B)/unit/driver/libcuda.so.1:
 
 $(B)/unit/test_cuda_devices: LINK_DEVICES = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
 $(B)/unit/test_cuda_devices: $(B)/unit/gpt2_cuda.so $(B)/unit/driver/libcuda.so.1
+
+# ---- on a GPU ----
+
+# The same tests over the real runtime; they link the back end's objects, and need no file but those
+# of the checkout.
+GPU_TESTS = $(B)/gpu/test_backend $(B)/gpu/test_cuda_model
+GPU_OBJECTS = $(filter-out $(B)/cuda/engine_%,$(CUDA_OBJECTS))
+
+.PHONY: test-gpu bench-gpu
+test-gpu: $(GPU_TESTS)	## on a machine with a GPU: the back end's tests, also under compute-sanitizer
+	scripts/test_gpu.sh $(GPU_TESTS)
+
+bench-gpu: $(B)/gpu/bench_gpu	## on a machine with a GPU: tokens per second against its limits
+	$< $(BENCH_GPU)
+
+$(B)/gpu/%.o: test/unit/%.c $(wildcard test/unit/*.h) $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -DG2_TEST_CUDA -DG2_TEST_GPU -Itest/unit -Ikernels -c $< -o $@
+
+$(B)/gpu/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -DG2_TEST_GPU -Itest/unit -c $< -o $@
+
+$(B)/gpu/%.o: test/bench/%.cpp $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -c $< -o $@
+
+$(B)/gpu/%: $(B)/gpu/%.o $(GPU_OBJECTS) $(B)/libgpt2_engine.a
+	$(NVCC) --cudart static $^ -lcmocka $(ENGINE_LIBS) -o $@

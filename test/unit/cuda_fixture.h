@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "cuda_state.h"
+#ifndef G2_TEST_GPU
 #include "emulator_control.h"
+#endif
 
 extern "C"
 {

@@ -12,8 +12,13 @@ static const uint32_t n_layer = 2,
 			n_ff = 200,
 			n_ctx = 600,
 			n_vocab = 211,
+#ifdef G2_TEST_GPU
+			n_slots = 1024,
+			n_blocks = 1100;
+#else
 			n_slots = 80,
 			n_blocks = 90;
+#endif
 
 /* A random model in one format; head_dim 64 or 128. */
 struct model

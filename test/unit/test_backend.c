@@ -22,12 +22,15 @@
 #include "philox.h"
 
 /*
- * With G2_TEST_CUDA the CUDA back end over the emulated device takes the CPU's place: f32 has the
- * same bits there, so that every test says the same of it.  It has heads of 64, and less is tried.
+ * With G2_TEST_CUDA the CUDA back end takes the CPU's place: f32 has the same bits there, so that
+ * every test says the same of it.  It has heads of 64, and less is tried.  It runs over the emulated
+ * device, or with G2_TEST_GPU on a real one.
  */
 #ifdef G2_TEST_CUDA
 #include "cuda_backend.h"
+#ifndef G2_TEST_GPU
 #include "emulator_control.h"
+#endif
 
 #define BACKEND g2_cuda_backend()
 #define ISA NULL
@@ -983,7 +986,7 @@ test_options(void **state)
 	assert_false(api->open(&(g2_backend_options) {.threads = 1, .isa = ISA}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
 #if CUDA
-	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device = 7}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device = 63}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_UNSUPPORTED);
 	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device_memory = (uint64_t) 1 << 40}, 0,
 						   &b, &err));
@@ -1015,7 +1018,7 @@ main(void)
 	};
 	int			rc;
 
-#if CUDA
+#if CUDA && !defined(G2_TEST_GPU)
 	emu_set_memory(128 << 20);
 #endif
 	api = BACKEND;
