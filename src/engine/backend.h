@@ -138,6 +138,7 @@ typedef struct g2_backend_options
 	void		(*log) (void *arg, const char *line);	/* devices.h: what an administrator should
 														 * know; or NULL */
 	void	   *log_arg;
+	const char *failures;		/* devices.h: file that counts those of the device; NULL = none does */
 	uint32_t	device;			/* CUDA: which one, from 0 */
 	uint64_t	device_memory;	/* CUDA: bytes that are taken of it; 0 = most of what is free */
 } g2_backend_options;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "device_failures.h"
 #include "program.h"
 
 #define MAX_DEVICE 63
@@ -40,6 +41,7 @@ struct g2_backend
 	uint32_t	oldest;
 	uint32_t	n_flying;
 	bool		lost;
+	const char *failures;		/* file; or NULL */
 	void		(*log) (void *arg, const char *line);
 	void	   *log_arg;
 };
@@ -161,6 +163,15 @@ open_cuda(g2_backend *b, const g2_backend_options *options, uint32_t index, int 
 	g2_backend_device about;
 
 	own.device = index;
+	if (!b->insists && b->failures && g2_device_failures(b->failures) >= G2_DEVICE_FAILURES_MOST)
+	{
+		g2_fail(&b->why, G2_E_UNSUPPORTED, "no CUDA device can be used: it has failed %d times in %d "
+				"minutes", G2_DEVICE_FAILURES_MOST, G2_DEVICE_FAILURES_S / 60);
+		g2_fail_hint(&b->why, "See the server log for the cause; gpt_restart_engine() tries it again "
+					 "later, gpt2.device = \"cuda\" at once.");
+		say(b, "%s; computing on the CPU", b->why.message);
+		return;
+	}
 	if (!load_library(&b->cuda.api, &b->why) ||
 		!b->cuda.api->open(&own, event_fd, &b->cuda.backend, &b->why))
 	{
@@ -187,6 +198,7 @@ devices_open(const g2_backend_options *options, int event_fd, g2_backend **out, 
 		return g2_fail_memory(err, sizeof *b);
 	b->log = options->log;
 	b->log_arg = options->log_arg;
+	b->failures = options->failures;
 	b->place = "auto";
 	b->cpu.api = &g2_cpu_backend;
 	if (!b->cpu.api->open(options, event_fd, &b->cpu.backend, err))
@@ -343,6 +355,17 @@ devices_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_erro
 
 /* ---- slots and plans ---- */
 
+/* After an error of a device: whether it is one after which the device is no more. */
+static void
+note_error(g2_backend *b, const device *d, const g2_error *err)
+{
+	if (d != &b->cuda || err->code != G2_E_SYSTEM || b->lost)
+		return;
+	b->lost = true;
+	if (b->failures)
+		g2_device_failures_note(b->failures);
+}
+
 static bool
 devices_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
@@ -354,6 +377,7 @@ devices_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_er
 static bool
 devices_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err)
 {
+	g2_error	why = {0};
 	g2_plan		own;
 	const device *d;
 
@@ -364,9 +388,11 @@ devices_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_er
 	d = plan->model->device;
 	own = *plan;
 	own.model = plan->model->model;
-	if (!d->api->step_submit(d->backend, &own, result, err))
+	if (!d->api->step_submit(d->backend, &own, result, &why))
 	{
-		b->lost = b->lost || (d == &b->cuda && err && err->code == G2_E_SYSTEM);
+		note_error(b, d, &why);
+		if (err)
+			*err = why;
 		return false;
 	}
 	b->ring[(b->oldest + b->n_flying++) % G2_MAX_PLANS] = d;
@@ -390,7 +416,7 @@ devices_step_result(g2_backend *b, bool *failed, g2_error *err)
 	b->n_flying--;
 	if (!*failed)
 		return result;
-	b->lost = b->lost || (d == &b->cuda && own.code == G2_E_SYSTEM);
+	note_error(b, d, &own);
 	if (err)
 		*err = own;
 	return result;

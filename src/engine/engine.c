@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "arrival.h"
+#include "device_failures.h"
 #include "devices.h"
 #include "machine.h"
 
@@ -299,7 +300,8 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	uint64_t	kv_budget = settings->kv_cache_size;
 	char		device[32];
 	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa, .devices = device,
-		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory};
+		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory,
+		.failures = settings->system_identifier ? G2_DEVICE_FAILURES_FILE : NULL};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
 		.permits = g2_engine_permits,

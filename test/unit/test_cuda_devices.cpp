@@ -13,11 +13,13 @@
 
 extern "C"
 {
+#include "device_failures.h"
 #include "devices.h"
 }
 
 static const g2_backend_api *const api = &g2_devices_backend;
 static std::string logged;
+static const char *failures;	/* file that counts them, where a test wants one */
 
 static void
 note(void *, const char *line)
@@ -41,6 +43,7 @@ struct devices
 		options.slots = n_slots;
 		options.devices = name;
 		options.log = note;
+		options.failures = failures;
 		options.device_memory = 96 << 20;
 		if (!api->open(&options, fd, &backend, &err))
 			fail_msg("%s", err.message);
@@ -214,8 +217,9 @@ test_places(void **)
 	}
 }
 
+/* Opens the device, and loses it in the midst of a plan. */
 static void
-test_lost(void **)
+lose_device()
 {
 	model		q8(G2_FORMAT_Q8, 64);
 	devices		d("auto");
@@ -238,6 +242,39 @@ test_lost(void **)
 	assert_true(g2_devices_lost(d.backend));
 	lose(0);
 	api->model_unload(d.backend, m);
+}
+
+/* After three failures "auto" is the CPU; who insists gets the device. */
+static void
+test_lost(void **)
+{
+	char		path[] = "/tmp/test_cuda_devices.XXXXXX";
+	const int	fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	failures = path;
+	for (uint32_t n = 1; n <= G2_DEVICE_FAILURES_MOST; n++)
+	{
+		lose_device();
+		assert_int_equal(g2_device_failures(path), n);
+	}
+	{
+		devices		d("auto");
+
+		assert_non_null(strstr(logged.c_str(), "it has failed 3 times in 10 minutes; computing on the "
+							   "CPU"));
+	}
+	{
+		devices		d("cuda");
+
+		assert_non_null(strstr(logged.c_str(), "computing on emulated"));
+	}
+	g2_device_failures_note(path);
+	assert_int_equal(g2_device_failures(path), G2_DEVICE_FAILURES_MOST);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(g2_device_failures(path), 0);
+	failures = NULL;
 }
 
 static void
