@@ -26,8 +26,8 @@ CUDA_CODE = $(filter $(CUDA_KNOWN),$(CUDA_WANTED))
 # PTX for what is newer than all of these.
 CUDA_GENCODE = $(foreach a,$(CUDA_CODE),-gencode arch=compute_$(a),code=sm_$(a)) \
 	-gencode arch=compute_80,code=compute_80
-# -fmad=false: nvcc contracts a*b+c otherwise, and results must not depend on it.  A register that is
-# spilled to memory fails the build: then a kernel's shape is wrong.
+# -fmad=false: nvcc contracts a*b+c otherwise, and results must not depend on it.  A register that
+# is spilled to memory fails the build: then a kernel's shape is wrong.
 NVCCFLAGS = -std=c++17 -O3 -fmad=false -Xptxas -warn-spills,-Werror -Werror all-warnings -lineinfo \
 	--threads 2 -Xcompiler -fPIC,-fvisibility=hidden,-ffp-contract=off -Isrc/engine -Ikernels
 
@@ -112,8 +112,8 @@ $(B)/unit/test_backend_cuda: $(B)/emu/test/test_backend.o $(EMU_OBJECTS) $(B)/li
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
 
-# devices.c finds its libraries as in an installation: the back end, emulated, beside the program; for
-# the driver an empty one.
+# devices.c finds its libraries as in an installation: the back end, emulated, beside the program;
+# for the driver an empty one.
 $(B)/unit/gpt2_cuda.so: $(EMU_OBJECTS) $(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(ENGINE_EXTRA) -shared -Wl,-Bsymbolic $^ -lpthread -o $@

@@ -1,8 +1,8 @@
 /*
  * arena.c: free ranges of a device's memory.
  *
- * There is always room to give back: between n parts that are out are at most n + 1 free ranges, and
- * taking a part sees that so many fit.
+ * There is always room to give back: between n parts that are out are at most n + 1 free ranges,
+ * and taking a part sees that so many fit.
  */
 #include "arena.h"
 

@@ -1,19 +1,19 @@
 /*
- * attention.cu: attention over a bf16 cache, one template for prompts and new tokens: a tile of up to
- * 16 queries of one sequence and head against a segment of 256 keys; a new token is a tile with one
- * query.  m16n8k16 in both.
+ * attention.cu: attention over a bf16 cache, one template for prompts and new tokens: a tile of up
+ * to 16 queries of one sequence and head against a segment of 256 keys; a new token is a tile with
+ * one query.  m16n8k16 in both.
  *
- * The order is fixed by positions alone.  A segment has one maximum (of all its keys, so that blocks
- * need not wait for each other) and one sum (blocks of 32 keys ascending); weights are rounded to
- * bf16, and are added up as rounded; values are one chain of mma.sync, keys ascending.  Segments are
- * combined in ascending order.  Keys that a query does not see weigh exactly 0.
+ * The order is fixed by positions alone.  A segment has one maximum (of all its keys, so that
+ * blocks need not wait for each other) and one sum (blocks of 32 keys ascending); weights are
+ * rounded to bf16, and are added up as rounded; values are one chain of mma.sync, keys ascending. 
+ * Segments are combined in ascending order.  Keys that a query does not see weigh exactly 0.
  *
- * A block of 8 warps: each takes a block of 32 keys for the scores, then 8 columns (or 2 x 8) of the
- * values.
+ * A block of 8 warps: each takes a block of 32 keys for the scores, then 8 columns (or 2 x 8) of
+ * the values.
  *
- * What the cache holds behind the last query may be anything; it is not multiplied.  The cache holds
- * no infinite value but NaN instead (store_kernel), which reaches the queries that see it, also
- * within a tile.
+ * What the cache holds behind the last query may be anything; it is not multiplied.  The cache
+ * holds no infinite value but NaN instead (store_kernel), which reaches the queries that see it,
+ * also within a tile.
  */
 #include "device_kernels.h"
 

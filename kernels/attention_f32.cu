@@ -1,7 +1,8 @@
 /*
- * attention_f32.cu: attention over an f32 cache, in the CPU's order: keys in blocks of 32 ascending,
- * one running maximum and sum, a lane a key; then a lane a column of the values, keys ascending.  The
- * reference, a warp for each query and head: slow beside attention.cu.
+ * attention_f32.cu: attention over an f32 cache, in the CPU's order: keys in blocks of 32
+ * ascending, one running maximum and sum, a lane a key; then a lane a column of the values, keys
+ * ascending.
+ *  The reference, a warp for each query and head: slow beside attention.cu.
  */
 #include "device_kernels.h"
 

@@ -1,9 +1,9 @@
 /*
  * cuda_backend.cpp: a CUDA device behind backend.h.
  *
- * Life of a plan: submit checks it, writes it into pinned memory and puts all its work on the stream;
- * the waiter sleeps until the oldest plan's last event, marks it as ended and writes the eventfd;
- * step_result copies results to the caller.  Locking: cuda_state.h.
+ * Life of a plan: submit checks it, writes it into pinned memory and puts all its work on the
+ * stream; the waiter sleeps until the oldest plan's last event, marks it as ended and writes the
+ * eventfd; step_result copies results to the caller.  Locking: cuda_state.h.
  *
  * A device that fails once is lost: plans in flight fail with 58000, as does everything after them.
  */

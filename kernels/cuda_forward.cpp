@@ -1,7 +1,7 @@
 /*
  * cuda_forward.cpp: the forward pass as launches, in the order of the graph: embed; for each layer
- * norm, qkv, store, attention, attn_out (+ residual), norm, ff_up (activation), ff_down (+ residual);
- * then, for the rows that need outputs, norm, head, outputs.
+ * norm, qkv, store, attention, attn_out (+ residual), norm, ff_up (activation), ff_down (+
+ * residual); then, for the rows that need outputs, norm, head, outputs.
  */
 #include "cuda_state.h"
 

@@ -1,6 +1,6 @@
 /*
- * cuda_model.cpp: a model in a device's memory: one part of the arena for weights and working memory,
- * one for its KV cache; what goes there is repacked on the way (device_layout.h).
+ * cuda_model.cpp: a model in a device's memory: one part of the arena for weights and working
+ * memory, one for its KV cache; what goes there is repacked on the way (device_layout.h).
  */
 #include "cuda_state.h"
 

@@ -1,12 +1,12 @@
 /*
  * cuda_state.h: the inside of the CUDA back end, shared by cuda_backend.cpp (the table, plans in
- * flight), cuda_model.cpp (models in the device's memory), cuda_operations.cpp (what is done between
- * plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
+ * flight), cuda_model.cpp (models in the device's memory), cuda_operations.cpp (what is done
+ * between plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
  *
  * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which shares
  * ring, n_queued, n_ended and quit under `lock`, and an entry's outcome between its queuing and its
- * end.  All work of a back end is on one stream, in order: what is launched for a plan runs after all
- * that was launched before, so that working memory, slots and cache need no lock.
+ * end.  All work of a back end is on one stream, in order: what is launched for a plan runs after
+ * all that was launched before, so that working memory, slots and cache need no lock.
  */
 #ifndef G2_CUDA_STATE_H
 #define G2_CUDA_STATE_H

@@ -1,7 +1,7 @@
 /*
- * device_kernels.h: the kernels of the CUDA back end as the host launches them, one family a file.  Rows of
- * activations are [rows][ld] floats; all memory is the device's.  A launch cannot fail here: errors
- * show at the stream (runtime.h).
+ * device_kernels.h: the kernels of the CUDA back end as the host launches them, one family a file. 
+ * Rows of activations are [rows][ld] floats; all memory is the device's.  A launch cannot fail
+ * here: errors show at the stream (runtime.h).
  */
 #ifndef G2_DEVICE_KERNELS_H
 #define G2_DEVICE_KERNELS_H

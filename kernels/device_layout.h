@@ -4,10 +4,10 @@
  *
  * Weights of bf16 and q8 products: units of 32 bytes of k (16 values of bf16, a group of 32 of q8)
  * by strips of 16 outputs are fragments of 512 bytes in the order in which a warp's lanes take them
- * for mma.sync, [strip][unit][lane][16 bytes]: a lane loads its part of a fragment at once, the warp
- * 512 bytes in a row, and no fragment passes through shared memory where each is used once.  k is
- * padded to 4 units, outputs to 128, all with zeros.  q8: signed bytes (the CPU's are unsigned with
- * an offset of 128), scales [strip][unit][16] as bf16, as the CPU has them.
+ * for mma.sync, [strip][unit][lane][16 bytes]: a lane loads its part of a fragment at once, the
+ * warp 512 bytes in a row, and no fragment passes through shared memory where each is used once.  k
+ * is padded to 4 units, outputs to 128, all with zeros.  q8: signed bytes (the CPU's are unsigned
+ * with an offset of 128), scales [strip][unit][16] as bf16, as the CPU has them.
  *
  * Operands, the rows of x of such a product: [row][unit][32 bytes]; in a unit the words of 4 bytes
  * stand as 0 4 1 5 2 6 3 7, so that a lane's two words are neighbours.  q8: scales [row][unit] f32.

@@ -1,10 +1,10 @@
 /*
  * emulator.cpp: the blocks of a launch on the CPU, each thread of a block a fiber.
  *
- * A fiber runs until it must wait: for all of its block or of its warp.  Both are counting barriers:
- * an arrival adds one, the last one starts the next round, and a fiber that waits goes on when the
- * round is no longer the one that it waited in.  Operations of a warp (exchange, products) are such
- * a barrier with a value that each lane leaves; the last to arrive computes for all.
+ * A fiber runs until it must wait: for all of its block or of its warp.  Both are counting
+ * barriers: an arrival adds one, the last one starts the next round, and a fiber that waits goes on
+ * when the round is no longer the one that it waited in.  Operations of a warp (exchange, products)
+ * are such a barrier with a value that each lane leaves; the last to arrive computes for all.
  *
  * Everything here belongs to the thread of the system that calls emu_run.
  */

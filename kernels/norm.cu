@@ -1,8 +1,8 @@
 /*
  * norm.cu: layer norm, and the conversion of rows to what a product takes.
  *
- * Sums have the CPU's order: 16 lanes, each over every 16th value, then one tree.  A half warp adds;
- * the other threads of the row's block load, and do what is done value by value.
+ * Sums have the CPU's order: 16 lanes, each over every 16th value, then one tree.  A half warp
+ * adds; the other threads of the row's block load, and do what is done value by value.
  */
 #include "device_kernels.h"
 

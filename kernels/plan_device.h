@@ -1,6 +1,6 @@
 /*
- * plan_device.h: a plan as it lies in a device's memory.  Written by the host (cuda_plan.cpp), read by
- * kernels.
+ * plan_device.h: a plan as it lies in a device's memory.  Written by the host (cuda_plan.cpp), read
+ * by kernels.
  *
  * A pass is up to G2D_PASS_ROWS rows that go through the layers together; chunks are up to
  * G2D_HEAD_ROWS of them, with their outputs, that go through the head together.  Offsets count

@@ -2,9 +2,9 @@
  * product_bf16.cu: products with bf16 weights, m16n8k16.
  *
  * The order of a sum is fixed, tiles are free: k is cut into chunks of 256; in each, one chain of
- * mma.sync with k ascending, from zero; chunks are added in f32, ascending.  So both kernels give the
- * same bits: the narrow one, for up to 32 rows, gives chunks to different warps and adds them in
- * order; the wide one runs through them one after the other.
+ * mma.sync with k ascending, from zero; chunks are added in f32, ascending.  So both kernels give
+ * the same bits: the narrow one, for up to 32 rows, gives chunks to different warps and adds them
+ * in order; the wide one runs through them one after the other.
  */
 #include "product_tile.cuh"
 

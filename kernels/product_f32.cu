@@ -2,8 +2,8 @@
  * product_f32.cu: f32 products in the CPU's order: one accumulator an element, k ascending, fused
  * multiply-add.  The reference, without tensor cores: slow beside the other formats.
  *
- * A block: 96 columns (two panels of weights as the CPU has them), a thread each, times 1 or 8 rows,
- * whose x goes through shared memory in pieces of DEPTH.
+ * A block: 96 columns (two panels of weights as the CPU has them), a thread each, times 1 or 8
+ * rows, whose x goes through shared memory in pieces of DEPTH.
  */
 #include "epilogue.cuh"
 

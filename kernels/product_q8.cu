@@ -1,6 +1,6 @@
 /*
- * product_q8.cu: products with q8 weights and activations, m16n8k32: the CPU's arithmetic.  A unit is
- * a group of 32 of k: its dot is an exact integer; groups ascending,
+ * product_q8.cu: products with q8 weights and activations, m16n8k32: the CPU's arithmetic.  A unit
+ * is a group of 32 of k: its dot is an exact integer; groups ascending,
  *     sum = fma((float) dot, weight scale * x scale, sum)
  *
  * The narrow kernel, for up to 32 rows, gives groups to different warps and lets one thread an

@@ -1,9 +1,11 @@
 /*
  * product_tile.cuh: the tile that products of many rows share: 128 columns x 64 rows a block, by 8
- * warps of 32 x 32 each, over stages of 4 units of k that two buffers in shared memory hold in turn.
+ * warps of 32 x 32 each, over stages of 4 units of k that two buffers in shared memory hold in
+ * turn.
  *
- * What a stage brings: fragments of 8 strips of weights, 16 KB; 64 rows of x, 8 KB, as [unit][row][32
- * bytes].  Weights are the products' a (rows of mma.sync are columns of y), rows of x their b.
+ * What a stage brings: fragments of 8 strips of weights, 16 KB; 64 rows of x, 8 KB, as
+ * [unit][row][32 bytes].  Weights are the products' a (rows of mma.sync are columns of y), rows of
+ * x their b.
  */
 #ifndef G2_PRODUCT_TILE_CUH
 #define G2_PRODUCT_TILE_CUH

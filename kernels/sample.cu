@@ -1,7 +1,7 @@
 /*
  * sample.cu: from the logits of the head's rows to tokens, logprobs and best candidates, as
- * sampler.h says and with its functions (sampler_math.h): the same tokens as the CPU's from the same
- * logits.
+ * sampler.h says and with its functions (sampler_math.h): the same tokens as the CPU's from the
+ * same logits.
  *
  * A block a task: an output, or those of a draft one after the other.  Where nothing changes the
  * logits their best is known from the head's candidates: a greedy token needs no more.

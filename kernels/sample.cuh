@@ -1,6 +1,6 @@
 /*
- * sample.cuh: sums and searches over the logits of a row, by all threads of a block; every sum is one
- * of integers, so that it does not matter who adds what.  Used by sample.cu.
+ * sample.cuh: sums and searches over the logits of a row, by all threads of a block; every sum is
+ * one of integers, so that it does not matter who adds what.  Used by sample.cu.
  */
 #ifndef G2_SAMPLE_CUH
 #define G2_SAMPLE_CUH

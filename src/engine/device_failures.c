@@ -1,7 +1,7 @@
 /*
- * device_failures.c: the file holds the times of the last failures, seconds since 1970.  It is written
- * by one process at a time, the engine that ends; a torn or foreign file counts as what can be made
- * of it: times that are not within the span are no failures.
+ * device_failures.c: the file holds the times of the last failures, seconds since 1970.  It is
+ * written by one process at a time, the engine that ends; a torn or foreign file counts as what can
+ * be made of it: times that are not within the span are no failures.
  */
 #include "device_failures.h"
 

@@ -1,7 +1,7 @@
 /*
- * devices.c: models dealt out to the CPU's back end and to a CUDA device's, which is in a library of
- * its own: looked for once, when the engine starts, after the driver's.  A machine without one loads
- * nothing of CUDA.
+ * devices.c: models dealt out to the CPU's back end and to a CUDA device's, which is in a library
+ * of its own: looked for once, when the engine starts, after the driver's.  A machine without one
+ * loads nothing of CUDA.
  *
  * Plans of both devices end in the order in which they were submitted, as backend.h wants it: the
  * ring says whose turn it is.  Everything here belongs to the scheduler's thread.

@@ -1,6 +1,6 @@
 /*
- * plan_check.h: the rules of backend.h for plans and models' graphs, as every back end checks them on
- * the scheduler's thread.
+ * plan_check.h: the rules of backend.h for plans and models' graphs, as every back end checks them
+ * on the scheduler's thread.
  */
 #ifndef G2_PLAN_CHECK_H
 #define G2_PLAN_CHECK_H

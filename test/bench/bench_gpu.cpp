@@ -4,8 +4,9 @@
  *
  *     bench_gpu [bandwidth in TB/s] [bf16 TFLOP/s]		(4.3 and 788: an H200, measured)
  *
- * A decode step at context 256 reads all weights once and each sequence's keys and values; a prompt's
- * token takes two operations for each weight.  Steps are timed by the device (busy_us), 16 a plan.
+ * A decode step at context 256 reads all weights once and each sequence's keys and values; a
+ * prompt's token takes two operations for each weight.  Steps are timed by the device (busy_us), 16
+ * a plan.
  */
 #include <poll.h>
 #include <stdio.h>

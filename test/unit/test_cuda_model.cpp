@@ -1,10 +1,10 @@
 /*
- * test_cuda_model.cpp: whole models in bf16 and q8 on the emulated device: near to the CPU's, and the
- * same bits however a text is cut into plans, whatever else is in them, and wherever it stands in
- * the cache.  Then what may go wrong: memory that runs out, a device that is lost.
+ * test_cuda_model.cpp: whole models in bf16 and q8 on the emulated device: near to the CPU's, and
+ * the same bits however a text is cut into plans, whatever else is in them, and wherever it stands
+ * in the cache.  Then what may go wrong: memory that runs out, a device that is lost.
  *
- * With G2_TEST_GPU on a real device, with up to 1,024 rows, and without what only an emulation can be
- * made to do.  GPT2_TEST_QUICK leaves out what takes long under compute-sanitizer.
+ * With G2_TEST_GPU on a real device, with up to 1,024 rows, and without what only an emulation can
+ * be made to do.  GPT2_TEST_QUICK leaves out what takes long under compute-sanitizer.
  */
 #include "cuda_model_fixture.h"
 
