@@ -449,6 +449,9 @@ test_same_bits(void **state)
 				float	   *logits;
 
 				/* With one thread everything, with more a part: time. */
+				/* One by one, an emulated device under a sanitizer takes minutes. */
+				if (CUDA && chunks[i] == 1 && getenv("GPT2_TEST_QUICK"))
+					continue;
 				if ((threads > 1 || CUDA) && (i + others + threads) % (CUDA ? 4 : 3) != 0)
 					continue;
 				logits = all_logits(&d, CTX, chunks[i], others);
