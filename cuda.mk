@@ -76,7 +76,7 @@ EMU_OBJECTS = $(EMU_SOURCES:kernels/%.cu=$(B)/emu/%.o) \
 EMU_FMA = $(if $(filter x86_64,$(ARCH)),$(if $(shell grep -m1 -w -o fma /proc/cpuinfo),-mfma))
 EMU_CXXFLAGS = $(EMU_FMA) $(KERNEL_CXXFLAGS)
 KERNEL_CXXFLAGS = -std=gnu++17 -O2 -g -fPIC -ffp-contract=off -fno-math-errno -Isrc/engine -Ikernels -Wall \
-	-Wextra -Wno-unknown-pragmas $(WERROR) $(ENGINE_EXTRA)
+	-Wextra -Wno-unknown-pragmas -Wno-pass-failed $(WERROR) $(ENGINE_EXTRA)
 
 $(B)/emu/%.o: kernels/%.cu
 	@mkdir -p $(@D)

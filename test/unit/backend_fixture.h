@@ -39,7 +39,7 @@
 #define BACKEND g2_cuda_backend()
 #define ISA NULL
 #define HEAD_SIZE 64
-#define CONTEXT 300
+#define CONTEXT 140
 #define CUDA 1
 #else
 #define BACKEND &g2_cpu_backend

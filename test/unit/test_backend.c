@@ -156,6 +156,9 @@ test_same_bits(void **state)
 			{
 				float	   *logits;
 
+				/* One by one, an emulated device under a sanitizer takes minutes. */
+				if (CUDA && chunks[i] < 100 && getenv("GPT2_TEST_QUICK"))
+					continue;
 				/* With one thread everything, with more a part: time. */
 				if ((threads > 1 || CUDA) && (i + others + threads) % (CUDA ? 4 : 3) != 0)
 					continue;
@@ -263,7 +266,7 @@ test_steps(void **state)
 	static uint8_t ended[2][STEPS * N];
 
 	(void) state;
-	for (int variant = 0; variant < 3; variant++)
+	for (int variant = CUDA && getenv("GPT2_TEST_QUICK") ? 2 : 0; variant < 3; variant++)
 	{
 		float		penalty = variant == 2 ? 1.3f : 1.0f;
 		uint32_t	end = G2_TOKEN_NONE;

@@ -148,9 +148,9 @@ difference(const std::vector<float> &a, const std::vector<float> &b)
 }
 
 static void
-check_format(g2_format format, uint32_t head_dim)
+check_format(g2_format format, uint32_t head_dim, uint32_t positions)
 {
-	const uint32_t n = getenv("GPT2_TEST_QUICK") ? 40 : 264;	/* one segment, two */
+	const uint32_t n = getenv("GPT2_TEST_QUICK") ? 40 : positions;
 	model		m(format, head_dim),
 				reference(G2_FORMAT_F32, head_dim);
 	device		d(g2_cuda_backend(), m),
@@ -179,13 +179,13 @@ check_format(g2_format format, uint32_t head_dim)
 static void
 test_bf16(void **)
 {
-	check_format(G2_FORMAT_BF16, 64);
+	check_format(G2_FORMAT_BF16, 64, 264);	/* two segments */
 }
 
 static void
 test_q8(void **)
 {
-	check_format(G2_FORMAT_Q8, 64);
+	check_format(G2_FORMAT_Q8, 64, 72);
 }
 
 /* n sequences with the same prompt, a row each, in every slot: the same tokens, M = 1 .. n. */
@@ -265,8 +265,10 @@ test_rows(void **)
 	check_rows(G2_FORMAT_Q8, 64, most);
 	check_rows(G2_FORMAT_BF16, 128, most);
 #else
-	check_rows(G2_FORMAT_Q8, 64, 70);
-	check_rows(G2_FORMAT_BF16, 128, 40);
+	const bool	quick = getenv("GPT2_TEST_QUICK") != NULL;
+
+	check_rows(G2_FORMAT_Q8, 64, quick ? 12 : 70);
+	check_rows(G2_FORMAT_BF16, 128, quick ? 9 : 40);
 #endif
 }
 
@@ -274,6 +276,8 @@ test_rows(void **)
 static void
 test_several_passes(void **)
 {
+	if (getenv("GPT2_TEST_QUICK"))
+		skip();
 	model		m(G2_FORMAT_Q8, 64);
 	device		d(g2_cuda_backend(), m);
 	const uint32_t n = 20;
@@ -281,6 +285,68 @@ test_several_passes(void **)
 	const std::vector<float> behind = all_logits(d, n, n, 1015, 5);
 
 	assert_memory_equal(behind.data(), alone.data(), alone.size() * sizeof(float));
+}
+
+/* What a device samples for a draft of three behind a token: the slot's own tokens up to `right`, then
+ * others; and then for the slot's next token. */
+static std::vector<uint32_t>
+sample_draft(device &d, const std::vector<uint32_t> &own, uint32_t right)
+{
+	uint32_t	token[] = {17, own[0], own[1], own[2]},
+				position[] = {0, 1, 2, 3},
+				block = 2,
+				history = 17;
+	g2_plan_sequence sequence = {1, 0, 4, &block};
+	g2_output	outputs[4];
+	g2_plan		plan = {d.m, 1, 4, token, position, 1, &sequence, 4, outputs, 0};
+	g2_result	result = {};
+	g2_slot_state state = {};
+	g2_error	err;
+	std::vector<uint32_t> sampled(5);
+
+	for (uint32_t i = right + 1; i < 4; i++)
+		token[i] = (token[i] + 1) % n_vocab;
+	for (uint32_t i = 0; i < 4; i++)
+		outputs[i] = {i, 1, G2_WANT_TOKEN, 0, NULL, 0, NULL};
+	state.sampling.temperature = 0.8f;
+	state.sampling.top_p = 1.0f;
+	state.sampling.repetition_penalty = 1.2f;
+	state.sampling.seed = 12;
+	state.end_token = G2_TOKEN_NONE;
+	state.history = &history;
+	state.n_history = 1;
+	assert_true(d.api->slot_set(d.backend, 1, &state, &err));
+	result.token = sampled.data();
+	d.run(plan, &result);
+	/* The next token stands behind those that were kept. */
+	token[0] = G2_TOKEN_PREVIOUS;
+	position[0] = (right < 3 ? right : 3) + 1;
+	sequence.n_rows = plan.n_rows = plan.n_outputs = 1;
+	result.token = &sampled[4];
+	d.run(plan, &result);
+	return sampled;
+}
+
+/* Drafts that are right for 0 .. 3 tokens: in f32 what the CPU makes of them. */
+static void
+test_drafts(void **)
+{
+	model		m(G2_FORMAT_F32, 64);
+	device		d(g2_cuda_backend(), m),
+				cpu(&g2_cpu_backend, m);
+	std::vector<uint32_t> own = {0, 0, 0};
+
+	for (uint32_t i = 0; i < 3; i++)
+		own[i] = sample_draft(cpu, own, i)[i];
+	for (uint32_t right = 0; right <= 3; right++)
+	{
+		const std::vector<uint32_t> want = sample_draft(cpu, own, right),
+					got = sample_draft(d, own, right);
+
+		for (uint32_t i = 0; i < 4; i++)
+			assert_true((want[i] == G2_TOKEN_NONE) == (i > right));
+		assert_memory_equal(got.data(), want.data(), want.size() * sizeof(uint32_t));
+	}
 }
 
 /* ---- what one text must not do to another ---- */
@@ -448,6 +514,7 @@ main(void)
 		cmocka_unit_test(test_q8),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_several_passes),
+		cmocka_unit_test(test_drafts),
 		cmocka_unit_test(test_not_finite),
 #ifndef G2_TEST_GPU
 		cmocka_unit_test(test_memory),
