@@ -281,7 +281,7 @@ test_other_options(void **state)
 		m.temperature = i % 3;
 		m.max_new = 5 + i % 4;
 		m.decoding.no_repeat_ngram = i & 1;
-		m.decoding.min_new = i & 2 ? 20 : 0;
+		m.decoding.min_new = i & 2 ? m.max_new : 0;
 		m.decoding.frequency_penalty = i & 4 ? 10 : 0;
 		m.decoding.typical_p = i & 8 ? 0.2 : 0;
 		m.decoding.n_biases = i >> 4 & 1;
