@@ -4,7 +4,7 @@
 set -eu
 
 what=${1:-demo}
-build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
+build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libopenblas-dev"
 tests="pgbouncer libpq-dev clang libclang-rt-dev libcmocka-dev libsimde-dev libipc-run-perl libtest-simple-perl perl git"
 
 if ! command -v dpkg-query >/dev/null; then
@@ -28,7 +28,7 @@ fi
 version=${version:-15}
 
 packages="$build postgresql-$version postgresql-server-dev-$version"
-[ "$what" = test ] && packages="$packages $tests"
+[ "$what" = test ] && packages="$packages $tests postgresql-$version-cron"
 
 missing=
 for p in $packages; do

@@ -4,7 +4,7 @@
  * Calls: the planner's estimate of the rows.  Tokens: four bytes of the rows' width each, which
  * is too many where rows have more than the prompt, and max_len.  Time: by what the engine needed
  * for a token since it loaded the model, where one runs that has; nothing is started or loaded
- * for that.
+ * for that.  Cost: that time by gpt2.price_per_hour, where it is set.
  */
 #include "compat.h"
 
@@ -15,8 +15,10 @@
 #include "batch_functions.h"
 #include "client.h"
 #include "engine/protocol_watch.h"
+#include "guc.h"
 
 #define BYTES_PER_TOKEN 4
+#define SECONDS_PER_HOUR 3600
 #define MEASURED_TOKENS 100		/* fewer say nothing about speed */
 
 /* Seconds that the engine needs for a token; 0 = not known. */
@@ -112,5 +114,8 @@ gpt2_estimate_text(const Gpt2Estimate *estimate)
 
 	if (estimate->unmeasured)
 		return counts;
+	if (gpt2_price_per_hour > 0)
+		return psprintf("%s, %s, cost %.2f", counts, gpt2_duration_text(estimate->seconds),
+						gpt2_price_per_hour * estimate->seconds / SECONDS_PER_HOUR);
 	return psprintf("%s, %s", counts, gpt2_duration_text(estimate->seconds));
 }

@@ -20,7 +20,7 @@ typedef struct Gpt2Estimate
 /* Adds up the calls of a node; with `time`, a running engine is asked for its speed. */
 extern void gpt2_estimate_add(Gpt2Estimate *estimate, const CustomScan *batch, bool time);
 
-/* As in "200000 calls, 26M tokens, 6 h 50 min"; palloc'd. */
+/* As in "200000 calls, 26M tokens, 6 h 50 min, cost 13.67"; palloc'd. */
 extern char *gpt2_estimate_text(const Gpt2Estimate *estimate);
 
 /* As in "6 h 50 min"; palloc'd. */

@@ -24,6 +24,7 @@
 #include "batch_scan.h"
 #include "batch_trim.h"
 #include "batch_wrap.h"
+#include "client.h"
 #include "guc.h"
 #include "plan_nodes.h"
 
@@ -270,7 +271,8 @@ warn_of_long_change(const PlannedStmt *statement, const Gpt2Estimate *estimate)
 	ereport(NOTICE,
 			(errmsg("this statement will take about %s, and keep its locks and its snapshot as long",
 					gpt2_duration_text(estimate->seconds)),
-			 errhint("Change fewer rows in each of several transactions.")));
+			 errhint("CALL gpt_batch commits as it goes; or change fewer rows in each of several "
+					 "transactions.")));
 }
 
 static void
@@ -354,6 +356,12 @@ run_executor(GPT2_RUN_PARAMETERS)
 		gpt2_run = outer;
 	}
 	PG_END_TRY();
+	if (count == 0)
+		return;
+	/* A cursor that stands still for hours must neither look stuck nor be in the way. */
+	gpt2_batch_report(query->estate);
+	if (outer.estate == NULL)
+		gpt2_requests_park();
 }
 
 void

@@ -66,6 +66,88 @@ drop_rows(Gpt2Batch *batch)
 	batch->bytes = 0;
 }
 
+/* ---- progress ---- */
+
+static const char *
+command_name(CmdType command)
+{
+	switch (command)
+	{
+		case CMD_SELECT:
+			return "SELECT";
+		case CMD_UPDATE:
+			return "UPDATE";
+		case CMD_INSERT:
+			return "INSERT";
+		case CMD_DELETE:
+			return "DELETE";
+		default:
+			return "MERGE";
+	}
+}
+
+static bool
+is_of_query(const Gpt2Batch *batch, const EState *estate)
+{
+	return batch->scan.ss.ps.state == estate && batch->n_sites > 0;
+}
+
+/* Of a statement's nodes, that with the most rows to come shows how far it is. */
+static Gpt2Batch *
+shows_progress(const EState *estate, int64 *tokens)
+{
+	Gpt2Batch  *most = NULL;
+	dlist_iter	iter;
+
+	*tokens = 0;
+	dlist_foreach(iter, &batches)
+	{
+		Gpt2Batch  *batch = dlist_container(Gpt2Batch, node, iter.cur);
+
+		if (!is_of_query(batch, estate))
+			continue;
+		*tokens += (int64) (batch->figures.prompt_tokens + batch->figures.new_tokens);
+		if (!most || outerPlan(batch->scan.ss.ps.plan)->plan_rows >
+			outerPlan(most->scan.ss.ps.plan)->plan_rows)
+			most = batch;
+	}
+	return most;
+}
+
+static void
+report(const Gpt2Batch *batch)
+{
+	EState	   *estate = batch->scan.ss.ps.state;
+	int64		tokens;
+	Gpt2Batch  *shown;
+	Gpt2Progress *progress;
+
+	if (batch->figures.requests == 0)
+		return;
+	shown = shows_progress(estate, &tokens);
+	progress = &shown->progress;
+	if (progress->number == 0)
+		gpt2_progress_begin(progress, estate->es_query_cxt,
+							command_name(estate->es_plannedstmt->commandType), InvalidOid,
+							(int64) Min(outerPlan(shown->scan.ss.ps.plan)->plan_rows, 1e18));
+	progress->done = (int64) shown->figures.rows;
+	progress->tokens = tokens;
+	gpt2_progress_report(progress);
+}
+
+void
+gpt2_batch_report(const EState *estate)
+{
+	int64		tokens;
+	Gpt2Batch  *shown = shows_progress(estate, &tokens);
+
+	if (!shown || shown->progress.number == 0)
+		return;
+	shown->progress.done = (int64) shown->figures.rows;
+	shown->progress.tokens = tokens;
+	gpt2_progress_report_now(&shown->progress);
+}
+
 /* ---- execution ---- */
 
 /* The first row; NULL: the qual does not let it through. */
@@ -116,6 +198,7 @@ exec_batch(CustomScanState *node)
 		if (batch->n_rows == 0)
 			return ExecClearTuple(node->ss.ps.ps_ResultTupleSlot);
 		gpt2_batch_look_ahead(batch);
+		report(batch);
 		result = evaluate_row(batch);
 		if (result)
 		{

@@ -11,6 +11,7 @@
 
 #include "batch_ahead.h"
 #include "plan_nodes.h"
+#include "progress.h"
 
 /* How much of the node's rows whoever is above it will read.  custom_private holds it, and a list
  * of the names of functions whose calls were taken out of the node. */
@@ -59,6 +60,7 @@ typedef struct Gpt2Batch
 	uint64		run;			/* of the executor, the last that has called */
 	int64		run_returned;
 	Gpt2BatchFigures figures;
+	Gpt2Progress progress;		/* of the statement, where this node shows it */
 	MemoryContextCallback at_end;
 } Gpt2Batch;
 
@@ -102,6 +104,9 @@ gpt2_ticket_bytes(const Gpt2Ticket *ticket)
 {
 	return 2 * ticket->len;
 }
+
+/* The query has stopped in between: what the engine knows of its progress is brought up to date. */
+extern void gpt2_batch_report(const EState *estate);
 
 /* batch_window.c.  What a LIMIT above lets through, which nodes below want to know too. */
 extern void gpt2_batch_find_bound(Gpt2Batch *batch);

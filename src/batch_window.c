@@ -17,8 +17,8 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/resowner.h"
 
+#include "attempt.h"
 #include "batch_scan.h"
 #include "guc.h"
 
@@ -138,50 +138,26 @@ look(Gpt2Batch *batch)
 	MemoryContextSwitchTo(old);
 }
 
-/* Some errors are not the row's: whoever asked for the query to end must not wait. */
-static bool
-ends_the_query(const ErrorData *error)
+static void
+look_step(void *arg)
 {
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
-		error->sqlerrcode == ERRCODE_DATABASE_DROPPED;
+	look((Gpt2Batch *) arg);
 }
 
 static void
 look_in_subtransaction(Gpt2Batch *batch)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = gpt2_attempt(look_step, batch);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		look(batch);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(old);
-		CurrentResourceOwner = owner;
-		/* Behind the last row it was the end of the subtransaction that failed. */
-		if (ends_the_query(error) || batch->n_looked == batch->n_rows)
-			ReThrowError(error);
-		FreeErrorData(error);
-		/* The row raises it again, when it is its turn. */
-		gpt2_row_at(batch, batch->n_looked)->alone = true;
-		batch->n_looked++;
-	}
-	PG_END_TRY();
+	if (!error)
+		return;
+	/* Behind the last row it was the end of the subtransaction that failed. */
+	if (batch->n_looked == batch->n_rows)
+		ReThrowError(error);
+	FreeErrorData(error);
+	/* The row raises it again, when it is its turn. */
+	gpt2_row_at(batch, batch->n_looked)->alone = true;
+	batch->n_looked++;
 }
 
 /* Constant arguments are good if they were once, and others are texts. */

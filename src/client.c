@@ -102,6 +102,12 @@ gpt2_requests_are_many(void)
 	return gpt2_flight_count() >= G2_MAX_IN_FLIGHT / 2;
 }
 
+void
+gpt2_requests_park(void)
+{
+	gpt2_flight_park();
+}
+
 /* ---- waiting ---- */
 
 static void

@@ -57,6 +57,10 @@ extern bool gpt2_request_is_shared(const Gpt2Request *request);
  * not the row's: then it is released, and whoever wants the answer asks again. */
 extern Gpt2Request *gpt2_request_redeem(uint64 id);
 
+/* The query has stopped where it may go on later: what is in flight gives way to others until then.
+ * Never raises. */
+extern void gpt2_requests_park(void);
+
 /* This session is near the limit of requests in flight. */
 extern bool gpt2_requests_are_many(void);
 

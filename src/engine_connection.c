@@ -45,6 +45,7 @@ typedef enum Greeting
 Gpt2Wire	gpt2_connection = GPT2_WIRE_CLOSED;
 
 static bool welcome;
+static uint64 number;			/* counts welcomes */
 static uint64 told_version;		/* of the session, as the engine knows it; 0 = not yet */
 static WaitEventSet *wait_set;
 static int	wait_socket;		/* position of the socket in wait_set */
@@ -54,6 +55,12 @@ bool
 gpt2_connection_is_open(void)
 {
 	return welcome;
+}
+
+uint64
+gpt2_connection_number(void)
+{
+	return number;
 }
 
 void
@@ -362,6 +369,7 @@ greet(TimestampTz deadline, char **error, size_t *error_len)
 								m.major, G2_PROTOCOL_MAJOR),
 						 errhint("Reconnect, so that the installed library is loaded.")));
 			welcome = true;
+			number++;
 			return GREETING_WELCOME;
 		}
 		if (gpt2_wire_lost(&gpt2_connection))

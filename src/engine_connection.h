@@ -12,6 +12,9 @@ extern Gpt2Wire gpt2_connection;
 /* Connected, and the engine has said welcome. */
 extern bool gpt2_connection_is_open(void);
 
+/* Of the open one: another for each that this backend has opened; from 1. */
+extern uint64 gpt2_connection_number(void);
+
 /* Opens it, and starts supervisor and engine where they are not there.  Interruptible; raises an
  * error when that takes too long or is refused. */
 extern void gpt2_connection_open(void);

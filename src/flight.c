@@ -28,6 +28,7 @@
 
 #include "engine_connection.h"
 #include "flight.h"
+#include "progress.h"
 
 #define MAX_GOODBYES 50
 #define MAX_QUEUED (16 * 1024 * 1024)	/* bytes that are put behind each other for sending */
@@ -39,6 +40,7 @@ static int	n_in_flight;		/* waiting, sent */
 static uint64 next_id = 1;
 MemoryContext gpt2_request_context;
 static bool said_goodbye;		/* the engine of the open connection */
+static bool parked;				/* the engine has been told that nobody waits */
 
 /* ---- memory ---- */
 
@@ -98,7 +100,7 @@ reset_connection(Ending ending)
 	dlist_iter	iter;
 
 	gpt2_connection_close();
-	said_goodbye = false;
+	said_goodbye = parked = false;
 	dlist_foreach(iter, &gpt2_requests)
 	{
 		Gpt2Request *request = dlist_container(Gpt2Request, node, iter.cur);
@@ -275,6 +277,7 @@ take_frame(const g2_frame *frame, const char *payload)
 		case G2_MSG_REQUEST_LIST:
 		case G2_MSG_USAGE_LIST:
 		case G2_MSG_ENGINE_LIST:
+		case G2_MSG_PROGRESS_LIST:
 			if (request)
 				keep_answer(request, frame, payload);
 			return true;
@@ -317,6 +320,25 @@ gpt2_flight_catch_up(void)
 }
 
 /* ---- what is sent ---- */
+
+static void
+set_parked(bool park)
+{
+	uint32		value = park;
+
+	if (parked != park &&
+		gpt2_wire_send(&gpt2_connection, G2_MSG_PARK, 0, &value, sizeof value))
+		parked = park;
+}
+
+void
+gpt2_flight_park(void)
+{
+	if (n_in_flight == 0 || !gpt2_connection_is_open())
+		return;
+	set_parked(true);
+	(void) gpt2_wire_flush(&gpt2_connection);
+}
 
 /* The model's name; every request that an engine asks roles for begins with it. */
 static void
@@ -367,6 +389,8 @@ gpt2_flight_progress(Gpt2Request *request)
 	}
 	gpt2_connection_open();
 	gpt2_connection_tell_session();
+	gpt2_progress_tell();
+	set_parked(false);
 	send_requests();
 	(void) gpt2_wire_flush(&gpt2_connection);
 	gpt2_flight_take();

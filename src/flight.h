@@ -98,6 +98,10 @@ extern void gpt2_flight_catch_up(void);
  * takes what is there. */
 extern void gpt2_flight_progress(Gpt2Request *request);
 
+/* The query has stopped in between, and nobody waits for what is in flight: others may have its
+ * room, until somebody waits again.  Never raises. */
+extern void gpt2_flight_park(void);
+
 /* Takes what a wait has read. */
 extern void gpt2_flight_take(void);
 

@@ -1,10 +1,11 @@
 /*
- * stats.c: the rows of gpt_stat_requests, gpt_stat_usage and gpt_stat_engine; gpt_stat_reset.
+ * stats.c: the rows of gpt_stat_requests, gpt_stat_usage, gpt_stat_engine and
+ * gpt_stat_progress_batch; gpt_stat_reset.
  *
  * The engine owns all of it.  None of these functions starts one: without an engine nothing is
  * going on, and usage is what it has saved.
  *
- * Who sees what: rows of requests and usage, those whose role the current user has the privileges
+ * Who sees what: rows of requests, usage and progress, those whose role the current user has the privileges
  * of; rows of models, those that it may use.  pg_read_all_stats sees all.
  */
 #include "compat.h"
@@ -30,10 +31,12 @@
 PG_FUNCTION_INFO_V1(gpt2_stat_requests);
 PG_FUNCTION_INFO_V1(gpt2_stat_usage);
 PG_FUNCTION_INFO_V1(gpt2_stat_engine);
+PG_FUNCTION_INFO_V1(gpt2_stat_progress_batch);
 PG_FUNCTION_INFO_V1(gpt2_stat_reset);
 
 #define MAX_COLUMNS 18
 #define MONTHS 12
+#define MAX_SECONDS_LEFT 1e9	/* an end that is further away than that is no estimate */
 
 /* The row that is being filled, column by column in the order of the OUT parameters. */
 typedef struct Row
@@ -417,6 +420,71 @@ gpt2_stat_engine(PG_FUNCTION_ARGS)
 		if (!all && !is_visible(visible, m.model))
 			continue;
 		put_engine(&row, &m);
+		put_row(&rows, &row);
+	}
+	return (Datum) 0;
+}
+
+/* ---- progress ---- */
+
+/* Rows per second since it began, and when it will end at that rate; NULL where that is not known. */
+static void
+put_rate(Row *row, const g2_progress_row *m)
+{
+	const int64 epochs = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	int64		now = GetCurrentTimestamp() + epochs;
+	double		rows = (double) m->done + (double) m->failed,
+				seconds = (double) (now - m->started_at) / USECS_PER_SEC,
+				left = (double) m->total - rows;
+
+	put_quotient(row, rows, seconds);
+	if (rows > 0 && seconds > 0 && left >= 0 && left * seconds / rows < MAX_SECONDS_LEFT)
+		put_time(row, now + (int64) (left * seconds / rows * USECS_PER_SEC));
+	else
+		put_null(row);
+}
+
+static void
+put_progress(Row *row, const g2_progress_row *m)
+{
+	put_int4(row, m->pid);
+	put_role_and_database(row, m->session_user, m->database);
+	put_text(row, m->command);
+	if (OidIsValid(m->relation))
+		put(row, ObjectIdGetDatum(m->relation));
+	else
+		put_null(row);
+	put_int8(row, m->done);
+	put_int8(row, m->failed);
+	if (m->total >= 0)
+		put_int8(row, (uint64) m->total);
+	else
+		put_null(row);
+	put_int8(row, m->tokens);
+	put_time(row, m->started_at);
+	put_rate(row, m);
+}
+
+Datum
+gpt2_stat_progress_batch(PG_FUNCTION_ARGS)
+{
+	Rows		rows;
+	Row			row;
+	size_t		len;
+	char	   *payload = gpt2_ask_running(G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST, &len);
+
+	begin_rows(fcinfo, &rows);
+	if (payload)
+		read_rows(&rows, payload, len);
+	while (next_row(&rows, &row))
+	{
+		g2_progress_row m;
+
+		g2_progress_row_get(&rows.reader, &m);
+		check_reader(&rows);
+		if (!sees_role(m.session_user))
+			continue;
+		put_progress(&row, &m);
 		put_row(&rows, &row);
 	}
 	return (Datum) 0;

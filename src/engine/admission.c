@@ -278,6 +278,8 @@ gives_way(const g2_group *group, const g2_role *role)
 	bool		is_only = other->n_running == group->o.n;
 	double		lead = 0;
 
+	if (group->o.session->parked)
+		return true;
 	if (other == role || (role->n_running > 0 && other->n_running <= role->n_running))
 		return false;
 	if (role->n_running > 0 || (is_only && group->preemptions > 0))
@@ -285,19 +287,42 @@ gives_way(const g2_group *group, const g2_role *role)
 	return other->service >= role->service + lead;
 }
 
-/* The newest group of the role with the most service among those that run.  With `role`, of those
- * that give way to it; without, the oldest group of all is spared. */
+/* The oldest group that somebody waits for; where there is none, of all. */
+static const g2_group *
+oldest_wanted(const g2_scheduler *s)
+{
+	for (const g2_group *group = s->running; group; group = group->next)
+		if (!group->o.session->parked)
+			return group;
+	return s->running;
+}
+
+/* Parked ones before others, of these the role with more service; the newer of equals. */
+static bool
+is_better_victim(const g2_group *newer, const g2_group *older)
+{
+	const g2_session *session = newer->o.session,
+			   *other = older->o.session;
+
+	if (session->parked != other->parked)
+		return session->parked;
+	return session->role->service >= other->role->service;
+}
+
+/* Of the groups that run.  With `role`, of those that give way to it; without, the oldest that
+ * somebody waits for is spared. */
 static g2_group *
 choose_victim(const g2_scheduler *s, const g2_role *role)
 {
+	const g2_group *spared = role ? NULL : oldest_wanted(s);
 	g2_group   *victim = NULL;
 
 	/* In the order of age, so the last of equals is the newest. */
 	for (g2_group *group = s->running; group; group = group->next)
 	{
-		if (group->canceled || (role ? !gives_way(group, role) : group == s->running))
+		if (group->canceled || group == spared || (role && !gives_way(group, role)))
 			continue;
-		if (!victim || group->o.session->role->service >= victim->o.session->role->service)
+		if (!victim || is_better_victim(group, victim))
 			victim = group;
 	}
 	return victim;
@@ -320,6 +345,20 @@ g2_preempt_for_blocks(g2_scheduler *s)
 	return preempt_for(s, NULL);
 }
 
+/* The newest parked group whose role has none of its permitted sequences left for what is waited
+ * for. */
+static g2_group *
+in_the_way(const g2_scheduler *s, int64_t now)
+{
+	g2_group   *newest = NULL;
+
+	for (g2_group *group = s->running; group; group = group->next)
+		if (group->o.session->parked && !group->canceled &&
+			g2_queue_lacks_sequences(group->o.session->role, now))
+			newest = group;
+	return newest;
+}
+
 void
 g2_admit(g2_scheduler *s)
 {
@@ -329,6 +368,11 @@ g2_admit(g2_scheduler *s)
 	g2_group   *group;
 
 	s->blocked = false;
+	while (preempted < MAX_PREEMPTIONS && (group = in_the_way(s, now)))
+	{
+		preempt(s, group);
+		preempted++;
+	}
 	count_promises(s);
 	while ((group = g2_queue_next(&s->queue, now, &ready_at)))
 	{
@@ -336,7 +380,7 @@ g2_admit(g2_scheduler *s)
 
 		if (try_admit(s, group) != NO_ROOM)
 			continue;
-		if (preempted == MAX_PREEMPTIONS || !preempt_for(s, role))
+		if (preempted == MAX_PREEMPTIONS || group->o.session->parked || !preempt_for(s, role))
 		{
 			s->blocked = true;
 			break;

@@ -148,6 +148,7 @@ g2_engine_detach(g2_client *client)
 {
 	while (client->first)
 		cancel_request(client->first);
+	g2_progress_forget(&client->engine->progresses, client);
 	g2_session_close(client->session);
 	g2_free(client);
 }
@@ -201,10 +202,38 @@ set_session(g2_client *client, const g2_session_message *m, g2_error *err)
 		if (!g2_session_open(&client->engine->people, client->pid, client->database,
 							 m->session_user, &session, err))
 			return false;
+		session->parked = client->session->parked;
 		g2_session_close(client->session);
 		client->session = session;
 	}
 	g2_session_set(client->session, m);
+	return true;
+}
+
+static bool
+set_progress(g2_client *client, const void *payload, size_t len, g2_error *err)
+{
+	g2_reader	r = g2_read(payload, len);
+	g2_progress_row row;
+
+	g2_progress_row_get(&r, &row);
+	if (r.failed)
+		return g2_fail(err, G2_E_INTERNAL, "malformed message of type %d", G2_MSG_PROGRESS);
+	row.pid = client->pid;
+	row.session_user = client->session->role->oid;
+	row.database = client->database;
+	return g2_progress_set(&client->engine->progresses, client, &row, err);
+}
+
+static bool
+set_parked(g2_client *client, const void *payload, size_t len, g2_error *err)
+{
+	g2_reader	r = g2_read(payload, len);
+	uint32_t	parked = g2_get_u32(&r);
+
+	if (r.failed || parked > 1)
+		return g2_fail(err, G2_E_INTERNAL, "malformed message of type %d", G2_MSG_PARK);
+	client->session->parked = parked == 1;
 	return true;
 }
 
@@ -213,6 +242,11 @@ g2_engine_tell(g2_client *client, g2_message type, const void *payload, size_t l
 {
 	g2_session_message session;
 	g2_access	access;
+
+	if (type == G2_MSG_PROGRESS)
+		return set_progress(client, payload, len, err);
+	if (type == G2_MSG_PARK)
+		return set_parked(client, payload, len, err);
 
 	if (type == G2_MSG_SESSION && g2_session_message_decode(payload, len, &session))
 		return set_session(client, &session, err);
@@ -255,6 +289,7 @@ answer_at_once(g2_request *request)
 		case G2_MSG_REQUESTS:
 		case G2_MSG_USAGE:
 		case G2_MSG_ENGINE:
+		case G2_MSG_PROGRESSES:
 			type = g2_watch(engine, request->type, &w);
 			break;
 		case G2_MSG_USAGE_RESET:

@@ -14,6 +14,7 @@
  *     arrival.c    clients, and requests up to the point where work begins
  *     work.c       requests from there to their answers; result cache; what they count for
  *     watch.c      what can be seen of the engine
+ *     progress.c   long work of backends, as they tell of it
  *     answer.c     payloads of answers
  *     scheduler.c  sequence groups: whose turn it is
  *     admission.c  sequence groups: from the queue to the device and back
@@ -66,7 +67,7 @@ extern bool g2_engine_attach(g2_engine *engine, void *owner, g2_answer_fn answer
 /* Ends all its requests without an answer. */
 extern void g2_engine_detach(g2_client *client);
 
-/* SESSION or ACCESS.  False: malformed, or no memory; the client is to be detached. */
+/* SESSION, ACCESS, PROGRESS or PARK.  False: malformed, or no memory; the client is to be detached. */
 extern bool g2_engine_tell(g2_client *client, g2_message type, const void *payload, size_t len,
 						   g2_error *err);
 

@@ -9,6 +9,7 @@
 
 #include "helper.h"
 #include "program.h"
+#include "progress.h"
 #include "request.h"
 #include "result_cache.h"
 #include "scheduler.h"
@@ -52,6 +53,7 @@ struct g2_engine
 	g2_request *last;
 	uint32_t	n_requests;
 	uint64_t	held_bytes;		/* their payloads */
+	g2_progress *progresses;	/* long work of clients */
 	uint32_t	threads;
 	int64_t		started_at;		/* wall clock, microseconds since 1970 */
 	g2_log_fn	log;
@@ -123,7 +125,7 @@ extern bool g2_request_start_group(g2_request *request, const g2_group_options *
 /* work.c: a helper thread has (more) work to do for it. */
 extern void g2_request_queue_work(g2_request *request);
 
-/* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE: the answer's payload and its type. */
+/* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE, PROGRESSES: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);
 
 #endif							/* G2_ENGINE_STATE_H */

@@ -2,16 +2,17 @@
  * grammar_least.c: how many tokens lie between a state and acceptance, at least.
  *
  * Edges from state to state are tokens; the counts are a breadth-first search against them from
- * the accepting states.  All edges of a state are found by a walk over the vocabulary.  Where the
- * automaton is so large that this would take too long, the remaining states get only the edges
- * along one shortest sequence of bytes from them to acceptance.  A token of one byte exists for
- * every byte, so each state has an edge to one that is nearer in bytes, and the counts hold: they
- * may then be higher than necessary, but a text of so many tokens exists, and behind its first token
- * one of one token less.
+ * the accepting states.  All edges of a state are found by a walk over the vocabulary.  Where few
+ * tokens are possible, as in keys and choices, that is cheap; of the states where many are, only the
+ * first ones are looked at so closely, and the others get the edges along one shortest sequence of
+ * bytes from them to acceptance.  A token of one byte exists for every byte, so each state has an
+ * edge to one that is nearer in bytes, and the counts hold: they may then be higher than necessary,
+ * but a text of so many tokens exists, and behind its first token one of one token less.
  */
 #include "grammar.h"
 
-#define MAX_VISITS (UINT64_C(1) << 24)	/* of nodes, for all edges of states */
+#define FEW_VISITS 1024			/* of nodes: a walk that is always made */
+#define MAX_VISITS (UINT64_C(1) << 22)	/* of all longer walks together */
 #define MAX_EDGES (1u << 21)	/* of states with all edges */
 #define MAX_SHORTEST 16			/* edges along the shortest sequence of bytes */
 
@@ -30,15 +31,16 @@ typedef struct counter
 	edge	   *edges;
 	uint32_t	n_edges;
 	uint32_t	cap_edges;
-	uint32_t   *seen;			/* [n_states] 1 + the state whose edge went there last */
+	uint32_t   *seen;			/* [n_states] the last list with an edge there */
+	uint32_t	list;			/* of edges of one state */
 } counter;
 
 static bool
 add_edge(counter *c, uint32_t from, uint32_t to)
 {
-	if (c->seen[to] == from + 1)
+	if (c->seen[to] == c->list)
 		return true;
-	c->seen[to] = from + 1;
+	c->seen[to] = c->list;
 	if (c->n_edges == c->cap_edges)
 	{
 		uint32_t	cap = c->cap_edges ? c->cap_edges * 2 : 256;
@@ -53,16 +55,31 @@ add_edge(counter *c, uint32_t from, uint32_t to)
 	return true;
 }
 
+/* All edges of the state; *all: none were left out for lack of time. */
 static bool
-add_all(counter *c, uint32_t state)
+add_all(counter *c, uint32_t state, bool *all)
 {
+	uint32_t	before = c->n_edges;
+	bool		may_be_long = c->visits < MAX_VISITS;
 	g2_walk		w;
 
+	*all = c->n_edges < MAX_EDGES;
+	if (!*all)
+		return true;
+	c->list++;
 	g2_walk_begin(&w, c->grammar->lexicon, &c->grammar->dfa, state);
 	while (g2_walk_next(&w))
+	{
+		if (w.steps > FEW_VISITS && !may_be_long)
+		{
+			c->n_edges = before;
+			*all = false;
+			return true;
+		}
 		if (!add_edge(c, state, w.state))
 			return false;
-	c->visits += w.steps;
+	}
+	c->visits += w.steps > FEW_VISITS ? w.steps : 0;
 	return true;
 }
 
@@ -100,6 +117,7 @@ add_shortest(counter *c, uint32_t state)
 				reached = state;
 	uint8_t		byte;
 
+	c->list++;
 	while (c->n_edges - first_edge < MAX_SHORTEST &&
 		   (reached = nearer(dfa, reached, &byte)) != G2_DFA_DEAD)
 	{
@@ -117,13 +135,13 @@ static bool
 find_edges(counter *c)
 {
 	const g2_dfa *dfa = &c->grammar->dfa;
+	bool		all;
 
 	for (uint32_t state = 0; state < dfa->n_states; state++)
 	{
 		if (c->cancel && atomic_load(c->cancel))
 			return g2_fail(c->err, G2_E_CANCELED, "the request was cancelled");
-		if (c->visits < MAX_VISITS && c->n_edges < MAX_EDGES ? !add_all(c, state)
-			: !add_shortest(c, state))
+		if (!add_all(c, state, &all) || (!all && !add_shortest(c, state)))
 			return false;
 	}
 	return true;

@@ -22,6 +22,10 @@
  * Who asks: SESSION says it (id 0, no answer), before the first request and whenever it changes.
  * A model that only some roles may use answers ROLES instead of working; the backend, which knows
  * who is a member of what, sends ACCESS (id 0, no answer) and the request again.
+ *
+ * What goes on: PROGRESS says how far long work of the backend is, which is shown until it says that
+ * it has ended or the socket is closed.  PARK says that the backend waits for none of its requests,
+ * as between two FETCHes of a cursor: they go on only as long as nobody else needs their room.
  */
 #ifndef G2_PROTOCOL_H
 #define G2_PROTOCOL_H
@@ -107,6 +111,11 @@ typedef enum g2_message
 	G2_MSG_RESTART,				/* no payload -> DONE; then the engine ends in good order */
 	G2_MSG_SCORE,				/* g2_score -> SCORES (protocol_score.h) */
 	G2_MSG_SCORES,
+	G2_MSG_PROGRESS,			/* g2_progress_row; id 0, no answer */
+	G2_MSG_PROGRESSES,			/* no payload -> PROGRESS_LIST */
+	G2_MSG_PROGRESS_LIST,		/* u32 count, then so many g2_progress_row */
+	G2_MSG_PARK,				/* u32: 1 = nobody waits for the client's requests, 0 = somebody does,
+								 * as at first; id 0, no answer */
 	G2_MSG_CHECK_MODEL = 60,	/* one string: the model's name -> MODEL_CHECK */
 	G2_MSG_MODEL_CHECK,			/* u32 count, then so many g2_check_row */
 	/* control channel */

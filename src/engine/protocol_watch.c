@@ -271,6 +271,46 @@ g2_engine_row_get(g2_reader *r, g2_engine_row *m)
 	r->failed |= in.failed;
 }
 
+void
+g2_progress_row_encode(g2_writer *w, const g2_progress_row *m)
+{
+	size_t		begin = row_begin(w);
+
+	g2_put_u64(w, m->number);
+	g2_put_u32(w, m->ended);
+	g2_put_u32(w, m->pid);
+	g2_put_u32(w, m->session_user);
+	g2_put_u32(w, m->database);
+	g2_put_span(w, m->command);
+	g2_put_u32(w, m->relation);
+	g2_put_u64(w, (uint64_t) m->total);
+	g2_put_u64(w, m->done);
+	g2_put_u64(w, m->failed);
+	g2_put_u64(w, m->tokens);
+	g2_put_u64(w, (uint64_t) m->started_at);
+	row_end(w, begin);
+}
+
+void
+g2_progress_row_get(g2_reader *r, g2_progress_row *m)
+{
+	g2_reader	in = row_read(r);
+
+	m->number = g2_get_u64(&in);
+	m->ended = g2_get_u32(&in);
+	m->pid = g2_get_u32(&in);
+	m->session_user = g2_get_u32(&in);
+	m->database = g2_get_u32(&in);
+	m->command = g2_get_span(&in);
+	m->relation = g2_get_u32(&in);
+	m->total = (int64_t) g2_get_u64(&in);
+	m->done = g2_get_u64(&in);
+	m->failed = g2_get_u64(&in);
+	m->tokens = g2_get_u64(&in);
+	m->started_at = (int64_t) g2_get_u64(&in);
+	r->failed |= in.failed;
+}
+
 /* ---- saved counters ---- */
 
 /* FNV-1a, 64 bit (Fowler, Noll, Vo): against torn and damaged files, not against forgers. */

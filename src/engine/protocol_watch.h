@@ -128,6 +128,26 @@ typedef struct g2_engine_row
 	uint64_t	drafts_kept;	/* that the sampler chose */
 } g2_engine_row;
 
+/* Long work of a backend. */
+typedef struct g2_progress_row
+{
+	uint64_t	number;			/* that the backend has given it */
+	uint32_t	ended;			/* 1 = forget it; never in PROGRESS_LIST */
+	uint32_t	pid;			/* who does it, as in g2_request_row: the engine's to fill in */
+	uint32_t	session_user;
+	uint32_t	database;
+	g2_span		command;
+	uint32_t	relation;		/* OID; 0 = none */
+	int64_t		total;			/* rows; -1 = not known */
+	uint64_t	done;
+	uint64_t	failed;
+	uint64_t	tokens;
+	int64_t		started_at;		/* microseconds since 1970 */
+} g2_progress_row;
+
+#define G2_MAX_PROGRESSES 64	/* of one client; what is more is not shown */
+#define G2_MAX_COMMAND 64		/* bytes */
+
 /*
  * The saved counters, G2_USAGE_FILE's contents: a header, then the payload of USAGE_LIST.  Written
  * under another name, fsynced and renamed.  A file of another version, of another cluster or
@@ -218,6 +238,8 @@ extern void g2_check_row_encode(g2_writer *w, const g2_check_row *m);
 extern void g2_check_row_get(g2_reader *r, g2_check_row *m);
 extern void g2_engine_row_encode(g2_writer *w, const g2_engine_row *m);
 extern void g2_engine_row_get(g2_reader *r, g2_engine_row *m);
+extern void g2_progress_row_encode(g2_writer *w, const g2_progress_row *m);
+extern void g2_progress_row_get(g2_reader *r, g2_progress_row *m);
 /* The payload in the contents of a file of saved counters; false where they count as none
  * (system_identifier and timeline must be the cluster's). */
 extern bool g2_usage_file_check(const void *data, size_t n, uint64_t system_identifier,

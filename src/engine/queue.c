@@ -225,9 +225,22 @@ g2_queue_throttled(const g2_session *session)
 	return held_back_by(session, g2_now_us(), &ready_at) != G2_N_LIMITS;
 }
 
-/* The role's session whose turn it is; NULL: its limits hold back all of them. */
+bool
+g2_queue_lacks_sequences(const g2_role *role, int64_t now)
+{
+	int64_t		ready_at;
+
+	for (const g2_session *session = role->ring; session; session = next_in_ring(session))
+		if (!session->parked &&
+			held_back_by(session, now, &ready_at) == G2_LIMIT_SEQUENCES)
+			return true;
+	return false;
+}
+
+/* Of the role's sessions that are parked, or of the others, that whose turn it is; NULL: its limits
+ * hold back all of them. */
 static const g2_session *
-next_session(const g2_role *role, int64_t now, int64_t *ready_at)
+next_session(const g2_role *role, bool parked, int64_t now, int64_t *ready_at)
 {
 	const g2_session *session = role->ring;
 	int64_t		passed = -1;	/* most sequences that one before may have */
@@ -237,6 +250,8 @@ next_session(const g2_role *role, int64_t now, int64_t *ready_at)
 		int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
 					ready = INT64_MAX;
 
+		if (session->parked != parked)
+			continue;
 		/* With no more sequences allowed than to one that waits for room it waits behind that:
 		 * small groups would keep a large one waiting for ever. */
 		if (sequences == G2_UNLIMITED)
@@ -257,14 +272,12 @@ next_session(const g2_role *role, int64_t now, int64_t *ready_at)
 	return NULL;
 }
 
-g2_group *
-g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
+/* The next session that somebody waits for. */
+static const g2_session *
+next_wanted(g2_queue *q, int64_t now, int64_t *ready_at)
 {
 	const g2_session *best = NULL;
 
-	*ready_at = INT64_MAX;
-	if (q->n == 0)
-		return NULL;
 	for (g2_role *role = q->people->roles; role; role = role->next)
 	{
 		const g2_session *session;
@@ -272,7 +285,7 @@ g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
 
 		if (role->n_queued == 0)
 			continue;
-		session = next_session(role, now, ready_at);
+		session = next_session(role, false, now, ready_at);
 		role->throttled = !session;
 		if (!session)
 			continue;
@@ -281,7 +294,38 @@ g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
 		if (!best || role->service < best->role->service)
 			best = session;
 	}
-	return best ? best->queue : NULL;
+	return best;
+}
+
+static const g2_session *
+next_parked(const g2_queue *q, int64_t now, int64_t *ready_at)
+{
+	const g2_session *best = NULL;
+
+	for (const g2_role *role = q->people->roles; role; role = role->next)
+	{
+		/* It would take what is kept for another. */
+		const g2_session *session = role->n_queued > 0 && !g2_queue_lacks_sequences(role, now) ?
+			next_session(role, true, now, ready_at) : NULL;
+
+		if (session && (!best || role->service < best->role->service))
+			best = session;
+	}
+	return best;
+}
+
+g2_group *
+g2_queue_next(g2_queue *q, int64_t now, int64_t *ready_at)
+{
+	const g2_session *next;
+
+	*ready_at = INT64_MAX;
+	if (q->n == 0)
+		return NULL;
+	next = next_wanted(q, now, ready_at);
+	if (!next)
+		next = next_parked(q, now, ready_at);
+	return next ? next->queue : NULL;
 }
 
 /* ---- the end of waiting ---- */

@@ -4,7 +4,8 @@
  * Order: the role with the least service; within it its sessions in turn; within a session first
  * come, first served.  Sessions that are over one of their limits are passed over until they are
  * not; where it is the number of sequences, only by sessions that may have more.  A group that was
- * preempted stands first in its session, and its session first in its role.
+ * preempted stands first in its session, and its session first in its role.  Sessions that are
+ * parked, because nobody waits for their requests, come behind all others.
  *
  * The lists are the sessions' and roles' (session.h); the engine's thread owns all of it.
  */
@@ -34,6 +35,9 @@ extern void g2_queue_take(g2_queue *queue, g2_group *group);
 
 /* A limit keeps the session's groups waiting; it has some. */
 extern bool g2_queue_throttled(const g2_session *session);
+
+/* The role has a session that somebody waits for and that its limit of sequences holds back. */
+extern bool g2_queue_lacks_sequences(const g2_role *role, int64_t now);
 
 /* Takes out a group that was cancelled, may not generate any more or has waited for too long, with
  * the reason; NULL: none. */

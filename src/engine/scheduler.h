@@ -13,6 +13,9 @@
  * the first time.  The oldest group of all keeps its blocks when they run out, so that something
  * always ends.
  *
+ * Groups of a parked session run only while nobody else needs their slots, their blocks or their
+ * share of their role's limit: they are the first to be preempted and the last to be admitted.
+ *
  * The engine's thread owns all of it.
  */
 #ifndef G2_SCHEDULER_H

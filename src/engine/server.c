@@ -189,6 +189,8 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 			break;
 		case G2_MSG_SESSION:
 		case G2_MSG_ACCESS:
+		case G2_MSG_PROGRESS:
+		case G2_MSG_PARK:
 			if (!g2_engine_tell(c->peer, (g2_message) frame->type, payload, frame->length, &err))
 			{
 				log_line(s, G2_LEVEL_WARNING, err.message);
@@ -208,6 +210,7 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 		case G2_MSG_USAGE:
 		case G2_MSG_USAGE_RESET:
 		case G2_MSG_ENGINE:
+		case G2_MSG_PROGRESSES:
 		case G2_MSG_RESTART:
 			if (c->in_flight >= G2_MAX_IN_FLIGHT)
 			{

@@ -39,7 +39,8 @@ typedef struct g2_role
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
 	int64_t		minute_ends;	/* likewise: all have, under the limits that held for them */
-	bool		throttled;		/* each of its sessions with queued groups waits for a limit */
+	bool		throttled;		/* each of its sessions with queued groups waits for a limit, or is
+								 * parked */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
 } g2_role;
 
@@ -54,6 +55,7 @@ struct g2_session
 	struct g2_job *work;		/* of these, those that wait to be given to them (work.c) */
 	struct g2_job **work_last;
 	bool		closed;
+	bool		parked;			/* nobody waits for its requests: they give way to all others */
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */
 	g2_group   *queue;			/* its groups that wait, linked by group->next */
 	g2_group   *queue_last;

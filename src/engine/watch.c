@@ -224,6 +224,9 @@ g2_watch(g2_engine *engine, g2_message type, g2_writer *w)
 			return G2_MSG_USAGE_LIST;
 		case G2_MSG_ENGINE:
 			return watch_engine(engine, w);
+		case G2_MSG_PROGRESSES:
+			g2_progress_list(engine->progresses, w);
+			return G2_MSG_PROGRESS_LIST;
 		default:
 			return watch_info(engine, w);
 	}

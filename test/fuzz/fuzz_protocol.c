@@ -140,7 +140,7 @@ static void
 fuzz_rows(const void *p, size_t n)
 {
 	g2_reader	r = g2_read(p, n);
-	unsigned	what = g2_get_u8(&r) % 3;
+	unsigned	what = g2_get_u8(&r) % 4;
 	uint32_t	count = g2_get_u32(&r);
 
 	for (uint32_t i = 0; !r.failed && i < count; i++)
@@ -160,6 +160,13 @@ fuzz_rows(const void *p, size_t n)
 
 			g2_usage_row_get(&r, &m);
 			names[0] = m.model;
+		}
+		else if (what == 3)
+		{
+			g2_progress_row m;
+
+			g2_progress_row_get(&r, &m);
+			names[0] = m.command;
 		}
 		else
 		{

@@ -124,6 +124,7 @@ look(fake *f)
 		{G2_MSG_REQUESTS, G2_MSG_REQUEST_LIST},
 		{G2_MSG_USAGE, G2_MSG_USAGE_LIST},
 		{G2_MSG_ENGINE, G2_MSG_ENGINE_LIST},
+		{G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST},
 	};
 	const uint16_t *type = types[below(f, G2_LENGTH(types))];
 	g2_buf		out = {0};

@@ -19,7 +19,8 @@ our %type = (HELLO => 1, WELCOME => 2, ERROR => 3, NOTICE => 4, ROLES => 7, STRE
 	DONE => 5, GENERATE => 17, COMPLETIONS => 18, TOKENIZE => 19, TOKENS => 20, TEXT => 22,
 	UNLOAD => 24, MODELS => 25, MODEL_LIST => 26, INFO => 27, INFO_ROW => 28, SESSION => 29, ACCESS => 30, REQUESTS => 31,
 	REQUEST_LIST => 32, USAGE => 33, USAGE_LIST => 34, USAGE_RESET => 35, ENGINE => 36,
-	ENGINE_LIST => 37, RESTART => 38);
+	ENGINE_LIST => 37, RESTART => 38, PROGRESS => 41, PROGRESSES => 42, PROGRESS_LIST => 43,
+	PARK => 44);
 
 my $socket_path = 'pg_stat_tmp/gpt2_engine.sock';
 my $listener;
@@ -89,13 +90,14 @@ sub take_any
 	return ($type, $id, $payload);
 }
 
-# The same, without those that only say who asks.
+# The same, without those that only say who asks, how far it is, or that nobody waits.
 sub take
 {
 	my ($socket) = @_;
 	my @frame;
 
-	do { @frame = take_any($socket) } while (@frame && $frame[0] == $type{SESSION});
+	do { @frame = take_any($socket) }
+	  while (@frame && grep { $frame[0] == $type{$_} } qw(SESSION PROGRESS PARK));
 	return @frame;
 }
 

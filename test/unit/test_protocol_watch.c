@@ -83,6 +83,20 @@ engine_encode(g2_writer *w)
 PART(engine, engine_row)
 
 static void
+progress_encode(g2_writer *w)
+{
+	g2_progress_row row = {
+		.number = UINT64_MAX, .ended = 1, .pid = 2, .session_user = 3, .database = 4,
+		.command = S("CALL gpt_batch"), .relation = 5, .total = -1, .done = 6, .failed = 7,
+		.tokens = UINT64_MAX, .started_at = INT64_MIN,
+	};
+
+	g2_progress_row_encode(w, &row);
+}
+
+PART(progress, progress_row)
+
+static void
 settings_encode(g2_writer *w)
 {
 	g2_settings s = {
@@ -103,6 +117,7 @@ WHOLE(settings, settings)
 
 static const kind kinds[] = {
 	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
+	ROW(progress, 12),
 	KIND(settings, 25),
 };
 
