@@ -114,13 +114,6 @@ reap_trainers(void)
 	}
 }
 
-void
-gpt2_trainers_attend(void)
-{
-	reap_trainers();
-	accept_backends();
-}
-
 static bool
 none_is_left(void)
 {
@@ -139,6 +132,15 @@ signal_all(int signal_number)
 	for (int i = 0; i < GPT2_MAX_TRAINERS; i++)
 		if (trainers[i] != 0)
 			(void) kill(trainers[i], signal_number);
+}
+
+void
+gpt2_trainers_attend(void)
+{
+	reap_trainers();
+	if (!gpt2_enabled)
+		signal_all(SIGTERM);
+	accept_backends();
 }
 
 /* SIGTERM lets them write a checkpoint, if that is quick. */
