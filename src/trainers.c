@@ -22,6 +22,7 @@
 
 #define TRAINER_OOM_SCORE_ADJ "700"
 #define STOP_MS 2000
+#define ACCEPT_PAUSE_MS 20
 
 static int	listen_fd = -1;
 static pid_t trainers[GPT2_MAX_TRAINERS];	/* 0 = free */
@@ -84,6 +85,9 @@ accept_backends(void)
 
 		if (fd < 0 && errno == EINTR)
 			continue;
+		/* Without a descriptor to be had, whoever waits would wake this process all the time. */
+		if (fd < 0 && errno != EAGAIN)
+			pg_usleep(ACCEPT_PAUSE_MS * 1000L);
 		if (fd < 0)
 			return;
 		if (!gpt2_enabled)

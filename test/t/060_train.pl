@@ -252,6 +252,13 @@ is(sql("SELECT count(*) $progress = 'dies'"), 1, 'after a crash it is there to g
 is($rc, 0, 'and goes on') or diag $err;
 is(slurp_made('dies', 'model.safetensors'), $resumed, 'to the same bits');
 
+# ---- without the program, as where it was built without OpenBLAS
+
+rename $program, "$program.away" or die "could not rename: $!";
+fails_like('trainer', $made->("'SELECT t FROM lines'"),
+	qr/0A000: cannot start a training\n.*HINT:.*libopenblas-dev/s, 'without gpt2_train: a clear error');
+rename "$program.away", $program or die "could not rename: $!";
+
 # ---- in a transaction
 
 ($rc, undef, $err) = try_as('trainer', 'BEGIN',
