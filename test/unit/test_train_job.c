@@ -191,8 +191,8 @@ test_kills(void **state)
 
 /* ---- faults ---- */
 
-/* No file may be larger than this, as on a full disk: a clear error, no model, and the training goes
- * on where there is room again. */
+/* No file may be larger than this, as on a full disk: a clear error, no model, and the training
+ * goes on where there is room again. */
 static void
 test_full_disk(void **state)
 {
