@@ -7,7 +7,7 @@ DATA = $(wildcard sql/gpt2--*.sql)
 PG_SOURCES = $(wildcard src/*.c)
 # The wire format is the one part of the engine that the library shares.
 OBJS = $(PG_SOURCES:.c=.o) src/engine/protocol.o src/engine/protocol_io.o \
-	src/engine/protocol_score.o src/engine/protocol_watch.o
+	src/engine/protocol_score.o src/engine/protocol_train.o src/engine/protocol_watch.o
 PG_CPPFLAGS = -I$(CURDIR)/src
 PG_CFLAGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla \
 	-Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare \
@@ -30,6 +30,7 @@ all: $(B)/gpt2_engine
 include $(PGXS)
 
 include engine.mk
+include train.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
@@ -40,12 +41,12 @@ uninstall: uninstall-engine uninstall-demo-model
 
 .PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo setup
 
-install-engine: $(B)/gpt2_engine
+install-engine: $(B)/gpt2_engine $(TRAIN_PROGRAM)
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
-	$(INSTALL_PROGRAM) $(B)/gpt2_engine '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	$(INSTALL_PROGRAM) $^ '$(DESTDIR)$(pkglibdir)/'
 
 uninstall-engine:
-	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine'
+	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_train'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
 	vocab.json merges.txt model.safetensors held_out.txt

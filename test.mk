@@ -1,6 +1,8 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
-UNIT_SOURCES = $(wildcard test/unit/test_*.c)
+TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
+UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
+	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
 UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS)
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
@@ -78,6 +80,12 @@ $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
+
+$(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/libgpt2_train.a \
+		$(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(TRAIN_CFLAGS) -Itest/unit $< $(B)/libgpt2_train.a $(B)/libgpt2_engine.a \
+	  -lcmocka $(TRAIN_LIBS) -o $@
 
 $(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)

@@ -7,10 +7,10 @@ complain() { echo "layer check: $1" >&2; bad=1; }
 
 pg='"(postgres|c|fmgr|miscadmin|funcapi|pgstat)\.h"|"(access|catalog|commands|executor|libpq|nodes|'
 pg="$pg"'optimizer|parser|port|portability|postmaster|storage|tcop|utils)/'
-if grep -nE "#include ($pg)" src/engine/*.[ch] kernels/* 2>/dev/null; then
+if grep -nE "#include ($pg)" src/engine/*.[ch] src/train/*.[ch] kernels/* 2>/dev/null; then
 	complain "the engine includes a header of PostgreSQL"
 fi
-if grep -n '#include ".*engine/' src/*.[ch] | grep -vE '"engine/protocol(_score|_watch)?\.h"'; then
+if grep -n '#include ".*engine/' src/*.[ch] | grep -vE '"engine/protocol(_score|_train|_watch)?\.h"'; then
 	complain "src/ includes more of the engine than protocol*.h"
 fi
 for f in src/engine/*.[ch]; do
@@ -18,4 +18,13 @@ for f in src/engine/*.[ch]; do
 		[ -e "src/engine/$h" ] || complain "$f includes \"$h\", which is not the engine's"
 	done
 done
+for f in src/train/*.[ch]; do
+	for h in $(sed -n 's/^#include "\([^"]*\)".*/\1/p' "$f"); do
+		[ -e "src/engine/$h" ] || [ -e "src/train/$h" ] ||
+			complain "$f includes \"$h\", which is neither the engine's nor training's"
+	done
+done
+if grep -n '#include <cblas.h>' src/*.[ch] src/engine/*.[ch]; then
+	complain "OpenBLAS is for src/train alone"
+fi
 exit $bad

@@ -304,13 +304,13 @@ COMMENT ON FUNCTION gpt_stop_engine(boolean)
 IS 'ends engine and supervisor until the next request; purge removes packed weights and counters';
 REVOKE EXECUTE ON FUNCTION gpt_stop_engine(boolean) FROM PUBLIC;
 
+-- Superusers, and who made a model: the functions look.
 CREATE FUNCTION gpt_grant_model(name text, role text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'gpt2_grant_model'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION gpt_grant_model(text, text)
 IS 'lets members of a role use a model; the first grant takes it from everybody else';
-REVOKE EXECUTE ON FUNCTION gpt_grant_model(text, text) FROM PUBLIC;
 
 CREATE FUNCTION gpt_revoke_model(name text, role text)
 RETURNS void
@@ -318,7 +318,69 @@ AS 'MODULE_PATHNAME', 'gpt2_revoke_model'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION gpt_revoke_model(text, text)
 IS 'takes a model from a role; the last one leaves it to superusers';
-REVOKE EXECUTE ON FUNCTION gpt_revoke_model(text, text) FROM PUBLIC;
+
+---- training
+
+CREATE PROCEDURE gpt_train(
+    new_model text, query text, tokenizer text DEFAULT NULL, vocab_size int DEFAULT NULL,
+    size text DEFAULT NULL, n_layer int DEFAULT NULL, n_head int DEFAULT NULL,
+    n_embd int DEFAULT NULL, context int DEFAULT NULL,
+    steps int DEFAULT NULL, epochs float8 DEFAULT NULL, batch_tokens int DEFAULT NULL,
+    learning_rate float8 DEFAULT NULL, schedule text DEFAULT NULL, warmup_steps int DEFAULT NULL,
+    optimizer text DEFAULT NULL, beta1 float8 DEFAULT NULL, beta2 float8 DEFAULT NULL,
+    weight_decay float8 DEFAULT NULL, grad_clip float8 DEFAULT NULL, dropout float8 DEFAULT NULL,
+    eval_fraction float8 DEFAULT NULL, eval_every int DEFAULT NULL, patience int DEFAULT NULL,
+    seed bigint DEFAULT NULL, threads int DEFAULT NULL, replace boolean DEFAULT false)
+AS 'MODULE_PATHNAME', 'gpt2_train'
+LANGUAGE C;
+COMMENT ON PROCEDURE gpt_train
+IS 'trains a new model from nothing on the rows of a query';
+REVOKE EXECUTE ON PROCEDURE gpt_train FROM PUBLIC;
+
+CREATE PROCEDURE gpt_finetune(
+    base text, query text, new_model text, lora_rank int DEFAULT NULL,
+    lora_alpha float8 DEFAULT NULL,
+    steps int DEFAULT NULL, epochs float8 DEFAULT NULL, batch_tokens int DEFAULT NULL,
+    learning_rate float8 DEFAULT NULL, schedule text DEFAULT NULL, warmup_steps int DEFAULT NULL,
+    optimizer text DEFAULT NULL, beta1 float8 DEFAULT NULL, beta2 float8 DEFAULT NULL,
+    weight_decay float8 DEFAULT NULL, grad_clip float8 DEFAULT NULL, dropout float8 DEFAULT NULL,
+    eval_fraction float8 DEFAULT NULL, eval_every int DEFAULT NULL, patience int DEFAULT NULL,
+    seed bigint DEFAULT NULL, threads int DEFAULT NULL, replace boolean DEFAULT false)
+AS 'MODULE_PATHNAME', 'gpt2_finetune'
+LANGUAGE C;
+COMMENT ON PROCEDURE gpt_finetune
+IS 'trains a model that is there on the rows of a query, and makes a new one of it';
+REVOKE EXECUTE ON PROCEDURE gpt_finetune FROM PUBLIC;
+
+CREATE FUNCTION gpt_training_log(
+    model text, OUT step int, OUT loss float8, OUT held_out_loss float8,
+    OUT learning_rate float8, OUT tokens bigint, OUT seconds float8)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_training_log'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 500;
+COMMENT ON FUNCTION gpt_training_log(text)
+IS 'the losses of a model''s training, as it went on';
+
+CREATE FUNCTION gpt_stat_progress_train(
+    OUT model text, OUT owner oid, OUT database oid, OUT pid int, OUT state text,
+    OUT phase text, OUT rows bigint, OUT step int, OUT steps int, OUT loss float8,
+    OUT held_out_loss float8, OUT tokens bigint, OUT tokens_per_second float8,
+    OUT started_at timestamptz, OUT updated_at timestamptz, OUT estimated_end timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'gpt2_stat_progress_train'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 5;
+COMMENT ON FUNCTION gpt_stat_progress_train()
+IS 'rows of the view gpt_stat_progress_train';
+
+CREATE VIEW gpt_stat_progress_train AS
+    SELECT p.model, pg_catalog.pg_get_userbyid(p.owner) AS usename, d.datname, p.pid, p.state,
+           p.phase, p.rows, p.step, p.steps, p.loss, p.held_out_loss, p.tokens,
+           p.tokens_per_second, p.started_at, p.updated_at, p.estimated_end
+    FROM @extschema@.gpt_stat_progress_train() AS p
+    LEFT JOIN pg_catalog.pg_database AS d ON d.oid OPERATOR(pg_catalog.=) p.database;
+COMMENT ON VIEW gpt_stat_progress_train
+IS 'trainings that run, and those that were stopped and can be gone on with';
+GRANT SELECT ON gpt_stat_progress_train TO PUBLIC;
 
 ---- jobs
 

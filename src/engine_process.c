@@ -1,5 +1,5 @@
 /*
- * engine_process.c: fork and exec of the engine.
+ * engine_process.c: fork and exec of the engine and of trainings.
  *
  * Between fork and exec the child is a copy of a PostgreSQL process.  It must not run any of
  * PostgreSQL's code, not even a signal handler: a SIGTERM of a shutdown would do to the child what
@@ -29,18 +29,24 @@
 #include "engine_process.h"
 
 #define FIRST_FREE_FD 10		/* above all that are placed */
-#define LAST_KEPT_FD G2_CONTROL_FD
-#define OOM_SCORE_ADJ "500"
+#define FIRST_FD 3				/* of those that a program gets */
+#define OOM_SCORE_ADJ "500"		/* of the engine */
 #define MAX_ENVIRONMENT 16
 #define JIT_CACHE "base/pgsql_tmp_gpt2/jit"
 
 const char *
-gpt2_engine_path(void)
+gpt2_program_path(const char *program)
 {
 	static char path[MAXPGPATH];
 
-	snprintf(path, sizeof path, "%s/%s", pkglib_path, G2_ENGINE_PROGRAM);
+	snprintf(path, sizeof path, "%s/%s", pkglib_path, program);
 	return path;
+}
+
+const char *
+gpt2_engine_path(void)
+{
+	return gpt2_program_path(G2_ENGINE_PROGRAM);
 }
 
 /* ---- environment ---- */
@@ -61,12 +67,14 @@ add_variable(char **environment, int *n, const char *name, const char *otherwise
 /* Everything is named here: what an administrator's shell left in the postmaster's environment
  * (LC_ALL, OMP_NUM_THREADS, MALLOC_ARENA_MAX ...) does not change the engine. */
 static char **
-make_environment(void)
+make_environment(const char *variable)
 {
 	char	  **environment = palloc0(sizeof(char *) * MAX_ENVIRONMENT);
 	int			n = 0;
 
 	environment[n++] = pstrdup("LANG=C");
+	if (variable)
+		environment[n++] = pstrdup(variable);
 	environment[n++] = pstrdup("PATH=/usr/local/bin:/usr/bin:/bin");
 	add_variable(environment, &n, "TZ", NULL);
 	add_variable(environment, &n, "LD_LIBRARY_PATH", NULL);
@@ -99,7 +107,7 @@ child_signals(void)
 }
 
 static void
-child_limits(void)
+child_limits(const char *oom_score_adj)
 {
 	struct rlimit limit = {0, 0};
 	int			fd;
@@ -108,7 +116,7 @@ child_limits(void)
 	fd = open("/proc/self/oom_score_adj", O_WRONLY);
 	if (fd >= 0)
 	{
-		if (write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0)
+		if (write(fd, oom_score_adj, strlen(oom_score_adj)) < 0)
 			errno = 0;			/* not permitted: as it was */
 		close(fd);
 	}
@@ -141,89 +149,108 @@ close_from(int first)
 
 /* Either may have a number that the other is to get, so both move up first. */
 static bool
-child_descriptors(int listen_fd, int control_fd)
+child_descriptors(const int fds[2])
 {
-	listen_fd = fcntl(listen_fd, F_DUPFD, FIRST_FREE_FD);
-	control_fd = fcntl(control_fd, F_DUPFD, FIRST_FREE_FD);
-	if (listen_fd < 0 || control_fd < 0 ||
-		dup2(listen_fd, G2_LISTEN_FD) < 0 || dup2(control_fd, G2_CONTROL_FD) < 0)
-		return false;
-	close_from(LAST_KEPT_FD + 1);
+	int			moved[2] = {-1, -1},
+				n = fds[1] < 0 ? 1 : 2;
+
+	for (int i = 0; i < n; i++)
+		if ((moved[i] = fcntl(fds[i], F_DUPFD, FIRST_FREE_FD)) < 0)
+			return false;
+	for (int i = 0; i < n; i++)
+		if (dup2(moved[i], FIRST_FD + i) < 0)
+			return false;
+	close_from(FIRST_FD + n);
 	return true;
 }
 
 static void
-child_main(const char *path, char **environment, pid_t parent, int listen_fd, int control_fd)
+child_main(const Gpt2Program *program, char **environment, pid_t parent)
 {
-	char		program[] = G2_ENGINE_PROGRAM;
-	char		command[] = "serve";
-	char	   *arguments[] = {program, command, NULL};
 	sigset_t	none;
 
 	child_signals();
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* A parent that died before that call sends nothing any more. */
-	if (getppid() != parent || !child_descriptors(listen_fd, control_fd))
+	if (getppid() != parent || !child_descriptors(program->fds))
 		_exit(GPT2_EXIT_NO_EXEC);
-	child_limits();
+	child_limits(program->oom_score_adj);
 	sigemptyset(&none);
 	(void) sigprocmask(SIG_SETMASK, &none, NULL);
-	(void) execve(path, arguments, environment);
+	(void) execve(program->path, program->arguments, environment);
 	_exit(GPT2_EXIT_NO_EXEC);
 }
 
 /* ---- the supervisor's side ---- */
 
 pid_t
-gpt2_engine_spawn(int listen_fd, int *control_fd, char **problem)
+gpt2_process_spawn(const Gpt2Program *program, char **problem)
 {
-	const char *path = gpt2_engine_path();
 	char	  **environment;
-	int			pair[2];
 	sigset_t	all,
 				old;
 	pid_t		parent = getpid(),
 				pid;
 	int			save_errno;
 
-	if (access(path, X_OK) != 0)
+	if (access(program->path, X_OK) != 0)
 	{
-		*problem = psprintf("could not execute \"%s\": %m", path);
+		*problem = psprintf("could not execute \"%s\": %m", program->path);
 		return 0;
 	}
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
-	{
-		*problem = psprintf("could not create its control channel: %m");
-		return 0;
-	}
-	environment = make_environment();
+	environment = make_environment(program->variable);
 	fflush(stdout);
 	fflush(stderr);
 	sigfillset(&all);
 	(void) sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork();
 	if (pid == 0)
-		child_main(path, environment, parent, listen_fd, pair[1]);
+		child_main(program, environment, parent);
 	save_errno = errno;
 	(void) sigprocmask(SIG_SETMASK, &old, NULL);
-	close(pair[1]);
 	free_environment(environment);
-	if (pid < 0)
+	if (pid > 0)
+		return pid;
+	errno = save_errno;
+	*problem = psprintf("could not fork a process for it: %m");
+	return 0;
+}
+
+pid_t
+gpt2_engine_spawn(int listen_fd, int *control_fd, char **problem)
+{
+	char		name[] = G2_ENGINE_PROGRAM;
+	char		command[] = "serve";
+	char	   *arguments[] = {name, command, NULL};
+	Gpt2Program program = {
+		.path = gpt2_engine_path(),
+		.arguments = arguments,
+		.oom_score_adj = OOM_SCORE_ADJ,
+	};
+	int			pair[2];
+	pid_t		pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
 	{
-		close(pair[0]);
-		errno = save_errno;
-		*problem = psprintf("could not fork a process for it: %m");
+		*problem = psprintf("could not create its control channel: %m");
 		return 0;
 	}
-	*control_fd = pair[0];
+	program.fds[G2_LISTEN_FD - FIRST_FD] = listen_fd;
+	program.fds[G2_CONTROL_FD - FIRST_FD] = pair[1];
+	pid = gpt2_process_spawn(&program, problem);
+	close(pair[1]);
+	if (pid == 0)
+		close(pair[0]);
+	else
+		*control_fd = pair[0];
 	return pid;
 }
 
 char *
-gpt2_engine_end(int status)
+gpt2_process_end(const char *path, int status)
 {
 	if (WIFEXITED(status) && WEXITSTATUS(status) == GPT2_EXIT_NO_EXEC)
-		return psprintf("could not execute \"%s\"", gpt2_engine_path());
+		return psprintf("could not execute \"%s\"", path);
 	if (WIFEXITED(status))
 		return psprintf("it exited with status %d", WEXITSTATUS(status));
 	return psprintf("it was terminated by signal %d: %s", WTERMSIG(status),

@@ -273,7 +273,7 @@ gpt2_engine_reap(Gpt2End *end)
 	take_control_frames();
 	gpt2_wire_close(&engine.control);
 	engine.pid = 0;
-	cause = gpt2_engine_end(status);
+	cause = gpt2_process_end(gpt2_engine_path(), status);
 	end->ending = engine.ending;
 	end->orderly = engine.ending != ENDING_NOT || (engine.ready && status == 0);
 	end->was_ready = engine.ready;

@@ -211,6 +211,18 @@ gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error)
 }
 
 bool
+gpt2_json_is_owner(Jsonb *object)
+{
+	JsonbValue *owner = gpt2_json_field(object, "owner");
+	Oid			role;
+
+	if (!owner || owner->type != jbvString)
+		return false;
+	role = get_role_oid(pnstrdup(owner->val.string.val, owner->val.string.len), true);
+	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+}
+
+bool
 gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error)
 {
 	char	   *data = gpt2_folder_text(folder, GPT2_ROLES_FILE, error);

@@ -48,7 +48,11 @@ typedef struct Gpt2ModelRoles
  * where it cannot be understood; it is for superusers only then. */
 extern bool gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error);
 
-/* The same of a folder. */
+/* Does it name, as the one who made the model, a role that the current user has the privileges
+ * of? */
+extern bool gpt2_json_is_owner(Jsonb *object);
+
+/* The same roles of a folder. */
 extern bool gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error);
 
 /* May the current user use the model? */

@@ -35,6 +35,7 @@ char	   *gpt2_weight_format;
 char	   *gpt2_device;
 char	   *gpt2_cpu;
 int			gpt2_threads;
+int			gpt2_train_threads;
 int			gpt2_step_tokens;
 bool		gpt2_speculation;
 int			gpt2_kv_cache_size;
@@ -324,6 +325,11 @@ define_machine_settings(void)
 							"0 means one for each physical core that the server may use. A change "
 							"restarts the engine; running queries go on.",
 							&gpt2_threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.train_threads",
+							"Number of threads that a training may use at most.",
+							"0 means half of the processors.",
+							&gpt2_train_threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.kv_cache_size",
 							"Memory for the keys and values of running sequences.",

@@ -54,6 +54,25 @@ raise_file_error(const Change *c, const char *error)
 			 errhint("Correct the file, or remove it.")));
 }
 
+/* Superusers change any model's roles; who made a model by training, that one's. */
+static void
+check_owner(const Change *c)
+{
+	char	   *error,
+			   *data;
+	Jsonb	   *json;
+
+	if (superuser())
+		return;
+	data = gpt2_folder_text(c->folder, GPT2_ROLES_FILE, &error);
+	json = data ? gpt2_folder_json(data, GPT2_ROLES_FILE, &error) : NULL;
+	if (!json || !gpt2_json_is_owner(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser or owner of model \"%s\"", c->model),
+				 errhint("The owner of a model is the role that has trained it.")));
+}
+
 /* What the database encoding lacks would be lost when the file is written. */
 static void
 check_encoding(const Change *c, const char *text_utf8)
@@ -309,6 +328,7 @@ change_roles(FunctionCallInfo fcinfo, bool is_grant)
 	c.role = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	c.everybody = strcmp(c.role, EVERYBODY) == 0;
 	find_folder(&c);
+	check_owner(&c);
 	lock_changes(true);
 	read_roles(&c);
 	changed = c.grant ? add_role(&c) : remove_role(&c);

@@ -1,8 +1,8 @@
 /*
  * supervisor_main.c: the background worker that keeps the engine process running.
  *
- * It decides when an engine starts (engine_watch.c has the one that runs), and owns lock file and
- * listening socket (supervisor_socket.c).
+ * It decides when an engine starts (engine_watch.c has the one that runs), owns lock file and
+ * listening socket (supervisor_socket.c), and starts a process for each training (trainers.c).
  *
  * Life of an engine: spawned; told the settings; says READY; ends.  After an end in good order the
  * next one is spawned at once.  After another, at once if this one lived for long, else after a
@@ -37,12 +37,14 @@
 #include "guc.h"
 #include "supervisor.h"
 #include "supervisor_socket.h"
+#include "trainers.h"
 
 #define LONG_LIFE_MS 10000		/* an engine that lived so long is replaced without delay */
 #define FIRST_DELAY_MS 10
 #define MAX_DELAY_MS 60000
 #define CLIENT_DELAY_MS 5000	/* the longest delay when somebody waits */
-#define DESCRIPTORS (GPT2_SOCKET_DESCRIPTORS + GPT2_ENGINE_DESCRIPTORS)
+#define DESCRIPTORS (GPT2_SOCKET_DESCRIPTORS + GPT2_ENGINE_DESCRIPTORS + \
+					 GPT2_TRAINER_DESCRIPTORS)
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
 
@@ -138,6 +140,7 @@ static void
 end_engine(int code, Datum arg)
 {
 	gpt2_socket_remove();
+	gpt2_trainers_stop();
 	gpt2_engine_stop();
 }
 
@@ -194,20 +197,23 @@ watch_socket(void)
 static void
 wait_for_work(void)
 {
-	int			wake = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	WaitEventSet *set = gpt2_create_wait_event_set(4);
+	WaitEvent	event;
 	Gpt2Watch	watch;
-	int			rc;
+	pgsocket	trainings = gpt2_trainers_socket();
 
 	watch = gpt2_engine_is_running() ? gpt2_engine_watch() : watch_socket();
-	if (watch.timeout >= 0)
-		wake |= WL_TIMEOUT;
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	if (watch.fd != PGINVALID_SOCKET)
-		wake |= WL_SOCKET_READABLE;
-	if (watch.wants_out)
-		wake |= WL_SOCKET_WRITEABLE;
-	rc = WaitLatchOrSocket(MyLatch, wake, watch.fd, watch.timeout, wait_event);
-	if (rc & WL_LATCH_SET)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE | (watch.wants_out ? WL_SOCKET_WRITEABLE : 0),
+						  watch.fd, NULL, NULL);
+	if (trainings != PGINVALID_SOCKET)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, trainings, NULL, NULL);
+	if (WaitEventSetWait(set, watch.timeout, &event, 1, wait_event) == 1 &&
+		(event.events & WL_LATCH_SET))
 		ResetLatch(MyLatch);
+	FreeWaitEventSet(set);
 }
 
 static bool
@@ -255,6 +261,7 @@ supervise(void)
 	if (gpt2_engine_is_ready())
 		failed_starts = 0;
 	reap_engine();
+	gpt2_trainers_attend();
 	if (!gpt2_engine_is_running())
 	{
 		if (!gpt2_enabled)
@@ -294,6 +301,7 @@ gpt2_supervisor_main(Datum arg)
 		proc_exit(0);
 	}
 	listen_fd = gpt2_socket_open();
+	gpt2_trainers_open();
 	before_shmem_exit(end_engine, (Datum) 0);
 	MemoryContextSwitchTo(context);
 	if (gpt2_enabled)

@@ -25,7 +25,7 @@
 #include "wire.h"
 
 #define BACKLOG 4096			/* the kernel's somaxconn limits it further */
-#define TEMP_SOCKET_PATH G2_SOCKET_PATH ".new"
+#define NEW ".new"				/* end of a socket's name before it listens */
 
 static int	lock_fd = -1;
 static int	listen_fd = -1;
@@ -103,20 +103,30 @@ gpt2_socket_show_engine(bool expected)
 
 /* Whoever finds the socket can connect: it gets its name when it listens. */
 int
-gpt2_socket_open(void)
+gpt2_socket_listen(const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = TEMP_SOCKET_PATH};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *temporary = address.sun_path;
+	int			fd;
 
-	(void) unlink(TEMP_SOCKET_PATH);
-	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (listen_fd < 0 ||
-		bind(listen_fd, (struct sockaddr *) &address, sizeof address) != 0 ||
-		chmod(TEMP_SOCKET_PATH, S_IRUSR | S_IWUSR) != 0 ||
-		listen(listen_fd, BACKLOG) != 0 ||
-		rename(TEMP_SOCKET_PATH, G2_SOCKET_PATH) != 0)
+	snprintf(address.sun_path, sizeof address.sun_path, "%s%s", path, NEW);
+	(void) unlink(temporary);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 ||
+		bind(fd, (struct sockaddr *) &address, sizeof address) != 0 ||
+		chmod(temporary, S_IRUSR | S_IWUSR) != 0 ||
+		listen(fd, BACKLOG) != 0 ||
+		rename(temporary, path) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not create socket \"%s\": %m", G2_SOCKET_PATH)));
+				 errmsg("could not create socket \"%s\": %m", path)));
+	return fd;
+}
+
+int
+gpt2_socket_open(void)
+{
+	listen_fd = gpt2_socket_listen(G2_SOCKET_PATH);
 	return listen_fd;
 }
 
@@ -138,7 +148,7 @@ gpt2_socket_is_wanted(void)
 }
 
 static void
-refuse(int fd, const char *payload, size_t len)
+send_refusal(int fd, const char *payload, size_t len)
 {
 	char		ignored[4096];
 	Gpt2Wire	wire;
@@ -153,19 +163,25 @@ refuse(int fd, const char *payload, size_t len)
 }
 
 void
-gpt2_socket_refuse(const char *sqlstate, const char *message, const char *hint)
+gpt2_socket_refuse_one(int fd, const char *sqlstate, const char *message, const char *hint)
 {
 	g2_writer	w = gpt2_writer();
 
 	g2_error_encode(&w, sqlstate, message, "", hint);
+	send_refusal(fd, w.data, w.len);
+	pfree(w.data);
+}
+
+void
+gpt2_socket_refuse(const char *sqlstate, const char *message, const char *hint)
+{
 	for (;;)
 	{
 		int			fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0)
-			refuse(fd, w.data, w.len);
+			gpt2_socket_refuse_one(fd, sqlstate, message, hint);
 		else if (errno != EINTR)
 			break;
 	}
-	pfree(w.data);
 }

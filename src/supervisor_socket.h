@@ -15,6 +15,9 @@ extern bool gpt2_socket_lock(void);
 /* Listens; the descriptor, which belongs here, is for the engine too. */
 extern int	gpt2_socket_open(void);
 
+/* Listens at a path below the data directory; the descriptor is the caller's. */
+extern int	gpt2_socket_listen(const char *path);
+
 /* Now this supervisor serves: whoever started it waits for that. */
 extern void gpt2_socket_publish(void);
 
@@ -26,6 +29,10 @@ extern bool gpt2_socket_is_wanted(void);
 
 /* Answers everybody who has connected with this error. */
 extern void gpt2_socket_refuse(const char *sqlstate, const char *message, const char *hint);
+
+/* Answers one connection with this error, and closes it. */
+extern void gpt2_socket_refuse_one(int fd, const char *sqlstate, const char *message,
+								   const char *hint);
 
 /* The socket cannot be found any more. */
 extern void gpt2_socket_remove(void);

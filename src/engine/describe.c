@@ -92,7 +92,7 @@ describe_strings(const cJSON *array)
 	return cJSON_IsArray(array);
 }
 
-/* templates, stop, roles (model_roles.c), end_token, start_token; nothing else. */
+/* templates, stop, roles (model_roles.c), owner, end_token, start_token; nothing else. */
 static bool
 describe_check_own(const cJSON *json, const char *path, g2_error *err)
 {
@@ -116,12 +116,14 @@ describe_check_own(const cJSON *json, const char *path, g2_error *err)
 											 stop ? "an array of strings that are not empty"
 											 : "a string", err);
 		}
-		else if (strcmp(key, "roles") != 0 && strcmp(key, "end_token") != 0 &&
-				 strcmp(key, "start_token") != 0)
+		else if (strcmp(key, "owner") == 0 && !cJSON_IsString(member))
+			return describe_fail_own(path, "key", key, "a string", err);
+		else if (strcmp(key, "roles") != 0 && strcmp(key, "owner") != 0 &&
+				 strcmp(key, "end_token") != 0 && strcmp(key, "start_token") != 0)
 		{
 			g2_fail(err, G2_E_BAD_JSON, "unknown key \"%s\" in \"%s\"",
 					g2_json_excerpt(excerpt, key, strlen(key)), path);
-			return g2_fail_hint(err, "Valid keys: templates, stop, roles, end_token, "
+			return g2_fail_hint(err, "Valid keys: templates, stop, roles, owner, end_token, "
 								"start_token.");
 		}
 	}

@@ -81,6 +81,7 @@ g2_own_json_content(cJSON *json, char **content, g2_error *err)
 
 	*content = NULL;
 	cJSON_DeleteItemFromObjectCaseSensitive(json, "roles");
+	cJSON_DeleteItemFromObjectCaseSensitive(json, "owner");
 	if (!json || !json->child)
 		return true;
 	if (!sort_keys(json, err))

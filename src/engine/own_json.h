@@ -1,7 +1,7 @@
 /*
- * own_json.h: a model's gpt2.json: templates, stop strings, special tokens, and the roles that may
- * use the model (model_roles.h).  All but the roles has a say in results: that is the model's
- * content, and what its pack keeps.
+ * own_json.h: a model's gpt2.json: templates, stop strings, special tokens, the roles that may use
+ * the model (model_roles.h), and the role that made it.  All but these roles has a say in results:
+ * that is the model's content, and what its pack keeps.
  */
 #ifndef G2_OWN_JSON_H
 #define G2_OWN_JSON_H
@@ -19,8 +19,8 @@ extern bool g2_own_json_read(const char *folder, cJSON **json, g2_file_state *st
 /* What the file is now; all zero where there is none. */
 extern g2_file_state g2_own_json_state(const char *folder);
 
-/* Its part in the content, as text in one spelling: without the roles, keys in order, no white
- * space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as without the
+/* Its part in the content, as text in one spelling: without roles and owner, keys in order, no
+ * white space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as without the
  * file. */
 extern bool g2_own_json_content(cJSON *json, char **content, g2_error *err);
 

@@ -78,6 +78,14 @@ CALL gpt_batch('typed', 'body', 'number', options => '{"labels": ["10", "20"]}')
 SELECT id FROM typed WHERE number::text IS DISTINCT FROM gpt_classify(body, '{10,20}');
 CALL gpt_batch('typed', 'body', 'doc', options => '{"labels": ["{\"a\": 1}", "[2]"]}');
 SELECT DISTINCT jsonb_typeof(doc) IN ('object', 'array') FROM typed WHERE id < 7;
+-- constraints make it convert
+UPDATE typed SET number = NULL, doc = NULL WHERE id > 3;
+CALL gpt_batch('typed', 'body', 'number', options => '{"choice": ["10", "20"]}');
+SELECT count(*), bool_and(number IN (10, 20)) FROM typed WHERE number IS NOT NULL;
+CALL gpt_batch('typed', 'body', 'doc', max_len => 30, options =>
+    '{"json_schema": {"type": "object", "properties": {"urgent": {"type": "boolean"}},
+                      "required": ["urgent"], "additionalProperties": false}}');
+SELECT id, jsonb_typeof(doc -> 'urgent') FROM typed WHERE id BETWEEN 4 AND 6 ORDER BY id;
 -- what does not convert is an error of the row
 UPDATE typed SET number = NULL, doc = NULL WHERE id = 1;
 CALL gpt_batch('typed', 'body', 'number', error_column => 'e');

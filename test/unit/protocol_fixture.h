@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "protocol_score.h"
+#include "protocol_train.h"
 #include "protocol_watch.h"
 #include "util.h"
 
@@ -50,6 +51,7 @@ typedef union message
 	g2_engine_row engine;
 	g2_progress_row progress;
 	g2_settings settings;
+	g2_train	train;
 } message;
 
 typedef struct kind

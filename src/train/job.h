@@ -1,0 +1,117 @@
+/*
+ * job.h: one training, from its options to the finished folder.
+ *
+ * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows),
+ * training.c (steps, evaluations, checkpoints), result.c (the model's folder).  Each leaves its
+ * result in the training's directory, and is passed over when it is there already.
+ */
+#ifndef G2T_JOB_H
+#define G2T_JOB_H
+
+#include <stdatomic.h>
+
+#include "config.h"
+#include "place.h"
+#include "protocol_train.h"
+#include "tokenizer.h"
+#include "windows.h"
+
+typedef struct g2t_job
+{
+	const g2_train *options;	/* checked by g2t_job_check */
+	g2t_place	place;
+	atomic_bool *cancel;
+	void		(*notice) (void *arg, g2_level level, const char *message, const char *hint);
+	void	   *arg;
+	double		checkpoint_seconds;	/* between two checkpoints at least, or longer where they take
+									 * long; 0 = one after each step */
+	g2_train_progress progress;
+	int			progress_fd;
+
+	/* prepare.c */
+	g2_arch		arch;
+	g2_tokenizer *tokenizer;
+	g2_buf		tokenizer_blob;
+	uint32_t	end_token;		/* G2_NO_TOKEN = none */
+	g2t_data_counts counts;
+} g2t_job;
+
+#define G2T_CHECKPOINT_SECONDS 20.0
+#define G2T_CHECKPOINT_FILE "checkpoint"
+
+/* A string of the options with a NUL, in a static buffer for each of two calls. */
+extern const char *g2t_text(g2_span s);
+
+/* Ranges of all options; 22023, 54000, 42602. */
+extern bool g2t_job_check(const g2_train *options, g2_error *err);
+
+/* The name of the training's directory: SHA-256 over what makes it the same, the base model's
+ * content included. */
+extern bool g2t_job_hash(const g2_train *options, char hex[65], g2_error *err);
+
+extern void g2t_notice(const g2t_job *job, g2_level level, const char *hint, const char *fmt, ...)
+G2_PRINTF(4, 5);
+extern bool g2t_job_is_canceled(const g2t_job *job, g2_error *err);
+
+/* Writes the progress file. */
+extern void g2t_progress(g2t_job *job, g2_train_phase phase);
+
+/* place, options, cancel and notice are set; the spool is there.  The new model's folder is in
+ * `models` when it returns true, and the training's directory is gone. */
+extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
+
+/* ---- prepare.c ---- */
+
+/* tokenizer, arch, windows. */
+extern bool g2t_prepare(g2t_job *job, g2_error *err);
+
+/* Inputs of a window. */
+extern uint32_t g2t_window_length(const g2t_job *job);
+
+/* ---- training.c ---- */
+
+/* A point of the curve. */
+typedef struct g2t_point
+{
+	uint32_t	step;			/* steps done */
+	uint32_t	evaluated;
+	double		loss;			/* mean over the steps since the point before */
+	double		held_out_loss;	/* where evaluated */
+	double		rate;
+	double		seconds;		/* of training */
+	uint64_t	tokens;
+} g2t_point;
+
+typedef struct g2t_curve
+{
+	g2t_point  *point;
+	uint32_t	n;
+	uint32_t	cap;
+} g2t_curve;
+
+extern bool g2t_curve_add(g2t_curve *curve, const g2t_point *point, g2_error *err);
+
+typedef struct g2t_outcome
+{
+	uint32_t	steps;			/* that were to be */
+	uint32_t	step;			/* whose weights the model has */
+	double		loss;			/* of its last point, NaN: none */
+	double		held_out_loss;	/* NaN: none */
+	bool		stopped_early;	/* patience */
+	bool		not_finite;		/* the loss was no number: the weights are older ones */
+	g2t_curve	curve;
+} g2t_outcome;
+
+struct g2t_parameters;
+
+/* Trains to the end; p gets the final weights, with adapters merged.  Opened here, closed by the
+ * caller. */
+extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outcome,
+					  g2_error *err);
+
+/* ---- result.c ---- */
+
+extern bool g2t_write_model(g2t_job *job, const struct g2t_parameters *p,
+							const g2t_outcome *outcome, const char *models, g2_error *err);
+
+#endif							/* G2T_JOB_H */

@@ -1,0 +1,116 @@
+/*
+ * linear.c: y = x w + b.
+ *
+ * The adapter's product x a1 is computed again on the way back: it is small, and what is kept is
+ * memory.
+ */
+#include "operations.h"
+#include "product.h"
+
+static g2t_operand
+plain(const float *data, size_t ld)
+{
+	return (g2t_operand) {data, ld, false};
+}
+
+static g2t_operand
+transposed(const float *data, size_t ld)
+{
+	return (g2t_operand) {data, ld, true};
+}
+
+static void
+scale_range(const g2t_context *context, void *arg, size_t first, size_t n)
+{
+	const struct
+	{
+		float	   *x;
+		float		scale;
+	}		   *s = arg;
+
+	(void) context;
+	for (size_t i = first; i < first + n; i++)
+		s->x[i] *= s->scale;
+}
+
+static void
+scale(const g2t_context *context, size_t n, float factor, float *x)
+{
+	struct
+	{
+		float	   *x;
+		float		scale;
+	}			s = {x, factor};
+
+	g2t_for_ranges(context, n, 4096, scale_range, &s);
+}
+
+/* low = scale (x a1) */
+static void
+adapter_low(const g2t_context *context, const g2t_linear *l, size_t n, const float *x, float *low)
+{
+	g2t_multiply(context, n, l->rank, l->in, plain(x, l->in), plain(l->a1, l->rank), NULL, false,
+				 low, l->rank);
+	scale(context, n * l->rank, l->scale, low);
+}
+
+void
+g2t_linear_forward(const g2t_context *context, const g2t_linear *l, size_t n, const float *x,
+				   float *y, float *low)
+{
+	g2t_multiply(context, n, l->out, l->in, plain(x, l->in), plain(l->w, l->out), l->b, false, y,
+				 l->out);
+	if (l->rank == 0)
+		return;
+	adapter_low(context, l, n, x, low);
+	g2t_multiply(context, n, l->out, l->rank, plain(low, l->rank), plain(l->a2, l->out), NULL,
+				 true, y, l->out);
+}
+
+typedef struct sums
+{
+	size_t		n;
+	size_t		ld;
+	const float *x;
+	float	   *out;
+} sums;
+
+static void
+sum_columns(const g2t_context *context, void *arg, size_t first, size_t n)
+{
+	const sums *s = arg;
+
+	context->kernels->column_sums(s->n, s->ld, first, first + n, s->x, s->out);
+}
+
+static void
+adapter_backward(const g2t_context *context, const g2t_linear *l, size_t n, const float *x,
+				 const float *dy, float *dx, float *low, float *low2)
+{
+	adapter_low(context, l, n, x, low);
+	g2t_multiply(context, l->rank, l->out, n, transposed(low, l->rank), plain(dy, l->out), NULL,
+				 true, l->da2, l->out);
+	g2t_multiply(context, n, l->rank, l->out, plain(dy, l->out), transposed(l->a2, l->out), NULL,
+				 false, low2, l->rank);
+	scale(context, n * l->rank, l->scale, low2);
+	g2t_multiply(context, l->in, l->rank, n, transposed(x, l->in), plain(low2, l->rank), NULL,
+				 true, l->da1, l->rank);
+	g2t_multiply(context, n, l->in, l->rank, plain(low2, l->rank), transposed(l->a1, l->rank),
+				 NULL, true, dx, l->in);
+}
+
+void
+g2t_linear_backward(const g2t_context *context, const g2t_linear *l, size_t n, const float *x,
+					const float *dy, float *dx, bool add, float *low, float *low2)
+{
+	if (l->dw)
+		g2t_multiply(context, l->in, l->out, n, transposed(x, l->in), plain(dy, l->out), NULL,
+					 true, l->dw, l->out);
+	if (l->db)
+		g2t_for_ranges(context, l->out, G2T_COLUMNS, sum_columns,
+					   &(sums) {.n = n, .ld = l->out, .x = dy, .out = l->db});
+	g2t_multiply(context, n, l->in, l->out, plain(dy, l->out), transposed(l->w, l->out), NULL, add,
+				 dx, l->in);
+	if (l->rank > 0)
+		adapter_backward(context, l, n, x, dy, dx, low, low2);
+}

@@ -1,0 +1,141 @@
+/*
+ * prepare.c: from the spooled rows to windows of tokens: the tokenizer, learned or the base's, and
+ * the graph.
+ */
+#include "job.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sys/stat.h>
+
+#include "file.h"
+#include "learn.h"
+#include "model.h"
+#include "parameters.h"
+#include "tokenizer_folder.h"
+
+uint32_t
+g2t_window_length(const g2t_job *job)
+{
+	return G2_MIN(job->arch.n_ctx, job->options->batch_tokens);
+}
+
+/* ---- a model from nothing ---- */
+
+static void
+new_arch(g2t_job *job, uint32_t n_vocab)
+{
+	const g2_train *o = job->options;
+	uint32_t	head_dim = o->n_embd / o->n_head;
+
+	job->arch = (g2_arch) {
+		.n_layer = o->n_layer, .n_embd = o->n_embd, .n_head = o->n_head, .n_kv_head = o->n_head,
+		.head_dim = head_dim, .n_ff = 4 * o->n_embd, .n_ctx = o->context, .n_vocab = n_vocab,
+		.norm = G2_NORM_LAYER, .norm_bias = 1, .norm_epsilon = 1e-5f,
+		.position = G2_POSITION_LEARNED, .activation = G2_ACT_GELU_NEW, .fused_qkv = 1,
+		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 1.0f / sqrtf((float) head_dim),
+		.tied_head = 1,
+	};
+}
+
+static bool
+learn(g2t_job *job, const char *folder, g2_error *err)
+{
+	uint32_t	n_vocab;
+
+	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+		return g2_fail_errno(err, errno, "create directory", folder);
+	if (!g2t_learn(&job->place, (g2t_tokenizer_kind) job->options->tokenizer,
+				   job->options->vocab_size, folder, job->cancel, &n_vocab, err))
+		return false;
+	if (job->options->tokenizer == G2T_BPE && n_vocab < job->options->vocab_size)
+		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "the tokenizer has %u tokens: the rows have no "
+				   "more pieces that occur twice", n_vocab);
+	return true;
+}
+
+static bool
+open_learned(g2t_job *job, g2_error *err)
+{
+	char		folder[G2T_MAX_PATH];
+	uint32_t	ignored;
+
+	g2t_place_path(&job->place, "model", folder);
+	if (!g2t_windows_made(&job->place) && !learn(job, folder, err))
+		return false;
+	if (!g2_tokenizer_of_folder(folder, NULL, G2_MAX_VOCAB, &job->tokenizer_blob,
+								&job->tokenizer, &ignored, err))
+		return false;
+	if (!job->tokenizer)
+		return g2_fail(err, G2_E_IO, "the tokenizer in \"%s\" is gone", folder);
+	new_arch(job, g2_tokenizer_size(job->tokenizer));
+	job->end_token = g2_tokenizer_find(job->tokenizer, G2T_END_OF_TEXT,
+									   strlen(G2T_END_OF_TEXT));
+	return g2_arch_check_sizes(&job->arch, "the new model", err);
+}
+
+/* ---- a model that is there ---- */
+
+static bool
+open_base(g2t_job *job, g2_error *err)
+{
+	const char *folder = g2t_text(job->options->base);
+	g2_description d;
+
+	if (!g2_model_describe(folder, &d, &job->tokenizer_blob, err))
+		return false;
+	job->arch = d.arch;
+	job->end_token = d.end_token;
+	g2_description_free(&d);
+	if (!g2t_arch_check(&job->arch, err))
+		return false;
+	if (job->tokenizer_blob.len == 0)
+	{
+		g2_fail(err, G2_E_UNSUPPORTED, "a model without a tokenizer cannot be trained");
+		return g2_fail_hint(err, "Put the tokenizer's files into its folder.");
+	}
+	return g2_tokenizer_open(job->tokenizer_blob.data, job->tokenizer_blob.len, &job->tokenizer,
+							 err);
+}
+
+/* ---- windows ---- */
+
+static void
+tell_counts(const g2t_job *job)
+{
+	const g2t_data_counts *c = &job->counts;
+
+	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows, %llu held out; %llu tokens to learn",
+			   (unsigned long long) c->rows, (unsigned long long) c->held_out_rows,
+			   (unsigned long long) c->tokens);
+	if (c->short_rows > 0)
+		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are too short to learn from",
+				   (unsigned long long) c->short_rows);
+	if (c->cut_rows > 0)
+		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are longer than %u tokens and are cut "
+				   "into windows", (unsigned long long) c->cut_rows, g2t_window_length(job));
+}
+
+bool
+g2t_prepare(g2t_job *job, g2_error *err)
+{
+	const g2_train *o = job->options;
+	bool		ok = true;
+
+	g2t_progress(job, G2_TRAIN_TOKENIZING);
+	if (!(o->base.len > 0 ? open_base(job, err) : open_learned(job, err)))
+		return false;
+	if (g2t_windows_made(&job->place))
+		return g2t_windows_counts(&job->place, &job->counts, err);
+	ok = g2t_windows_make(&job->place, job->tokenizer, job->end_token, g2t_window_length(job),
+						  o->eval_fraction, job->cancel, &job->counts, err);
+	if (ok && job->counts.tokens == 0)
+	{
+		g2_fail(err, G2_E_PARAM, "the query has no rows to learn from");
+		return g2_fail_hint(err, "A row is a text, or a prompt and a completion, that is neither "
+							"NULL nor empty.");
+	}
+	if (ok)
+		tell_counts(job);
+	return ok;
+}

@@ -1,0 +1,480 @@
+/*
+ * training.c: the steps of a training, its evaluations and its checkpoints.
+ *
+ * A step: windows for batch_tokens rows; passes over at most PASS_ROWS of them at a time, which add
+ * to the gradient; the optimizer.  How a step is cut into passes depends on the options alone.
+ *
+ * A checkpoint is written when so much time has passed that writing it costs little, before the
+ * process ends for a cancel, and never in the middle of a step: the weights change only when a
+ * step's gradient is whole, so that what is under way can be dropped.
+ */
+#include <math.h>
+
+#include "checkpoint.h"
+#include "machine.h"
+#include "network.h"
+#include "optimizer.h"
+
+#define PASS_ROWS 1024
+#define EVALUATIONS 20			/* without eval_every */
+#define EVALUATION_STEPS 20		/* of held-out rows at most, in steps' rows */
+#define POINTS 500				/* of the curve */
+#define MOST_WARMUP 100			/* steps, without warmup_steps */
+#define CHECKPOINT_SHARE 20.0	/* writing takes a twentieth of the time at most */
+#define NOTICE_SECONDS 10.0
+
+typedef struct training
+{
+	g2t_job    *job;
+	const g2_train *options;
+	g2t_context context;
+	g2t_parameters *p;
+	g2t_parameters adapters;
+	g2t_parameters *trained;	/* one of the two */
+	g2t_network *net;
+	g2t_optimizer optimizer;
+	g2t_windows windows;
+	g2t_windows held_out;
+	g2t_step	batch;
+	uint32_t   *start;			/* of a pass */
+	uint32_t	pass_rows;
+	uint32_t	steps;
+	uint32_t	eval_every;
+	uint32_t	point_every;
+	g2t_state	state;
+	g2t_outcome *outcome;
+	int64_t		begun_us;		/* of this process */
+	double		seconds_before;
+	int64_t		saved_us;
+	int64_t		saving_us;		/* that the last checkpoint took */
+	int64_t		told_us;
+	uint64_t	tokens_before;
+} training;
+
+bool
+g2t_curve_add(g2t_curve *curve, const g2t_point *point, g2_error *err)
+{
+	if (curve->n == curve->cap)
+	{
+		uint32_t	cap = curve->cap ? 2 * curve->cap : 256;
+		g2t_point  *more = g2_realloc_array(curve->point, cap, sizeof *more);
+
+		if (!more)
+			return g2_fail_memory(err, cap * sizeof *more);
+		curve->point = more;
+		curve->cap = cap;
+	}
+	curve->point[curve->n++] = *point;
+	return true;
+}
+
+/* ---- opening ---- */
+
+static bool
+open_weights(training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	const g2_arch *arch = &t->job->arch;
+	bool		all = o->base.len == 0 || o->lora_rank == 0;
+
+	if (!g2t_parameters_open(arch, all, t->p, err))
+		return false;
+	if (o->base.len > 0)
+	{
+		if (!g2t_parameters_read(g2t_text(o->base), arch, t->p, err))
+			return false;
+	}
+	else
+		g2t_parameters_start(t->p, arch->n_layer, o->seed);
+	t->trained = t->p;
+	if (all)
+		return true;
+	if (!g2t_adapters_open(arch, o->lora_rank, &t->adapters, err))
+		return false;
+	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed);
+	t->trained = &t->adapters;
+	return true;
+}
+
+static bool
+open_data(training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	const g2t_place *place = &t->job->place;
+
+	t->pass_rows = G2_MAX(g2t_window_length(t->job), G2_MIN(o->batch_tokens, PASS_ROWS));
+	t->start = g2_alloc_array((size_t) t->pass_rows + 1, sizeof *t->start);
+	if (!t->start)
+		return g2_fail_memory(err, t->pass_rows * sizeof *t->start);
+	return g2t_windows_open(place, false, o->seed, &t->windows, err) &&
+		g2t_windows_open(place, true, 0, &t->held_out, err) &&
+		g2t_step_open(o->batch_tokens, &t->batch, err);
+}
+
+static bool
+choose_steps(training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	uint64_t	epoch;
+	double		steps = o->steps;
+
+	if (o->steps == 0)
+	{
+		if (!g2t_windows_steps(&t->windows, o->batch_tokens, &epoch, err))
+			return false;
+		steps = ceil(o->epochs * (double) epoch);
+		if (steps > G2_TRAIN_MAX_STEPS)
+			return g2_fail(err, G2_E_PARAM, "%g epochs are %.0f steps, more than %d", o->epochs,
+						   steps, G2_TRAIN_MAX_STEPS);
+	}
+	t->steps = (uint32_t) steps;
+	t->eval_every = o->eval_every ? o->eval_every : G2_MAX(1, t->steps / EVALUATIONS);
+	t->point_every = G2_MAX(1, t->steps / POINTS);
+	t->optimizer = (g2t_optimizer) {
+		.method = (g2t_method) o->optimizer, .schedule = (g2t_schedule) o->schedule,
+		.steps = t->steps,
+		.warmup = o->warmup_steps == G2_TRAIN_AUTO ? G2_MIN(t->steps / 10, MOST_WARMUP)
+			: o->warmup_steps,
+		.rate = o->learning_rate,
+		.decay = o->weight_decay, .clip = o->grad_clip, .beta1 = o->beta1, .beta2 = o->beta2,
+		.epsilon = 1e-8,
+	};
+	return true;
+}
+
+static bool
+open_network(training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	const g2_arch *arch = &t->job->arch;
+	g2t_network_options n = {
+		.rows = t->pass_rows, .dropout = (float) o->dropout, .seed = o->seed,
+		.adapter_scale = o->lora_rank ? (float) (o->lora_alpha / o->lora_rank) : 0.0f,
+		.recompute = g2t_network_bytes(arch, t->pass_rows, false) > o->memory,
+	};
+
+	return g2t_network_open(arch, &t->context, t->p, &t->adapters, &n, &t->net, err);
+}
+
+/* What it will take, before anything is allocated: a clear error instead of the kernel's help. */
+static bool
+check_memory(const training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	double		parameters = (double) g2_arch_parameters(&t->job->arch),
+				bytes = parameters * (o->base.len > 0 && o->lora_rank > 0 ? 4.0 : 16.0) +
+		(double) g2t_network_bytes(&t->job->arch, PASS_ROWS, true),
+				there = (double) g2_machine_memory();
+
+	if (bytes <= there)
+		return true;
+	g2_fail(err, G2_E_MEMORY, "training a model of %.0f million parameters takes %.1f GB of "
+			"memory, and the machine has %.1f GB", parameters / 1e6, bytes / 1e9, there / 1e9);
+	return g2_fail_hint(err, "Take a smaller model, or lora_rank => 8.");
+}
+
+static bool
+open_training(training *t, g2_error *err)
+{
+	const g2_train *o = t->options;
+	bool		found;
+
+	if (!check_memory(t, err) ||
+		!g2t_context_open(o->threads, o->nice, g2t_attention_scratch(t->job->arch.n_ctx),
+						  &t->context, err) ||
+		!open_weights(t, err) || !open_data(t, err) || !choose_steps(t, err) ||
+		!open_network(t, err) ||
+		!g2t_checkpoint_read(&t->job->place, &t->state, &t->outcome->curve, t->trained, &found,
+							 err))
+		return false;
+	if (found)
+		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "going on after step %u", t->state.step);
+	t->seconds_before = t->state.seconds;
+	t->tokens_before = t->state.tokens;
+	t->begun_us = t->saved_us = t->told_us = g2_now_us();
+	return true;
+}
+
+static void
+close_training(training *t)
+{
+	g2t_network_close(t->net);
+	g2t_parameters_close(&t->adapters);
+	g2t_windows_close(&t->windows);
+	g2t_windows_close(&t->held_out);
+	g2t_step_close(&t->batch);
+	g2_free(t->start);
+	g2t_context_close(&t->context);
+}
+
+/* ---- steps ---- */
+
+/* Adds the step's gradient; *loss is its mean. */
+static bool
+run_passes(training *t, double *loss, g2_error *err)
+{
+	double		sum = 0.0;
+
+	for (uint32_t s = 0; s < t->batch.n_sequences;)
+	{
+		g2t_batch	pass;
+
+		if (g2t_job_is_canceled(t->job, err))
+			return false;
+		s = g2t_step_pass(&t->batch, s, t->pass_rows, t->start, &pass);
+		sum += g2t_network_backward(t->net, &pass, t->state.step,
+									1.0f / (float) t->batch.learned);
+	}
+	*loss = sum / t->batch.learned;
+	return true;
+}
+
+/* *finite = false: neither weights nor state have changed. */
+static bool
+run_step(training *t, bool *finite, g2_error *err)
+{
+	uint64_t	cursor = t->state.cursor;
+	double		loss,
+				norm;
+
+	if (!g2t_windows_take(&t->windows, UINT64_MAX, &cursor, &t->batch, err) ||
+		!run_passes(t, &loss, err))
+		return false;
+	norm = g2t_gradient_norm(&t->context, t->trained);
+	*finite = isfinite(loss) && isfinite(norm);
+	if (!*finite)
+		return true;
+	g2t_optimize(&t->context, &t->optimizer, t->state.step, norm, t->trained);
+	t->state.cursor = cursor;
+	t->state.step++;
+	t->state.tokens += t->batch.n;
+	t->state.last_loss = loss;
+	t->state.loss_sum += loss;
+	t->state.since_point++;
+	t->state.seconds = t->seconds_before + (double) (g2_now_us() - t->begun_us) / 1e6;
+	return true;
+}
+
+/* The mean loss of held-out rows; the same rows each time. */
+static bool
+evaluate(training *t, double *loss, g2_error *err)
+{
+	uint64_t	cursor = 0,
+				learned = 0;
+	double		sum = 0.0;
+
+	for (int i = 0; i < EVALUATION_STEPS && cursor < t->held_out.n; i++)
+	{
+		if (!g2t_windows_take(&t->held_out, t->held_out.n, &cursor, &t->batch, err))
+			return false;
+		for (uint32_t s = 0; s < t->batch.n_sequences;)
+		{
+			g2t_batch	pass;
+
+			if (g2t_job_is_canceled(t->job, err))
+				return false;
+			s = g2t_step_pass(&t->batch, s, t->pass_rows, t->start, &pass);
+			sum += g2t_network_loss(t->net, &pass);
+		}
+		learned += t->batch.learned;
+	}
+	*loss = sum / (double) learned;
+	return true;
+}
+
+static bool
+note_evaluation(training *t, double loss, g2_error *err)
+{
+	g2t_state  *s = &t->state;
+
+	if (s->best_step == 0 || loss < s->best_loss)
+	{
+		s->best_step = s->step;
+		s->best_loss = loss;
+		s->worse = 0;
+		return g2t_best_write(&t->job->place, s->step, loss, t->trained, err);
+	}
+	s->worse++;
+	return true;
+}
+
+/* A point of the curve, where one is due. */
+static bool
+add_point(training *t, g2_error *err)
+{
+	g2t_state  *s = &t->state;
+	bool		last = s->step == t->steps,
+				evaluates = t->held_out.n > 0 && (last || s->step % t->eval_every == 0);
+	g2t_point	point = {.step = s->step, .evaluated = evaluates, .tokens = s->tokens,
+	.rate = g2t_rate(&t->optimizer, s->step - 1), .seconds = s->seconds};
+
+	if (!evaluates && !last && s->step % t->point_every != 0)
+		return true;
+	if (evaluates && (!evaluate(t, &point.held_out_loss, err) ||
+					  !note_evaluation(t, point.held_out_loss, err)))
+		return false;
+	point.loss = s->loss_sum / s->since_point;
+	s->loss_sum = 0.0;
+	s->since_point = 0;
+	return g2t_curve_add(&t->outcome->curve, &point, err);
+}
+
+/* ---- what others see, what outlives the process ---- */
+
+static void
+show(training *t)
+{
+	g2_train_progress *p = &t->job->progress;
+	int64_t		now = g2_now_us();
+	double		seconds = t->state.seconds - t->seconds_before,
+				left;
+
+	p->rows = t->job->counts.rows;
+	p->step = t->state.step;
+	p->steps = t->steps;
+	p->loss = t->state.step ? t->state.last_loss : NAN;
+	p->held_out_loss = t->state.best_step ? t->state.best_loss : NAN;
+	p->tokens = t->state.tokens;
+	p->tokens_per_second = seconds > 0 ? (double) (t->state.tokens - t->tokens_before) / seconds
+		: 0;
+	g2t_progress(t->job, G2_TRAIN_STEPS);
+	if ((double) (now - t->told_us) < NOTICE_SECONDS * 1e6 || p->tokens_per_second <= 0)
+		return;
+	t->told_us = now;
+	left = (t->steps - t->state.step) * (double) t->state.tokens / t->state.step /
+		p->tokens_per_second;
+	if (t->state.best_step)
+		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "step %u of %u: loss %.4f, held-out loss %.4f, "
+				   "%.0f tokens/s, %.0f s left", t->state.step, t->steps, p->loss,
+				   p->held_out_loss, p->tokens_per_second, left);
+	else
+		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "step %u of %u: loss %.4f, %.0f tokens/s, "
+				   "%.0f s left", t->state.step, t->steps, p->loss, p->tokens_per_second, left);
+}
+
+static bool
+save(training *t, g2_error *err)
+{
+	int64_t		begin = g2_now_us();
+
+	if (!g2t_checkpoint_write(&t->job->place, &t->state, &t->outcome->curve, t->trained, err))
+		return false;
+	t->saved_us = g2_now_us();
+	t->saving_us = t->saved_us - begin;
+	return true;
+}
+
+static bool
+save_is_due(const training *t)
+{
+	double		passed = (double) (g2_now_us() - t->saved_us),
+				wanted = t->job->checkpoint_seconds * 1e6;
+
+	return wanted <= 0 || (passed > wanted && passed > CHECKPOINT_SHARE * (double) t->saving_us);
+}
+
+/* ---- the end ---- */
+
+/* The weights that the model gets: the best on held-out rows; after a loss that is no number and
+ * without such, those of the last checkpoint. */
+static bool
+choose_weights(training *t, g2_error *err)
+{
+	g2t_outcome *o = t->outcome;
+	bool		found = false;
+
+	o->steps = t->steps;
+	o->step = t->state.step;
+	o->held_out_loss = NAN;
+	if (t->state.best_step > 0 &&
+		!g2t_best_read(&t->job->place, &o->step, &o->held_out_loss, t->trained, &found, err))
+		return false;
+	if (o->not_finite && !found)
+	{
+		g2t_state	state;
+
+		if (!g2t_checkpoint_read(&t->job->place, &state, &o->curve, t->trained, &found, err))
+			return false;
+		if (!found || state.step == 0)
+		{
+			g2_fail(err, G2_E_PARAM, "the loss of step %u is not a finite number",
+					t->state.step + 1);
+			return g2_fail_hint(err, "Try a lower learning_rate, more warmup_steps, or "
+								"grad_clip => 1.");
+		}
+		o->step = state.step;
+	}
+	o->loss = o->curve.n > 0 ? o->curve.point[o->curve.n - 1].loss : NAN;
+	if (t->adapters.n > 0)
+		g2t_adapters_merge(&t->adapters,
+						   (float) (t->options->lora_alpha / t->options->lora_rank), t->p);
+	return true;
+}
+
+static void
+tell_end(const training *t)
+{
+	const g2t_outcome *o = t->outcome;
+
+	if (o->not_finite)
+		g2t_notice(t->job, G2_LEVEL_WARNING, "Try a lower learning_rate, or grad_clip => 1.",
+				   "training stopped: the loss of step %u is not a finite number; the model has "
+				   "the weights of step %u", t->state.step + 1, o->step);
+	else if (o->stopped_early)
+		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "training stopped after step %u: the held-out "
+				   "loss has not fallen for %u evaluations", t->state.step, t->state.worse);
+}
+
+static bool
+run(training *t, g2_error *err)
+{
+	bool		finite = true;
+
+	show(t);
+	if (t->state.since_point > 0 && !add_point(t, err))
+		return false;			/* a cancel came while it was made */
+	while (t->state.step < t->steps)
+	{
+		if (t->options->patience > 0 && t->state.worse >= t->options->patience)
+		{
+			t->outcome->stopped_early = true;
+			break;
+		}
+		if (!run_step(t, &finite, err))
+			return false;
+		t->outcome->not_finite = !finite;
+		if (!finite)
+			break;
+		if (!add_point(t, err))
+			return false;
+		show(t);
+		if (save_is_due(t) && !save(t, err))
+			return false;
+	}
+	if (!choose_weights(t, err))
+		return false;
+	tell_end(t);
+	return true;
+}
+
+/* A step that was under way is dropped; the point of the curve that was, too. */
+static void
+save_for_later(training *t)
+{
+	if (t->state.step > 0 && t->net)
+		(void) save(t, NULL);
+}
+
+bool
+g2t_train(g2t_job *job, g2t_parameters *p, g2t_outcome *outcome, g2_error *err)
+{
+	training	t = {.job = job, .options = job->options, .p = p, .outcome = outcome,
+	.windows = {.tokens_fd = -1, .index_fd = -1}, .held_out = {.tokens_fd = -1, .index_fd = -1}};
+	bool		ok;
+
+	ok = open_training(&t, err) && run(&t, err);
+	if (!ok && err->code == G2_E_CANCELED)
+		save_for_later(&t);
+	close_training(&t);
+	return ok;
+}

@@ -1,0 +1,159 @@
+/*
+ * train_rows.c: the query of a training, read row by row.
+ *
+ * Memory does not grow with the table: some rows are fetched at a time, their texts are put into
+ * one message, and what the process has not taken yet is bounded.
+ */
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "encoding.h"
+#include "train_connection.h"
+#include "train_rows.h"
+
+#define FETCH_ROWS 64
+#define MESSAGE_BYTES (256 * 1024)
+
+/* ---- columns ---- */
+
+static bool
+is_text(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(getBaseType(type), &category, &preferred);
+	return category == TYPCATEGORY_STRING;
+}
+
+static void
+check_columns(TupleDesc columns)
+{
+	if (columns->natts != 1 && columns->natts != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the query of a training returns one or two columns, not %d",
+						columns->natts),
+				 errhint("One column is a text; two are a prompt and its completion.")));
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		if (!is_text(column->atttypid))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of the query has type %s, not text",
+							NameStr(column->attname), format_type_be(column->atttypid)),
+					 errhint("Cast it: %s::text.", quote_identifier(NameStr(column->attname)))));
+	}
+}
+
+/* ---- rows ---- */
+
+/* False where it is NULL. */
+static bool
+get_text(HeapTuple row, TupleDesc columns, int column, g2_span *to)
+{
+	char	   *value = SPI_getvalue(row, columns, column);
+
+	if (!value)
+		return false;
+	*to = gpt2_to_utf8(value, strlen(value), "a row's text");
+	return true;
+}
+
+static void
+send_batch(g2_writer *w)
+{
+	if (w->len > 0)
+		gpt2_train_send(G2_MSG_TRAIN_ROWS, w);
+	w->len = 0;
+}
+
+/* Sends the rows that were fetched; returns how many were NULL. */
+static uint64
+send_fetched(g2_writer *w)
+{
+	TupleDesc	columns = SPI_tuptable->tupdesc;
+	bool		has_prompt = columns->natts == 2;
+	uint64		nulls = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		g2_train_row row = {.has_prompt = has_prompt};
+
+		if (!get_text(SPI_tuptable->vals[i], columns, columns->natts, &row.text) ||
+			(has_prompt && !get_text(SPI_tuptable->vals[i], columns, 1, &row.prompt)))
+		{
+			nulls++;
+			continue;
+		}
+		if (w->len > 0 && w->len + row.prompt.len + row.text.len > MESSAGE_BYTES)
+			send_batch(w);
+		g2_train_row_encode(w, &row);
+	}
+	return nulls;
+}
+
+static uint64
+send_all(Portal portal)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 training rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	uint64		nulls = 0;
+
+	check_columns(portal->tupDesc);
+	for (;;)
+	{
+		MemoryContext outer;
+		g2_writer	w;
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			break;
+		outer = MemoryContextSwitchTo(context);
+		w = gpt2_writer();
+		nulls += send_fetched(&w);
+		send_batch(&w);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(context);
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextDelete(context);
+	return nulls;
+}
+
+void
+gpt2_train_send_rows(const char *query, bool atomic)
+{
+	SPIPlanPtr	plan;
+	Portal		portal;
+	g2_writer	w = gpt2_writer();
+
+	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare(query, 0, NULL);
+	if (!plan)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query of a training must be one that returns rows"),
+				 errhint("Give one SELECT.")));
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	g2_put_u64(&w, send_all(portal));
+	SPI_cursor_close(portal);
+	SPI_freeplan(plan);
+	gpt2_train_send(G2_MSG_TRAIN_ROWS_END, &w);
+	if (!atomic)
+		SPI_commit();
+	SPI_finish();
+}

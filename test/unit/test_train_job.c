@@ -1,0 +1,352 @@
+/*
+ * test_train_job.c: whole trainings: the folder that comes out, the same bits for any number of
+ * threads and after any number of kills, resuming, patience, losses that are no number, what is
+ * refused.
+ */
+#include "train_job.h"
+
+#define KILLS 20
+
+static char *
+new_root(void)
+{
+	char	   *root = tb_folder();
+
+	start_root(root);
+	return root;
+}
+
+static void
+expect_same_weights(const char *a, const char *b)
+{
+	size_t		n,
+				m;
+	char	   *x = made_file(a, "model.safetensors", &n),
+			   *y = made_file(b, "model.safetensors", &m);
+
+	assert_int_equal(n, m);
+	assert_memory_equal(x, y, n);
+	free(x);
+	free(y);
+}
+
+/* ---- what comes out ---- */
+
+static void
+check_folder(const char *root)
+{
+	char		folder[600],
+				models[512],
+				packs[512];
+	const char *directories[1] = {models};
+	g2_model_paths paths = {directories, 1, packs, 0};
+	g2_description d;
+	g2_buf		blob = {0};
+	g2_pack    *pack;
+	g2_ids		ids = {0};
+	g2_error	err;
+
+	snprintf(models, sizeof models, "%s/models", root);
+	snprintf(packs, sizeof packs, "%s/packs", root);
+	snprintf(folder, sizeof folder, "%s/made", models);
+	EXPECT_OK(g2_model_describe(folder, &d, &blob, &err), err);
+	assert_int_equal(d.arch.n_layer, 2);
+	assert_true(d.end_token != G2_NO_TOKEN);
+	assert_int_equal(d.n_warnings, 0);
+	assert_null(d.tasks);		/* roles and owner are no content */
+	EXPECT_OK(g2_pack_open(&paths, "made", G2_FORMAT_F32, NULL, NULL, &pack, &err), err);
+	EXPECT_OK(g2_tokenizer_encode(pack->tokenizer, "1 plus \xE4\xBD\xA0", 10, 0, NULL, &ids, &err),
+			  err);
+	assert_int_equal(ids.len, 8);
+	g2_free(ids.data);
+	g2_pack_close(pack);
+	g2_description_free(&d);
+	g2_buf_free(&blob);
+}
+
+static bool
+contains(const char *root, const char *file, const char *what)
+{
+	size_t		len;
+	char	   *text = made_file(root, file, &len);
+	bool		found = memmem(text, len, what, strlen(what)) != NULL;
+
+	free(text);
+	return found;
+}
+
+static void
+test_folder(void **state)
+{
+	char	   *root = new_root();
+	g2_train	o = small_options();
+
+	(void) state;
+	expect_done(fork_job(root, &o, 20));
+	check_folder(root);
+	assert_true(contains(root, "gpt2.json", "\"owner\":\t\"alice\""));
+	assert_true(contains(root, "README.md", "SELECT text FROM rows"));
+	assert_true(contains(root, "training_log.csv", "\n30,"));
+	assert_true(access(tb_path(root, "train/job"), F_OK) != 0);
+	tb_remove(root);
+}
+
+/* The loss falls: the rows are regular. */
+static void
+test_learns(void **state)
+{
+	char	   *root = new_root();
+	g2_train	o = small_options();
+	char	   *log,
+			   *line;
+	size_t		len;
+	double		first = 0,
+				last = 0;
+
+	(void) state;
+	o.steps = 150;
+	o.dropout = 0;
+	expect_done(fork_job(root, &o, 20));
+	log = made_file(root, "training_log.csv", &len);
+	line = strchr(log, '\n') + 1;
+	for (bool is_first = true; *line; is_first = false)
+	{
+		double		loss = strtod(strchr(line, ',') + 1, NULL);
+
+		if (is_first)
+			first = loss;
+		last = loss;
+		line = strchr(line, '\n') + 1;
+	}
+	assert_true(first > 3.0);
+	assert_true(last < 0.6 * first);
+	free(log);
+	tb_remove(root);
+}
+
+/* ---- the same bits ---- */
+
+static void
+test_threads(void **state)
+{
+	char	   *one = new_root();
+	g2_train	o = small_options();
+
+	(void) state;
+	expect_done(fork_job(one, &o, 20));
+	for (uint32_t threads = 2; threads <= 3; threads++)
+	{
+		char	   *other = new_root();
+
+		o.threads = threads;
+		o.memory = threads == 2 ? 0 : 1u << 30;	/* activations are computed again */
+		expect_done(fork_job(other, &o, 20));
+		expect_same_weights(one, other);
+		tb_remove(other);
+	}
+	tb_remove(one);
+}
+
+/* Killed again and again, whenever: tokenizing, between steps, while a checkpoint is written. */
+static void
+test_kills(void **state)
+{
+	char	   *whole = new_root(),
+			   *killed = new_root();
+	g2_train	o = small_options();
+	uint64_t	random = 12345;
+	int			kills = 0;
+
+	(void) state;
+	o.optimizer = G2T_ADAM;
+	o.steps = 60;
+	expect_done(fork_job(whole, &o, 20));
+	for (;;)
+	{
+		pid_t		pid = fork_job(killed, &o, 0);
+		int			status = 0;
+
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		if (kills < KILLS)
+		{
+			usleep((useconds_t) (random >> 33) % 60000);
+			kill(pid, SIGKILL);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status))
+		{
+			assert_int_equal(WEXITSTATUS(status), 0);
+			break;
+		}
+		kills++;
+	}
+	print_message("%d kills\n", kills);
+	assert_true(kills > 0);
+	expect_same_weights(whole, killed);
+	tb_remove(whole);
+	tb_remove(killed);
+}
+
+/* ---- ends before the last step ---- */
+
+static void
+test_patience(void **state)
+{
+	char	   *root = new_root();
+	g2_train	o = small_options();
+
+	(void) state;
+	o.steps = 100000;
+	o.eval_every = 1;
+	o.patience = 3;
+	o.dropout = 0;
+	o.learning_rate = 0.02;
+	expect_done(fork_job(root, &o, 20));
+	assert_true(contains(root, "README.md", "stopped when the held-out loss no longer fell"));
+	tb_remove(root);
+}
+
+static void
+test_not_finite(void **state)
+{
+	char	   *root = new_root();
+	g2_train	o = small_options();
+	g2_error	err;
+
+	(void) state;
+	o.learning_rate = 100;
+	o.optimizer = G2T_SGD;
+	o.warmup_steps = 0;
+	o.grad_clip = 0;
+	o.weight_decay = 90;
+	o.eval_fraction = 0;
+	o.steps = 500;
+	/* No checkpoint: nothing is left. */
+	assert_false(run_job(root, &o, 20, &err));
+	assert_int_equal(err.code, G2_E_PARAM);
+	assert_true(strstr(err.message, "not a finite number") != NULL);
+	assert_true(strstr(err.hint, "learning_rate") != NULL);
+	/* With one, its weights. */
+	EXPECT_OK(run_job(root, &o, 0, &err), err);
+	assert_true(contains(root, "README.md", "stopped at a loss that was no number"));
+	check_folder(root);
+	tb_remove(root);
+}
+
+/* ---- from a model that is there ---- */
+
+static void
+test_finetune(void **state)
+{
+	char	   *root = new_root();
+	char		base[512],
+				made[512];
+	g2_train	o = small_options();
+	g2_error	err;
+
+	(void) state;
+	EXPECT_OK(run_job(root, &o, 20, &err), err);
+	snprintf(base, sizeof base, "%s/models/base", root);
+	snprintf(made, sizeof made, "%s/models/made", root);
+	assert_int_equal(rename(made, base), 0);
+	for (uint32_t rank = 0; rank <= 4; rank += 4)
+	{
+		start_root(root);
+		o = small_options();
+		o.base = g2_span_of(base);
+		o.lora_rank = rank;
+		o.lora_alpha = 8;
+		o.replace = rank > 0;
+		EXPECT_OK(run_job(root, &o, 20, &err), err);
+		check_folder(root);
+	}
+	/* The name is taken. */
+	start_root(root);
+	o.replace = 0;
+	assert_false(run_job(root, &o, 20, &err));
+	assert_true(strstr(err.message, "exists already") != NULL);
+	tb_remove(root);
+}
+
+/* ---- what is refused ---- */
+
+static void
+test_refused(void **state)
+{
+	struct
+	{
+		g2_code		code;
+		const char *message;
+		g2_train	o;
+	}			bad[] = {
+		{G2_E_NAME, "name", small_options()},
+		{G2_E_PARAM, "n_embd must be a multiple of n_head", small_options()},
+		{G2_E_PARAM, "learning_rate", small_options()},
+		{G2_E_PARAM, "dropout", small_options()},
+		{G2_E_PARAM, "vocab_size", small_options()},
+		{G2_E_PARAM, "epochs", small_options()},
+		{G2_E_PARAM, "context", small_options()},
+		{G2_E_PARAM, "batch_tokens", small_options()},
+	};
+
+	(void) state;
+	bad[0].o.model = g2_span_of("../x");
+	bad[1].o.n_head = 3;
+	bad[2].o.learning_rate = NAN;
+	bad[3].o.dropout = 1;
+	bad[4].o.tokenizer = G2T_BPE;
+	bad[4].o.vocab_size = 100;
+	bad[5].o.steps = 0;
+	bad[6].o.context = 1;
+	bad[7].o.batch_tokens = 1u << 30;
+	for (size_t i = 0; i < G2_LENGTH(bad); i++)
+	{
+		g2_error	err;
+
+		assert_false(g2t_job_check(&bad[i].o, &err));
+		assert_int_equal(err.code, bad[i].code);
+		assert_true(strstr(err.message, bad[i].message) != NULL);
+	}
+}
+
+/* The hash knows what changes the result, and nothing else. */
+static void
+test_hash(void **state)
+{
+	g2_train	o = small_options();
+	char		a[65],
+				b[65];
+	g2_error	err;
+
+	(void) state;
+	EXPECT_OK(g2t_job_hash(&o, a, &err), err);
+	o.threads = 7;
+	o.replace = 1;
+	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	assert_string_equal(a, b);
+	o.owner_oid = 12;
+	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	assert_string_not_equal(a, b);
+	o = small_options();
+	o.learning_rate *= 2;
+	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	assert_string_not_equal(a, b);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_folder),
+		cmocka_unit_test(test_learns),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_kills),
+		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_not_finite),
+		cmocka_unit_test(test_finetune),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_hash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+# train.mk: gpt2_train, the program that trains models.  It is made of the engine's sources and its
+# own, and alone is linked with OpenBLAS, so that the engine is not.  Without libopenblas-dev it is
+# left out, and `CALL gpt_train` says so.
+
+TRAIN_BLAS = $(wildcard /usr/include/*/cblas.h /usr/include/*/openblas*/cblas.h \
+	/usr/include/cblas.h /usr/include/openblas/cblas.h)
+TRAIN_CFLAGS = $(ENGINE_CFLAGS) -Isrc/train
+TRAIN_LIBS = -lopenblas $(ENGINE_LIBS)
+
+TRAIN_SOURCES = $(wildcard src/train/*.c)
+TRAIN_OBJECTS = $(TRAIN_SOURCES:src/train/%.c=$(B)/train/%.o)
+TRAIN_LIBRARY_OBJECTS = $(filter-out $(B)/train/main.o, $(TRAIN_OBJECTS))
+
+# -fno-trapping-math: comparisons in loops become masks; no result depends on it.
+TRAIN_KERNEL_FLAGS = -O3 -fno-trapping-math
+$(B)/train/kernels_portable.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS)
+$(B)/train/kernels_avx2.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS) -mavx2 -mfma
+$(B)/train/kernels_avx512.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS) $(AVX512_FLAGS)
+
+$(B)/train/%.o: src/train/%.c
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(TRAIN_CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libgpt2_train.a: $(TRAIN_LIBRARY_OBJECTS)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/gpt2_train: $(TRAIN_OBJECTS) $(B)/libgpt2_engine.a
+	$(ENGINE_CC) $(ENGINE_EXTRA) $(LDFLAGS_ENGINE) $^ $(TRAIN_LIBS) -o $@
+
+ifneq ($(TRAIN_BLAS),)
+TRAIN_PROGRAM = $(B)/gpt2_train
+all: $(TRAIN_PROGRAM)
+endif
+
+-include $(TRAIN_OBJECTS:.o=.d)
