@@ -14,8 +14,10 @@ TRAIN_LIBRARY_OBJECTS = $(filter-out $(B)/train/main.o, $(TRAIN_OBJECTS))
 # -fno-trapping-math: comparisons in loops become masks; no result depends on it.
 TRAIN_KERNEL_FLAGS = -O3 -fno-trapping-math
 $(B)/train/kernels_portable.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS)
+ifeq ($(ARCH),x86_64)
 $(B)/train/kernels_avx2.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS) -mavx2 -mfma
 $(B)/train/kernels_avx512.o: KERNEL_FLAGS = $(TRAIN_KERNEL_FLAGS) $(AVX512_FLAGS)
+endif
 
 $(B)/train/%.o: src/train/%.c
 	@mkdir -p $(@D)
@@ -31,5 +33,10 @@ ifneq ($(TRAIN_BLAS),)
 TRAIN_PROGRAM = $(B)/gpt2_train
 all: $(TRAIN_PROGRAM)
 endif
+
+.PHONY: bench-train
+
+bench-train: $(TRAIN_PROGRAM)	## speed and memory of a step of training (124M shape)
+	$(B)/gpt2_train bench
 
 -include $(TRAIN_OBJECTS:.o=.d)

@@ -111,11 +111,13 @@ gpt2_estimate_text(const Gpt2Estimate *estimate)
 {
 	char	   *counts = psprintf("%.0f calls, %s tokens", estimate->calls,
 								  count_text(estimate->tokens));
+	double		cost;
 
 	if (estimate->unmeasured)
 		return counts;
-	if (gpt2_price_per_hour > 0)
-		return psprintf("%s, %s, cost %.2f", counts, gpt2_duration_text(estimate->seconds),
-						gpt2_price_per_hour * estimate->seconds / SECONDS_PER_HOUR);
-	return psprintf("%s, %s", counts, gpt2_duration_text(estimate->seconds));
+	if (gpt2_price_per_hour <= 0)
+		return psprintf("%s, %s", counts, gpt2_duration_text(estimate->seconds));
+	cost = gpt2_price_per_hour * estimate->seconds / SECONDS_PER_HOUR;
+	return psprintf(cost < 0.1 ? "%s, %s, cost %.2g" : "%s, %s, cost %.2f", counts,
+					gpt2_duration_text(estimate->seconds), cost);
 }

@@ -54,9 +54,8 @@ next_transaction(void)
 	SPI_commit();
 	SPI_start_transaction();	/* before the minor releases of 2022 it was not begun yet */
 	set_local("transaction_isolation", "read committed");
-	/* Errors of rows are caught here. */
-	if (GetConfigOption("gpt2.on_error", true, false))
-		set_local("gpt2.on_error", "error");
+	/* Errors of rows are caught here, where their messages can be kept. */
+	set_local("gpt2.on_error", "error");
 }
 
 static void

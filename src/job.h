@@ -2,8 +2,8 @@
  * job.h: one CALL of gpt_batch; for job*.c alone.
  *
  * job_arguments.c finds out what is asked for, job_filter.c checks the filter, job_statements.c
- * writes and runs the statements, job_call.c makes the call of a row, and job.c goes from batch
- * to batch.
+ * prepares the statements, job_rows.c reads and writes rows with them, job_call.c makes the call of
+ * a row, and job.c goes from batch to batch.
  *
  * Everything of a Gpt2Job lives in `context`, which outlives its transactions; what belongs to a
  * batch in `batch_context`, which is emptied before each.
@@ -136,7 +136,14 @@ extern void gpt2_job_check_filter(const char *filter);
 /* job_statements.c: prepares the statements. */
 extern void gpt2_job_prepare(Gpt2Job *job);
 
-/* Rows that are eligible now. */
+/* Parameters of what is written: output, error where there is a column for it, the key. */
+static inline int
+gpt2_job_first_key(const Gpt2Job *job)
+{
+	return job->error.name ? 3 : 2;
+}
+
+/* job_rows.c: rows that are eligible now. */
 extern int64 gpt2_job_count(Gpt2Job *job);
 
 /* Locks and reads the next rows of the pass, at most so many, and leaves out those that were tried

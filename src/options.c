@@ -15,6 +15,7 @@
 #include "utils/guc.h"
 #include "utils/numeric.h"
 
+#include "constraint_options.h"
 #include "encoding.h"
 #include "guc.h"
 #include "logit_bias.h"
@@ -329,76 +330,6 @@ read_template(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Option
 	options->template_text = gpt2_to_utf8(copy, strlen(copy), "option \"template\"");
 }
 
-/* The constraint's text, in UTF-8. */
-static void
-set_constraint(const OptionKey *key, g2_constraint_kind kind, const char *data, size_t len,
-			   Gpt2Options *options)
-{
-	options->constraint_kind = kind;
-	options->constraint = gpt2_to_utf8(data, len, psprintf("option \"%s\"", key->name));
-	if (options->constraint.len > G2_MAX_CONSTRAINT)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("option \"%s\" is too long", key->name),
-				 errdetail("It has %u bytes of UTF-8; the limit is %d.",
-						   options->constraint.len, G2_MAX_CONSTRAINT),
-				 errhint("Say it shorter, or in several calls.")));
-}
-
-/* The value as JSON text. */
-static void
-set_json_constraint(const OptionKey *key, g2_constraint_kind kind, const JsonbValue *v,
-					Gpt2Options *options)
-{
-	StringInfoData s;
-
-	initStringInfo(&s);
-	JsonbToCString(&s, v->val.binary.data, v->val.binary.len);
-	set_constraint(key, kind, s.data, s.len, options);
-}
-
-/* An array of strings that are not empty. */
-static void
-read_choice(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
-{
-	const char *wanted = "an array of strings that are not empty";
-	JsonbContainer *array = v->val.binary.data;
-
-	if (v->type != jbvBinary || !JsonContainerIsArray(array) || JsonContainerSize(array) == 0)
-		wrong_type(key, wanted, accepts);
-	for (uint32 i = 0; i < JsonContainerSize(array); i++)
-	{
-		JsonbValue *element = getIthJsonbValueFromContainer(array, i);
-
-		if (element->type != jbvString || element->val.string.len == 0)
-			wrong_type(key, wanted, accepts);
-	}
-	set_json_constraint(key, G2_CONSTRAINT_CHOICE, v, options);
-}
-
-/* An object, or a string that holds one: there the order of its keys is kept. */
-static void
-read_schema(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
-{
-	if (v->type == jbvBinary && JsonContainerIsObject(v->val.binary.data))
-		set_json_constraint(key, G2_CONSTRAINT_SCHEMA, v, options);
-	else if (v->type == jbvString)
-		set_constraint(key, G2_CONSTRAINT_SCHEMA,
-					   pnstrdup(v->val.string.val, v->val.string.len), v->val.string.len,
-					   options);
-	else
-		wrong_type(key, "a JSON schema: an object, or a string with its text", accepts);
-}
-
-static void
-read_regex(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
-{
-	if (v->type != jbvString)
-		wrong_type(key, "a string", accepts);
-	set_constraint(key, G2_CONSTRAINT_REGEX, pnstrdup(v->val.string.val, v->val.string.len),
-				   v->val.string.len, options);
-}
-
 /* Two keys set the same field. */
 static void
 given_twice(const char *first, const OptionKey *key)
@@ -468,13 +399,16 @@ read_value(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *
 			gpt2_read_logit_bias(v, &options->decoding);
 			break;
 		case OPTION_CHOICE:
-			read_choice(key, v, accepts, options);
+			if (!gpt2_read_choice(v, options))
+				wrong_type(key, "an array of strings that are not empty", accepts);
 			break;
 		case OPTION_REGEX:
-			read_regex(key, v, accepts, options);
+			if (!gpt2_read_regex(v, options))
+				wrong_type(key, "a string", accepts);
 			break;
 		case OPTION_SCHEMA:
-			read_schema(key, v, accepts, options);
+			if (!gpt2_read_json_schema(v, options))
+				wrong_type(key, "a JSON schema: an object, or a string with its text", accepts);
 			break;
 		case OPTION_ON_ERROR:
 			*(int *) field = read_word(key, v, gpt2_on_error_names, accepts);

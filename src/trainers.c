@@ -22,6 +22,7 @@
 
 #define TRAINER_OOM_SCORE_ADJ "700"
 #define STOP_MS 2000
+#define ACCEPT_PAUSE_MS 20
 
 static int	listen_fd = -1;
 static pid_t trainers[GPT2_MAX_TRAINERS];	/* 0 = free */
@@ -84,6 +85,9 @@ accept_backends(void)
 
 		if (fd < 0 && errno == EINTR)
 			continue;
+		/* Without a descriptor to be had, whoever waits would wake this process all the time. */
+		if (fd < 0 && errno != EAGAIN)
+			pg_usleep(ACCEPT_PAUSE_MS * 1000L);
 		if (fd < 0)
 			return;
 		if (!gpt2_enabled)
@@ -114,13 +118,6 @@ reap_trainers(void)
 	}
 }
 
-void
-gpt2_trainers_attend(void)
-{
-	reap_trainers();
-	accept_backends();
-}
-
 static bool
 none_is_left(void)
 {
@@ -139,6 +136,15 @@ signal_all(int signal_number)
 	for (int i = 0; i < GPT2_MAX_TRAINERS; i++)
 		if (trainers[i] != 0)
 			(void) kill(trainers[i], signal_number);
+}
+
+void
+gpt2_trainers_attend(void)
+{
+	reap_trainers();
+	if (!gpt2_enabled)
+		signal_all(SIGTERM);
+	accept_backends();
 }
 
 /* SIGTERM lets them write a checkpoint, if that is quick. */

@@ -3,9 +3,9 @@
  *
  * Edges from state to state are tokens; the counts are a breadth-first search against them from
  * the accepting states.  All edges of a state are found by a walk over the vocabulary.  Where few
- * tokens are possible, as in keys and choices, that is cheap; of the states where many are, only the
- * first ones are looked at so closely, and the others get the edges along one shortest sequence of
- * bytes from them to acceptance.  A token of one byte exists for every byte, so each state has an
+ * tokens are possible, as in keys and choices, that is cheap; of the states where many are, only
+ * the first ones are looked at so closely, and the others get the edges along one shortest sequence
+ * of bytes from them to acceptance.  A token of one byte exists for every byte, so each state has an
  * edge to one that is nearer in bytes, and the counts hold: they may then be higher than necessary,
  * but a text of so many tokens exists, and behind its first token one of one token less.
  */
@@ -83,7 +83,7 @@ add_all(counter *c, uint32_t state, bool *all)
 	return true;
 }
 
-/* The next state on the shortest way to acceptance, by the lowest byte; accepting ones have none. */
+/* The next state on the shortest way to acceptance, by the lowest byte; none from accepting ones. */
 static uint32_t
 nearer(const g2_dfa *dfa, uint32_t state, uint8_t *byte)
 {

@@ -2,9 +2,9 @@
  * grammar_scalars.c: strings and numbers of JSON schemas, and values that they give.
  *
  * Numbers.  A bound of a number that has a fraction is one of its whole part: where lo <= n and
- * n + 1 <= hi, n may have any fraction but zero; likewise below zero.  So what is made is within the
- * bounds, and a whole part at a bound has no fraction.  No number has more than 15 digits: so many a
- * double keeps apart, which is what most readers of JSON have.
+ * n + 1 <= hi, n may have any fraction but zero; likewise below zero.  So what is made is within
+ * the bounds, and a whole part at a bound has no fraction.  No number has more than 15 digits: so
+ * many a double keeps apart, which is what most readers of JSON have.
  */
 #include "grammar_schema.h"
 

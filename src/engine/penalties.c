@@ -2,8 +2,8 @@
  * penalties.c: what changes a row's logits before a token is chosen from them: bias, penalties,
  * bans, a mask (their order: sampler.h).
  *
- * Each but the mask touches the tokens that it names and no other, so a step costs what is named, not what has
- * been written so far.  Sums are single additions in float, in a fixed order.
+ * Each but the mask touches the tokens that it names and no other, so a step costs what is named,
+ * not what has been written so far.  Sums are single additions in float, in a fixed order.
  */
 #include "sampler.h"
 

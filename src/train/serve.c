@@ -38,6 +38,7 @@ typedef struct serving
 
 /* Also set by a signal's handler. */
 static atomic_bool cancel;
+static atomic_bool terminated;
 
 /* ---- frames ---- */
 
@@ -304,6 +305,7 @@ static void
 on_term(int signal_number)
 {
 	(void) signal_number;
+	atomic_store(&terminated, true);
 	atomic_store(&cancel, true);
 }
 
@@ -324,7 +326,15 @@ g2t_cmd_serve(int argc, char **argv, g2_error *err)
 	if (train(&s, &failure))
 		send_frame(&s, G2_MSG_DONE, &(g2_writer) {.grow = NULL});
 	else
+	{
+		if (failure.code == G2_E_CANCELED && atomic_load(&terminated))
+		{
+			g2_fail(&failure, G2_E_CANCELED, "the training was told to end");
+			g2_fail_hint(&failure, "gpt2.enabled is off, or the server ends. The same CALL goes "
+						 "on later from where it was.");
+		}
 		send_error(&s, &failure);
+	}
 	send_rest(&s);
 	/* The watcher may still wait for the connection's end, which this process's is. */
 	return true;

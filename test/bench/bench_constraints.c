@@ -127,7 +127,7 @@ run_text(g2_engine *engine, const char *model, const char *regex, uint32_t max_n
 	g2_generate m = {.max_new = max_new,.n = 1,.top_p = 1,.repetition_penalty = 1,
 		.temperature = temperature,.seed = 1,
 	.flags = G2_GEN_PROMPT_IDS | G2_GEN_NO_CACHE};
-	g2_writer	w = {.grow = g2_cli_grow};
+	g2_writer	w = {.grow = g2_realloc};
 	g2_buf		reply = {0};
 	g2_reader	r;
 	g2_completions_head head;

@@ -28,7 +28,7 @@ SELECT gpt_classify(:'text', enum_range(NULL::regress_category)::text[])
 SELECT array_agg(label ORDER BY place) = :'categories' AS labels, abs(sum(prob) - 1) < 1e-9 AS one,
        bool_and(prob BETWEEN 0 AND 1 AND logprob < 0) AS ranges,
        (array_agg(label ORDER BY prob DESC))[1] = gpt_classify(:'text', :'categories'::text[]) AS best
-FROM gpt_label_probs(:'text', :'categories'::text[]);
+FROM gpt_label_probs(:'text', :'categories'::text[]) WITH ORDINALITY AS p (label, prob, logprob, place);
 -- a label's log-likelihood is that of its tokens behind the template
 SELECT bool_and(abs(p.logprob - (SELECT sum(l.logprob)
                                  FROM gpt_logprobs(:'text' || E'\nCategory: ' || p.label) AS l

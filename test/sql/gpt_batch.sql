@@ -29,6 +29,12 @@ CALL gpt_batch('docs', 'body', 'summary', E'{input}\nCategory:', 5,
 SELECT count(*), bool_and(summary = gpt_summarize(body, 5,
            options => '{"template": "{input}\nCategory:", "stop": ["\n"]}'))
 FROM docs WHERE summary IS NOT NULL;
+-- a task of the model by its name; one that it does not have is no error of a row
+UPDATE docs SET summary = NULL;
+CALL gpt_batch('docs', 'body', 'summary', 'category', max_rows => 8);
+SELECT array_agg(id ORDER BY id) FROM docs WHERE summary = gpt_task(body, 'category');
+CALL gpt_batch('docs', 'body', 'summary', 'no such task', error_column => 'problem');
+SELECT count(summary), count(problem) FROM docs;
 
 -- errors of rows
 CREATE TABLE long_docs (id int PRIMARY KEY, body text, summary text, problem text);
@@ -41,6 +47,13 @@ CALL gpt_batch('long_docs', 'body', 'summary', error_column => 'problem',
 SELECT id, summary IS NULL AS empty, problem FROM long_docs WHERE problem IS NOT NULL OR summary IS NULL
 ORDER BY id;
 CALL gpt_batch('long_docs', 'body', 'summary', error_column => 'problem');
+-- the session's gpt2.on_error is for statements; here messages are kept
+UPDATE long_docs SET problem = NULL WHERE id = 9;
+SET gpt2.on_error = 'null';
+CALL gpt_batch('long_docs', 'body', 'summary', error_column => 'problem',
+               options => '{"max_length": 20}');
+RESET gpt2.on_error;
+SELECT problem FROM long_docs WHERE id = 9;
 UPDATE long_docs SET body = 'Now short' WHERE id = 3;
 CALL gpt_batch('long_docs', 'body', 'summary', error_column => 'problem', retry_errors => true,
                options => '{"max_length": 20}');
@@ -78,6 +91,14 @@ CALL gpt_batch('typed', 'body', 'number', options => '{"labels": ["10", "20"]}')
 SELECT id FROM typed WHERE number::text IS DISTINCT FROM gpt_classify(body, '{10,20}');
 CALL gpt_batch('typed', 'body', 'doc', options => '{"labels": ["{\"a\": 1}", "[2]"]}');
 SELECT DISTINCT jsonb_typeof(doc) IN ('object', 'array') FROM typed WHERE id < 7;
+-- constraints make it convert
+UPDATE typed SET number = NULL, doc = NULL WHERE id > 3;
+CALL gpt_batch('typed', 'body', 'number', options => '{"choice": ["10", "20"]}');
+SELECT count(*), bool_and(number IN (10, 20)) FROM typed WHERE number IS NOT NULL;
+CALL gpt_batch('typed', 'body', 'doc', max_len => 30, options =>
+    '{"json_schema": {"type": "object", "properties": {"urgent": {"type": "boolean"}},
+                      "required": ["urgent"], "additionalProperties": false}}');
+SELECT id, jsonb_typeof(doc -> 'urgent') FROM typed WHERE id BETWEEN 4 AND 6 ORDER BY id;
 -- what does not convert is an error of the row
 UPDATE typed SET number = NULL, doc = NULL WHERE id = 1;
 CALL gpt_batch('typed', 'body', 'number', error_column => 'e');

@@ -116,7 +116,8 @@ constrain(g2_generate *m, uint32_t i)
 {
 	static char own[GENERATES][32];
 
-	if (i % 4 != 2)
+	/* Beams are not held to a constraint. */
+	if (i % 4 != 2 || m->decoding.n_beams > 1)
 		return;
 	snprintf(own[i], sizeof own[i], "[a-z]*( %u)?", i);
 	m->constraint_kind = i % 8 == 2 ? G2_CONSTRAINT_REGEX : G2_CONSTRAINT_CHOICE;

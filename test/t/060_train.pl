@@ -193,6 +193,19 @@ like($err, qr/canceling statement due to user request/, 'canceled');
 ok(poll_sql($node, "SELECT count(*) = 1 $progress = 'endless' AND state = 'stopped'"),
 	'it is shown as stopped');
 
+# ---- switched off
+
+$query = start_query($node, '\set VERBOSITY verbose', 'SET ROLE trainer', $endless);
+ok(poll_sql($node, "SELECT count(*) = 1 $progress = 'endless' AND state = 'running'
+	AND phase = 'training'"), 'it goes on');
+$node->append_conf('postgresql.conf', "gpt2.enabled = off\n");
+$node->reload;
+($rc, undef, $err) = finish_query($query);
+like($err, qr/57014: the training was told to end/, 'gpt2.enabled = off ends it');
+fails_like('trainer', $endless, qr/55000: gpt2 is switched off/, 'and starts no other');
+$node->append_conf('postgresql.conf', "gpt2.enabled = on\n");
+$node->reload;
+
 # ---- cancel, and going on
 
 my $long = "CALL gpt_train('long', 'SELECT t FROM lines', $small, steps => 600, dropout => 0.1)";
@@ -238,6 +251,13 @@ is(sql("SELECT count(*) $progress = 'dies'"), 1, 'after a crash it is there to g
 ($rc, undef, $err) = try_as('trainer', $long =~ s/'long'/'dies'/r);
 is($rc, 0, 'and goes on') or diag $err;
 is(slurp_made('dies', 'model.safetensors'), $resumed, 'to the same bits');
+
+# ---- without the program, as where it was built without OpenBLAS
+
+rename $program, "$program.away" or die "could not rename: $!";
+fails_like('trainer', $made->("'SELECT t FROM lines'"),
+	qr/0A000: cannot start a training\n.*HINT:.*libopenblas-dev/s, 'without gpt2_train: a clear error');
+rename "$program.away", $program or die "could not rename: $!";
 
 # ---- in a transaction
 

@@ -257,6 +257,45 @@ test_task(void **state)
 	close_engine();
 }
 
+/* What other options ban comes nevertheless where the constraint leaves nothing else. */
+static void
+test_other_options(void **state)
+{
+	static const struct
+	{
+		uint32_t	id;
+		float		bias;
+	}			bias = {'a', -100};
+	g2_generate m = constrained(G2_CONSTRAINT_REGEX, "a{5}b?");
+
+	(void) state;
+	open_engine();
+	for (uint32_t i = 0; i < 64; i++)
+	{
+		reply		r = {0};
+		g2_reader	in;
+		g2_completion c;
+		const char *text;
+
+		m.seed = i;
+		m.temperature = i % 3;
+		m.max_new = 5 + i % 4;
+		m.decoding.no_repeat_ngram = i & 1;
+		m.decoding.min_new = i & 2 ? m.max_new : 0;
+		m.decoding.frequency_penalty = i & 4 ? 10 : 0;
+		m.decoding.typical_p = i & 8 ? 0.2 : 0;
+		m.decoding.n_biases = i >> 4 & 1;
+		m.decoding.biases = (const char *) &bias;
+		ask(&r, &m);
+		in = begin_texts(&r, 1);
+		text = next_text(&in, &c);
+		if (strcmp(text, "aaaaa") != 0 && strcmp(text, "aaaaab") != 0)
+			fail_msg("%s", text);
+		free_replies(&r, 1);
+	}
+	close_engine();
+}
+
 /* ---- drafts and caches change nothing ---- */
 
 static void
@@ -325,7 +364,7 @@ test_results(void **state)
 		run_until(&r[i]);
 		in = g2_read(r[i].data, r[i].len);
 		g2_completions_head_get(&in, &head);
-		assert_int_equal(head.result_hit, i == 2);
+		assert_int_equal(head.marks, i == 2 ? G2_HEAD_RESULT_HIT : 0);
 		text = next_text(&in, &c);
 		if (i < 3)
 			assert_string_equal(text, i == 1 ? "bbb" : "aaa");
@@ -413,6 +452,12 @@ test_errors(void **state)
 		expect_error(&r, bad[i].sqlstate, bad[i].part);
 		free_replies(&r, 1);
 	}
+	stopped.temperature = 0;
+	stopped.decoding.n_beams = 2;
+	ask(&r, &stopped);
+	expect_error(&r, "22023", "num_beams and regex cannot both be given");
+	free_replies(&r, 1);
+	stopped = constrained(G2_CONSTRAINT_REGEX, "a+");
 	stopped.n_stops = 1;
 	stopped.stops[0] = g2_span_of("x");
 	ask(&r, &stopped);
@@ -518,6 +563,7 @@ main(void)
 		cmocka_unit_test(test_open_end),
 		cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_task),
+		cmocka_unit_test(test_other_options),
 		cmocka_unit_test(test_drafts),
 		cmocka_unit_test(test_results),
 		cmocka_unit_test(test_many),

@@ -410,6 +410,7 @@ test_own_file(void **state)
 	own(folder, "{}", NULL);
 	own(folder, "{\"templates\":{\"a\":\"{input}\"},\"stop\":{\"a\":[\"\\n\"]},\"roles\":[\"hr\"]}",
 		"{\"stop\":{\"a\":[\"\\n\"]},\"templates\":{\"a\":\"{input}\"}}");
+	own(folder, "{\"owner\":\"alice\",\"roles\":[\"alice\"]}", NULL);
 	own(folder, "{\"start_token\": 0, \"end_token\": 256}",
 		"{\"end_token\":256,\"start_token\":0}");
 	refuse_own(folder, "{\"template\":{}}", "unknown key \"template\"");
@@ -418,6 +419,7 @@ test_own_file(void **state)
 	refuse_own(folder, "{\"stop\":{\"a\":\"x\"}}", "stop \"a\"");
 	refuse_own(folder, "{\"stop\":{\"a\":[1]}}", "stop \"a\"");
 	refuse_own(folder, "{\"stop\":{\"a\":[\"\"]}}", "stop \"a\"");
+	refuse_own(folder, "{\"owner\":5}", "\"owner\"");
 	refuse_own(folder, "{\"end_token\":257}", "\"end_token\"");
 	refuse_own(folder, "{\"end_token\":-1}", "\"end_token\"");
 	refuse_own(folder, "{\"end_token\":1.5}", "\"end_token\"");

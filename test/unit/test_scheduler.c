@@ -97,12 +97,13 @@ test_steps(void **state)
 {
 	(void) state;
 	open_all(80, 200000);
+	g2_scheduler_set_speculation(scheduler, false);	/* a visit with drafts has one step */
 	device.busy_us = 10;
 	for (int i = 0; i < 5; i++)
 		add_ok(new_job(0, 1, 10, 80));
 	run_all();
 	assert_int_equal(device.most_steps, G2_VISIT_STEPS);
-	assert_true(device.plans < 20);
+	assert_true(device.plans < 80 / 3);	/* drafts are visits of one step */
 	/* Never when a visit would take too long, or somebody waits. */
 	device.most_steps = 0;
 	works[0] = (g2_work) {0};

@@ -5,6 +5,8 @@
  */
 #include "train_job.h"
 
+#include <sys/resource.h>
+
 #define KILLS 20
 
 static char *
@@ -159,7 +161,7 @@ test_kills(void **state)
 
 	(void) state;
 	o.optimizer = G2T_ADAM;
-	o.steps = 60;
+	o.steps = 300;
 	expect_done(fork_job(whole, &o, 20));
 	for (;;)
 	{
@@ -185,6 +187,78 @@ test_kills(void **state)
 	expect_same_weights(whole, killed);
 	tb_remove(whole);
 	tb_remove(killed);
+}
+
+/* ---- faults ---- */
+
+/* No file may be larger than this, as on a full disk: a clear error, no model, and the training
+ * goes on where there is room again. */
+static void
+test_full_disk(void **state)
+{
+	char	   *whole = new_root(),
+			   *root = new_root();
+	g2_train	o = small_options();
+
+	(void) state;
+	expect_done(fork_job(whole, &o, 20));
+	for (rlim_t size = 64; size < 1u << 20; size *= 8)
+	{
+		pid_t		pid = fork();
+		int			status;
+
+		if (pid == 0)
+		{
+			struct rlimit limit = {size, size};
+			g2_error	err = {0};
+			bool		ok;
+
+			signal(SIGXFSZ, SIG_IGN);
+			setrlimit(RLIMIT_FSIZE, &limit);
+			ok = run_job(root, &o, 0, &err);
+			_exit(ok ? 1 : err.code == G2_E_IO || err.code == G2_E_DISK_FULL ? 0 : 2);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+		assert_true(WEXITSTATUS(status) == 1 ||
+					access(tb_path(root, "models/made/config.json"), F_OK) != 0);
+		if (WEXITSTATUS(status) == 1)
+			break;
+	}
+	if (access(tb_path(root, "models/made/config.json"), F_OK) != 0)
+		expect_done(fork_job(root, &o, 0));
+	expect_same_weights(whole, root);
+	tb_remove(whole);
+	tb_remove(root);
+}
+
+/* Whichever allocation fails: 53200, nothing half-done, and the same bits at last. */
+static void
+test_no_memory(void **state)
+{
+	char	   *whole = new_root(),
+			   *root = new_root();
+	g2_train	o = small_options();
+	g2_error	err;
+	long		n = 1;
+	bool		done = false;
+
+	(void) state;
+	o.steps = 5;
+	EXPECT_OK(run_job(whole, &o, 20, &err), err);
+	while (!done)
+	{
+		g2_alloc_fail_at(n);
+		done = run_job(root, &o, 20, &err);
+		g2_alloc_fail_at(0);
+		if (!done)
+			assert_int_equal(err.code, G2_E_MEMORY);
+		n += 1 + n / 8;
+	}
+	assert_true(n > 20);
+	expect_same_weights(whole, root);
+	tb_remove(whole);
+	tb_remove(root);
 }
 
 /* ---- ends before the last step ---- */
@@ -256,15 +330,23 @@ test_finetune(void **state)
 		o.base = g2_span_of(base);
 		o.lora_rank = rank;
 		o.lora_alpha = 8;
-		o.replace = rank > 0;
+		o.replace = rank > 0 ? G2_TRAIN_REPLACE_OWN : G2_TRAIN_REPLACE_NONE;
 		EXPECT_OK(run_job(root, &o, 20, &err), err);
 		check_folder(root);
 	}
-	/* The name is taken. */
+	/* The name is taken, by a model of somebody else in the second case. */
 	start_root(root);
-	o.replace = 0;
+	o.replace = G2_TRAIN_REPLACE_NONE;
 	assert_false(run_job(root, &o, 20, &err));
 	assert_true(strstr(err.message, "exists already") != NULL);
+	o.replace = G2_TRAIN_REPLACE_OWN;
+	tb_text(made, "gpt2.json", "{\"owner\":\"bob\"}");
+	assert_false(run_job(root, &o, 20, &err));
+	assert_true(strstr(err.message, "exists already") != NULL);
+	/* What was trained is kept: where it may replace bob's, it does so at once. */
+	o.replaced = g2_span_of("bob");
+	EXPECT_OK(run_job(root, &o, 20, &err), err);
+	assert_true(contains(root, "gpt2.json", "alice"));
 	tb_remove(root);
 }
 
@@ -341,6 +423,8 @@ main(void)
 		cmocka_unit_test(test_learns),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_kills),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_finetune),
