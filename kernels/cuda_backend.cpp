@@ -17,8 +17,8 @@
 #include "cuda_state.h"
 
 #define MAX_SLOTS (1u << 16)
-#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_BIASES | G2_LACKS_MIN_NEW | \
-	G2_LACKS_BANNED | G2_LACKS_MASK | G2_LACKS_CANDIDATES)
+#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_BANNED | G2_LACKS_MASK | \
+	G2_LACKS_CANDIDATES)
 #define DEFAULT_SHARE 0.8		/* of the memory that is free when the device is opened */
 
 /* ---- the waiter ---- */
@@ -131,7 +131,8 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	}
 	if (!g2_arena_open(&b->arena, bytes, err))
 		return false;
-	b->slots_bytes = 2 * bits + b->limits.n_slots * sizeof(g2d_slot);
+	b->slots_bytes = 2 * bits + b->limits.n_slots *
+		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias));
 	b->slots_at = g2_arena_take(&b->arena, b->slots_bytes, "the sampler", err);
 	if (b->slots_at == G2_ARENA_NONE)
 		return false;
@@ -139,6 +140,7 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	b->slots.seen = reinterpret_cast<uint64_t *>(static_cast<char *>(b->memory) + at);
 	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
 	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
+	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + b->limits.n_slots);
 	return rt_zero(b->stream, b->slots.seen, b->slots_bytes, err);
 }
 

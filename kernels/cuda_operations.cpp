@@ -4,6 +4,7 @@
  * and launched before it.
  */
 #include "cuda_state.h"
+#include "sampler_math.h"
 
 typedef enum operation_kind
 {
@@ -23,7 +24,7 @@ typedef struct operation
 } operation;
 
 /* Behind the record: ZERO uint32_t [n]; SLOT a g2d_slot, then bits of seen and banned, if it has
- * them. */
+ * them, then its biases. */
 static bool
 append(g2_backend *b, operation *op, size_t behind, char **at, g2_error *err)
 {
@@ -75,19 +76,21 @@ bool
 g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
 	const g2_sampling *s = &state->sampling;
-	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t);
+	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t),
+				biases = s->n_biases * sizeof(g2_bias);
 	operation	op = {0, OP_SLOT, slot, 0, 0, NULL};
 	g2d_slot	v = {};
 	char	   *at;
 
 	v.sampling = *s;
 	v.sampling.banned = NULL;
+	v.sampling.biases = NULL;
 	v.next_index = state->next_index;
 	v.end_token = state->end_token;
 	v.last_token = state->n_history > 0 ? state->history[state->n_history - 1] : G2_TOKEN_NONE;
 	v.has_seen = s->repetition_penalty != 1.0f;
 	v.has_banned = s->n_banned > 0;
-	if (!append(b, &op, sizeof v + (v.has_seen + v.has_banned) * bits, &at, err))
+	if (!append(b, &op, sizeof v + (v.has_seen + v.has_banned) * bits + biases, &at, err))
 		return false;
 	memcpy(at, &v, sizeof v);
 	at += sizeof v;
@@ -99,8 +102,11 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 		at += bits;
 	}
 	for (uint32_t i = 0; i < s->n_banned; i++)
-		if (s->banned[i] != s->spared && s->banned[i] < G2_MAX_VOCAB)
+		if (s->banned[i] != s->spared && s->banned[i] < G2_MAX_VOCAB &&
+			g2_bias_find(s->biases, s->n_biases, s->banned[i]) == s->n_biases)
 			set_bit(at, s->banned[i]);
+	if (biases > 0)
+		memcpy(at + v.has_banned * bits, s->biases, biases);
 	return true;
 }
 
@@ -131,6 +137,7 @@ static bool
 launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
 {
 	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t);
+	size_t		biases;
 	g2d_slot	v;
 
 	memcpy(&v, in, sizeof v);
@@ -143,8 +150,15 @@ launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
 			return false;
 		in += bits;
 	}
-	return !v.has_banned ||
-		rt_copy_in(b->stream, b->slots.banned + (size_t) op->to * G2D_SEEN_WORDS, in, bits, err);
+	if (v.has_banned)
+	{
+		if (!rt_copy_in(b->stream, b->slots.banned + (size_t) op->to * G2D_SEEN_WORDS, in, bits, err))
+			return false;
+		in += bits;
+	}
+	biases = v.sampling.n_biases * sizeof(g2_bias);
+	return biases == 0 ||
+		rt_copy_in(b->stream, b->slots.biases + (size_t) op->to * G2_MOST_BIASES, in, biases, err);
 }
 
 static bool

@@ -95,7 +95,7 @@ typedef struct g2d_top
 /* A sampler slot. */
 typedef struct g2d_slot
 {
-	g2_sampling sampling;		/* without `banned`: see the bits */
+	g2_sampling sampling;		/* without its arrays: see g2d_slots */
 	uint32_t	next_index;
 	uint32_t	end_token;
 	uint32_t	last_token;
@@ -109,7 +109,8 @@ typedef struct g2d_slots
 {
 	g2d_slot   *slots;
 	uint64_t   *seen;			/* [slots][G2D_SEEN_WORDS] */
-	uint64_t   *banned;
+	uint64_t   *banned;			/* likewise; without those that have a bias */
+	g2_bias    *biases;			/* [slots][G2_MOST_BIASES] */
 } g2d_slots;
 
 G2_HD static inline const g2d_tile *

@@ -154,9 +154,11 @@ sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, uint32_t slo
 	sample_row	row = {a.logits + (size_t) head_row * a.ld, a.n_vocab,
 		slot.has_banned ? a.slots.banned + (size_t) slot_number * G2D_SEEN_WORDS : NULL,
 		slot.has_seen ? a.slots.seen + (size_t) slot_number * G2D_SEEN_WORDS : NULL,
-		p->repetition_penalty, 0.0f, p->temperature};
+		p->repetition_penalty, 0.0f, p->temperature,
+		a.slots.biases + (size_t) slot_number * G2_MOST_BIASES, p->n_biases,
+		slot.next_index < p->min_new ? slot.end_token : NOBODY};
 	sample_kept kept = {everything, everything, 0};
-	const bool	changed = row.banned || row.seen;
+	const bool	changed = row.banned || row.seen || row.n_biases > 0 || row.too_early != NOBODY;
 	bool		clean;
 	const uint64_t best = changed ? best_changed(s, row, &clean) :
 		best_of_row(a, s, head_row, &clean);

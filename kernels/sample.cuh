@@ -36,15 +36,24 @@ struct sample_row
 	float		penalty;
 	float		max;			/* of what at() gives */
 	float		temperature;
+	const g2_bias *biases = NULL;
+	uint32_t	n_biases = 0;
+	uint32_t	too_early = NOBODY; /* an end token before min_new */
 
 	__device__ float at(uint32_t i) const
 	{
 		float		x = logits[i];
 
-		if (banned && (banned[i / 64] >> i % 64 & 1))
-			x = -INFINITY;
+		if (n_biases > 0)
+		{
+			const uint32_t bias = g2_bias_find(biases, n_biases, i);
+
+			x = bias < n_biases ? g2s_add(x, biases[bias].bias) : x;
+		}
 		if (seen && (seen[i / 64] >> i % 64 & 1))
 			x = g2_penalized(x, penalty);
+		if ((banned && (banned[i / 64] >> i % 64 & 1)) || i == too_early)
+			x = -INFINITY;
 		return x;
 	}
 };

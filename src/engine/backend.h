@@ -51,12 +51,12 @@ enum
 {
 	G2_LACKS_TYPICAL = 1,
 	G2_LACKS_COUNTS = 2,		/* presence and frequency penalty */
-	G2_LACKS_BIASES = 4,
-	G2_LACKS_MIN_NEW = 8,
-	G2_LACKS_BANNED = 16,		/* of an output */
-	G2_LACKS_MASK = 32,
-	G2_LACKS_CANDIDATES = 64
+	G2_LACKS_BANNED = 4,		/* of an output */
+	G2_LACKS_MASK = 8,
+	G2_LACKS_CANDIDATES = 16
 };
+
+#define G2_MOST_BIASES 1024u	/* of a slot */
 
 /* What is added to a token's logit. */
 typedef struct g2_bias

@@ -18,6 +18,7 @@ bias_at(const g2_decoding *d, uint32_t i)
 	g2_bias		bias;
 
 	_Static_assert(sizeof bias == G2_BIAS_BYTES, "as in the message");
+	_Static_assert(G2_MAX_BIASES <= G2_MOST_BIASES, "a slot has room for those of a message");
 	memcpy(&bias, d->biases + i * sizeof bias, sizeof bias);
 	return bias;
 }
@@ -113,8 +114,6 @@ lacking_option(const g2_generate *m, uint32_t lacks)
 		{G2_LACKS_TYPICAL, d->typical_p > 0 && d->typical_p < 1, "typical_p"},
 		{G2_LACKS_COUNTS, d->presence_penalty != 0, "presence_penalty"},
 		{G2_LACKS_COUNTS, d->frequency_penalty != 0, "frequency_penalty"},
-		{G2_LACKS_BIASES, d->n_biases > 0, "logit_bias"},
-		{G2_LACKS_MIN_NEW, d->min_new > 0, "min_new_tokens"},
 		{G2_LACKS_BANNED, d->no_repeat_ngram > 0, "no_repeat_ngram_size"},
 		{G2_LACKS_CANDIDATES, d->n_beams > 1, "num_beams"},
 		{G2_LACKS_MASK, m->constraint_kind != G2_CONSTRAINT_NONE,

@@ -50,29 +50,12 @@ penalize_answer(const g2_sampling *s, const g2_past *past, float *logits, uint32
 	}
 }
 
-static bool
-has_bias(const g2_sampling *s, uint32_t token)
-{
-	uint32_t	lo = 0,
-				hi = s->n_biases;
-
-	while (lo < hi)
-	{
-		uint32_t	mid = (lo + hi) / 2;
-
-		if (s->biases[mid].token < token)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < s->n_biases && s->biases[lo].token == token;
-}
-
 static void
 ban(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 {
 	for (uint32_t i = 0; i < s->n_banned; i++)
-		if (s->banned[i] != s->spared && s->banned[i] < n && !has_bias(s, s->banned[i]))
+		if (s->banned[i] != s->spared && s->banned[i] < n && 
+			g2_bias_find(s->biases, s->n_biases, s->banned[i]) == s->n_biases)
 			logits[s->banned[i]] = -INFINITY;
 	for (uint32_t i = 0; i < past->n_banned; i++)
 		if (past->banned[i] < n)

@@ -165,6 +165,9 @@ g2_slot_check_state(const g2_plan_limits *limits, uint32_t slot, const g2_slot_s
 	for (uint32_t i = 0; i < state->n_history; i++)
 		if (state->history[i] >= G2_MAX_VOCAB)
 			return g2_fail(err, G2_E_INTERNAL, "token id %u out of range", state->history[i]);
+	if (state->sampling.n_biases > G2_MOST_BIASES ||
+		(state->sampling.n_biases > 0 && !state->sampling.biases))
+		return g2_fail(err, G2_E_INTERNAL, "slot %u with %u biases", slot, state->sampling.n_biases);
 	return true;
 }
 
@@ -185,9 +188,7 @@ g2_slot_check_lacks(const g2_slot_state *state, uint32_t lacks, g2_error *err)
 
 	return lacking(lacks, (s->typical_p > 0.0f ? G2_LACKS_TYPICAL : 0) |
 				   (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f ?
-					G2_LACKS_COUNTS : 0) |
-				   (s->n_biases > 0 ? G2_LACKS_BIASES : 0) |
-				   (s->min_new > 0 ? G2_LACKS_MIN_NEW : 0), err);
+					G2_LACKS_COUNTS : 0), err);
 }
 
 bool

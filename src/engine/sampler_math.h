@@ -2,7 +2,8 @@
  * sampler_math.h: what sampling computes value by value, the same on every device: ranks, weights,
  * limits of the filters, the draw.  What it is for, and in which order: sampler.h.
  *
- * For C, C++ and nvcc; everything in integers or in correctly rounded operations.
+ * For C, C++ and nvcc (which include backend.h before, as C); everything in integers or in correctly
+ * rounded operations.
  */
 #ifndef G2_SAMPLER_MATH_H
 #define G2_SAMPLER_MATH_H
@@ -10,6 +11,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "backend.h"
 #include "philox.h"
 #include "vecmath.h"
 
@@ -28,6 +30,25 @@ G2_HD static inline float
 g2_rank_logit(uint32_t key)
 {
 	return g2_bits_float(key & 0x80000000u ? key ^ 0x80000000u : ~key);
+}
+
+/* Where the token is among biases [n], whose ids ascend; n: it is not. */
+G2_HD static inline uint32_t
+g2_bias_find(const g2_bias *biases, uint32_t n, uint32_t token)
+{
+	uint32_t	lo = 0,
+				hi = n;
+
+	while (lo < hi)
+	{
+		uint32_t	mid = (lo + hi) / 2;
+
+		if (biases[mid].token < token)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < n && biases[lo].token == token ? lo : n;
 }
 
 /* As transformers' RepetitionPenaltyLogitsProcessor. */

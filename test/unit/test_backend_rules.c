@@ -223,6 +223,8 @@ test_bad_plans(void **state)
 		assert_int_equal(err.code, G2_E_INTERNAL);
 		assert_false(api->slot_set(d.backend, SLOTS, &(g2_slot_state) {0}, &err));
 		assert_int_equal(err.code, G2_E_INTERNAL);
+		assert_false(api->slot_set(d.backend, 0, &(g2_slot_state) {.sampling.n_biases = 1}, &err));
+		assert_int_equal(err.code, G2_E_INTERNAL);
 		/* More new tokens than tokens. */
 		assert_false(api->slot_set(d.backend, 0, &(g2_slot_state) {.next_index = 1}, &err));
 		assert_int_equal(err.code, G2_E_INTERNAL);
@@ -243,8 +245,8 @@ test_lacking(void **state)
 		{G2_LACKS_TYPICAL, {.typical_p = 0.5f}},
 		{G2_LACKS_COUNTS, {.presence_penalty = 1}},
 		{G2_LACKS_COUNTS, {.frequency_penalty = -1}},
-		{G2_LACKS_BIASES, {.biases = &bias, .n_biases = 1}},
-		{G2_LACKS_MIN_NEW, {.min_new = 2}},
+		{0, {.biases = &bias, .n_biases = 1}},
+		{0, {.min_new = 2}},
 	};
 	const struct
 	{

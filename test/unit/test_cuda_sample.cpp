@@ -4,6 +4,8 @@
  */
 #include "cuda_fixture.h"
 
+#include <algorithm>
+
 extern "C"
 {
 #include "sampler.h"
@@ -21,6 +23,7 @@ struct device_row
 	std::vector<uint32_t> bad;
 	std::vector<uint64_t> seen;
 	std::vector<uint64_t> banned;
+	std::vector<g2_bias> biases;
 	std::vector<g2d_slot> slots;
 	std::vector<char> pass;
 	std::vector<char> chunk;
@@ -31,7 +34,7 @@ struct device_row
 
 	explicit device_row(const std::vector<float> &l)
 		: logits(l), best((l.size() + 15) / 16), bad(1), seen(n_slots * G2D_SEEN_WORDS),
-		  banned(n_slots * G2D_SEEN_WORDS), slots(n_slots), pass(sizeof(g2d_pass)),
+		  banned(n_slots * G2D_SEEN_WORDS), biases(n_slots * G2_MOST_BIASES), slots(n_slots), pass(sizeof(g2d_pass)),
 		  chunk(sizeof(g2d_chunk) + sizeof(g2d_output)), top(l.size()), unsorted(l.size()), result(),
 		  position(3)
 	{
@@ -58,7 +61,7 @@ struct device_row
 		a.chunk = c;
 		a.pass = reinterpret_cast<g2d_pass *>(pass.data());
 		a.position_of = &position;
-		a.slots = {slots.data(), seen.data(), banned.data()};
+		a.slots = {slots.data(), seen.data(), banned.data(), biases.data()};
 		a.logits = logits.data();
 		a.ld = a.n_vocab = (uint32_t) logits.size();
 		a.best = best.data();
@@ -80,7 +83,7 @@ same_double(double a, double b)
 
 static void
 compare(const std::vector<float> &logits, const g2_sampling &s, const std::vector<uint32_t> &seen,
-		uint32_t index)
+		uint32_t index, uint32_t end_token = G2_TOKEN_NONE)
 {
 	device_row	d(logits);
 	std::vector<float> copy(logits);
@@ -90,17 +93,19 @@ compare(const std::vector<float> &logits, const g2_sampling &s, const std::vecto
 
 	d.slots[1].sampling = s;
 	d.slots[1].next_index = index;
-	d.slots[1].end_token = G2_TOKEN_NONE;
+	d.slots[1].end_token = end_token;
 	d.slots[1].has_seen = s.repetition_penalty != 1.0f;
 	d.slots[1].has_banned = s.n_banned > 0;
 	for (uint32_t id : seen)
 		d.seen[G2D_SEEN_WORDS + id / 64] |= (uint64_t) 1 << id % 64;
 	for (uint32_t i = 0; i < s.n_banned; i++)
-		if (s.banned[i] != s.spared)
+		if (s.banned[i] != s.spared &&
+			g2_bias_find(s.biases, s.n_biases, s.banned[i]) == s.n_biases)
 			d.banned[G2D_SEEN_WORDS + s.banned[i] / 64] |= (uint64_t) 1 << s.banned[i] % 64;
+	std::copy_n(s.biases, s.n_biases, d.biases.begin() + G2_MOST_BIASES);
 	d.run(G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, 0);
 	past.index = index;
-	past.end_token = G2_TOKEN_NONE;
+	past.end_token = end_token;
 	past.seen = seen.data();
 	past.n_seen = (uint32_t) seen.size();
 	want = g2_sample(&s, &past, copy.data(), (uint32_t) copy.size(), scratch.at());
@@ -181,6 +186,44 @@ test_tokens(void **)
 			}
 }
 
+/* Biases beside bans and penalty, and the end token before min_new, which is among the best. */
+static void
+test_changes(void **)
+{
+	static const uint32_t banned[] = {0, 2, 5, 9, 100};
+	std::vector<g2_bias> biases;
+	uint32_t	n = 0;
+
+	for (uint32_t i = 2; i < 600; i += 7)
+		biases.push_back({i, i % 2 ? 1.75f : -3.3f});
+	for (uint32_t kind = 0; kind < 6; kind++)
+		for (uint32_t size : {6u, 203u, 1500u})
+			for (uint32_t way = 0; way < 8; way++, n++)
+			{
+				std::vector<float> l = some_logits(kind, size);
+				g2_sampling s = {};
+				uint32_t	end = (uint32_t) (std::max_element(l.begin(), l.end()) - l.begin());
+
+				s.temperature = way % 2 ? 0.8f : 0.0f;
+				s.top_p = way == 3 ? 0.9f : 1.0f;
+				s.top_k = way == 5 ? 20 : 0;
+				s.min_p = way == 7 ? 0.1f : 0.0f;
+				s.repetition_penalty = way >= 4 ? 1.3f : 1.0f;
+				s.seed = n;
+				s.min_new = way >= 2 ? 3 : 0;
+				s.biases = biases.data();
+				s.n_biases = way == 2 ? 0 : (uint32_t) biases.size();
+				if (way >= 6 && size > 100)
+				{
+					s.banned = banned;
+					s.n_banned = 5;
+					s.spared = 9;
+				}
+				emu_seed(n);
+				compare(l, s, {0, 2, 3, end}, n % 5, end);
+			}
+}
+
 static void
 test_not_finite(void **)
 {
@@ -253,6 +296,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared_functions),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_top),
 	};
