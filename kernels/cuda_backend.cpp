@@ -17,8 +17,7 @@
 #include "cuda_state.h"
 
 #define MAX_SLOTS (1u << 16)
-#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_BANNED | G2_LACKS_MASK | \
-	G2_LACKS_CANDIDATES)
+#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_CANDIDATES)
 #define DEFAULT_SHARE 0.8		/* of the memory that is free when the device is opened */
 
 /* ---- the waiter ---- */

@@ -178,6 +178,7 @@ g2d_forward_chunk(const g2_backend_model *m, uint32_t c, uint32_t head_rows, uin
 	sample.pass = ws->pass;
 	sample.position_of = ws->position_of;
 	sample.slots = m->backend->slots;
+	sample.sets = ws->sets;
 	sample.logits = ws->logits;
 	sample.ld = m->arch.n_vocab;
 	sample.n_vocab = m->arch.n_vocab;

@@ -152,6 +152,7 @@ take_workspace(taker *t, g2_backend_model *m)
 	ws->results = take<g2d_result>(t, G2D_RESULTS);
 	ws->top = take<g2d_top>(t, m->top_room);
 	ws->unsorted = take<g2d_top>(t, m->top_room);
+	ws->sets = take<uint64_t>(t, (uint64_t) G2D_SETS * g2d_set_words(a->n_vocab));
 }
 
 /* ---- what goes there ---- */

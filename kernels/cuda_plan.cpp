@@ -90,13 +90,19 @@ launch_layers(const g2d_builder *p, const g2d_pass_note *pass)
 	g2d_forward_layers(p->m, pass->n_rows, pass->n_tiles, pass->segments);
 }
 
-static void
-launch_chunk(const g2d_builder *p, uint32_t c, uint32_t area)
+/* Chunks have the place of sets in turns. */
+static bool
+launch_chunk(const g2d_builder *p, uint32_t c, uint32_t area, g2_error *err)
 {
 	const g2d_chunk *chunk = g2d_chunk_at(p, c);
+	const g2d_chunk_note *n = &p->chunks[c];
 
-	g2d_forward_chunk(p->m, area, chunk->n_head_rows, chunk->n_tasks,
-					  (p->chunks[c].want & WANT_OF_HEAD) != 0);
+	if (n->n_sets > 0 &&
+		!rt_copy_in(p->b->stream, p->m->ws.sets, p->e->in + n->sets_at,
+					(size_t) n->n_sets * g2d_set_words(p->m->arch.n_vocab) * sizeof(uint64_t), err))
+		return false;
+	g2d_forward_chunk(p->m, area, chunk->n_head_rows, chunk->n_tasks, (n->want & WANT_OF_HEAD) != 0);
+	return true;
 }
 
 /* Candidates, logits and norms of a chunk that has just been launched. */
@@ -161,7 +167,8 @@ graph_rows(const g2d_builder *p)
 	{
 		const uint32_t most = G2_MIN(rows - c * G2D_HEAD_ROWS, G2D_HEAD_ROWS);
 
-		if (g2d_chunk_at(p, c)->n_head_rows > most || g2d_chunk_at(p, c)->n_tasks > most)
+		if (g2d_chunk_at(p, c)->n_head_rows > most || g2d_chunk_at(p, c)->n_tasks > most ||
+			p->chunks[c].n_sets > 0)
 			return 0;
 	}
 	return rows;
@@ -193,8 +200,7 @@ launch_resident(g2d_builder *p, uint32_t rows_of_graph, const out_layout *l, g2_
 		launch_layers(p, pass);
 		for (uint32_t c = 0; c < p->n_chunks; c++)
 		{
-			launch_chunk(p, c, c);
-			if (!fetch_rows(p, c, l, err))
+			if (!launch_chunk(p, c, c, err) || !fetch_rows(p, c, l, err))
 				return false;
 		}
 		g2d_launch_advance(p->b->stream, p->m->ws.pass);
@@ -216,9 +222,8 @@ launch_passes(g2d_builder *p, const out_layout *l, g2_error *err)
 		launch_layers(p, pass);
 		for (uint32_t c = pass->first_chunk; c < pass->first_chunk + pass->n_chunks; c++)
 		{
-			if (!send_chunk(p, c, 0, err))
+			if (!send_chunk(p, c, 0, err) || !launch_chunk(p, c, 0, err))
 				return false;
-			launch_chunk(p, c, 0);
 			if (!fetch_rows(p, c, l, err) ||
 				!fetch_results(p, l, p->chunks[c].first_emitted, g2d_chunk_at(p, c)->n_outputs, err))
 				return false;

@@ -22,6 +22,8 @@ typedef struct g2d_chunk_note
 	size_t		bytes;
 	uint32_t	first_emitted;
 	uint32_t	want;			/* of all its outputs */
+	size_t		sets_at;
+	uint32_t	n_sets;
 } g2d_chunk_note;
 
 /* What was written for a pass. */

@@ -197,7 +197,7 @@ note_chunk(g2d_builder *p, size_t at, uint32_t first_emitted, g2_error *err)
 		p->chunks = c;
 		p->chunk_room = room;
 	}
-	p->chunks[p->n_chunks++] = {at, 0, first_emitted, 0};
+	p->chunks[p->n_chunks++] = {at, 0, first_emitted, 0, 0, 0};
 	return true;
 }
 
@@ -216,15 +216,49 @@ begin_chunk(g2d_builder *p, g2_error *err)
 	return true;
 }
 
+/* The sets of ids of a chunk's outputs, which take words behind the chunk. */
 static void
-end_chunk(g2d_builder *p)
+write_sets(const g2d_builder *p, const g2d_chunk_note *n, const g2d_chunk *c)
+{
+	const uint32_t n_vocab = p->m->arch.n_vocab,
+				words = g2d_set_words(n_vocab);
+	uint64_t   *sets = reinterpret_cast<uint64_t *>(p->e->in + n->sets_at);
+
+	memset(sets, 0, (size_t) n->n_sets * words * sizeof *sets);
+	for (uint32_t i = 0; i < c->n_outputs; i++)
+	{
+		const g2d_output *to = &c->outputs[i];
+		const g2_output *o =
+			&p->plan->outputs[p->e->output_of[n->first_emitted + i] % p->plan->n_outputs];
+		uint64_t   *banned = sets + (size_t) to->banned * words;
+
+		if (to->mask != G2D_NO_SET)
+			memcpy(sets + (size_t) to->mask * words, o->mask, words * sizeof *sets);
+		for (uint32_t b = 0; to->banned != G2D_NO_SET && b < o->n_banned; b++)
+			if (o->banned[b] < n_vocab)
+				banned[o->banned[b] / 64] |= (uint64_t) 1 << o->banned[b] % 64;
+	}
+}
+
+static bool
+end_chunk(g2d_builder *p, g2_error *err)
 {
 	g2d_chunk  *c = g2d_chunk_at(p, p->n_chunks - 1);
+	g2d_chunk_note *n = &p->chunks[p->n_chunks - 1];
+	const size_t bytes = (size_t) n->n_sets * g2d_set_words(p->m->arch.n_vocab) * sizeof(uint64_t);
 
 	c->n_top = p->plan->n_top;
 	c->task_start[c->n_tasks] = c->n_outputs;
-	p->chunks[p->n_chunks - 1].bytes = sizeof *c + c->n_outputs * sizeof(g2d_output);
-	p->e->in_len += p->chunks[p->n_chunks - 1].bytes;
+	n->bytes = sizeof *c + c->n_outputs * sizeof(g2d_output);
+	p->e->in_len += n->bytes;
+	if (n->n_sets == 0)
+		return true;
+	if (!g2d_in_reserve(p->e, bytes + 16, err))
+		return false;
+	n->sets_at = G2_ROUND_UP(p->e->in_len, (size_t) 16);
+	p->e->in_len = n->sets_at + bytes;
+	write_sets(p, n, g2d_chunk_at(p, p->n_chunks - 1));
+	return true;
 }
 
 /* Outputs of a chunk at most: candidates have a place of their own for each. */
@@ -243,17 +277,21 @@ add_output(g2d_builder *p, uint32_t i, uint32_t step, g2_error *err)
 	const g2_output *o = &plan->outputs[i];
 	const uint32_t row = o->row - p->first_row;
 	g2d_chunk  *c = g2d_chunk_at(p, p->n_chunks - 1);
-	const bool	follows = g2_plan_follows(plan, i),
+	g2d_chunk_note *n = &p->chunks[p->n_chunks - 1];
+	const bool	samples = (o->want & G2_WANT_TOKEN) != 0,
+				follows = g2_plan_follows(plan, i),
 				goes_on = i + 1 < plan->n_outputs && g2_plan_follows(plan, i + 1);
 
 	if (c->n_head_rows == 0 || c->head_row[c->n_head_rows - 1] != row)
 		c->head_row[c->n_head_rows++] = row;
 	if (c->n_outputs == 0 || !follows)
 		c->task_start[c->n_tasks++] = c->n_outputs;
-	c->outputs[c->n_outputs++] = {c->n_head_rows - 1, o->want & G2_WANT_TOKEN ? o->slot : 0, o->want,
-		o->want & G2_WANT_TOKEN || o->want & G2_WANT_LOGPROB ? o->target : 0, follows,
-		goes_on ? plan->token[plan->outputs[i + 1].row] : G2_TOKEN_NONE};
-	p->chunks[p->n_chunks - 1].want |= o->want;
+	c->outputs[c->n_outputs++] = {c->n_head_rows - 1, samples ? o->slot : 0, o->want,
+		samples || o->want & G2_WANT_LOGPROB ? o->target : 0, follows,
+		goes_on ? plan->token[plan->outputs[i + 1].row] : G2_TOKEN_NONE,
+		samples && o->mask ? n->n_sets++ : G2D_NO_SET,
+		samples && o->n_banned > 0 ? n->n_sets++ : G2D_NO_SET};
+	n->want |= o->want;
 	return emit(p->e, step * plan->n_outputs + i, err);
 }
 
@@ -263,7 +301,7 @@ chunk_full(const g2d_builder *p, uint32_t row)
 {
 	const g2d_chunk *c = g2d_chunk_at(p, p->n_chunks - 1);
 
-	return c->n_outputs == most_outputs(p) ||
+	return c->n_outputs == most_outputs(p) || p->chunks[p->n_chunks - 1].n_sets + 2 > G2D_SETS ||
 		(c->n_head_rows == G2D_HEAD_ROWS && c->head_row[c->n_head_rows - 1] != row);
 }
 
@@ -281,8 +319,7 @@ write_chunks(g2d_builder *p, uint32_t step, g2_error *err)
 			continue;
 		if (p->n_chunks > before && chunk_full(p, o->row - p->first_row))
 		{
-			end_chunk(p);
-			if (!begin_chunk(p, err))
+			if (!end_chunk(p, err) || !begin_chunk(p, err))
 				return false;
 		}
 		else if (p->n_chunks == before && !begin_chunk(p, err))
@@ -290,8 +327,8 @@ write_chunks(g2d_builder *p, uint32_t step, g2_error *err)
 		if (!add_output(p, i, step, err))
 			return false;
 	}
-	if (p->n_chunks > before)
-		end_chunk(p);
+	if (p->n_chunks > before && !end_chunk(p, err))
+		return false;
 	p->passes[p->n_passes - 1].n_chunks = p->n_chunks - before;
 	return true;
 }
@@ -304,9 +341,8 @@ g2d_plan_write_empty(g2d_builder *p, uint32_t rows, g2_error *err)
 {
 	while (p->n_chunks * G2D_HEAD_ROWS < rows)
 	{
-		if (!begin_chunk(p, err))
+		if (!begin_chunk(p, err) || !end_chunk(p, err))
 			return false;
-		end_chunk(p);
 	}
 	return true;
 }

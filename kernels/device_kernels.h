@@ -135,6 +135,7 @@ typedef struct g2d_sample
 	g2d_pass   *pass;
 	const uint32_t *position_of;
 	g2d_slots	slots;
+	const uint64_t *sets;		/* [sets of the chunk][g2d_set_words] */
 	const float *logits;		/* [head rows][ld] */
 	uint32_t	ld;
 	uint32_t	n_vocab;

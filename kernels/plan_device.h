@@ -19,6 +19,8 @@
 #define G2D_HEAD_ROWS 256u
 #define G2D_OUTPUTS 1024u		/* of a chunk */
 #define G2D_TILE 16u			/* queries of one block of attention */
+#define G2D_SETS 128u			/* of ids, for outputs of a chunk */
+#define G2D_NO_SET UINT32_MAX
 #define G2D_RESTS UINT32_MAX	/* position of a row that is not computed */
 #define G2D_SEEN_WORDS 4096u	/* 2^18 bits */
 
@@ -63,6 +65,8 @@ typedef struct g2d_output
 	uint32_t	target;
 	uint32_t	follows;		/* 1: goes on with the draft of the output before it */
 	uint32_t	fed;			/* what the next output of the draft feeds; G2_TOKEN_NONE: no next */
+	uint32_t	mask;			/* which of the chunk's sets of ids it is; G2D_NO_SET */
+	uint32_t	banned;			/* likewise, those of this output alone */
 } g2d_output;
 
 typedef struct g2d_chunk
@@ -112,6 +116,13 @@ typedef struct g2d_slots
 	uint64_t   *banned;			/* likewise; without those that have a bias */
 	g2_bias    *biases;			/* [slots][G2_MOST_BIASES] */
 } g2d_slots;
+
+/* A set of ids has a bit for each. */
+G2_HD static inline uint32_t
+g2d_set_words(uint32_t n_vocab)
+{
+	return (n_vocab + 63) / 64;
+}
 
 G2_HD static inline const g2d_tile *
 g2d_tiles(const g2d_pass *p)

@@ -145,27 +145,52 @@ draw(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t 
 	return block_tell(s, threadIdx.x == owner, id);
 }
 
+/* The lowest id of the mask. */
 __device__ static uint32_t
-sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, uint32_t slot_number,
-	   uint32_t head_row)
+first_allowed(sample_shared *s, const sample_row &row)
+{
+	uint64_t	first = 0;		/* as in greedy() */
+
+	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
+		if (has(row.mask, i))
+		{
+			first = ~(uint64_t) i;
+			break;
+		}
+	first = block_fold(s, first, fold_max());
+	return first ? (uint32_t) ~first : 0;
+}
+
+__device__ static const uint64_t *
+set_of(const g2d_sample &a, uint32_t set)
+{
+	return set == G2D_NO_SET ? NULL : a.sets + (size_t) set * g2d_set_words(a.n_vocab);
+}
+
+__device__ static uint32_t
+sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, const g2d_output &o)
 {
 	const g2_sampling *p = &slot.sampling;
 	const sample_filter everything = {0, UINT32_MAX, 0};
-	sample_row	row = {a.logits + (size_t) head_row * a.ld, a.n_vocab,
-		slot.has_banned ? a.slots.banned + (size_t) slot_number * G2D_SEEN_WORDS : NULL,
-		slot.has_seen ? a.slots.seen + (size_t) slot_number * G2D_SEEN_WORDS : NULL,
+	sample_row	row = {a.logits + (size_t) o.head_row * a.ld, a.n_vocab,
+		slot.has_banned ? a.slots.banned + (size_t) o.slot * G2D_SEEN_WORDS : NULL,
+		slot.has_seen ? a.slots.seen + (size_t) o.slot * G2D_SEEN_WORDS : NULL,
 		p->repetition_penalty, 0.0f, p->temperature,
-		a.slots.biases + (size_t) slot_number * G2_MOST_BIASES, p->n_biases,
-		slot.next_index < p->min_new ? slot.end_token : NOBODY};
+		a.slots.biases + (size_t) o.slot * G2_MOST_BIASES, p->n_biases,
+		slot.next_index < p->min_new ? slot.end_token : NOBODY,
+		set_of(a, o.banned), set_of(a, o.mask)};
 	sample_kept kept = {everything, everything, 0};
-	const bool	changed = row.banned || row.seen || row.n_biases > 0 || row.too_early != NOBODY;
+	const bool	changed = row.banned || row.seen || row.n_biases > 0 ||
+		row.too_early != NOBODY || row.barred || row.mask;
 	bool		clean;
 	const uint64_t best = changed ? best_changed(s, row, &clean) :
-		best_of_row(a, s, head_row, &clean);
+		best_of_row(a, s, o.head_row, &clean);
 	uint32_t	token;
 	uint64_t	sum;
 
 	row.max = g2_rank_logit((uint32_t) (best >> 32));
+	if (row.mask && row.max == -INFINITY)
+		return first_allowed(s, row);
 	if (!(p->temperature > 0.0f) || !clean || row.max == -INFINITY)
 		return row.max == -INFINITY ? greedy(s, row) : (uint32_t) ~best;
 	sum = sum_weights(s, row, kept);
@@ -200,7 +225,7 @@ sample_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, bool *
 	slot.refused = o.follows ? slot.refused : 0;
 	if (slot.ended || slot.refused)
 		return G2_TOKEN_NONE;
-	token = sample(a, s, slot, o.slot, o.head_row);
+	token = sample(a, s, slot, o);
 	*ended = token == slot.end_token;
 	dev_barrier();				/* all have read the slot and its bits */
 	if (threadIdx.x == 0)

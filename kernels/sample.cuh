@@ -26,6 +26,12 @@ struct sample_shared
 	double		block_sum[256];	/* 2^18 / 1,024 */
 };
 
+__device__ inline bool
+has(const uint64_t *set, uint32_t i)
+{
+	return set[i / 64] >> i % 64 & 1;
+}
+
 /* The logits of a row as the sampler takes them. */
 struct sample_row
 {
@@ -39,6 +45,8 @@ struct sample_row
 	const g2_bias *biases = NULL;
 	uint32_t	n_biases = 0;
 	uint32_t	too_early = NOBODY; /* an end token before min_new */
+	const uint64_t *barred = NULL;	/* for this output alone */
+	const uint64_t *mask = NULL;	/* no others */
 
 	__device__ float at(uint32_t i) const
 	{
@@ -50,9 +58,10 @@ struct sample_row
 
 			x = bias < n_biases ? g2s_add(x, biases[bias].bias) : x;
 		}
-		if (seen && (seen[i / 64] >> i % 64 & 1))
+		if (seen && has(seen, i))
 			x = g2_penalized(x, penalty);
-		if ((banned && (banned[i / 64] >> i % 64 & 1)) || i == too_early)
+		if ((banned && has(banned, i)) || i == too_early || (barred && has(barred, i)) ||
+			(mask && !has(mask, i)))
 			x = -INFINITY;
 		return x;
 	}

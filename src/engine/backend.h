@@ -51,9 +51,7 @@ enum
 {
 	G2_LACKS_TYPICAL = 1,
 	G2_LACKS_COUNTS = 2,		/* presence and frequency penalty */
-	G2_LACKS_BANNED = 4,		/* of an output */
-	G2_LACKS_MASK = 8,
-	G2_LACKS_CANDIDATES = 16
+	G2_LACKS_CANDIDATES = 4
 };
 
 #define G2_MOST_BIASES 1024u	/* of a slot */

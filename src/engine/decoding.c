@@ -114,10 +114,7 @@ lacking_option(const g2_generate *m, uint32_t lacks)
 		{G2_LACKS_TYPICAL, d->typical_p > 0 && d->typical_p < 1, "typical_p"},
 		{G2_LACKS_COUNTS, d->presence_penalty != 0, "presence_penalty"},
 		{G2_LACKS_COUNTS, d->frequency_penalty != 0, "frequency_penalty"},
-		{G2_LACKS_BANNED, d->no_repeat_ngram > 0, "no_repeat_ngram_size"},
 		{G2_LACKS_CANDIDATES, d->n_beams > 1, "num_beams"},
-		{G2_LACKS_MASK, m->constraint_kind != G2_CONSTRAINT_NONE,
-		g2_constraint_name(m->constraint_kind)},
 	};
 
 	for (size_t i = 0; i < G2_LENGTH(needs); i++)

@@ -197,11 +197,6 @@ g2_plan_check_lacks(const g2_plan *plan, uint32_t lacks, g2_error *err)
 	uint32_t	needed = 0;
 
 	for (uint32_t i = 0; i < plan->n_outputs; i++)
-	{
-		const g2_output *o = &plan->outputs[i];
-
-		needed |= (o->n_banned > 0 ? G2_LACKS_BANNED : 0) | (o->mask ? G2_LACKS_MASK : 0) |
-			(o->want & G2_WANT_CANDIDATES ? G2_LACKS_CANDIDATES : 0);
-	}
+		needed |= plan->outputs[i].want & G2_WANT_CANDIDATES ? G2_LACKS_CANDIDATES : 0;
 	return lacking(lacks, needed, err);
 }

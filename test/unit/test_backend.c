@@ -332,6 +332,7 @@ test_outputs(void **state)
 	device		d = open_device(2, ISA);
 	uint32_t	position[ROWS],
 				table[] = {4, 9, 1};
+	static const uint32_t banned[] = {7};
 	uint64_t	mask[(VOCAB + 63) / 64] = {1 << 3, 1 << 5};
 	g2_plan_sequence seq = {G2_TOKEN_NONE, 0, ROWS, table};
 	g2_output	out[N];
@@ -354,7 +355,9 @@ test_outputs(void **state)
 			.want = G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM |
 				(i % 4 ? G2_WANT_TOKEN : 0), .target = i,
 		};
-		if (i % 5 == 2 && has(&d, G2_LACKS_MASK))
+		out[i].banned = banned;
+		out[i].n_banned = 1;
+		if (i % 5 == 2)
 			out[i].mask = mask;	/* only two may come; logits and logprobs are as ever */
 	}
 	run(&d, &plan, &result);
@@ -362,7 +365,8 @@ test_outputs(void **state)
 	{
 		const float *l = expected + out[i].row * VOCAB;
 		uint32_t	id = i % 4 ? token[i] : i,
-					best = 0;
+					best = 0,
+					best_allowed = 0;
 		double		sum = 0.0;
 
 		assert_memory_equal(logits + i * VOCAB, l, VOCAB * sizeof *l);
@@ -370,8 +374,9 @@ test_outputs(void **state)
 		{
 			sum += exp(l[v]);
 			best = l[v] > l[best] ? v : best;
+			best_allowed = v != banned[0] && l[v] > l[best_allowed] ? v : best_allowed;
 		}
-		assert_true(id < VOCAB);
+		assert_true(id < VOCAB && (i % 4 == 0 || id != banned[0]));
 		assert_true(fabs(logprob[i] - (l[id] - log(sum))) < 1e-6);
 		if (i % 4 && out[i].mask)
 		{
@@ -380,7 +385,7 @@ test_outputs(void **state)
 				assert_int_equal(id, l[69] > l[3] ? 69 : 3);
 		}
 		else if (i % 4 && i % 2 == 0 && i % 3)
-			assert_int_equal(id, best);
+			assert_int_equal(id, best_allowed);
 		assert_int_equal(top[i * TOP], best);
 		for (uint32_t t = 0; t < TOP; t++)
 		{

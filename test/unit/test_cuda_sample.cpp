@@ -29,6 +29,9 @@ struct device_row
 	std::vector<char> chunk;
 	std::vector<g2d_top> top;
 	std::vector<g2d_top> unsorted;
+	std::vector<uint64_t> sets;
+	uint32_t	mask = G2D_NO_SET;
+	uint32_t	barred = G2D_NO_SET;
 	g2d_result	result;
 	uint32_t	position;
 
@@ -57,7 +60,8 @@ struct device_row
 		c->n_head_rows = c->n_tasks = c->n_outputs = 1;
 		c->n_top = n_top;
 		c->task_start[1] = 1;
-		c->outputs[0] = {0, 1, want, target, 0, G2_TOKEN_NONE};
+		c->outputs[0] = {0, 1, want, target, 0, G2_TOKEN_NONE, mask, barred};
+		a.sets = sets.data();
 		a.chunk = c;
 		a.pass = reinterpret_cast<g2d_pass *>(pass.data());
 		a.position_of = &position;
@@ -83,11 +87,13 @@ same_double(double a, double b)
 
 static void
 compare(const std::vector<float> &logits, const g2_sampling &s, const std::vector<uint32_t> &seen,
-		uint32_t index, uint32_t end_token = G2_TOKEN_NONE)
+		uint32_t index, uint32_t end_token = G2_TOKEN_NONE, const std::vector<uint64_t> &mask = {},
+		const std::vector<uint32_t> &barred = {})
 {
 	device_row	d(logits);
 	std::vector<float> copy(logits);
 	aligned<char> scratch(g2_sampler_scratch_bytes((uint32_t) logits.size()));
+	const uint32_t words = g2d_set_words((uint32_t) logits.size());
 	g2_past		past = {};
 	uint32_t	want;
 
@@ -102,10 +108,20 @@ compare(const std::vector<float> &logits, const g2_sampling &s, const std::vecto
 		if (s.banned[i] != s.spared &&
 			g2_bias_find(s.biases, s.n_biases, s.banned[i]) == s.n_biases)
 			d.banned[G2D_SEEN_WORDS + s.banned[i] / 64] |= (uint64_t) 1 << s.banned[i] % 64;
+	d.sets.resize(2 * words);
+	d.barred = barred.empty() ? G2D_NO_SET : 0;
+	for (uint32_t id : barred)
+		if (id < logits.size())
+			d.sets[id / 64] |= (uint64_t) 1 << id % 64;
+	d.mask = mask.empty() ? G2D_NO_SET : 1;
+	std::copy_n(mask.begin(), mask.empty() ? 0 : words, d.sets.begin() + words);
 	std::copy_n(s.biases, s.n_biases, d.biases.begin() + G2_MOST_BIASES);
 	d.run(G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, 0);
 	past.index = index;
 	past.end_token = end_token;
+	past.banned = barred.data();
+	past.n_banned = (uint32_t) barred.size();
+	past.mask = mask.empty() ? NULL : mask.data();
 	past.seen = seen.data();
 	past.n_seen = (uint32_t) seen.size();
 	want = g2_sample(&s, &past, copy.data(), (uint32_t) copy.size(), scratch.at());
@@ -113,6 +129,7 @@ compare(const std::vector<float> &logits, const g2_sampling &s, const std::vecto
 		print_error("T %g k %u p %g min %g: %u instead of %u\n", s.temperature, s.top_k, s.top_p,
 					s.min_p, d.result.token, want);
 	assert_int_equal(d.result.token, want);
+	assert_true(mask.empty() || (mask[want / 64] >> want % 64 & 1));
 	assert_true(same_double(d.result.logprob,
 							g2_logprob(logits.data(), (uint32_t) logits.size(), want)));
 	assert_int_equal(d.slots[1].last_token, want);
@@ -224,6 +241,38 @@ test_changes(void **)
 			}
 }
 
+/* Masks of many and of few ids, what an output alone bans, all of a mask banned. */
+static void
+test_masks(void **)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t kind = 0; kind < 6; kind++)
+		for (uint32_t size : {6u, 203u, 1500u})
+			for (uint32_t way = 0; way < 8; way++, n++)
+			{
+				std::vector<uint64_t> mask(way == 1 ? 0 : g2d_set_words(size));
+				std::vector<uint32_t> barred;
+				std::vector<float> l = some_logits(kind, size);
+				g2_sampling s = {};
+
+				s.temperature = way % 2 ? 0.9f : 0.0f;
+				s.top_p = way >= 4 ? 0.8f : 1.0f;
+				s.repetition_penalty = way == 5 ? 1.2f : 1.0f;
+				s.seed = n;
+				for (uint32_t i = 0; i < mask.size(); i++)
+					mask[i] = way < 4 ? random_word() : i == mask.size() / 2 ? 0x28 : 0;
+				for (uint32_t i = 0; way != 2 && i < size; i += 1 + random_word() % 3)
+					barred.push_back(i);
+				if (way >= 6)
+					for (uint32_t i : {3u, 5u})
+						barred.push_back(i + 64 * (uint32_t) (mask.size() / 2));
+				emu_seed(n);
+				if (mask.empty() || mask[0] || mask.size() > 1)
+					compare(l, s, {1, 3}, n % 5, G2_TOKEN_NONE, mask, barred);
+			}
+}
+
 static void
 test_not_finite(void **)
 {
@@ -297,6 +346,7 @@ main(void)
 		cmocka_unit_test(test_shared_functions),
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_masks),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_top),
 	};
