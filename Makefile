@@ -68,7 +68,7 @@ demo:                   ## a private server with 200 tickets summarized by the d
 	scripts/demo.sh
 
 help:                   ## this list
-	@printf '%-16s %s\n' all 'build gpt2.so and gpt2_engine'
+	@printf '%-16s %s\n' all 'build gpt2.so, gpt2_engine and, with libopenblas-dev, gpt2_train'
 	@printf '%-16s %s\n' install 'install them, the SQL scripts and the demo model'
 	@printf '%-16s %s\n' clean 'remove what was built'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | \

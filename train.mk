@@ -34,4 +34,9 @@ TRAIN_PROGRAM = $(B)/gpt2_train
 all: $(TRAIN_PROGRAM)
 endif
 
+.PHONY: bench-train
+
+bench-train: $(TRAIN_PROGRAM)	## speed and memory of a step of training (124M shape)
+	$(B)/gpt2_train bench
+
 -include $(TRAIN_OBJECTS:.o=.d)

@@ -210,15 +210,22 @@ gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error)
 	return false;
 }
 
+char *
+gpt2_json_owner(Jsonb *object)
+{
+	JsonbValue *owner = gpt2_json_field(object, "owner");
+
+	if (!owner || owner->type != jbvString)
+		return NULL;
+	return pnstrdup(owner->val.string.val, owner->val.string.len);
+}
+
 bool
 gpt2_json_is_owner(Jsonb *object)
 {
-	JsonbValue *owner = gpt2_json_field(object, "owner");
-	Oid			role;
+	char	   *owner = gpt2_json_owner(object);
+	Oid			role = owner ? get_role_oid(owner, true) : InvalidOid;
 
-	if (!owner || owner->type != jbvString)
-		return false;
-	role = get_role_oid(pnstrdup(owner->val.string.val, owner->val.string.len), true);
 	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
 }
 

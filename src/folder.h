@@ -48,8 +48,10 @@ typedef struct Gpt2ModelRoles
  * where it cannot be understood; it is for superusers only then. */
 extern bool gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error);
 
-/* Does it name, as the one who made the model, a role that the current user has the privileges
- * of? */
+/* The role that made the model, where it names one; palloc'd, else NULL. */
+extern char *gpt2_json_owner(Jsonb *object);
+
+/* Has the current user the privileges of that role? */
 extern bool gpt2_json_is_owner(Jsonb *object);
 
 /* The same roles of a folder. */

@@ -168,7 +168,8 @@ read_common(FunctionCallInfo fcinfo, int at, double epochs, double rate, double 
 	t->patience = int_argument(fcinfo, at + ARG_PATIENCE, "patience", 0);
 	t->seed = PG_ARGISNULL(at + ARG_SEED) ? 0 : (uint64) PG_GETARG_INT64(at + ARG_SEED);
 	t->threads = read_threads(fcinfo, at + ARG_THREADS);
-	t->replace = !PG_ARGISNULL(at + ARG_REPLACE) && PG_GETARG_BOOL(at + ARG_REPLACE);
+	if (!PG_ARGISNULL(at + ARG_REPLACE) && PG_GETARG_BOOL(at + ARG_REPLACE))
+		t->replace = superuser() ? G2_TRAIN_REPLACE_ANY : G2_TRAIN_REPLACE_OWN;
 	t->nice = (uint32) gpt2_nice;
 	t->memory = ACTIVATION_MEMORY;
 }
@@ -218,18 +219,23 @@ check_model_path(void)
 			 errhint("Add it to gpt2.model_path.")));
 }
 
-/* May the current user put another model in the place of this one?  Who made it, and superusers. */
-static bool
-is_owner(const char *folder)
+/* Who made the model, which the current user may put another in the place of: superusers any. */
+static char *
+check_owner(const char *name, const char *folder)
 {
 	char	   *error,
 			   *data = gpt2_folder_text(folder, GPT2_ROLES_FILE, &error);
 	Jsonb	   *json = data ? gpt2_folder_json(data, GPT2_ROLES_FILE, &error) : NULL;
 
-	return superuser() || (json && gpt2_json_is_owner(json));
+	if (!superuser() && !(json && gpt2_json_is_owner(json)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of model \"%s\"", name)));
+	return json ? gpt2_json_owner(json) : NULL;
 }
 
-static void
+/* The owner of the model that is to be replaced; NULL: there is none, or none that says so. */
+static char *
 check_new_name(const char *name, bool replace)
 {
 	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, name);
@@ -244,7 +250,7 @@ check_new_name(const char *name, bool replace)
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
 	if (!folder)
-		return;
+		return NULL;
 	if (!replace || strcmp(folder, target) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -253,10 +259,7 @@ check_new_name(const char *name, bool replace)
 				 strcmp(folder, target) == 0 ?
 				 errhint("Give the new one another name, or use replace => true.") :
 				 errhint("Give the new one another name.")));
-	if (!is_owner(folder))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of model \"%s\"", name)));
+	return check_owner(name, folder);
 }
 
 /* The folder of the model to start from, which the current user may use. */
@@ -323,8 +326,12 @@ utf8(const char *s, const char *what)
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
+	char	   *replaced;
+
 	check_model_path();
-	check_new_name(model, t->replace);
+	replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
+	if (replaced)
+		t->replaced = utf8(replaced, "role");
 	t->model = utf8(model, "model name");
 	t->query = utf8(query, "query");
 	t->owner = utf8(GetUserNameFromId(GetUserId(), false), "role");

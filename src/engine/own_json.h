@@ -20,8 +20,8 @@ extern bool g2_own_json_read(const char *folder, cJSON **json, g2_file_state *st
 extern g2_file_state g2_own_json_state(const char *folder);
 
 /* Its part in the content, as text in one spelling: without roles and owner, keys in order, no
- * white space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as without the
- * file. */
+ * white space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as
+ * without the file. */
 extern bool g2_own_json_content(cJSON *json, char **content, g2_error *err);
 
 /* The folder's content is this one (NULL = none); false also where it cannot be read. */

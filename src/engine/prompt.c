@@ -168,13 +168,16 @@ find_room(const prompt *p, size_t *room, size_t *text_room)
 	return true;
 }
 
-/* The ids of the prompt with this text.  *fits is false, with no error, when it has more than room
- * has. */
+/* The ids of the prompt with this text.  *fits is false, with no error and no ids, when it has more
+ * than room has. */
 static bool
 try_part(const prompt *p, g2_span text, size_t room, g2_ids *ids, bool *fits)
 {
 	bool		ok = encode_filled(p, text, room, ids);
 
+	/* A start token may be there. */
+	if (!ok)
+		ids->len = 0;
 	*fits = ok;
 	return ok || p->request->error.code == G2_E_TOO_LONG;
 }

@@ -26,6 +26,7 @@ g2_train_encode(g2_writer *w, const g2_train *m)
 	g2_put_u32(w, m->threads);
 	g2_put_u32(w, m->nice);
 	g2_put_u64(w, m->memory);
+	g2_put_span(w, m->replaced);
 }
 
 bool
@@ -52,6 +53,7 @@ g2_train_decode(const void *p, size_t n, g2_train *m)
 	m->threads = g2_get_u32(&r);
 	m->nice = g2_get_u32(&r);
 	m->memory = g2_get_u64(&r);
+	m->replaced = g2_get_span(&r);
 	return !r.failed;
 }
 

@@ -39,6 +39,15 @@ enum							/* messages; g2_message has those below */
 #define G2_TRAIN_MAX_RANK 256
 #define G2_TRAIN_AUTO UINT32_MAX
 
+/* Whose model of the same name gives way when the new one is finished, which may be long after the
+ * backend has looked. */
+typedef enum g2_train_replace
+{
+	G2_TRAIN_REPLACE_NONE,
+	G2_TRAIN_REPLACE_OWN,		/* that of the owner, or of `replaced` */
+	G2_TRAIN_REPLACE_ANY		/* a superuser asks */
+} g2_train_replace;
+
 /* Numbers are those of the enums of src/train: tokenizer g2t_tokenizer_kind, optimizer g2t_method,
  * schedule g2t_schedule. */
 typedef struct g2_train
@@ -75,7 +84,8 @@ typedef struct g2_train
 	uint32_t	patience;		/* evaluations without improvement; 0 = no end */
 	uint64_t	seed;
 	/* how it is done, which changes no bit */
-	uint32_t	replace;		/* 1: a model of that name gives way */
+	uint32_t	replace;		/* g2_train_replace */
+	g2_span		replaced;		/* owner of the model that may be replaced; empty = the new one's */
 	uint32_t	threads;
 	uint32_t	nice;
 	uint64_t	memory;			/* bytes of activations beyond which they are computed again */

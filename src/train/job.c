@@ -157,6 +157,7 @@ g2t_job_hash(const g2_train *options, char hex[65], g2_error *err)
 	bool		ok = hash != NULL;
 
 	same.replace = same.threads = same.nice = 0;
+	same.replaced = (g2_span) {0};
 	same.memory = 0;
 	g2_train_encode(&w, &same);
 	if (ok && w.failed)

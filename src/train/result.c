@@ -323,6 +323,27 @@ fail_exists(const char *name, g2_error *err)
 						"puts it in the old one's place.");
 }
 
+/* May the model that is there give way?  Another may have come since the backend looked. */
+static bool
+gives_way(const g2_train *o, const char *folder)
+{
+	cJSON	   *json = NULL;
+	const cJSON *owner;
+	bool		same = false;
+
+	if (o->replace != G2_TRAIN_REPLACE_OWN)
+		return o->replace == G2_TRAIN_REPLACE_ANY;
+	if (g2_own_json_read(folder, &json, NULL, NULL))
+	{
+		owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
+		same = cJSON_IsString(owner) &&
+			(strcmp(owner->valuestring, g2t_text(o->owner)) == 0 ||
+			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0));
+	}
+	cJSON_Delete(json);
+	return same;
+}
+
 static bool
 move_folder(const g2t_job *job, const char *from, const char *models, g2_error *err)
 {
@@ -338,7 +359,7 @@ move_folder(const g2t_job *job, const char *from, const char *models, g2_error *
 		if (rename(from, to) != 0)
 			return g2_fail_errno(err, errno, "rename", from);
 	}
-	else if (!job->options->replace)
+	else if (!gives_way(job->options, to))
 		return fail_exists(g2t_text(job->options->model), err);
 	/* The old one goes with the training's directory. */
 	else if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, EXCHANGE) != 0)

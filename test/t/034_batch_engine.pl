@@ -22,7 +22,8 @@ sub completions
 	  . pack('L d L L', 1, -0.5, 1, 100) . text($answer);
 }
 
-sub error { return '22000' . text($_[0]) . text('') . text('') }
+# Message, SQLSTATE.
+sub error { return $_[1] . text($_[0]) . text('') . text('') }
 
 # The next n requests: prompt => id.
 sub requests
@@ -69,10 +70,10 @@ sub start_rows
 {
 	my ($query, $socket, %ids) = start_rows($select);
 
-	put($socket, 'ERROR', $ids{'row 3'}, error('not while there are many'));
+	put($socket, 'ERROR', $ids{'row 3'}, error('not while there are many', '53400'));
 	put($socket, 'COMPLETIONS', $ids{$_}, completions("to $_")) for 'row 1', 'row 2', 'row 4';
 	my %again = requests($socket, 1);
-	is(join(',', keys %again), 'row 3', 'a row that failed is asked for again in its turn');
+	is(join(',', keys %again), 'row 3', 'a row that failed because of others is asked for again in its turn');
 	put($socket, 'COMPLETIONS', $again{'row 3'}, completions('to row 3'));
 	my ($status, $out) = finish_query($query);
 	is($out, join("\n", map { "$_:to row $_" } 1 .. 4), 'and may succeed');
@@ -81,19 +82,38 @@ sub start_rows
 {
 	my ($query, $socket, %ids) = start_rows($select);
 
-	put($socket, 'ERROR', $ids{'row 2'}, error('this row is bad'));
+	put($socket, 'ERROR', $ids{'row 2'}, error('nothing is to be had', '53400'));
 	put($socket, 'COMPLETIONS', $ids{'row 1'}, completions('to row 1'));
 	my %again = requests($socket, 1);
-	put($socket, 'ERROR', $again{'row 2'}, error('this row is bad'));
+	put($socket, 'ERROR', $again{'row 2'}, error('nothing is to be had', '53400'));
 	my %cancelled;
 	while (my ($type, $id) = take($socket))
 	{
 		$cancelled{$id} = 1 if $type == $type{CANCEL};
 	}
 	my ($status, $out, $err) = finish_query($query);
-	like($err, qr/ERROR:  22000: this row is bad/, 'where it fails again, that is raised');
+	like($err, qr/ERROR:  53400: nothing is to be had/, 'where it fails again, that is raised');
 	is(join(',', sort keys %cancelled), join(',', sort @ids{ 'row 3', 'row 4' }),
 		'those behind it are cancelled');
+}
+
+# What is wrong with a row itself is wrong the second time too.
+{
+	my ($query, $socket, %ids) = start_rows($select);
+
+	put($socket, 'ERROR', $ids{'row 3'}, error('this row is bad', '22023'));
+	put($socket, 'COMPLETIONS', $ids{$_}, completions("to $_")) for 'row 1', 'row 2', 'row 4';
+	my ($status, $out, $err) = finish_query($query);
+	like($err, qr/ERROR:  22023: this row is bad/, 'a bad row is not asked for again');
+}
+{
+	my ($query, $socket, %ids) = start_rows("SET gpt2.on_error = 'null'", $select);
+
+	put($socket, 'ERROR', $ids{'row 3'}, error('this row is bad', '54000'));
+	put($socket, 'COMPLETIONS', $ids{$_}, completions("to $_")) for 'row 1', 'row 2', 'row 4';
+	my ($status, $out, $err) = finish_query($query);
+	is($out, "1:to row 1\n2:to row 2\n\n4:to row 4", 'nor where it gives NULL');
+	like($err, qr/1 of 4 calls of gpt_generate failed, first: this row is bad/, 'which is told');
 }
 
 # ---- equal rows ----

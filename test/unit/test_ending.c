@@ -118,7 +118,7 @@ test_idle_even(void **state)
 	assert_int_equal(g2_engine_ending(engine), G2_ENDING_NONE);
 	assert_true(engine->timer_at > g2_now_us() + 60000000);
 	assert_true(engine->timer_at <= g2_now_us() + 121000000);
-	engine->people.roles->minute_at -= 121000000;
+	engine->people.roles->minute_ends -= 121000000;
 	g2_engine_run(engine);
 	assert_int_equal(g2_engine_ending(engine), G2_ENDING_IDLE);
 	free_replies(&r, 1);

@@ -122,13 +122,13 @@ append_line(g2_buf *text, const char *line)
 
 /* Cuts parts off by hand and asks for each alone, until one prompt is enough. */
 static char *
-by_hand(const char *text)
+by_hand(const char *text, uint32_t flags)
 {
-	size_t		room = N_CTX - MAX_NEW - TEMPLATE_TOKENS,
+	size_t		room = N_CTX - MAX_NEW - TEMPLATE_TOKENS - (flags == G2_GEN_ADD_START),
 				len = strlen(text),
 				at = 0;
 	g2_buf		lines = {0};
-	g2_generate m = summary_of(text, len, 0);
+	g2_generate m = summary_of(text, len, flags);
 	char	   *result;
 
 	if (len <= room)
@@ -144,13 +144,13 @@ by_hand(const char *text)
 			left.len = (uint32_t) g2_cut_place(left.data, g2_cut_character(left.data, room));
 		at += left.len;
 		left = g2_cut_trim(left);
-		m = summary_of(left.data, left.len, 0);
+		m = summary_of(left.data, left.len, flags);
 		line = ask(&m, NULL);
 		append_line(&lines, line);
 		free(line);
 	}
 	g2_buf_append(&lines, "", 1);
-	result = lines.len > 1 ? by_hand(lines.data) : strdup("");
+	result = lines.len > 1 ? by_hand(lines.data, flags) : strdup("");
 	g2_buf_free(&lines);
 	return result;
 }
@@ -162,12 +162,14 @@ test_rounds(void **state)
 
 	(void) state;
 	open_engine();
-	for (size_t i = 0; i < G2_LENGTH(lengths); i++)
+	for (size_t i = 0; i < 2 * G2_LENGTH(lengths); i++)
 	{
-		char	   *text = make_text(lengths[i]),
-				   *wanted = by_hand(text),
+		size_t		len = lengths[i / 2];
+		uint32_t	flags = i % 2 == 0 || len > 100000 ? 0 : G2_GEN_ADD_START;
+		char	   *text = make_text(len),
+				   *wanted = by_hand(text, flags),
 				   *got;
-		g2_generate m = summary_of(text, lengths[i], G2_GEN_SPLIT);
+		g2_generate m = summary_of(text, len, flags | G2_GEN_SPLIT);
 
 		got = ask(&m, NULL);
 		assert_string_equal(got, wanted);

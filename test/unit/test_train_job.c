@@ -191,8 +191,8 @@ test_kills(void **state)
 
 /* ---- faults ---- */
 
-/* No file may be larger than this, as on a full disk: a clear error, no model, and the training goes
- * on where there is room again. */
+/* No file may be larger than this, as on a full disk: a clear error, no model, and the training
+ * goes on where there is room again. */
 static void
 test_full_disk(void **state)
 {
@@ -330,15 +330,23 @@ test_finetune(void **state)
 		o.base = g2_span_of(base);
 		o.lora_rank = rank;
 		o.lora_alpha = 8;
-		o.replace = rank > 0;
+		o.replace = rank > 0 ? G2_TRAIN_REPLACE_OWN : G2_TRAIN_REPLACE_NONE;
 		EXPECT_OK(run_job(root, &o, 20, &err), err);
 		check_folder(root);
 	}
-	/* The name is taken. */
+	/* The name is taken, by a model of somebody else in the second case. */
 	start_root(root);
-	o.replace = 0;
+	o.replace = G2_TRAIN_REPLACE_NONE;
 	assert_false(run_job(root, &o, 20, &err));
 	assert_true(strstr(err.message, "exists already") != NULL);
+	o.replace = G2_TRAIN_REPLACE_OWN;
+	tb_text(made, "gpt2.json", "{\"owner\":\"bob\"}");
+	assert_false(run_job(root, &o, 20, &err));
+	assert_true(strstr(err.message, "exists already") != NULL);
+	/* What was trained is kept: where it may replace bob's, it does so at once. */
+	o.replaced = g2_span_of("bob");
+	EXPECT_OK(run_job(root, &o, 20, &err), err);
+	assert_true(contains(root, "gpt2.json", "alice"));
 	tb_remove(root);
 }
 

@@ -272,6 +272,48 @@ test_kernels(void **state)
 	free_sequences(&m.s);
 }
 
+/* So do the optimizers', sizes being no multiple of a vector. */
+static void
+test_optimizer_kernels(void **state)
+{
+	enum
+	{
+		N = 1003, METHODS = 3
+	};
+	static float g[N],
+				first[METHODS][3][N],
+				w[3][N];
+	const g2t_update u = {.rate = 0.01f, .decay = 0.1f, .gradient_scale = 0.7f, .beta1 = 0.9f,
+	.beta2 = 0.99f, .epsilon = 1e-8f, .correction1 = 0.19f, .correction2_root = 0.14f};
+	const g2t_kernels *k;
+	double		squares = 0;
+
+	(void) state;
+	fill_random(1, N, g);
+	for (uint32_t i = 0; (k = g2t_kernels_at(i)); i++)
+	{
+		void		(*const methods[METHODS]) (size_t n, const g2t_update *u, const float *g,
+											   float *w, float *m, float *v) = {
+			k->adamw, k->adam, k->sgd,
+		};
+
+		for (int method = 0; method < METHODS; method++)
+		{
+			for (int a = 0; a < 3; a++)
+				fill_random(2 + (uint64_t) a, N, w[a]);
+			for (size_t j = 0; j < N; j++)
+				w[2][j] = fabsf(w[2][j]);
+			methods[method] (N, &u, g, w[0], w[1], w[2]);
+			if (i == 0)
+				memcpy(first[method], w, sizeof w);
+			assert_memory_equal(first[method], w, sizeof w);
+		}
+		if (i == 0)
+			squares = k->sum_squares(N, g);
+		assert_true(k->sum_squares(N, g) == squares);
+	}
+}
+
 /* A batch may be cut into passes; dropout goes by the row of the step, not of the pass. */
 static void
 test_passes(void **state)
@@ -394,6 +436,7 @@ main(void)
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_optimizer_kernels),
 		cmocka_unit_test(test_passes),
 		cmocka_unit_test(test_curves),
 		cmocka_unit_test(test_schedules),
