@@ -31,6 +31,7 @@ include $(PGXS)
 
 include engine.mk
 include train.mk
+include cuda.mk
 include test.mk
 
 # PGXS knows no header dependencies of its own.
@@ -46,7 +47,8 @@ install-engine: $(B)/gpt2_engine $(TRAIN_PROGRAM)
 	$(INSTALL_PROGRAM) $^ '$(DESTDIR)$(pkglibdir)/'
 
 uninstall-engine:
-	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_train'
+	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_train' \
+		'$(DESTDIR)$(pkglibdir)/gpt2_cuda.so'
 
 DEMO_FILES = config.json generation_config.json tokenizer_config.json gpt2.json \
 	vocab.json merges.txt model.safetensors held_out.txt

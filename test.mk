@@ -3,7 +3,8 @@
 TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
 UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
 	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS)
+UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
+	$(CUDA_TESTS)
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
 ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
@@ -42,7 +43,7 @@ unit-emulated: $(B)/unit/test_kernels $(B)/unit/test_formats
 	qemu-aarch64 $(B)/unit/test_formats
 
 unit-sanitized:         ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) ENGINE_EXTRA='$(SANITIZE)'
+	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) KERNEL_CXX=$(CLANG)++ ENGINE_EXTRA='$(SANITIZE)'
 
 fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in test/fuzz
 	$(MAKE) fuzz-programs B=build/fuzzing ENGINE_CC=$(CLANG) \
@@ -78,7 +79,7 @@ bench: all              ## speed of the engine against the machine's limits (124
 
 $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
-	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(LINK_DEVICES) $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/libgpt2_train.a \

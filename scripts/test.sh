@@ -36,6 +36,12 @@ part "build with gcc, warnings are errors" \
 part "build with clang, warnings are errors" scripts/build_clang.sh
 part "build" make -s -j2 WERROR=-Werror PG_CONFIG="$PG_CONFIG" all
 part "layers" scripts/check_layers.sh
+if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
+	part "CUDA kernels for every architecture, no register spilled" \
+		make -s -j2 cuda CUDA_ARCHS=all B=build/cuda_all
+else
+	echo "== CUDA: skipped, nvcc is not installed"
+fi
 part "unit tests" make -s -j2 unit
 part "unit tests under sanitizers" env GPT2_TEST_QUICK=1 make -s -j2 unit-sanitized
 part "engine with 32 clients, also under ThreadSanitizer" \

@@ -72,7 +72,8 @@ static bool
 needs_restart(const g2_settings *a, const g2_settings *b)
 {
 	return a->threads != b->threads || a->kv_cache_size != b->kv_cache_size ||
-		a->nice != b->nice || !same_span(a->device, b->device) || !same_span(a->cpu, b->cpu);
+		a->nice != b->nice || a->device_memory != b->device_memory ||
+		!same_span(a->device, b->device) || !same_span(a->cpu, b->cpu);
 }
 
 static void

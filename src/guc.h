@@ -64,6 +64,7 @@ extern char *gpt2_model_path;
 extern char *gpt2_preload_models;
 extern char *gpt2_weight_format;
 extern char *gpt2_device;
+extern int	gpt2_device_memory;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_train_threads;	/* of a training; 0 = half of the cores */

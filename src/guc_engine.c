@@ -33,6 +33,7 @@ char	   *gpt2_model_path;
 char	   *gpt2_preload_models;
 char	   *gpt2_weight_format;
 char	   *gpt2_device;
+int			gpt2_device_memory;
 char	   *gpt2_cpu;
 int			gpt2_threads;
 int			gpt2_train_threads;
@@ -166,6 +167,7 @@ gpt2_engine_settings(g2_settings *settings)
 														DEFAULT_PACK_DIRECTORY));
 	settings->weight_format = g2_span_of(gpt2_weight_format);
 	settings->device = g2_span_of(gpt2_device);
+	settings->device_memory = (uint64) gpt2_device_memory * 1024;
 	settings->cpu = g2_span_of(gpt2_cpu);
 	settings->threads = (uint32) gpt2_threads;
 	settings->kv_cache_size = (uint64) gpt2_kv_cache_size * 1024;
@@ -251,9 +253,13 @@ check_weight_format(char **value, void **extra, GucSource source)
 static bool
 check_device(char **value, void **extra, GucSource source)
 {
-	static const char *const choices[] = {"auto", "cpu", NULL};
+	static const char *const choices[] = {"auto", "cpu", "cuda", "cuda:0", NULL};
+	const char *number = strncmp(*value, "cuda:", 5) == 0 ? *value + 5 : "";
+	size_t		len = strlen(number);
 
-	return check_choice(*value, choices);
+	/* cuda:0 .. cuda:63 */
+	return (len > 0 && len <= 2 && strspn(number, "0123456789") == len && atoi(number) < 64) ||
+		check_choice(*value, choices);
 }
 
 static bool
@@ -311,9 +317,17 @@ define_machine_settings(void)
 {
 	DefineCustomStringVariable("gpt2.device",
 							   "Device that the engine computes on.",
-							   "A change restarts the engine; running queries go on.",
+							   "\"auto\" takes a CUDA device if there is one and else the CPU, "
+							   "\"cuda\" insists on the first CUDA device, \"cuda:1\" on the "
+							   "second. A change restarts the engine; running queries go on.",
 							   &gpt2_device, "auto", PGC_SIGHUP, 0,
 							   check_device, NULL, NULL);
+	DefineCustomIntVariable("gpt2.device_memory",
+							"Memory of the CUDA device that the engine takes.",
+							"0 means four fifths of what is free when the engine starts. A change "
+							"restarts the engine; running queries go on.",
+							&gpt2_device_memory, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("gpt2.cpu",
 							   "Instruction set of the engine's kernels.",
 							   "Results are the same with all. A change restarts the engine; "

@@ -92,6 +92,7 @@ set_slot(g2_scheduler *s, const g2_group *group, uint32_t i, g2_error *err)
 		.end_token = group->o.end_token,
 		.history = group->prompt.data,
 		.n_history = (uint32_t) n,
+		.model = group->o.model,
 	};
 	bool		ok;
 

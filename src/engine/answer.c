@@ -93,7 +93,7 @@ g2_answer_stream(g2_request *request, const g2_stream *token)
 /* ---- rows of models ---- */
 
 static void
-put_model(const g2_model *m, const char *device, g2_writer *w)
+put_model(const g2_model *m, const g2_backend_api *api, g2_writer *w)
 {
 	uint64_t	total = atomic_load(&m->progress.total);
 	g2_model_row row = {
@@ -101,7 +101,7 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 		.state = m->state,
 		.percent = total ? (uint32_t) (atomic_load(&m->progress.done) * 100 / total) : 0,
 		.format = g2_span_of(g2_format_name(m->format)),
-		.device = g2_span_of(device),
+		.device = g2_span_of(""),
 		.error = g2_span_of(m->state == G2_MODEL_FAILED ? m->error.message : ""),
 		.loaded_at = m->loaded_at,
 		.last_used_at = m->last_used_at,
@@ -117,6 +117,7 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 		row.vocab_size = d->arch.n_vocab;
 		row.tokenizer = g2_span_of(d->tokenizer);
 		row.bytes = m->pack->bytes;
+		row.device = g2_span_of(api->device ? api->device(m->device_model) : api->name);
 		row.content_hash = g2_span_of(m->pack->content_hash);
 		row.restricted = m->roles.restricted;
 		for (; row.n_roles < m->roles.n; row.n_roles++)
@@ -126,7 +127,7 @@ put_model(const g2_model *m, const char *device, g2_writer *w)
 }
 
 void
-g2_answer_models(const g2_registry *registry, const char *device, g2_writer *w)
+g2_answer_models(const g2_registry *registry, const g2_backend_api *api, g2_writer *w)
 {
 	uint32_t	n = 0;
 
@@ -135,5 +136,5 @@ g2_answer_models(const g2_registry *registry, const char *device, g2_writer *w)
 	g2_put_u32(w, n);
 	for (const g2_model *m = g2_registry_models(registry); m; m = m->next)
 		if (!m->detached)
-			put_model(m, device, w);
+			put_model(m, api, w);
 }

@@ -22,6 +22,6 @@ extern void g2_answer_notice(g2_request *request, g2_level level, const char *me
 extern void g2_answer_stream(g2_request *request, const g2_stream *token);
 
 /* The payload of MODEL_LIST. */
-extern void g2_answer_models(const g2_registry *registry, const char *device, g2_writer *w);
+extern void g2_answer_models(const g2_registry *registry, const g2_backend_api *api, g2_writer *w);
 
 #endif							/* G2_ANSWER_H */

@@ -420,7 +420,8 @@ start_request(g2_request *request, g2_error *err)
 		return true;
 	}
 	name = g2_request_model(request, &format);
-	if (!g2_registry_hold(request->engine->registry, name, format, &request->model, err))
+	if (!g2_registry_hold(request->engine->registry, name, format, g2_request_device(request),
+						  &request->model, err))
 		return false;
 	if (request->model->state == G2_MODEL_LOADED)
 		g2_request_ready(request);

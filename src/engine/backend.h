@@ -23,7 +23,7 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_BACKEND_VERSION 1
+#define G2_BACKEND_VERSION 2
 #define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
 #define G2_MAX_PLANS 2
 #define G2_MAX_STEPS 64			/* steps of one plan */
@@ -43,6 +43,19 @@ enum
 	G2_WANT_CANDIDATES = 32		/* as TOP, but the best by score: the log-probability, changed by the
 								 * slot's bias, penalties and bans (beam search); the slot stays as it
 								 * is.  Not together with TOP or TOKEN */
+};
+
+/* What of all this a device may lack (g2_backend_api.lacks, bits).  It refuses slots and plans that
+ * ask for it: 0A000. */
+enum
+{
+	G2_LACKS_TYPICAL = 1,
+	G2_LACKS_COUNTS = 2,		/* presence and frequency penalty */
+	G2_LACKS_BIASES = 4,
+	G2_LACKS_MIN_NEW = 8,
+	G2_LACKS_BANNED = 16,		/* of an output */
+	G2_LACKS_MASK = 32,
+	G2_LACKS_CANDIDATES = 64
 };
 
 /* What is added to a token's logit. */
@@ -84,6 +97,8 @@ typedef struct g2_slot_state
 	uint32_t	end_token;		/* sampling it ends the slot; G2_TOKEN_NONE = none */
 	const uint32_t *history;	/* prompt and answer so far; copied */
 	uint32_t	n_history;
+	const struct g2_backend_model *model;	/* whose plans will sample with it; NULL where there is
+											 * one device */
 } g2_slot_state;
 
 /* Rows of one sequence in a plan: contiguous, positions ascending without a gap. */
@@ -158,7 +173,22 @@ typedef struct g2_backend_options
 	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
 	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
+	const char *devices;		/* devices.h: gpt2.device; NULL = "auto" */
+	void		(*log) (void *arg, const char *line);	/* devices.h: what an administrator should
+														 * know; or NULL */
+	void	   *log_arg;
+	const char *failures;		/* devices.h: file that counts those of the device; NULL = none does */
+	uint32_t	device;			/* CUDA: which one, from 0 */
+	uint64_t	device_memory;	/* CUDA: bytes that are taken of it; 0 = most of what is free */
 } g2_backend_options;
+
+/* What a device of its own says of itself; strings live as long as the back end. */
+typedef struct g2_backend_device
+{
+	const char *name;			/* "NVIDIA H200" */
+	const char *driver;
+	uint64_t	free_bytes;		/* of the memory taken: for models and caches */
+} g2_backend_device;
 
 typedef struct g2_backend_api
 {
@@ -173,6 +203,8 @@ typedef struct g2_backend_api
 	/* Short name of what it runs on ("avx2", "sm90"), and the arithmetic identity of a format. */
 	const char *(*isa) (const g2_backend *backend);
 	const char *(*arithmetic) (const g2_backend *backend, g2_format format);
+	/* NULL: the machine itself; likewise where it leaves the name NULL. */
+	void		(*describe) (const g2_backend *backend, g2_backend_device *device);
 
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
 	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,
@@ -197,6 +229,15 @@ typedef struct g2_backend_api
 	/* The oldest plan's result when it has ended, NULL when none has yet.  *failed is set (with
 	 * *err) when that plan failed: its outputs mean nothing. */
 	g2_result  *(*step_result) (g2_backend *backend, bool *failed, g2_error *err);
+
+	/* Of a back end that has several devices; NULL in others.  place: where the next model shall be
+	 * ("auto", "cpu", "cuda"); then where a model is, and the arithmetic identity that it has there. */
+	void		(*place) (g2_backend *backend, const char *device);
+	const char *(*device) (const g2_backend_model *model);
+	const char *(*model_arithmetic) (const g2_backend_model *model);
+
+	/* What the model's device lacks, G2_LACKS_...; NULL: nothing. */
+	uint32_t	(*lacks) (const g2_backend_model *model);
 } g2_backend_api;
 
 extern const g2_backend_api g2_cpu_backend;

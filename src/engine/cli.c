@@ -61,6 +61,8 @@ g2_cli_option(g2_cli *cli, const char *option, const char *value, g2_error *err)
 	}
 	else if (strcmp(option, "--cpu") == 0)
 		s->cpu = g2_span_of(value);
+	else if (strcmp(option, "--device") == 0)
+		s->device = g2_span_of(value);
 	else if (strcmp(option, "--threads") == 0)
 	{
 		if (!g2_cli_int(option, value, 1, 1024, &number, err))

@@ -11,6 +11,12 @@ static const char *const names[G2_N_CONSTRAINTS] = {
 
 /* ---- requests ---- */
 
+const char *
+g2_constraint_name(uint32_t kind)
+{
+	return names[kind];
+}
+
 bool
 g2_constraint_check(const g2_generate *m, g2_error *err)
 {

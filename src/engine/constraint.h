@@ -13,6 +13,9 @@
 #include "group.h"
 #include "model.h"
 
+/* Of the argument that gives one of a kind, not NONE. */
+extern const char *g2_constraint_name(uint32_t kind);
+
 /* Before anything is spent: 22023, 54000. */
 extern bool g2_constraint_check(const g2_generate *m, g2_error *err);
 

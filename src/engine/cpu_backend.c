@@ -299,13 +299,8 @@ cpu_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *e
 static bool
 cpu_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
-	if (slot >= b->limits.n_slots || (state->n_history > 0 && !state->history) ||
-		state->next_index > state->n_history)
-		return g2_fail(err, G2_E_INTERNAL, "slot %u out of range, or without its history", slot);
-	for (uint32_t i = 0; i < state->n_history; i++)
-		if (state->history[i] >= G2_MAX_VOCAB)
-			return g2_fail(err, G2_E_INTERNAL, "token id %u out of range", state->history[i]);
-	if (!g2_operation_slot(&b->pending, slot, state, err))
+	if (!g2_slot_check_state(&b->limits, slot, state, err) ||
+		!g2_operation_slot(&b->pending, slot, state, err))
 		return false;
 	b->limits.slots[slot].set = true;
 	b->limits.slots[slot].has_token = state->n_history > 0;
@@ -317,13 +312,17 @@ cpu_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error 
 static bool
 cpu_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err)
 {
+	g2_plan_bounds bounds = {0};
 	g2_workspace ws;
 	entry	   *e;
 	void	   *memory = NULL;
 	size_t		bytes;
 	uint32_t	n_queued;
 
-	if (!g2_plan_check(plan, result, &b->limits, err))
+	if (plan && plan->model)
+		bounds = (g2_plan_bounds) {plan->model->weights->arch.n_ctx,
+			plan->model->weights->arch.n_vocab, plan->model->n_blocks};
+	if (!g2_plan_check(plan, &bounds, result, &b->limits, err))
 		return false;
 	pthread_mutex_lock(&b->lock);
 	n_queued = b->n_queued;

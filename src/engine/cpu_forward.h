@@ -16,8 +16,6 @@
 
 #define G2_FORWARD_ROWS 512		/* rows that go through the layers together */
 #define G2_HEAD_ROWS 64			/* rows that go through the head together */
-#define G2_MAX_VOCAB (1u << 18)	/* sums of sampling weights stay below 2^63 */
-#define G2_MAX_HEAD_DIM 1024
 
 /* A model as the back end knows it.  Written by the scheduler's thread while none of the model's
  * plans is in flight. */

@@ -1,5 +1,5 @@
 /*
- * cpu_plan.h: plans on the CPU: their rules, the sampler slots, and how a plan is run.
+ * cpu_plan.h: plans on the CPU: the sampler slots, and how a plan is run.
  *
  * Private to the CPU back end.
  */
@@ -7,6 +7,7 @@
 #define G2_CPU_PLAN_H
 
 #include "cpu_forward.h"
+#include "plan_check.h"
 #include "sampler.h"
 
 #define G2_SEEN_WORDS (G2_MAX_VOCAB / 64)
@@ -49,39 +50,6 @@ g2_slot_free(g2_slot *slot)
 	slot->seen = NULL;
 	slot->counts = NULL;
 }
-
-/* What the scheduler's thread knows of a slot when it checks a plan. */
-typedef struct g2_slot_check
-{
-	bool		set;
-	bool		has_token;		/* G2_TOKEN_PREVIOUS has a meaning once the plans so far ran */
-	uint32_t	stamp;			/* the last plan that samples with it */
-} g2_slot_check;
-
-typedef struct g2_plan_limits
-{
-	g2_slot_check *slots;
-	uint32_t	n_slots;
-	uint32_t	stamp;			/* counts plans */
-} g2_plan_limits;
-
-/* Output i goes on with the draft of the output before it. */
-static inline bool
-g2_plan_follows(const g2_plan *plan, uint32_t i)
-{
-	const g2_output *o = &plan->outputs[i];
-
-	return i > 0 && (o->want & o[-1].want & G2_WANT_TOKEN) && o->slot == o[-1].slot &&
-		o->row > 0 && o->row - 1 == o[-1].row &&
-		plan->position[o->row] == plan->position[o->row - 1] + 1;
-}
-
-/* XX000 for a plan that breaks a rule of backend.h. */
-extern bool g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
-						  g2_error *err);
-
-/* After a plan was accepted: which slots will have sampled. */
-extern void g2_plan_note(const g2_plan *plan, g2_plan_limits *limits);
 
 /* Runs all steps; ws is laid out for this plan. */
 extern bool g2_plan_run(const g2_pass *pass, const g2_plan *plan, g2_result *result,

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "arrival.h"
+#include "device_failures.h"
+#include "devices.h"
 #include "machine.h"
 
 #define HELPER_THREADS 2
@@ -209,6 +211,8 @@ g2_engine_run(g2_engine *engine)
 	g2_helper_collect(engine->long_helper);
 	g2_registry_collect(engine->registry);
 	g2_scheduler_run(engine->scheduler);
+	if (g2_devices_lost(engine->backend))
+		engine->ending = G2_ENDING_LOST;
 	look_at_times(engine);
 	set_timer(engine);
 }
@@ -272,13 +276,33 @@ log_registry(void *arg, g2_level level, const char *message)
 	g2_engine_log(arg, level, "%s", message);
 }
 
+static void
+log_device(void *arg, const char *line)
+{
+	g2_engine_log(arg, G2_LEVEL_LOG, "%s", line);
+}
+
+/* The default: an eighth of the machine's memory; 1 GB on the CPU, on a device of its own what a
+ * quarter of that has. */
+static uint64_t
+default_kv_cache(const g2_engine *engine)
+{
+	g2_backend_device device;
+
+	engine->api->describe(engine->backend, &device);
+	return G2_MIN(G2_MAX((uint64_t) 1 << 30, device.free_bytes / 4), g2_machine_memory() / 8);
+}
+
 static bool
 open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	char		isa[32];
 	g2_error	ignored = {0};
 	uint64_t	kv_budget = settings->kv_cache_size;
-	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa};
+	char		device[32];
+	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa, .devices = device,
+		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory,
+		.failures = settings->system_identifier ? G2_DEVICE_FAILURES_FILE : NULL};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
 		.permits = g2_engine_permits,
@@ -291,14 +315,18 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 			 settings->cpu.len ? settings->cpu.data : "");
 	if (!isa[0])
 		strcpy(isa, "auto");
-	if (kv_budget == 0)
-		kv_budget = G2_MIN((uint64_t) 1 << 30, g2_machine_memory() / 8);
+	snprintf(device, sizeof device, "%.*s", (int) G2_MIN(settings->device.len, sizeof device - 1),
+			 settings->device.len ? settings->device.data : "");
+	if (!device[0])
+		strcpy(device, "auto");
 	engine->threads = settings->threads ? settings->threads : g2_machine_cores();
 	backend_options.nice = settings->nice;
 	backend_options.threads = engine->threads;
-	engine->api = &g2_cpu_backend;
+	engine->api = &g2_devices_backend;
 	if (!engine->api->open(&backend_options, engine->device_fd, &engine->backend, err))
 		return false;
+	if (kv_budget == 0)
+		kv_budget = default_kv_cache(engine);
 	registry_options.api = engine->api;
 	registry_options.backend = engine->backend;
 	engine->kv_pool.budget = kv_budget;

@@ -78,10 +78,11 @@ extern void g2_engine_submit(g2_client *client, uint64_t id, g2_message type,
 /* Ends one request without an answer; false when it was answered already. */
 extern bool g2_engine_cancel(g2_client *client, uint64_t id);
 
-/* Whether the engine wants to end in good order, and why. */
+/* Whether the engine wants to end, and why: in good order, but for LOST: its CUDA device has failed,
+ * and only a new process can open it again. */
 typedef enum g2_ending
 {
-	G2_ENDING_NONE, G2_ENDING_RESTART, G2_ENDING_IDLE, G2_ENDING_DISABLED
+	G2_ENDING_NONE, G2_ENDING_RESTART, G2_ENDING_IDLE, G2_ENDING_DISABLED, G2_ENDING_LOST
 } g2_ending;
 
 extern g2_ending g2_engine_ending(const g2_engine *engine);

@@ -41,7 +41,7 @@ usage(FILE *to)
 		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\nCommands with a model also take --models DIRECTORY (searched for names),\n"
 			"--packs DIRECTORY, --format q8|q4|bf16|f32, --threads N, --cpu auto|portable|avx2|...,\n"
-			"--kv-cache-mb N.\n");
+			"--device auto|cpu|cuda|cuda:N, --kv-cache-mb N.\n");
 	return to == stderr ? 2 : 0;
 }
 

@@ -9,6 +9,8 @@
 
 #include <math.h>
 
+#include "sampler_math.h"
+
 bool
 g2_sampler_changes(const g2_sampling *s, const g2_past *past)
 {
@@ -27,17 +29,12 @@ add_biases(const g2_sampling *s, float *logits, uint32_t n)
 			logits[s->biases[i].token] += s->biases[i].bias;
 }
 
-/* As transformers' RepetitionPenaltyLogitsProcessor. */
 static void
 penalize_repetition(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 {
 	for (uint32_t i = 0; i < past->n_seen; i++)
 		if (past->seen[i] < n)
-		{
-			float	   *l = &logits[past->seen[i]];
-
-			*l = *l < 0.0f ? *l * s->repetition_penalty : *l / s->repetition_penalty;
-		}
+			logits[past->seen[i]] = g2_penalized(logits[past->seen[i]], s->repetition_penalty);
 }
 
 /* As the API that these two come from defines them: logit - n frequency - presence, n > 0. */

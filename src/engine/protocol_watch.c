@@ -404,6 +404,7 @@ g2_settings_encode(g2_writer *w, const g2_settings *m)
 	g2_put_u32(w, m->has_limits);
 	g2_put_u64(w, m->pack_cache_size);
 	g2_put_u32(w, m->no_speculation);
+	g2_put_u64(w, m->device_memory);
 }
 
 bool
@@ -439,5 +440,6 @@ g2_settings_decode(const void *p, size_t n, g2_settings *m)
 	m->has_limits = g2_get_u32(&r);
 	m->pack_cache_size = g2_get_u64(&r);
 	m->no_speculation = g2_get_u32(&r);
+	m->device_memory = g2_get_u64(&r);
 	return !r.failed;
 }

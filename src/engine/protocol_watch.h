@@ -187,7 +187,7 @@ typedef struct g2_settings
 	g2_span		directories[G2_MAX_DIRECTORIES];	/* gpt2.model_path, resolved */
 	g2_span		pack_directory;
 	g2_span		weight_format;
-	g2_span		device;			/* "auto", "cpu" */
+	g2_span		device;			/* "auto", "cpu", "cuda", "cuda:N" */
 	g2_span		cpu;			/* one of G2_CPU_NAMES */
 	uint32_t	threads;		/* 0 = physical cores allowed to the process */
 	uint64_t	kv_cache_size;	/* bytes; 0 = min(1 GB, 1/8 of the memory) */
@@ -209,6 +209,7 @@ typedef struct g2_settings
 	uint32_t	has_limits;		/* 1: limits[] counts; 0: all are unlimited */
 	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
 	uint32_t	no_speculation; /* 1: no drafts by prompt lookup */
+	uint64_t	device_memory;	/* bytes taken of a CUDA device; 0 = most of what is free */
 } g2_settings;
 
 #define G2_NO_RESULT_CACHE UINT64_MAX

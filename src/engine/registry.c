@@ -133,6 +133,7 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 	}
 	model->registry = registry;
 	model->format = format;
+	model->place = "auto";
 	model->next = registry->models;
 	registry->models = model;
 	*out = model;
@@ -345,9 +346,22 @@ files_changed(g2_model *model)
 	return true;
 }
 
+/* Whether it is, or is being loaded, on another device than this one; NULL: any will do. */
+static bool
+elsewhere(const g2_model *model, const char *device)
+{
+	const g2_backend_api *api = model->registry->options.api;
+
+	if (!device)
+		return false;
+	if (model->state == G2_MODEL_LOADED)
+		return strcmp(api->device ? api->device(model->device_model) : api->name, device) != 0;
+	return model->state == G2_MODEL_LOADING && strcmp(model->place, device) != 0;
+}
+
 bool
-g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_model **out,
-				 g2_error *err)
+g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, const char *device,
+				 g2_model **out, g2_error *err)
 {
 	g2_format	format = registry->settings.format;
 	g2_model   *model = find(registry, name),
@@ -355,7 +369,7 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_mo
 
 	if (format_name.len > 0 && !parse_format(format_name, &format, err))
 		return false;
-	if (model && format_name.len > 0 && model->format != format)
+	if (model && ((format_name.len > 0 && model->format != format) || elsewhere(model, device)))
 		old = model;
 	else if (model && files_changed(model))
 	{
@@ -366,6 +380,8 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, g2_mo
 		return false;
 	if (model->state == G2_MODEL_FAILED)
 		model->format = format;	/* the setting may have changed since */
+	if (model->state != G2_MODEL_LOADED && model->state != G2_MODEL_LOADING)
+		model->place = device ? device : "auto";
 	if (model->state != G2_MODEL_LOADED && model->state != G2_MODEL_LOADING &&
 		!start(model, err))
 		return false;

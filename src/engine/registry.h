@@ -35,6 +35,7 @@ typedef struct g2_model
 	char	   *name;
 	g2_format	format;
 	g2_model_state state;
+	const char *place;			/* where it was to be loaded: "auto", "cpu", "cuda" */
 	bool		detached;		/* no longer found, freed with its last user */
 	uint32_t	users;			/* requests that hold it */
 	uint64_t	used;			/* rank of its last use among all uses of models */
@@ -49,6 +50,7 @@ typedef struct g2_model
 	/* state LOADED */
 	g2_pack    *pack;
 	g2_backend_model *device_model;
+	uint32_t	lacks;			/* what its device lacks: G2_LACKS_... */
 	g2_kv		kv;
 	g2_work		work;
 	g2_role_list roles;			/* who may use it; known before the load begins in earnest */
@@ -96,9 +98,9 @@ extern void g2_registry_collect(g2_registry *registry);
 
 /* The model, loaded or loading (a load is started when there is none, and when the files of the
  * one that is loaded are others now), held until released.  format may be empty: that of the
- * settings. */
+ * settings; device may be NULL: wherever it is. */
 extern bool g2_registry_hold(g2_registry *registry, g2_span name, g2_span format,
-							 g2_model **out, g2_error *err);
+							 const char *device, g2_model **out, g2_error *err);
 extern void g2_registry_release(g2_model *model);
 
 /* New requests no longer find it; its memory goes with its last user.  A load that runs is

@@ -119,14 +119,23 @@ model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
 	uint64_t	n_blocks,
 				context = g2_blocks_for(model->pack->weights.arch.n_ctx);
 
+	if (o->api->place)
+		o->api->place(o->backend, model->place);
 	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
 		return false;
+	model->lacks = o->api->lacks ? o->api->lacks(model->device_model) : 0;
 	block_bytes = o->api->kv_block_bytes(model->device_model);
 	n_blocks = o->kv_pool->budget / block_bytes;
 	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
-	if (g2_kv_open(&model->kv, o->kv_pool, o->api, model->device_model, (uint32_t) n_blocks,
-				   err))
-		return true;
+	/* A device of its own may have less than the setting says. */
+	for (;; n_blocks = G2_MAX(n_blocks / 2, context))
+	{
+		if (g2_kv_open(&model->kv, o->kv_pool, o->api, model->device_model, (uint32_t) n_blocks,
+					   err))
+			return true;
+		if (err->code != G2_E_MEMORY || n_blocks <= context)
+			break;
+	}
 	o->api->model_unload(o->backend, model->device_model);
 	model->device_model = NULL;
 	return false;

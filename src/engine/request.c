@@ -87,18 +87,32 @@ check_generate(const g2_generate *m, g2_error *err)
 }
 
 static bool
+is_device(g2_span device, const char *name)
+{
+	return device.len == strlen(name) && memcmp(device.data, name, device.len) == 0;
+}
+
+const char *
+g2_request_device(const g2_request *request)
+{
+	if (request->type != G2_MSG_LOAD)
+		return NULL;
+	return is_device(request->m.load.device, "cpu") ? "cpu" :
+		is_device(request->m.load.device, "cuda") ? "cuda" : NULL;
+}
+
+static bool
 check_device(g2_span device, g2_error *err)
 {
-	static const char *const known[] = {"", "auto", "cpu"};
 	char		name[32];
 
-	for (size_t i = 0; i < G2_LENGTH(known); i++)
-		if (device.len == strlen(known[i]) && memcmp(device.data, known[i], device.len) == 0)
-			return true;
+	if (device.len == 0 || is_device(device, "auto") || is_device(device, "cpu") ||
+		is_device(device, "cuda"))
+		return true;
 	snprintf(name, sizeof name, "%.*s", (int) G2_MIN(device.len, sizeof name - 1), device.data);
 	name[g2_utf8_valid_prefix(name, strlen(name))] = '\0';
 	g2_fail(err, G2_E_UNSUPPORTED, "device \"%s\" is not supported", name);
-	return g2_fail_hint(err, "This version has the devices \"auto\" and \"cpu\".");
+	return g2_fail_hint(err, "The devices are \"auto\", \"cpu\" and \"cuda\".");
 }
 
 bool

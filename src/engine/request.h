@@ -80,6 +80,9 @@ typedef struct g2_request
  * anything is spent on the request: 22023 and 54000 name the argument and its range. */
 extern bool g2_request_decode(g2_request *request, g2_error *err);
 
+/* The device that a LOAD asks for, "cpu" or "cuda"; NULL: any. */
+extern const char *g2_request_device(const g2_request *request);
+
 /* The name of the model that it wants, and the weight format (empty = the setting's). */
 extern g2_span g2_request_model(const g2_request *request, g2_span *format);
 

@@ -18,8 +18,7 @@
 #include <math.h>
 
 #include "kernels.h"
-#include "philox.h"
-#include "vecmath.h"
+#include "sampler_math.h"
 
 #define DIGITS 2048				/* values of a digit of at most 11 bits */
 
@@ -59,22 +58,12 @@ lay_out(candidates *c, uint32_t n_vocab, void *scratch)
 	c->some = c->id + n_vocab;
 }
 
-/* Order of the key = order of the logit; -0 is 0, a NaN is -inf. */
-static inline uint32_t
-rank_key(float logit)
-{
-	uint32_t	bits = g2_float_bits(logit + 0.0f);
-
-	bits = logit != logit ? 0xff800000u : bits;
-	return bits ^ ((uint32_t) ((int32_t) bits >> 31) | 0x80000000u);
-}
-
 static void
 fill_keys(candidates *c, const float *logits)
 {
 	for (uint32_t i = 0; i < c->n; i++)
 	{
-		c->key[i] = rank_key(logits[i]);
+		c->key[i] = g2_rank_key(logits[i]);
 		c->id[i] = i;
 	}
 }
@@ -187,16 +176,6 @@ first_allowed(const uint64_t *mask, uint32_t n)
 	return 0;
 }
 
-/* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */
-static uint64_t
-mass_target(float p, uint64_t sum)
-{
-	unsigned __int128 scaled = (unsigned __int128) (uint64_t) ((double) p * 0x1p53) * sum;
-	uint64_t	target = (uint64_t) ((scaled + (((uint64_t) 1 << 53) - 1)) >> 53);
-
-	return G2_MAX(target, 1);
-}
-
 /* The mean of (l - max) / T by weight: minus the entropy, but for a constant. */
 static double
 mean_by_weight(const g2_sampling *s, const float *logits, float max, const candidates *c,
@@ -227,11 +206,11 @@ keep_typical(const g2_sampling *s, const float *logits, float max, candidates *c
 	{
 		double		x = (double) ((logits[c->id[i]] - max) / s->temperature);
 
-		c->key[i] = rank_key(-(float) fabs(mean - x));
+		c->key[i] = g2_rank_key(-(float) fabs(mean - x));
 	}
-	sum = keep(c, find_prefix(c, false, mass_target(s->typical_p, sum)), 1);
+	sum = keep(c, find_prefix(c, false, g2_mass_target(s->typical_p, sum)), 1);
 	for (uint32_t i = 0; i < c->n; i++)
-		c->key[i] = rank_key(logits[c->id[i]]);
+		c->key[i] = g2_rank_key(logits[c->id[i]]);
 	return sum;
 }
 
@@ -258,9 +237,9 @@ filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint
 	if (s->typical_p > 0.0f)
 		sum = keep_typical(s, logits, max, c, sum);
 	if (s->top_p < 1.0f)
-		sum = keep(c, find_prefix(c, false, mass_target(s->top_p, sum)), 0);
+		sum = keep(c, find_prefix(c, false, g2_mass_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		sum = keep(c, everything, (uint64_t) ceil((double) s->min_p * (double) heaviest(c)));
+		sum = keep(c, everything, g2_min_p_least(s->min_p, heaviest(c)));
 	return sum;
 }
 
@@ -272,7 +251,6 @@ g2_sample(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n_v
 	candidates	c;
 	uint64_t	sum,
 				r;
-	g2_philox	random;
 	float		max;
 	bool		clean,
 				filtered;
@@ -290,9 +268,7 @@ g2_sample(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n_v
 		s->min_p > 0.0f;
 	if (filtered)
 		sum = filter(s, logits, max, &c, sum);
-	random = g2_philox4x32(s->seed, past->index, s->sequence, G2_PHILOX_SAMPLE, 0);
-	r = (uint64_t) (((unsigned __int128) ((uint64_t) random.word[1] << 32 | random.word[0]) *
-					 sum) >> 64);
+	r = g2_sample_draw(s->seed, past->index, s->sequence, sum);
 	for (uint32_t i = 0; i < c.n; i++)
 	{
 		if (r < c.w[i])

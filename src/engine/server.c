@@ -406,6 +406,8 @@ turn(server *s, g2_error *err)
 		g2_engine_run(s->engine);
 		settle_clients(s);
 		end_if_wanted(s);
+		if (g2_engine_ending(s->engine) == G2_ENDING_LOST)
+			return g2_fail(err, G2_E_SYSTEM, "the CUDA device was lost");
 	}
 	if (s->has_control)
 		g2_connection_flush(&s->control);

@@ -10,6 +10,7 @@
 static g2_message
 watch_info(g2_engine *engine, g2_writer *w)
 {
+	g2_backend_device device;
 	g2_info		info = {
 		.version = g2_span_of(G2_VERSION),
 		.arithmetic = g2_span_of(engine->api->arithmetic(engine->backend, G2_FORMAT_F32)),
@@ -23,6 +24,9 @@ watch_info(g2_engine *engine, g2_writer *w)
 		.restart_pending = g2_engine_replaced(engine),
 	};
 
+	engine->api->describe(engine->backend, &device);
+	info.cuda_device = g2_span_of(device.name ? device.name : "");
+	info.cuda_driver = g2_span_of(device.driver ? device.driver : "");
 	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
 		if (m->state == G2_MODEL_LOADED)
 		{
@@ -215,7 +219,7 @@ g2_watch(g2_engine *engine, g2_message type, g2_writer *w)
 	switch (type)
 	{
 		case G2_MSG_MODELS:
-			g2_answer_models(engine->registry, engine->api->name, w);
+			g2_answer_models(engine->registry, engine->api, w);
 			return G2_MSG_MODEL_LIST;
 		case G2_MSG_REQUESTS:
 			return watch_requests(engine, w);

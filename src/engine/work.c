@@ -115,7 +115,7 @@ make_key(g2_request *request)
 	const g2_result_identity identity = {
 		.content_hash = model->pack->content_hash,
 		.format = g2_format_name(model->format),
-		.arithmetic = engine->api->arithmetic(engine->backend, model->format),
+		.arithmetic = engine->api->model_arithmetic(model->device_model),
 		.database = request->session->database,
 	};
 

@@ -1,6 +1,6 @@
 /*
- * backend_fixture.h: the CPU back end behind backend.h on a small random model: the model, a device
- * that has it, and the logits of a text.
+ * backend_fixture.h: a back end behind backend.h on a small random model: the model, a device that
+ * has it, and the logits of a text.
  *
  * make_model before all, free_model after it.
  */
@@ -25,22 +25,47 @@
 
 #define UNUSED __attribute__((unused))
 
+/*
+ * With G2_TEST_CUDA the CUDA back end takes the CPU's place: f32 has the same bits there, so that
+ * every test says the same of it.  It has heads of 64, and less is tried.  It runs over the emulated
+ * device, or with G2_TEST_GPU on a real one.
+ */
+#ifdef G2_TEST_CUDA
+#include "cuda_backend.h"
+#ifndef G2_TEST_GPU
+#include "emulator_control.h"
+#endif
+
+#define BACKEND g2_cuda_backend()
+#define ISA NULL
+#define HEAD_SIZE 64
+#define CONTEXT 140
+#define CUDA 1
+#else
+#define BACKEND &g2_cpu_backend
+#define ISA "auto"
+#define HEAD_SIZE 20
+#define CONTEXT 700
+#define CUDA 0
+#endif
+
 /* Sizes that are no multiples of 16, 32 or 48. */
 enum
 {
 	LAYERS = 2,
 	HEADS = 3,
-	HEAD_DIM = 20,
+	HEAD_DIM = HEAD_SIZE,
+	HEADS_WIDTH = HEADS * HEAD_DIM,
 	EMBD = 60,
 	FF = 100,
-	CTX = 700,
+	CTX = CONTEXT,
 	VOCAB = 203,
 	SLOTS = 200,
 	BLOCKS = 80,
 	PADDED = 240				/* VOCAB in panels */
 };
 
-static const g2_backend_api *const api = &g2_cpu_backend;
+static const g2_backend_api *api;
 static g2_weights weights;
 static g2_layer layers[LAYERS];
 static uint32_t text[CTX];
@@ -102,7 +127,7 @@ make_model(void)
 		.n_kv_head = HEADS, .head_dim = HEAD_DIM, .n_ff = FF, .n_ctx = CTX, .n_vocab = VOCAB,
 		.norm = G2_NORM_LAYER, .norm_bias = 1, .norm_epsilon = 1e-5f,
 		.position = G2_POSITION_LEARNED, .activation = G2_ACT_GELU_NEW, .fused_qkv = 1,
-		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 0.2236068f, .tied_head = 1};
+		.attn_bias = 1, .mlp_bias = 1, .attn_scale = 1.0f / sqrtf(HEAD_DIM), .tied_head = 1};
 	weights.format = G2_FORMAT_F32;
 	weights.embed = weights.head = random_matrix(EMBD, VOCAB);
 	weights.positions = random_array(CTX * EMBD, 0.3f);
@@ -149,11 +174,28 @@ typedef struct device
 	g2_backend_model *model;
 } device;
 
+/* before all: the back end that is tested */
+static UNUSED void
+choose_backend(void)
+{
+#if CUDA && !defined(G2_TEST_GPU)
+	emu_set_memory(128 << 20);
+#endif
+	api = BACKEND;
+}
+
+/* Whether the device does what a bit of G2_LACKS_... names. */
+static UNUSED bool
+has(const device *d, uint32_t lacks)
+{
+	return !api->lacks || (api->lacks(d->model) & lacks) == 0;
+}
+
 static UNUSED device
 open_device(uint32_t threads, const char *isa)
 {
 	device		d = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
-	g2_backend_options options = {threads, SLOTS, isa, 0};
+	g2_backend_options options = {.threads = threads, .slots = SLOTS, .isa = isa};
 	g2_error	err;
 
 	assert_true(d.fd >= 0);

@@ -172,7 +172,7 @@ hold(const char *name)
 	g2_model   *model = NULL;
 	g2_error	err;
 
-	EXPECT_OK(g2_registry_hold(registry, g2_span_of(name), g2_span_of(""), &model, &err), err);
+	EXPECT_OK(g2_registry_hold(registry, g2_span_of(name), g2_span_of(""), NULL, &model, &err), err);
 	return model;
 }
 

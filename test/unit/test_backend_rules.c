@@ -1,5 +1,5 @@
 /*
- * test_backend_rules.c: the CPU back end's memory, and what it refuses: operations on the cache wait
+ * test_backend_rules.c: a back end's memory, and what it refuses: operations on the cache wait
  * their turn, bad plans and models are refused, failed allocations reported.
  */
 #include "backend_fixture.h"
@@ -10,7 +10,7 @@
 static void
 test_kv_operations(void **state)
 {
-	device		d = open_device(2, "auto");
+	device		d = open_device(2, ISA);
 	uint32_t	table[2][2] = {{3, 7}, {11, 12}},
 				position[33],
 				last = 32;
@@ -63,9 +63,9 @@ test_unload_in_flight(void **state)
 {
 	enum
 	{
-		OTHER_BLOCKS = 4096
+		OTHER_BLOCKS = CUDA ? 256 : 4096
 	};
-	device		d = open_device(2, "auto");
+	device		d = open_device(2, ISA);
 	uint32_t	table[] = {0, 1},
 				position[32],
 				blocks[OTHER_BLOCKS];
@@ -153,7 +153,7 @@ refused(device *d, bad_case *c, const char *what)
 static void
 test_bad_plans(void **state)
 {
-	device		d = open_device(1, "auto");
+	device		d = open_device(1, ISA);
 	bad_case	c;
 
 	(void) state;
@@ -230,6 +230,64 @@ test_bad_plans(void **state)
 	close_device(&d);
 }
 
+/* What a device lacks it refuses, and all else it takes. */
+static void
+test_lacking(void **state)
+{
+	static const g2_bias bias = {3, 1};
+	const struct
+	{
+		uint32_t	lacks;
+		g2_sampling sampling;
+	}			slots[] = {
+		{G2_LACKS_TYPICAL, {.typical_p = 0.5f}},
+		{G2_LACKS_COUNTS, {.presence_penalty = 1}},
+		{G2_LACKS_COUNTS, {.frequency_penalty = -1}},
+		{G2_LACKS_BIASES, {.biases = &bias, .n_biases = 1}},
+		{G2_LACKS_MIN_NEW, {.min_new = 2}},
+	};
+	const struct
+	{
+		uint32_t	lacks;
+		g2_output	output;
+	}			outputs[] = {
+		{G2_LACKS_BANNED, {.want = G2_WANT_TOKEN, .banned = text, .n_banned = 1}},
+		{G2_LACKS_MASK, {.want = G2_WANT_TOKEN, .mask = (const uint64_t[(VOCAB + 63) / 64]) {1}}},
+		{G2_LACKS_CANDIDATES, {.want = G2_WANT_CANDIDATES}},
+	};
+	device		d = open_device(1, ISA);
+	bad_case	c;
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(slots); i++)
+	{
+		g2_slot_state slot = {.sampling = slots[i].sampling, .most_new = 5};
+		g2_error	err = {0};
+
+		slot.sampling.repetition_penalty = slot.sampling.top_p = 1;
+		assert_int_equal(api->slot_set(d.backend, 0, &slot, &err), has(&d, slots[i].lacks));
+		assert_int_equal(err.code, has(&d, slots[i].lacks) ? G2_OK : G2_E_UNSUPPORTED);
+	}
+	set_slot(&d, 0, 0.0f, 1.0f, G2_TOKEN_NONE, NULL, 0);
+	set_slot(&d, 1, 0.0f, 1.0f, G2_TOKEN_NONE, NULL, 0);
+	for (size_t i = 0; i < G2_LENGTH(outputs); i++)
+	{
+		g2_error	err = {0};
+
+		good_case(&d, &c);
+		give_tops(&c);
+		c.out[0] = outputs[i].output;
+		if (has(&d, outputs[i].lacks))
+			run(&d, &c.plan, &c.result);
+		else
+		{
+			assert_false(api->step_submit(d.backend, &c.plan, &c.result, &err));
+			assert_int_equal(err.code, G2_E_UNSUPPORTED);
+		}
+	}
+	close_device(&d);
+}
+
 static void
 load_refused(device *d, const g2_weights *w, g2_code code)
 {
@@ -250,7 +308,7 @@ load_refused(device *d, const g2_weights *w, g2_code code)
 static void
 test_bad_models(void **state)
 {
-	device		d = open_device(1, "auto");
+	device		d = open_device(1, ISA);
 	g2_backend_model *m;
 	g2_error	err;
 
@@ -270,7 +328,8 @@ test_bad_models(void **state)
 	LOAD_REFUSED(w.head.n_padded = 48, G2_E_INTERNAL);
 	LOAD_REFUSED(w.positions = NULL, G2_E_INTERNAL);
 	assert_true(api->model_load(d.backend, &weights, &m, &err));
-	assert_true(api->kv_block_bytes(m) == LAYERS * HEADS * 32 * (HEAD_DIM + 32) * sizeof(float));
+	assert_true(api->kv_block_bytes(m) == LAYERS * HEADS * 32 *
+				(HEAD_DIM + (HEAD_DIM + 15) / 16 * 16) * sizeof(float));
 	api->model_unload(d.backend, m);
 	close_device(&d);
 }
@@ -282,11 +341,21 @@ test_options(void **state)
 	g2_error	err;
 
 	(void) state;
-	assert_false(api->open(&(g2_backend_options) {0, 1, "auto", 0}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {.threads = 1, .isa = ISA}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
-	assert_false(api->open(&(g2_backend_options) {1, 0, "auto", 0}, 0, &b, &err));
-	assert_false(api->open(&(g2_backend_options) {1, 1, "mmx", 0}, 0, &b, &err));
+#if CUDA
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device = 63}, 0, &b, &err));
+	assert_int_equal(err.code, G2_E_UNSUPPORTED);
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device_memory = (uint64_t) 1 << 40}, 0,
+						   &b, &err));
+	assert_int_equal(err.code, G2_E_MEMORY);
+#else
+	assert_false(api->open(&(g2_backend_options) {.slots = 1, .isa = ISA}, 0, &b, &err));
+	assert_int_equal(err.code, G2_E_INTERNAL);
+	assert_false(api->open(&(g2_backend_options) {.threads = 1, .slots = 1, .isa = "mmx"}, 0, &b,
+						   &err));
 	assert_int_equal(err.code, G2_E_PARAM);
+#endif
 	api->close(NULL);
 }
 
@@ -296,7 +365,7 @@ test_options(void **state)
 static bool
 life(int fd, long fail_at, g2_error *err)
 {
-	g2_backend_options options = {2, 4, "auto", 0};
+	g2_backend_options options = {.threads = 2, .slots = 4, .isa = ISA};
 	g2_backend *b = NULL;
 	g2_backend_model *m = NULL;
 	uint32_t	token[] = {5},
@@ -305,7 +374,7 @@ life(int fd, long fail_at, g2_error *err)
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
 	g2_output	out = {.want = G2_WANT_TOKEN};
-	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = 1},
+	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = CUDA ? 0 : 1},
 		.history = token, .n_history = 1, .next_index = 1, .most_new = 5};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
 		.n_sequences = 1, .sequences = &seq, .n_outputs = 1, .outputs = &out};
@@ -352,7 +421,7 @@ test_allocation_failures(void **state)
 	close(fd);
 
 	/* Address space, too, can run out. */
-	d = open_device(1, "portable");
+	d = open_device(1, ISA);
 	api->model_unload(d.backend, d.model);
 	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
 	assert_false(api->kv_reserve(d.model, UINT32_MAX, &err));
@@ -368,12 +437,14 @@ main(void)
 		cmocka_unit_test(test_kv_operations),
 		cmocka_unit_test(test_unload_in_flight),
 		cmocka_unit_test(test_bad_plans),
+		cmocka_unit_test(test_lacking),
 		cmocka_unit_test(test_bad_models),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_allocation_failures),
 	};
 	int			rc;
 
+	choose_backend();
 	make_model();
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
 	free_model();

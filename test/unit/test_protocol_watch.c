@@ -107,7 +107,7 @@ settings_encode(g2_writer *w)
 		.idle_timeout_s = 600, .price_per_hour = 2.5, .n_preload = 2,
 		.preload = {S("demo"), S("gpt2")}, .limits = {G2_UNLIMITED, 0, INT64_MAX},
 		.system_identifier = UINT64_MAX, .timeline = 3, .max_queued = 1000, .has_limits = 1,
-		.pack_cache_size = UINT64_C(5) << 40, .no_speculation = 1,
+		.pack_cache_size = UINT64_C(5) << 40, .no_speculation = 1, .device_memory = UINT64_C(3) << 33,
 	};
 
 	g2_settings_encode(w, &s);
@@ -118,7 +118,7 @@ WHOLE(settings, settings)
 static const kind kinds[] = {
 	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
 	ROW(progress, 12),
-	KIND(settings, 25),
+	KIND(settings, 26),
 };
 
 /* ---- tests over all of them ---- */

@@ -207,7 +207,7 @@ hold_failing(long n)
 	bool		ok;
 
 	g2_alloc_fail_at(n);
-	ok = g2_registry_hold(registry, g2_span_of("tiny"), g2_span_of(""), &model, &err);
+	ok = g2_registry_hold(registry, g2_span_of("tiny"), g2_span_of(""), NULL, &model, &err);
 	settle();
 	g2_alloc_fail_at(0);
 	if (!ok)

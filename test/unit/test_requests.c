@@ -97,7 +97,7 @@ test_other_errors(void **state)
 	(void) state;
 	open_engine();
 	send_load(r, 0, "tiny", "q99", "");
-	send_load(r, 1, "tiny", "", "cuda");
+	send_load(r, 1, "tiny", "", "tpu");
 	send_unload(r, 2, "tiny");
 	g2_engine_submit(client_of(r), 3, G2_MSG_GENERATE, "abc", 3);
 	g2_engine_submit(client_of(r), 4, G2_MSG_UNLOAD, "\377\377\377", 3);
@@ -108,7 +108,7 @@ test_other_errors(void **state)
 	send_load(r, 7, "nosuch", "", "auto");
 	run_idle();
 	expect_error(&r[0], "22023", "q99");
-	expect_error(&r[1], "0A000", "cuda");
+	expect_error(&r[1], "0A000", "tpu");
 	expect_error(&r[2], "42704", "not loaded");
 	expect_error(&r[3], "XX000", "malformed");
 	expect_error(&r[4], "XX000", "malformed");

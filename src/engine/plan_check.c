@@ -1,7 +1,7 @@
 /*
- * cpu_plan_check.c: the rules of backend.h for plans.  Runs on the scheduler's thread.
+ * plan_check.c: the rules of backend.h for plans.
  */
-#include "cpu_plan.h"
+#include "plan_check.h"
 
 #define WANT_ALL (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM | \
 	G2_WANT_CANDIDATES)
@@ -13,8 +13,8 @@ bad_plan(g2_error *err, const char *rule, uint32_t at)
 }
 
 static bool
-check_token(const g2_plan *plan, const g2_plan_limits *limits, uint32_t slot, uint32_t row,
-			g2_error *err)
+check_token(const g2_plan *plan, const g2_plan_bounds *bounds, const g2_plan_limits *limits,
+			uint32_t slot, uint32_t row, g2_error *err)
 {
 	uint32_t	token = plan->token[row];
 
@@ -24,17 +24,16 @@ check_token(const g2_plan *plan, const g2_plan_limits *limits, uint32_t slot, ui
 			!limits->slots[slot].has_token)
 			return bad_plan(err, "previous token of a slot that has none, row", row);
 	}
-	else if (token >= plan->model->weights->arch.n_vocab)
+	else if (token >= bounds->n_vocab)
 		return bad_plan(err, "token id out of range, row", row);
 	return true;
 }
 
 static bool
-check_sequence(const g2_plan *plan, const g2_plan_limits *limits, const g2_plan_sequence *s,
-			   uint32_t i, g2_error *err)
+check_sequence(const g2_plan *plan, const g2_plan_bounds *bounds, const g2_plan_limits *limits,
+			   const g2_plan_sequence *s, uint32_t i, g2_error *err)
 {
-	const g2_backend_model *m = plan->model;
-	uint32_t	n_ctx = m->weights->arch.n_ctx,
+	uint32_t	n_ctx = bounds->n_ctx,
 				first,
 				last;
 
@@ -47,21 +46,21 @@ check_sequence(const g2_plan *plan, const g2_plan_limits *limits, const g2_plan_
 	{
 		if (plan->position[s->first_row + r] != first + r)
 			return bad_plan(err, "positions with a gap, sequence", i);
-		if (!check_token(plan, limits, s->slot, s->first_row + r, err))
+		if (!check_token(plan, bounds, limits, s->slot, s->first_row + r, err))
 			return false;
 	}
 	last = first + s->n_rows - 1 + (plan->n_steps - 1);
 	for (uint32_t b = 0; b <= last / G2_BLOCK; b++)
-		if (s->blocks[b] >= m->n_blocks)
+		if (s->blocks[b] >= bounds->n_blocks)
 			return bad_plan(err, "block out of range, sequence", i);
 	return true;
 }
 
 static bool
-check_output(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
-			 const g2_output *o, uint32_t i, g2_error *err)
+check_output(const g2_plan *plan, const g2_plan_bounds *bounds, const g2_result *result,
+			 g2_plan_limits *limits, const g2_output *o, uint32_t i, g2_error *err)
 {
-	uint32_t	n_vocab = plan->model->weights->arch.n_vocab;
+	uint32_t	n_vocab = bounds->n_vocab;
 
 	if (o->row >= plan->n_rows || (o->want & ~(uint32_t) WANT_ALL) != 0)
 		return bad_plan(err, "row or wish of output", i);
@@ -117,15 +116,15 @@ check_steps(const g2_plan *plan, g2_error *err)
 }
 
 bool
-g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limits,
-			  g2_error *err)
+g2_plan_check(const g2_plan *plan, const g2_plan_bounds *bounds, const g2_result *result,
+			  g2_plan_limits *limits, g2_error *err)
 {
 	uint32_t	row = 0;
 
 	if (!plan || !plan->model || !result || !plan->token || !plan->position || !plan->sequences ||
 		(plan->n_outputs > 0 && !plan->outputs))
 		return bad_plan(err, "an array is missing", 0);
-	if (!plan->model->kv)
+	if (bounds->n_blocks == 0)
 		return bad_plan(err, "model without a KV cache", 0);
 	if (plan->n_rows == 0 || plan->n_rows > INT32_MAX || plan->n_sequences > plan->n_rows)
 		return bad_plan(err, "number of rows", plan->n_rows);
@@ -135,7 +134,7 @@ g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limi
 	{
 		if (plan->sequences[i].first_row != row)
 			return bad_plan(err, "rows not in the order of sequences, sequence", i);
-		if (!check_sequence(plan, limits, &plan->sequences[i], i, err))
+		if (!check_sequence(plan, bounds, limits, &plan->sequences[i], i, err))
 			return false;
 		row += plan->sequences[i].n_rows;
 	}
@@ -143,7 +142,7 @@ g2_plan_check(const g2_plan *plan, const g2_result *result, g2_plan_limits *limi
 		return bad_plan(err, "rows of no sequence from", row);
 	limits->stamp++;
 	for (uint32_t i = 0; i < plan->n_outputs; i++)
-		if (!check_output(plan, result, limits, &plan->outputs[i], i, err))
+		if (!check_output(plan, bounds, result, limits, &plan->outputs[i], i, err))
 			return false;
 	return true;
 }
@@ -154,4 +153,54 @@ g2_plan_note(const g2_plan *plan, g2_plan_limits *limits)
 	for (uint32_t i = 0; i < plan->n_outputs; i++)
 		if (plan->outputs[i].want & G2_WANT_TOKEN)
 			limits->slots[plan->outputs[i].slot].has_token = true;
+}
+
+bool
+g2_slot_check_state(const g2_plan_limits *limits, uint32_t slot, const g2_slot_state *state,
+					g2_error *err)
+{
+	if (slot >= limits->n_slots || (state->n_history > 0 && !state->history) ||
+		state->next_index > state->n_history)
+		return g2_fail(err, G2_E_INTERNAL, "slot %u out of range, or without its history", slot);
+	for (uint32_t i = 0; i < state->n_history; i++)
+		if (state->history[i] >= G2_MAX_VOCAB)
+			return g2_fail(err, G2_E_INTERNAL, "token id %u out of range", state->history[i]);
+	return true;
+}
+
+/* ---- what a device lacks ---- */
+
+static bool
+lacking(uint32_t lacks, uint32_t needed, g2_error *err)
+{
+	if ((lacks & needed) == 0)
+		return true;
+	return g2_fail(err, G2_E_UNSUPPORTED, "this device does not sample so (%x)", lacks & needed);
+}
+
+bool
+g2_slot_check_lacks(const g2_slot_state *state, uint32_t lacks, g2_error *err)
+{
+	const g2_sampling *s = &state->sampling;
+
+	return lacking(lacks, (s->typical_p > 0.0f ? G2_LACKS_TYPICAL : 0) |
+				   (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f ?
+					G2_LACKS_COUNTS : 0) |
+				   (s->n_biases > 0 ? G2_LACKS_BIASES : 0) |
+				   (s->min_new > 0 ? G2_LACKS_MIN_NEW : 0), err);
+}
+
+bool
+g2_plan_check_lacks(const g2_plan *plan, uint32_t lacks, g2_error *err)
+{
+	uint32_t	needed = 0;
+
+	for (uint32_t i = 0; i < plan->n_outputs; i++)
+	{
+		const g2_output *o = &plan->outputs[i];
+
+		needed |= (o->n_banned > 0 ? G2_LACKS_BANNED : 0) | (o->mask ? G2_LACKS_MASK : 0) |
+			(o->want & G2_WANT_CANDIDATES ? G2_LACKS_CANDIDATES : 0);
+	}
+	return lacking(lacks, needed, err);
 }

@@ -1,0 +1,328 @@
+/*
+ * cuda_backend.cpp: a CUDA device behind backend.h.
+ *
+ * Life of a plan: submit checks it, writes it into pinned memory and puts all its work on the
+ * stream; the waiter sleeps until the oldest plan's last event, marks it as ended and writes the
+ * eventfd; step_result copies results to the caller.  Locking: cuda_state.h.
+ *
+ * A device that fails once is lost: plans in flight fail with 58000, as does everything after them.
+ */
+#include "cuda_backend.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cuda_state.h"
+
+#define MAX_SLOTS (1u << 16)
+#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_BIASES | G2_LACKS_MIN_NEW | \
+	G2_LACKS_BANNED | G2_LACKS_MASK | G2_LACKS_CANDIDATES)
+#define DEFAULT_SHARE 0.8		/* of the memory that is free when the device is opened */
+
+/* ---- the waiter ---- */
+
+static void
+announce_end(int event_fd)
+{
+	uint64_t	one = 1;
+
+	/* An eventfd is full only after 2^64 - 2 unread ends. */
+	while (write(event_fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+static void *
+waiter_main(void *arg)
+{
+	g2_backend *b = static_cast<g2_backend *>(arg);
+	g2_error	err;
+	bool		usable = rt_use(b->index, &err);
+
+	pthread_mutex_lock(&b->lock);
+	for (;;)
+	{
+		g2d_entry  *e;
+
+		while (b->n_ended == b->n_queued && !b->quit)
+			pthread_cond_wait(&b->wake, &b->lock);
+		if (b->n_ended == b->n_queued)
+			break;
+		e = &b->ring[(b->oldest + b->n_ended) % G2_MAX_PLANS];
+		pthread_mutex_unlock(&b->lock);
+		if (!usable)
+			e->error = err;
+		e->failed = !usable || !rt_event_wait(e->end, &e->error);
+		pthread_mutex_lock(&b->lock);
+		b->n_ended++;
+		announce_end(b->event_fd);
+	}
+	pthread_mutex_unlock(&b->lock);
+	return NULL;
+}
+
+static bool
+start_waiter(g2_backend *b, g2_error *err)
+{
+	sigset_t	all,
+				old;
+	int			rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&b->waiter, NULL, waiter_main, b);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc != 0)
+		return g2_fail(err, G2_E_SYSTEM, "could not start the CUDA back end's thread");
+	b->waiter_started = true;
+	return true;
+}
+
+/* ---- open and close ---- */
+
+static void
+cuda_close(g2_backend *b)
+{
+	if (!b)
+		return;
+	if (b->waiter_started)
+	{
+		pthread_mutex_lock(&b->lock);
+		b->quit = true;
+		pthread_cond_signal(&b->wake);
+		pthread_mutex_unlock(&b->lock);
+		pthread_join(b->waiter, NULL);
+	}
+	rt_stream_close(b->stream);
+	for (uint32_t i = 0; i < G2_MAX_PLANS; i++)
+	{
+		g2d_entry  *e = &b->ring[i];
+
+		rt_event_close(e->begin);
+		rt_event_close(e->end);
+		rt_host_free(e->in);
+		rt_host_free(e->out);
+		g2_free(e->output_of);
+	}
+	rt_free(b->memory);
+	g2_arena_close(&b->arena);
+	g2_free(b->limits.slots);
+	g2_buf_free(&b->pending);
+	pthread_cond_destroy(&b->wake);
+	pthread_mutex_destroy(&b->lock);
+	g2_free(b);
+}
+
+/* One allocation for all that models, caches and slots will need. */
+static bool
+open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
+{
+	const size_t bits = (size_t) b->limits.n_slots * G2D_SEEN_WORDS * sizeof(uint64_t);
+	const uint64_t bytes = wanted > 0 ? wanted :
+		(uint64_t) ((double) b->info.free_bytes * DEFAULT_SHARE);
+	size_t		at = 0;
+
+	if (!rt_alloc(bytes, &b->memory, err))
+	{
+		g2_fail_detail(err, "%.1f MB of the CUDA device's memory are free.",
+					   (double) b->info.free_bytes / 1e6);
+		return g2_fail_hint(err, "Lower gpt2.device_memory.");
+	}
+	if (!g2_arena_open(&b->arena, bytes, err))
+		return false;
+	b->slots_bytes = 2 * bits + b->limits.n_slots * sizeof(g2d_slot);
+	b->slots_at = g2_arena_take(&b->arena, b->slots_bytes, "the sampler", err);
+	if (b->slots_at == G2_ARENA_NONE)
+		return false;
+	at = b->slots_at;
+	b->slots.seen = reinterpret_cast<uint64_t *>(static_cast<char *>(b->memory) + at);
+	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
+	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
+	return rt_zero(b->stream, b->slots.seen, b->slots_bytes, err);
+}
+
+static bool
+open_parts(g2_backend *b, const g2_backend_options *options, g2_error *err)
+{
+	b->limits.slots = static_cast<g2_slot_check *>(
+		g2_alloc_array(options->slots, sizeof *b->limits.slots));
+	if (!b->limits.slots)
+		return g2_fail_memory(err, options->slots * sizeof *b->limits.slots);
+	if (!rt_open(b->index, &b->info, err) || !rt_stream_open(&b->stream, err) ||
+		!open_memory(b, options->device_memory, err))
+		return false;
+	for (uint32_t i = 0; i < G2_MAX_PLANS; i++)
+		if (!rt_event_open(&b->ring[i].begin, err) || !rt_event_open(&b->ring[i].end, err))
+			return false;
+	return start_waiter(b, err);
+}
+
+/* Threads that the runtime starts take no signals, like our own. */
+static bool
+cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_error *err)
+{
+	g2_backend *b;
+	sigset_t	all,
+				old;
+	bool		ok;
+
+	if (options->slots < 1 || options->slots > MAX_SLOTS)
+		return g2_fail(err, G2_E_INTERNAL, "invalid CUDA back end options: %u slots",
+					   options->slots);
+	b = static_cast<g2_backend *>(g2_alloc(sizeof *b));
+	if (!b)
+		return g2_fail_memory(err, sizeof *b);
+	b->index = options->device;
+	b->event_fd = event_fd;
+	b->limits.n_slots = options->slots;
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_cond_init(&b->wake, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ok = open_parts(b, options, err);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!ok)
+	{
+		cuda_close(b);
+		return false;
+	}
+	/* f32 is the CPU's to the bit; bf16 and q8 have attention of their own, and bf16 products that are
+	 * the instruction's of the device's generation. */
+	snprintf(b->arithmetic[G2_FORMAT_F32], sizeof b->arithmetic[0], "exact-1");
+	snprintf(b->arithmetic[G2_FORMAT_BF16], sizeof b->arithmetic[0], "bf16-1-%s", b->info.isa);
+	snprintf(b->arithmetic[G2_FORMAT_Q8], sizeof b->arithmetic[0], "q8-1-%s", b->info.isa);
+	snprintf(b->arithmetic[G2_FORMAT_Q4], sizeof b->arithmetic[0], "none");
+	*out = b;
+	return true;
+}
+
+static const char *
+cuda_isa(const g2_backend *b)
+{
+	return b->info.isa;
+}
+
+static const char *
+cuda_arithmetic(const g2_backend *b, g2_format format)
+{
+	return b->arithmetic[format];
+}
+
+static void
+cuda_describe(const g2_backend *b, g2_backend_device *d)
+{
+	d->name = b->info.name;
+	d->driver = b->info.driver;
+	d->free_bytes = g2_arena_free(&b->arena);
+}
+
+/* ---- models, slots ---- */
+
+static bool
+cuda_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
+{
+	if (to >= m->cache.n_blocks || from >= m->cache.n_blocks)
+		return g2_fail(err, G2_E_INTERNAL, "KV block out of range: copy %u to %u of %u", from, to,
+					   m->cache.n_blocks);
+	return g2d_pend_copy(m->backend, m, to, from, err);
+}
+
+static bool
+cuda_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (blocks[i] >= m->cache.n_blocks)
+			return g2_fail(err, G2_E_INTERNAL, "KV block out of range: zero %u of %u", blocks[i],
+						   m->cache.n_blocks);
+	return n == 0 || g2d_pend_zero(m->backend, m, blocks, n, err);
+}
+
+static bool
+cuda_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
+{
+	if (!g2_slot_check_state(&b->limits, slot, state, err) ||
+		!g2_slot_check_lacks(state, LACKS, err) || !g2d_pend_slot(b, slot, state, err))
+		return false;
+	b->limits.slots[slot].set = true;
+	b->limits.slots[slot].has_token = state->n_history > 0;
+	return true;
+}
+
+/* ---- plans ---- */
+
+static bool
+cuda_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err)
+{
+	g2_plan_bounds bounds = {};
+	g2d_entry  *e;
+	uint32_t	n_queued;
+
+	if (plan && plan->model)
+		bounds = {plan->model->arch.n_ctx, plan->model->arch.n_vocab, plan->model->cache.n_blocks};
+	if (!g2_plan_check(plan, &bounds, result, &b->limits, err) ||
+		!g2_plan_check_lacks(plan, LACKS, err))
+		return false;
+	pthread_mutex_lock(&b->lock);
+	n_queued = b->n_queued;
+	e = &b->ring[(b->oldest + n_queued) % G2_MAX_PLANS];
+	pthread_mutex_unlock(&b->lock);
+	if (n_queued == G2_MAX_PLANS)
+		return g2_fail(err, G2_E_INTERNAL, "invalid plan: %d plans are in flight", G2_MAX_PLANS);
+	e->plan = *plan;
+	e->result = result;
+	e->failed = false;
+	if (!g2d_plan_launch(b, e, err))
+		return false;
+	g2_plan_note(plan, &b->limits);
+	pthread_mutex_lock(&b->lock);
+	b->n_queued++;
+	pthread_cond_signal(&b->wake);
+	pthread_mutex_unlock(&b->lock);
+	return true;
+}
+
+static g2_result *
+cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
+{
+	g2d_entry  *e = NULL;
+	g2_error	own;
+
+	*failed = false;
+	pthread_mutex_lock(&b->lock);
+	if (b->n_ended > 0)
+		e = &b->ring[b->oldest];
+	pthread_mutex_unlock(&b->lock);
+	if (!e)
+		return NULL;
+	own = e->error;
+	*failed = e->failed || !g2d_plan_take(e, &own);
+	if (*failed && err)
+		*err = own;
+	e->result->busy_us = e->failed ? 0 : rt_event_between(e->begin, e->end);
+	pthread_mutex_lock(&b->lock);
+	b->oldest = (b->oldest + 1) % G2_MAX_PLANS;
+	b->n_ended--;
+	b->n_queued--;
+	pthread_mutex_unlock(&b->lock);
+	return e->result;
+}
+
+static uint32_t
+cuda_lacks(const g2_backend_model *)
+{
+	return LACKS;
+}
+
+static const g2_backend_api api = {
+	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
+	g2d_model_load, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy, cuda_kv_zero,
+	cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
+	cuda_lacks,
+};
+
+const g2_backend_api *
+g2_cuda_backend(void)
+{
+	return &api;
+}

@@ -1,0 +1,507 @@
+/*
+ * emulator.cpp: the blocks of a launch on the CPU, each thread of a block a fiber.
+ *
+ * A fiber runs until it must wait: for all of its block or of its warp.  Both are counting
+ * barriers: an arrival adds one, the last one starts the next round, and a fiber that waits goes on
+ * when the round is no longer the one that it waited in.  Operations of a warp (exchange, products)
+ * are such a barrier with a value that each lane leaves; the last to arrive computes for all.
+ *
+ * Everything here belongs to the thread of the system that calls emu_run.
+ */
+#include "device_emu.h"
+#include "emulator_control.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <random>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define EMU_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMU_ASAN 1
+#endif
+#endif
+#ifdef EMU_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+thread_local dim3 threadIdx;
+thread_local dim3 blockIdx;
+thread_local dim3 blockDim;
+thread_local dim3 gridDim;
+
+namespace
+{
+
+const size_t stack_bytes = 64 << 10;
+const size_t lane_bytes = 32;	/* what a lane may leave for its warp */
+const unsigned warp_lanes = 32;
+const unsigned max_threads = 1024;
+const size_t max_shared = 99 << 10;
+const uint32_t poison = 0x7fc0dead;	/* as a float, a NaN */
+
+[[noreturn]] void
+give_up(const char *what)
+{
+	fprintf(stderr, "emulated kernel: %s, block (%u, %u, %u)\n", what, blockIdx.x, blockIdx.y,
+			blockIdx.z);
+	abort();
+}
+
+/* ---- switching ---- */
+
+#if defined(__x86_64__) && !defined(EMU_ASAN)
+
+/* Saves the callee's registers on the stack that is left, and takes those of the other. */
+extern "C" void emu_switch(void **from, void *to);
+asm(".text\n"
+	".type emu_switch, @function\n"
+	"emu_switch:\n"
+	"	pushq %rbp\n	pushq %rbx\n	pushq %r12\n	pushq %r13\n	pushq %r14\n	pushq %r15\n"
+	"	movq %rsp, (%rdi)\n"
+	"	movq %rsi, %rsp\n"
+	"	popq %r15\n	popq %r14\n	popq %r13\n	popq %r12\n	popq %rbx\n	popq %rbp\n"
+	"	ret\n"
+	".size emu_switch, .-emu_switch\n");
+
+struct context
+{
+	void	   *at;
+
+	void
+	start(char *stack, void (*entry) ())
+	{
+		void	  **top = reinterpret_cast<void **>(stack + stack_bytes - 64);
+
+		*--top = nullptr;		/* where entry would return to; keeps calls aligned */
+		*--top = reinterpret_cast<void *>(entry);
+		for (int i = 0; i < 6; i++)
+			*--top = nullptr;
+		at = top;
+	}
+
+	void
+	go(context *to, const void *, const void *)
+	{
+		emu_switch(&at, to->at);
+	}
+
+	static void
+	arrived() {}
+};
+
+#else
+
+struct context
+{
+	ucontext_t	at;
+	void	   *fake = nullptr;
+
+	void
+	start(char *stack, void (*entry) ())
+	{
+		getcontext(&at);
+		at.uc_stack.ss_sp = stack;
+		at.uc_stack.ss_size = stack_bytes;
+		at.uc_link = nullptr;
+		makecontext(&at, entry, 0);
+	}
+
+	/* to_stack: lowest address of the other's stack, NULL for the system's own. */
+	void
+	go(context *to, const void *to_stack, const void *system_stack)
+	{
+#ifdef EMU_ASAN
+		__sanitizer_start_switch_fiber(&fake, to_stack ? to_stack : system_stack,
+									   to_stack ? stack_bytes : system_bytes);
+#endif
+		(void) to_stack;
+		(void) system_stack;
+		swapcontext(&at, &to->at);
+#ifdef EMU_ASAN
+		__sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+	}
+
+	static thread_local const void *system_base;
+	static thread_local size_t system_bytes;
+
+	/* The first thing that a new fiber does. */
+	static void
+	arrived()
+	{
+#ifdef EMU_ASAN
+		__sanitizer_finish_switch_fiber(nullptr, &system_base, &system_bytes);
+#endif
+	}
+};
+
+thread_local const void *context::system_base;
+thread_local size_t context::system_bytes;
+
+#endif
+
+const void *
+system_stack()
+{
+#ifdef EMU_ASAN
+	return context::system_base;
+#else
+	return nullptr;
+#endif
+}
+
+/* ---- a block ---- */
+
+struct barrier
+{
+	unsigned	threads;
+	unsigned	arrived;
+	uint64_t	round;
+};
+
+struct copy
+{
+	void	   *to;
+	const void *from;
+};
+
+struct fiber
+{
+	context		at;
+	char	   *stack;
+	dim3		index;
+	unsigned	linear;
+	bool		ended;
+	const barrier *waits;		/* NULL: it can run */
+	uint64_t	round;			/* that it waits in */
+	std::vector<std::vector<copy>> groups;	/* of asynchronous copies, the last one still open */
+};
+
+struct warp
+{
+	barrier		all;
+	alignas(16) unsigned char left[2][warp_lanes][lane_bytes];	/* by parity of the round */
+};
+
+struct block
+{
+	context		scheduler;
+	const std::function<void()> *kernel;
+	std::vector<fiber> fibers;
+	std::vector<warp> warps;
+	barrier		all;
+	void	   *shared;
+	fiber	   *current;
+};
+
+thread_local block *here;
+std::atomic<uint64_t> next_order(1);	/* a seed for the turns of each launch */
+
+/* Stacks are kept from launch to launch, and never cleared. */
+thread_local std::unique_ptr<char[]> stacks;
+
+void
+leave()
+{
+	fiber	   *f = here->current;
+
+	f->at.go(&here->scheduler, nullptr, system_stack());
+	threadIdx = f->index;
+}
+
+void
+fiber_main()
+{
+	context::arrived();
+	threadIdx = here->current->index;
+	(*here->kernel)();
+	for (const std::vector<copy> &g : here->current->groups)
+		if (!g.empty())
+			give_up("ends before its asynchronous copies");
+	here->current->ended = true;
+	leave();
+	abort();
+}
+
+/* Returns true to the last that arrives, which must call pass() when the others may go on. */
+bool
+arrive(barrier *b)
+{
+	fiber	   *f = here->current;
+
+	if (++b->arrived == b->threads)
+		return true;
+	f->waits = b;
+	f->round = b->round;
+	leave();
+	return false;
+}
+
+void
+pass(barrier *b)
+{
+	b->arrived = 0;
+	b->round++;
+}
+
+warp *
+own_warp()
+{
+	return &here->warps[here->current->linear / warp_lanes];
+}
+
+bool
+can_run(fiber *f)
+{
+	if (f->ended || (f->waits && f->waits->round == f->round))
+		return false;
+	f->waits = nullptr;
+	return true;
+}
+
+void
+run_block(block *b, const std::vector<unsigned> &turns)
+{
+	size_t		ended = 0;
+
+	while (ended < turns.size())
+	{
+		bool		any = false;
+
+		for (unsigned i : turns)
+		{
+			fiber	   *f = &b->fibers[i];
+
+			if (!can_run(f))
+				continue;
+			any = true;
+			b->current = f;
+			b->scheduler.go(&f->at, f->stack, nullptr);
+			ended += f->ended;
+		}
+		if (!any)
+			give_up("a barrier that some threads never reach");
+	}
+}
+
+void
+start_block(block *b, dim3 size)
+{
+	unsigned	n = size.x * size.y * size.z;
+
+	b->all = {n, 0, 0};
+	for (warp &w : b->warps)
+		w.all = {warp_lanes, 0, 0};
+	for (unsigned i = 0; i < n; i++)
+	{
+		fiber	   *f = &b->fibers[i];
+
+		f->stack = stacks.get() + i * stack_bytes;
+		f->index = dim3(i % size.x, i / size.x % size.y, i / (size.x * size.y));
+		f->linear = i;
+		f->ended = false;
+		f->waits = nullptr;
+		f->groups.assign(1, {});
+		f->at.start(f->stack, fiber_main);
+	}
+}
+
+}								/* namespace */
+
+void
+emu_seed(uint64_t seed)
+{
+	next_order = seed;
+}
+
+void
+emu_run(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel)
+{
+	unsigned	n = size.x * size.y * size.z;
+	block		b;
+	std::vector<unsigned> turns(n);
+	std::minstd_rand order(static_cast<unsigned>(next_order++));
+	/* Exactly as many bytes as were asked for, so that a sanitizer sees any access beyond. */
+	std::unique_ptr<uint32_t, decltype(&free)> memory(
+		static_cast<uint32_t *>(malloc(shared > 0 ? shared : 1)), free);
+
+	if (n == 0 || n % warp_lanes != 0 || n > max_threads || shared > max_shared)
+		give_up("a launch with a wrong number of threads or bytes");
+	for (unsigned i = 0; i < n; i++)
+		turns[i] = i;
+	b.kernel = &kernel;
+	b.fibers.resize(n);
+	b.warps.resize(n / warp_lanes);
+	if (!stacks)
+		stacks.reset(new char[max_threads * stack_bytes]);
+	b.shared = memory.get();
+	here = &b;
+	blockDim = size;
+	gridDim = grid;
+	for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
+		for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
+			for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++)
+			{
+				std::fill_n(memory.get(), shared / 4, poison);
+				std::shuffle(turns.begin(), turns.end(), order);
+				start_block(&b, size);
+				run_block(&b, turns);
+			}
+	here = nullptr;
+}
+
+void *
+emu_shared_memory()
+{
+	return here->shared;
+}
+
+void
+emu_barrier()
+{
+	if (arrive(&here->all))
+		pass(&here->all);
+}
+
+void
+emu_warp_barrier()
+{
+	warp	   *w = own_warp();
+
+	if (arrive(&w->all))
+		pass(&w->all);
+}
+
+unsigned
+emu_lane()
+{
+	return here->current->linear % warp_lanes;
+}
+
+/* Two rounds' values are kept, since a lane may leave the next before all have read the last. */
+const unsigned char *
+emu_gather(const void *v, size_t size)
+{
+	warp	   *w = own_warp();
+	unsigned char *left = &w->left[w->all.round % 2][0][0];
+
+	if (size > lane_bytes)
+		give_up("an exchange of too many bytes");
+	memcpy(left + emu_lane() * size, v, size);
+	emu_warp_barrier();
+	return left;
+}
+
+/* ---- asynchronous copies ---- */
+
+void
+emu_async16(void *to, const void *from)
+{
+	here->current->groups.back().push_back({to, from});
+}
+
+void
+emu_async_commit()
+{
+	here->current->groups.emplace_back();
+}
+
+void
+emu_async_wait(int n)
+{
+	std::vector<std::vector<copy>> &groups = here->current->groups;
+
+	while (groups.size() - 1 > static_cast<size_t>(n))
+	{
+		for (const copy &c : groups.front())
+			memcpy(c.to, c.from, 16);
+		groups.erase(groups.begin());
+	}
+}
+
+/* ---- products ---- */
+
+namespace
+{
+
+/* What the lanes leave: 4 registers of a, 2 of b. */
+struct operands
+{
+	uint32_t	a[4];
+	uint32_t	b[2];
+};
+
+const operands *
+gather_operands(const uint32_t *a, const uint32_t *b)
+{
+	operands	own;
+
+	memcpy(own.a, a, sizeof own.a);
+	memcpy(own.b, b, sizeof own.b);
+	return reinterpret_cast<const operands *>(emu_gather(&own, sizeof own));
+}
+
+float
+upper_half(uint32_t word, int half)
+{
+	uint32_t	bits = half ? word & 0xffff0000u : word << 16;
+	float		x;
+
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+}								/* namespace */
+
+/* Each lane computes its own four; k ascending, fused multiply-add (hardware: not specified). */
+void
+emu_mma_bf16(float *c, const uint32_t *a, const uint32_t *b)
+{
+	const operands *all = gather_operands(a, b);
+	unsigned	lane = emu_lane();
+
+	for (unsigned i = 0; i < 4; i++)
+	{
+		unsigned	row = lane / 4,
+					column = lane % 4 * 2 + i % 2;
+
+		for (unsigned k = 0; k < 16; k++)
+		{
+			unsigned	word = k / 2;
+
+			c[i] = fmaf(upper_half(all[row * 4 + word % 4].a[word / 4 * 2 + i / 2], k % 2),
+						upper_half(all[column * 4 + word % 4].b[word / 4], k % 2), c[i]);
+		}
+	}
+}
+
+void
+emu_mma_s8(int32_t *c, const uint32_t *a, const uint32_t *b)
+{
+	const operands *all = gather_operands(a, b);
+	unsigned	lane = emu_lane();
+
+	for (unsigned i = 0; i < 4; i++)
+	{
+		unsigned	row = lane / 4,
+					column = lane % 4 * 2 + i % 2;
+
+		for (unsigned word = 0; word < 8; word++)
+		{
+			uint32_t	x = all[row * 4 + word % 4].a[word / 4 * 2 + i / 2],
+						y = all[column * 4 + word % 4].b[word / 4];
+
+			for (unsigned byte = 0; byte < 32; byte += 8)
+				c[i] += static_cast<int8_t>(x >> byte) * static_cast<int8_t>(y >> byte);
+		}
+	}
+}

@@ -1,0 +1,48 @@
+/*
+ * epilogue.cuh: what becomes of a product's sum: bias, activation, residual; and, for the head, the
+ * best of each strip of columns.  In the order of the CPU's kernels.
+ */
+#ifndef G2_EPILOGUE_CUH
+#define G2_EPILOGUE_CUH
+
+#include "device.cuh"
+#include "device_math.h"
+#include "device_kernels.h"
+#include "sampler_math.h"
+
+/* Writes the element and returns it; rows and columns that are only padding give -inf. */
+__device__ inline float
+finish(const g2d_product &p, uint32_t row, uint32_t column, float sum)
+{
+	const size_t at = (size_t) row * p.ld + column;
+
+	if (row >= p.rows || column >= p.w.n)
+		return -INFINITY;
+	if (p.bias)
+		sum = g2s_add(sum, p.bias[column]);
+	sum = g2d_activate(p.activation, sum);
+	if (p.residual)
+		sum = g2s_add(p.residual[at], sum);
+	p.y[at] = sum;
+	return sum;
+}
+
+/* One value as a candidate: larger is better, of equal ones the lower column. */
+__device__ inline uint64_t
+candidate(float logit, uint32_t column)
+{
+	return (uint64_t) g2_rank_key(logit) << 32 | (uint32_t) ~column;
+}
+
+/* The best of a strip of a row, and whether a NaN is among it; by one thread. */
+__device__ inline void
+note_best(const g2d_product &p, uint32_t row, uint32_t strip, uint64_t best, bool bad)
+{
+	if (row >= p.rows || strip >= p.best_ld)
+		return;
+	p.best[(size_t) row * p.best_ld + strip] = best;
+	if (bad)
+		p.bad[row] = 1;			/* whoever writes it writes the same */
+}
+
+#endif							/* G2_EPILOGUE_CUH */

@@ -1,0 +1,529 @@
+/*
+ * test_cuda_model.cpp: whole models in bf16 and q8 on the emulated device: near to the CPU's, and
+ * the same bits however a text is cut into plans, whatever else is in them, and wherever it stands
+ * in the cache.  Then what may go wrong: memory that runs out, a device that is lost.
+ *
+ * With G2_TEST_GPU on a real device, with up to 1,024 rows, and without what only an emulation can
+ * be made to do.  GPT2_TEST_QUICK leaves out what takes long under compute-sanitizer.
+ */
+#include "cuda_model_fixture.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "cuda_backend.h"
+
+struct device
+{
+	const g2_backend_api *api;
+	int			fd;
+	g2_backend *backend;
+	g2_backend_model *m;
+
+	device(const g2_backend_api *api_, const model &of)
+		: api(api_), fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL), m(NULL)
+	{
+		g2_backend_options options = {};
+		g2_error	err = {};
+
+		options.threads = 1;
+		options.slots = n_slots;
+		if (!api->open(&options, fd, &backend, &err) ||
+			!api->model_load(backend, &of.w, &m, &err) || !api->kv_reserve(m, n_blocks, &err))
+			fail_msg("%s %s", err.message, err.detail);
+	}
+
+	~device()
+	{
+		api->model_unload(backend, m);
+		api->close(backend);
+		close(fd);
+	}
+	device(const device &) = delete;
+	device &operator=(const device &) = delete;
+
+	/* Waits for the oldest plan. */
+	bool
+	wait(g2_error *err)
+	{
+		bool		failed;
+
+		while (!api->step_result(backend, &failed, err))
+		{
+			struct pollfd p = {fd, POLLIN, 0};
+			uint64_t	n;
+
+			assert_int_equal(poll(&p, 1, 60000), 1);
+			assert_int_equal(read(fd, &n, sizeof n), (ssize_t) sizeof n);
+		}
+		return !failed;
+	}
+
+	void
+	run(const g2_plan &plan, g2_result *result)
+	{
+		g2_error	err = {};
+
+		if (!api->step_submit(backend, &plan, result, &err) || !wait(&err))
+			fail_msg("%s", err.message);
+	}
+};
+
+/*
+ * Logits of every position of a text, in plans of `chunk` rows, with `others` sequences of one row
+ * each before it, blocks dealt from `first_block` on.
+ */
+static std::vector<float>
+all_logits(device &d, uint32_t n, uint32_t chunk, uint32_t others, uint32_t first_block)
+{
+	std::vector<float> logits((size_t) n * n_vocab);
+	std::vector<uint32_t> table(32),
+				other_table(1, 89);
+
+	for (uint32_t i = 0; i < table.size(); i++)
+		table[i] = (first_block + i * 7) % 80;
+	for (uint32_t at = 0; at < n; at += chunk)
+	{
+		const uint32_t rows = n - at < chunk ? n - at : chunk;
+		std::vector<uint32_t> token,
+					position;
+		std::vector<g2_plan_sequence> sequences;
+		std::vector<g2_output> outputs;
+		g2_plan		plan = {};
+		g2_result	result = {};
+
+		for (uint32_t i = 0; i < others; i++)
+		{
+			sequences.push_back({G2_TOKEN_NONE, i, 1, other_table.data()});
+			token.push_back(i % n_vocab);
+			position.push_back(i % 32);
+		}
+		sequences.push_back({G2_TOKEN_NONE, others, rows, table.data()});
+		for (uint32_t i = 0; i < rows; i++)
+		{
+			token.push_back(text_token(at + i));
+			position.push_back(at + i);
+			outputs.push_back({others + i, 0, G2_WANT_LOGITS, 0, NULL, 0, NULL});
+		}
+		plan.model = d.m;
+		plan.n_steps = 1;
+		plan.n_rows = others + rows;
+		plan.token = token.data();
+		plan.position = position.data();
+		plan.n_sequences = (uint32_t) sequences.size();
+		plan.sequences = sequences.data();
+		plan.n_outputs = rows;
+		plan.outputs = outputs.data();
+		result.logits = logits.data() + (size_t) at * n_vocab;
+		d.run(plan, &result);
+	}
+	return logits;
+}
+
+/* Other turns of the threads, where that can be chosen. */
+static void
+shuffle(uint64_t seed)
+{
+#ifdef G2_TEST_GPU
+	(void) seed;
+#else
+	emu_seed(seed);
+#endif
+}
+
+static double
+difference(const std::vector<float> &a, const std::vector<float> &b)
+{
+	double		error = 0.0,
+				norm = 0.0;
+
+	for (size_t i = 0; i < a.size(); i++)
+	{
+		error += pow((double) a[i] - b[i], 2);
+		norm += (double) b[i] * b[i];
+	}
+	return sqrt(error / norm);
+}
+
+static void
+check_format(g2_format format, uint32_t head_dim, uint32_t positions)
+{
+	const uint32_t n = getenv("GPT2_TEST_QUICK") ? 40 : positions;
+	model		m(format, head_dim),
+				reference(G2_FORMAT_F32, head_dim);
+	device		d(g2_cuda_backend(), m),
+				same(&g2_cpu_backend, m),
+				exact(&g2_cpu_backend, reference);
+	const std::vector<float> logits = all_logits(d, n, n, 0, 0);
+	const double from_same = difference(logits, all_logits(same, n, n, 0, 0)),
+				from_exact = difference(logits, all_logits(exact, n, n, 0, 0));
+
+	print_message("%s, heads of %u: %.2e from the CPU's, %.2e from f32\n",
+				  format == G2_FORMAT_BF16 ? "bf16" : "q8", head_dim, from_same, from_exact);
+	/* q8: what attention rounds otherwise is quantized otherwise behind it. */
+	assert_true(from_same < (format == G2_FORMAT_BF16 ? 1e-2 : 2e-2));
+	assert_true(from_exact < (format == G2_FORMAT_BF16 ? 1e-2 : 5e-2));
+	for (uint32_t chunk : {16u, 100u, 1u})
+	{
+		/* Token by token: the end, over a cache that a prompt has filled. */
+		const std::vector<float> again = all_logits(d, n, chunk, chunk == 1 ? 0 : chunk / 2,
+													chunk);
+
+		shuffle(chunk);
+		assert_memory_equal(again.data(), logits.data(), logits.size() * sizeof(float));
+	}
+}
+
+static void
+test_bf16(void **)
+{
+	check_format(G2_FORMAT_BF16, 64, 264);	/* two segments */
+}
+
+static void
+test_q8(void **)
+{
+	check_format(G2_FORMAT_Q8, 64, 72);
+}
+
+/* n sequences with the same prompt, a row each, in every slot: the same tokens, M = 1 .. n. */
+static void
+check_rows(g2_format format, uint32_t head_dim, uint32_t n)
+{
+	model		m(format, head_dim);
+	device		d(g2_cuda_backend(), m);
+	const uint32_t steps = 4;
+	std::vector<uint32_t> token(n),
+				position(n),
+				first_tokens,
+				tables(n);
+	std::vector<double> first_logprobs;
+
+	for (uint32_t rows : {1u, n / 3, n})
+	{
+		std::vector<g2_plan_sequence> sequences;
+		std::vector<g2_output> outputs;
+		std::vector<uint32_t> sampled(rows * steps);
+		std::vector<double> logprob(rows * steps);
+		std::vector<uint8_t> ended(rows * steps);
+		g2_plan		plan = {};
+		g2_result	result = {};
+
+		for (uint32_t i = 0; i < rows; i++)
+		{
+			const uint32_t prompt = 17;
+			g2_slot_state state = {};
+			g2_error	err;
+
+			state.sampling.temperature = 0.9f;
+			state.sampling.top_p = 0.95f;
+			state.sampling.repetition_penalty = 1.1f;
+			state.sampling.seed = 3;
+			state.end_token = G2_TOKEN_NONE;
+			state.history = &prompt;
+			state.n_history = 1;
+			assert_true(d.api->slot_set(d.backend, i, &state, &err));
+			tables[i] = i;
+			token[i] = prompt;
+			position[i] = 0;
+			sequences.push_back({i, i, 1, &tables[i]});
+			outputs.push_back({i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, NULL, 0, NULL});
+		}
+		plan.model = d.m;
+		plan.n_steps = steps;
+		plan.n_rows = plan.n_sequences = plan.n_outputs = rows;
+		plan.token = token.data();
+		plan.position = position.data();
+		plan.sequences = sequences.data();
+		plan.outputs = outputs.data();
+		result.token = sampled.data();
+		result.logprob = logprob.data();
+		result.ended = ended.data();
+		d.run(plan, &result);
+		if (rows == 1)
+		{
+			first_tokens = sampled;
+			first_logprobs = logprob;
+		}
+		for (uint32_t s = 0; s < steps; s++)
+			for (uint32_t i = 0; i < rows; i++)
+			{
+				assert_int_equal(sampled[s * rows + i], first_tokens[s]);
+				assert_memory_equal(&logprob[s * rows + i], &first_logprobs[s], sizeof(double));
+			}
+	}
+}
+
+static void
+test_rows(void **)
+{
+#ifdef G2_TEST_GPU
+	const uint32_t most = getenv("GPT2_TEST_QUICK") ? 100 : 1024;
+
+	check_rows(G2_FORMAT_Q8, 64, most);
+	check_rows(G2_FORMAT_BF16, 128, most);
+#else
+	const bool	quick = getenv("GPT2_TEST_QUICK") != NULL;
+
+	check_rows(G2_FORMAT_Q8, 64, quick ? 12 : 70);
+	check_rows(G2_FORMAT_BF16, 128, quick ? 9 : 40);
+#endif
+}
+
+/* A prompt of more rows than go through the layers together. */
+static void
+test_several_passes(void **)
+{
+	if (getenv("GPT2_TEST_QUICK"))
+		skip();
+	model		m(G2_FORMAT_Q8, 64);
+	device		d(g2_cuda_backend(), m);
+	const uint32_t n = 20;
+	const std::vector<float> alone = all_logits(d, n, n, 0, 3);
+	const std::vector<float> behind = all_logits(d, n, n, 1015, 5);
+
+	assert_memory_equal(behind.data(), alone.data(), alone.size() * sizeof(float));
+}
+
+/* What a device samples for a draft of three behind a token: the slot's own tokens up to `right`, then
+ * others; and then for the slot's next token. */
+static std::vector<uint32_t>
+sample_draft(device &d, const std::vector<uint32_t> &own, uint32_t right)
+{
+	uint32_t	token[] = {17, own[0], own[1], own[2]},
+				position[] = {0, 1, 2, 3},
+				block = 2,
+				history = 17;
+	g2_plan_sequence sequence = {1, 0, 4, &block};
+	g2_output	outputs[4];
+	g2_plan		plan = {d.m, 1, 4, token, position, 1, &sequence, 4, outputs, 0};
+	g2_result	result = {};
+	g2_slot_state state = {};
+	g2_error	err;
+	std::vector<uint32_t> sampled(5);
+
+	for (uint32_t i = right + 1; i < 4; i++)
+		token[i] = (token[i] + 1) % n_vocab;
+	for (uint32_t i = 0; i < 4; i++)
+		outputs[i] = {i, 1, G2_WANT_TOKEN, 0, NULL, 0, NULL};
+	state.sampling.temperature = 0.8f;
+	state.sampling.top_p = 1.0f;
+	state.sampling.repetition_penalty = 1.2f;
+	state.sampling.seed = 12;
+	state.end_token = G2_TOKEN_NONE;
+	state.history = &history;
+	state.n_history = 1;
+	assert_true(d.api->slot_set(d.backend, 1, &state, &err));
+	result.token = sampled.data();
+	d.run(plan, &result);
+	/* The next token stands behind those that were kept. */
+	token[0] = G2_TOKEN_PREVIOUS;
+	position[0] = (right < 3 ? right : 3) + 1;
+	sequence.n_rows = plan.n_rows = plan.n_outputs = 1;
+	result.token = &sampled[4];
+	d.run(plan, &result);
+	return sampled;
+}
+
+/* Drafts that are right for 0 .. 3 tokens: in f32 what the CPU makes of them. */
+static void
+test_drafts(void **)
+{
+	model		m(G2_FORMAT_F32, 64);
+	device		d(g2_cuda_backend(), m),
+				cpu(&g2_cpu_backend, m);
+	std::vector<uint32_t> own = {0, 0, 0};
+
+	for (uint32_t i = 0; i < 3; i++)
+		own[i] = sample_draft(cpu, own, i)[i];
+	for (uint32_t right = 0; right <= 3; right++)
+	{
+		const std::vector<uint32_t> want = sample_draft(cpu, own, right),
+					got = sample_draft(d, own, right);
+
+		for (uint32_t i = 0; i < 4; i++)
+			assert_true((want[i] == G2_TOKEN_NONE) == (i > right));
+		assert_memory_equal(got.data(), want.data(), want.size() * sizeof(uint32_t));
+	}
+}
+
+/* ---- what one text must not do to another ---- */
+
+/* A key or value that is not finite stays with the rows that see it. */
+static void
+test_not_finite(void **)
+{
+	model		m(G2_FORMAT_BF16, 64);
+	const uint32_t n = 40,
+				bad = 25;
+	std::vector<float> clean,
+				spoilt;
+
+	{
+		device		d(g2_cuda_backend(), m);
+
+		clean = all_logits(d, n, n, 0, 0);
+	}
+	/* The position of row 25 makes its values infinite. */
+	for (uint32_t i = 0; i < n_embd; i++)
+		const_cast<float *>(m.w.positions)[bad * n_embd + i] = i % 2 ? 1e38f : -3e38f;
+	{
+		device		d(g2_cuda_backend(), m);
+
+		spoilt = all_logits(d, n, n, 0, 0);
+		assert_memory_equal(spoilt.data(), clean.data(), bad * n_vocab * sizeof(float));
+		assert_true(spoilt[bad * n_vocab] != spoilt[bad * n_vocab]);
+		/* The same one by one; and who comes after it into the same blocks sees nothing of it. */
+		spoilt = all_logits(d, n, 1, 0, 0);
+		assert_memory_equal(spoilt.data(), clean.data(), bad * n_vocab * sizeof(float));
+		assert_true(spoilt[(n - 1) * n_vocab] != spoilt[(n - 1) * n_vocab]);
+		spoilt = all_logits(d, 20, 20, 0, 0);
+		assert_memory_equal(spoilt.data(), clean.data(), 20 * n_vocab * sizeof(float));
+	}
+}
+
+/* ---- what may go wrong ---- */
+
+#ifndef G2_TEST_GPU
+
+static void
+test_memory(void **)
+{
+	model		m(G2_FORMAT_Q8, 64);
+	g2_backend_options options = {};
+	g2_backend *b;
+	g2_backend_model *loaded[40] = {};
+	g2_backend_device about;
+	g2_error	err = {};
+	uint64_t	free_bytes;
+	uint32_t	n = 0;
+	const g2_backend_api *api = g2_cuda_backend();
+
+	options.slots = 4;
+	options.device_memory = 64 << 20;
+	assert_true(api->open(&options, -1, &b, &err));
+	api->describe(b, &about);
+	assert_string_equal(about.name, "emulated");
+	free_bytes = about.free_bytes;
+	while (n < 40 && api->model_load(b, &m.w, &loaded[n], &err))
+		n++;
+	assert_true(n > 0 && n < 40);
+	assert_int_equal(err.code, G2_E_MEMORY);
+	assert_non_null(strstr(err.detail, "are needed"));
+	api->model_unload(b, loaded[--n]);
+	assert_true(api->model_load(b, &m.w, &loaded[n], &err));
+	assert_false(api->kv_reserve(loaded[n], 1 << 20, &err));
+	assert_int_equal(err.code, G2_E_MEMORY);
+	for (uint32_t i = 0; i <= n; i++)
+		api->model_unload(b, loaded[i]);
+	api->describe(b, &about);
+	assert_true(about.free_bytes == free_bytes);
+	m.w.format = G2_FORMAT_Q4;
+	assert_false(api->model_load(b, &m.w, &loaded[0], &err));
+	assert_int_equal(err.code, G2_E_UNSUPPORTED);
+	m.w.format = G2_FORMAT_Q8;
+	m.w.arch.head_dim = 32;
+	m.w.arch.n_head = m.w.arch.n_kv_head = 4;
+	assert_false(api->model_load(b, &m.w, &loaded[0], &err));
+	assert_int_equal(err.code, G2_E_UNSUPPORTED);
+	assert_non_null(strstr(err.message, "head_dim"));
+	api->close(b);
+}
+
+/* Plans in flight end with 58000, and so does what comes after them. */
+static void
+test_lost(void **)
+{
+	model		m(G2_FORMAT_Q8, 64);
+	device		d(g2_cuda_backend(), m);
+	uint32_t	token = 5,
+				position = 0,
+				block = 0,
+				sampled[2];
+	g2_slot_state state = {};
+	g2_plan_sequence sequence = {0, 0, 1, &block};
+	g2_output	output = {0, 0, G2_WANT_TOKEN, 0, NULL, 0, NULL};
+	g2_plan		plan = {d.m, 1, 1, &token, &position, 1, &sequence, 1, &output, 0};
+	g2_result	result[2] = {};
+	g2_error	err = {};
+
+	state.sampling.repetition_penalty = 1.0f;
+	state.end_token = G2_TOKEN_NONE;
+	assert_true(d.api->slot_set(d.backend, 0, &state, &err));
+	result[0].token = &sampled[0];
+	result[1].token = &sampled[1];
+	emu_lose_device_at(1);
+	assert_true(d.api->step_submit(d.backend, &plan, &result[0], &err));
+	assert_false(d.wait(&err));
+	assert_int_equal(err.code, G2_E_SYSTEM);
+	err.code = G2_OK;
+	assert_false(d.api->step_submit(d.backend, &plan, &result[1], &err));
+	assert_int_equal(err.code, G2_E_SYSTEM);
+	emu_lose_device_at(0);
+}
+
+#endif							/* G2_TEST_GPU */
+
+static void
+test_arena(void **)
+{
+	g2_arena	a;
+	g2_error	err = {};
+	std::vector<uint64_t> at(64, G2_ARENA_NONE);
+	std::vector<uint64_t> bytes(64);
+
+	assert_true(g2_arena_open(&a, 1 << 20, &err));
+	for (uint32_t round = 0; round < 3000; round++)
+	{
+		const uint32_t i = random_word() % 64;
+
+		if (at[i] != G2_ARENA_NONE)
+		{
+			g2_arena_give(&a, at[i], bytes[i]);
+			at[i] = G2_ARENA_NONE;
+			continue;
+		}
+		bytes[i] = random_word() % 60000;
+		at[i] = g2_arena_take(&a, bytes[i], "a test", &err);
+		if (at[i] == G2_ARENA_NONE)
+		{
+			assert_true(g2_arena_largest(&a) < bytes[i] + G2_ARENA_ALIGN);
+			continue;
+		}
+		assert_true(at[i] % G2_ARENA_ALIGN == 0 && at[i] + bytes[i] <= 1 << 20);
+		for (uint32_t j = 0; j < 64; j++)
+			assert_true(j == i || at[j] == G2_ARENA_NONE || at[j] >= at[i] + bytes[i] ||
+						at[i] >= at[j] + bytes[j] || bytes[i] == 0 || bytes[j] == 0);
+	}
+	for (uint32_t i = 0; i < 64; i++)
+		if (at[i] != G2_ARENA_NONE)
+			g2_arena_give(&a, at[i], bytes[i]);
+	assert_true(g2_arena_largest(&a) == 1 << 20 && a.n_free == 1);
+	assert_true(g2_arena_take(&a, UINT64_MAX, "a test", &err) == G2_ARENA_NONE);
+	g2_arena_close(&a);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_arena),
+		cmocka_unit_test(test_bf16),
+		cmocka_unit_test(test_q8),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_several_passes),
+		cmocka_unit_test(test_drafts),
+		cmocka_unit_test(test_not_finite),
+#ifndef G2_TEST_GPU
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_lost),
+#endif
+	};
+
+#ifndef G2_TEST_GPU
+	emu_set_memory(160 << 20);
+#endif
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
