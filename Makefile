@@ -44,7 +44,7 @@ uninstall: uninstall-engine uninstall-demo-model
 
 install-engine: $(B)/gpt2_engine $(TRAIN_PROGRAM)
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
-	$(INSTALL_PROGRAM) $^ '$(DESTDIR)$(pkglibdir)/'
+	$(INSTALL_PROGRAM) $(B)/gpt2_engine $(TRAIN_PROGRAM) '$(DESTDIR)$(pkglibdir)/'
 
 uninstall-engine:
 	rm -f '$(DESTDIR)$(pkglibdir)/gpt2_engine' '$(DESTDIR)$(pkglibdir)/gpt2_train' \
