@@ -20,11 +20,11 @@ fi
 root=$(mktemp -d "${TMPDIR:-/tmp}/gpt2-versions.XXXXXX")
 chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
+mkdir "$root/servers"
+cp -r "$servers"/pixeltable* "$root/servers/"	# with their libraries, which they find from where they are
 status=0
-for server in "$servers"/*/pginstall*; do
-	name=${server##*/}
-	cp -r "$server" "$root/$name"
-	bin=$root/$name/bin
+for server in "$root"/servers/*/pginstall*; do
+	bin=$server/bin
 	version=$("$bin/pg_config" --version)
 	# The engine is the same for all: it is not compiled again.
 	mkdir -p "$root/tree/build"
@@ -32,18 +32,24 @@ for server in "$servers"/*/pginstall*; do
 	cp -rp build/engine build/gpt2_engine "$root/tree/build/"
 	find "$root/tree/src" -name '*.o' -delete
 	# Warnings that this compiler does not know are among the flags that these servers were built with.
-	make -s -j2 -C "$root/tree" PG_CONFIG="$bin/pg_config" with_llvm=no WERROR=-Werror \
+	if ! make -s -j2 -C "$root/tree" PG_CONFIG="$bin/pg_config" with_llvm=no WERROR=-Werror \
 		CFLAGS='-O2 -Wall -fno-strict-aliasing -fwrapv -fexcess-precision=standard' all install \
-		>"$root/make.log" 2>&1 || { tail -n 20 "$root/make.log"; status=1; }
+		>"$root/make.log" 2>&1; then
+		grep -m 5 -E 'error' "$root/make.log"
+		echo "FAIL $version: it does not compile"
+		status=1
+		rm -rf "$root/tree"
+		continue
+	fi
 	own "$root"
 	if (cd "$root/tree" && as_user "$regress" --inputdir=test --outputdir=. --bindir="$bin" \
-		--temp-instance="$root/$name/instance" --temp-config=test/regress.conf --encoding=UTF8 \
+		--temp-instance="$root/tree/instance" --temp-config=test/regress.conf --encoding=UTF8 \
 		--no-locale --dbname=gpt2_regression \
 		$(ls test/sql/*.sql | xargs -n1 basename | sed 's/\.sql$//') >"$root/regress.log" 2>&1); then
 		echo "ok   $version: $(grep -c '\.\.\. ok' "$root/regress.log") regression tests"
 	else
 		grep -E 'FAILED|failed' "$root/regress.log"
-		cat "$root/tree/regression.diffs" 2>/dev/null || true
+		head -n 100 "$root/tree/regression.diffs" 2>/dev/null || true
 		echo "FAIL $version"
 		status=1
 	fi

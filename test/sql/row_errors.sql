@@ -63,8 +63,15 @@ SELECT count(gpt_generate(body, 4)), count(gpt_task(body, 'sentiment')) FROM tex
 UPDATE texts SET body = coalesce(gpt_generate(body, 4), 'none') WHERE id <= 3;
 SELECT count(*) FROM texts WHERE body = 'none';
 CREATE TEMP TABLE made AS SELECT id, gpt_generate(body, 4) AS made FROM texts;
-EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)
-    SELECT gpt_generate(body, 4, options => '{"cache": false}') FROM texts WHERE id = 6;
+CREATE FUNCTION pg_temp.counts(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) ' || query LOOP
+        IF line ~ 'Requests:|Failed Calls:' THEN RETURN NEXT trim(line); END IF;
+    END LOOP;
+END $$;
+SELECT pg_temp.counts($$SELECT gpt_generate(body, 4, options => '{"cache": false}')
+                        FROM texts WHERE id = 6$$);
 DO $$ BEGIN PERFORM gpt_generate(body, 4) FROM texts; PERFORM gpt_generate('x', 0); END $$;
 DO $$ DECLARE t text; BEGIN FOR i IN 1..3 LOOP t := gpt_generate('x', i - 1); END LOOP; END $$;
 -- of a cursor each FETCH is a statement

@@ -33,19 +33,21 @@ sub stand_still
 {
 	my ($what, $other_tokens) = @_;
 	my $session = open_session($node);
+	my $other = open_session($node);
 	my $pid = ask($session, 'SELECT pg_backend_pid();');
 
 	ask($session, 'BEGIN;');
 	ask($session, "DECLARE c CURSOR FOR $query;");
+	# Both are connected, so that the rows ahead do not end before the other begins.
+	is(ask($other, other(20) . ';'), $answer{20}, "$what: another session has the engine");
 	is(ask($session, 'FETCH 1 FROM c;'), $right[0], "$what: the cursor gives its first row");
-	is(ahead($pid), 2, "$what: the others are under way");
-	my ($status, $out, $err) = finish_query(start_query($node, other($other_tokens)));
-	is($out, $answer{$other_tokens}, "$what: another session has its answer");
-	is(ahead($pid), 2, "$what: and waited for none of them");
+	is(ask($other, other($other_tokens) . ';'), $answer{$other_tokens},
+		"$what: the other session has its answer");
+	is(ahead($pid), 2, "$what: and waited for none of the rows ahead");
 	is(ask($session, 'FETCH ALL FROM c;'), join("\n", @right[ 1, 2 ]),
 		"$what: which come with the same texts when asked for");
 	ask($session, 'COMMIT;');
-	$session->{run}->finish;
+	$_->{run}->finish for $session, $other;
 	return;
 }
 
