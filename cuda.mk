@@ -127,6 +127,10 @@ $(B)/unit/test_cuda_devices $(B)/unit/test_device_options: LINK_DEVICES = \
 $(B)/unit/test_cuda_devices $(B)/unit/test_device_options: $(B)/unit/gpt2_cuda.so \
 	$(B)/unit/driver/libcuda.so.1
 
+# Of C, but for a C++ library, whose sanitizers need more of their runtime.
+$(B)/unit/test_device_options: $(B)/emu/test/test_device_options.o $(B)/libgpt2_engine.a
+	$(KERNEL_CXX) $(ENGINE_EXTRA) $(LINK_DEVICES) $(filter %.o %.a,$^) -lcmocka $(ENGINE_LIBS) -o $@
+
 # ---- on a GPU ----
 
 # The same tests over the real runtime; they link the back end's objects, and need no file but those

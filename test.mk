@@ -79,7 +79,7 @@ bench: all              ## speed of the engine against the machine's limits (124
 
 $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
-	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(LINK_DEVICES) $(B)/libgpt2_engine.a \
+	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/libgpt2_train.a \
