@@ -247,45 +247,61 @@ test_ngrams(void **state)
 
 /* ---- drafts ---- */
 
-/* Texts that repeat themselves, under every option: the same with drafts and without. */
+#define DRAFTS 12
+
+/* Texts that repeat themselves, under every option, in an engine of their own; how many tokens were
+ * drafted.  Whether there are drafts is what the engine finds worth their time. */
+static uint64_t
+draft_texts(bool speculation, answer *answers)
+{
+	g2_settings s = settings();
+	uint64_t	drafted;
+
+	s.no_speculation = !speculation;
+	open_with(&s);
+	for (uint32_t i = 0; i < DRAFTS; i++)
+	{
+		g2_generate m = generate("abcabcabcabcabcabcabcabcabcabc");
+
+		m.max_new = 80;
+		m.temperature = i % 2 ? 0.7 : 0;
+		if (i >= 2)
+			m.decoding.frequency_penalty = i / 2 == 1 ? 0.3 : 0;
+		m.decoding.presence_penalty = i / 2 == 2 ? -2 : 0;
+		m.decoding.typical_p = i / 2 == 3 ? 0.4 : 0;
+		m.decoding.min_new = i / 2 == 4 ? 60 : 0;
+		if (i / 2 == 5)
+			set_biases(&m, 3, 'a', 6);
+		answers[i] = answer_to(&m);
+	}
+	drafted = engine_row_of("tiny").drafted_tokens;
+	close_engine();
+	assert_true(speculation || drafted == 0);
+	return drafted;
+}
+
+/* The same with drafts and without. */
 static void
 test_drafts(void **state)
 {
-	static answer with[12],
-				without[12];
+	static answer with[DRAFTS],
+				without[DRAFTS];
+	uint64_t	drafted = 0;
 
 	(void) state;
-	for (int speculation = 0; speculation < 2; speculation++)
+	(void) draft_texts(false, without);
+	/* On a busy machine a step's cost is learned wrong now and then: once more, then. */
+	for (int round = 0; round < 30 && drafted == 0; round++)
 	{
-		g2_settings s = settings();
-
-		s.no_speculation = !speculation;
-		open_with(&s);
-		for (uint32_t i = 0; i < 12; i++)
+		drafted = draft_texts(true, with);
+		for (uint32_t i = 0; i < DRAFTS; i++)
 		{
-			g2_generate m = generate("abcabcabcabcabcabcabcabcabcabc");
-
-			m.max_new = 80;
-			m.temperature = i % 2 ? 0.7 : 0;
-			if (i >= 2)
-				m.decoding.frequency_penalty = i / 2 == 1 ? 0.3 : 0;
-			m.decoding.presence_penalty = i / 2 == 2 ? -2 : 0;
-			m.decoding.typical_p = i / 2 == 3 ? 0.4 : 0;
-			m.decoding.min_new = i / 2 == 4 ? 60 : 0;
-			if (i / 2 == 5)
-				set_biases(&m, 3, 'a', 6);
-			*(speculation ? &with[i] : &without[i]) = answer_to(&m);
+			assert_int_equal(with[i].n[0], without[i].n[0]);
+			assert_memory_equal(with[i].ids[0], without[i].ids[0], sizeof with[i].ids[0]);
+			assert_true(with[i].logprob[0] == without[i].logprob[0]);
 		}
-		if (speculation)
-			assert_true(engine_row_of("tiny").drafted_tokens > 0);
-		close_engine();
 	}
-	for (uint32_t i = 0; i < 12; i++)
-	{
-		assert_int_equal(with[i].n[0], without[i].n[0]);
-		assert_memory_equal(with[i].ids[0], without[i].ids[0], sizeof with[i].ids[0]);
-		assert_true(with[i].logprob[0] == without[i].logprob[0]);
-	}
+	assert_true(drafted > 0);
 }
 
 /* ---- what a search counts for ---- */
