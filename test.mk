@@ -43,7 +43,7 @@ unit-emulated: $(B)/unit/test_kernels $(B)/unit/test_formats
 	qemu-aarch64 $(B)/unit/test_formats
 
 unit-sanitized:         ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) KERNEL_CXX=$(CLANG)++ ENGINE_EXTRA='$(SANITIZE)'
+	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) KERNEL_CXX='$(CLANG) --driver-mode=g++' ENGINE_EXTRA='$(SANITIZE)'
 
 fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in test/fuzz
 	$(MAKE) fuzz-programs B=build/fuzzing ENGINE_CC=$(CLANG) \
