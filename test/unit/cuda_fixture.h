@@ -116,7 +116,8 @@ struct test_matrix
 		device.format = format;
 		device.k = k;
 		device.n = n;
-		if (format == G2_FORMAT_F32)
+		/* The device takes f32 as it is, and has no q4. */
+		if (format == G2_FORMAT_F32 || format == G2_FORMAT_Q4)
 		{
 			device.w = cpu.data;
 			device.n_padded = cpu.n_padded;
