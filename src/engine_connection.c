@@ -160,8 +160,7 @@ wait_event(void)
 	return event;
 }
 
-/* Ends the session when its client has gone: nobody waits for the answer.  Interrupts are looked
- * at after it, since pq_check_connection may reset the latch that announced one. */
+/* Ends the session when its client has gone: nobody waits for the answer. */
 static void
 check_client(void)
 {
@@ -181,6 +180,14 @@ check_client(void)
 		InterruptPending = true;
 	}
 #endif
+}
+
+/* In this order, since pq_check_connection may reset the latch that announced an interrupt. */
+void
+gpt2_check_interrupts(void)
+{
+	check_client();
+	CHECK_FOR_INTERRUPTS();
 }
 
 void
@@ -205,21 +212,24 @@ gpt2_connection_wait(long milliseconds)
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 	}
-	check_client();
-	CHECK_FOR_INTERRUPTS();
+	gpt2_check_interrupts();
 }
 
-/* Interruptible sleep, for the time when there is no connection to wait for. */
-static void
-pause_for(long milliseconds)
+void
+gpt2_pause(long milliseconds, uint32 event)
 {
 	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, wait_event());
+							   milliseconds, event);
 
 	if (rc & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	check_client();
-	CHECK_FOR_INTERRUPTS();
+	gpt2_check_interrupts();
+}
+
+static void
+pause_for(long milliseconds)
+{
+	gpt2_pause(milliseconds, wait_event());
 }
 
 /* ---- opening ---- */
@@ -249,25 +259,22 @@ gpt2_connection_tell_session(void)
 	pfree(w.data);
 }
 
-/* The engine runs as the server's user, so whoever else listens there is not it. */
-static void
-check_peer(void)
+void
+gpt2_check_peer(int fd, const char *path)
 {
 	struct ucred peer;
 	socklen_t	len = sizeof peer;
 
-	if (getsockopt(gpt2_connection.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-		peer.uid == geteuid())
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid())
 		return;
-	gpt2_connection_close();
 	ereport(ERROR,
 			(errcode(ERRCODE_SYSTEM_ERROR),
-			 errmsg("socket \"%s\" belongs to another user", G2_SOCKET_PATH),
+			 errmsg("socket \"%s\" belongs to another user", path),
 			 errhint("Remove it, and look who can write to the data directory.")));
 }
 
-static void
-send_hello(void)
+g2_writer
+gpt2_hello(void)
 {
 	g2_writer	w = gpt2_writer();
 	g2_hello	hello = {
@@ -281,6 +288,14 @@ send_hello(void)
 	};
 
 	g2_hello_encode(&w, &hello);
+	return w;
+}
+
+static void
+send_hello(void)
+{
+	g2_writer	w = gpt2_hello();
+
 	gpt2_connection_send(G2_MSG_HELLO, 0, w.data, w.len);
 	pfree(w.data);
 }
@@ -333,7 +348,7 @@ connect_once(bool *busy)
 				 errmsg("could not connect to socket \"%s\": %m", G2_SOCKET_PATH),
 				 errhint("The server log says how the engine fares.")));
 	}
-	check_peer();
+	gpt2_check_peer(fd, G2_SOCKET_PATH);
 	make_wait_set();
 	send_hello();
 	return true;

@@ -35,10 +35,24 @@ extern void gpt2_connection_send(g2_message type, uint64 id, const void *payload
  * the first request, and before any other that something has changed for. */
 extern void gpt2_connection_tell_session(void);
 
-/* Raises the error in the payload of a G2_MSG_ERROR. */
+/* ---- what a connection to the supervisor's other programs needs too ---- */
+
+/* The client that has gone, looked at once a second at most, then interrupts. */
+extern void gpt2_check_interrupts(void);
+
+/* Interruptible sleep, for the time when there is no connection to wait for. */
+extern void gpt2_pause(long milliseconds, uint32 wait_event);
+
+/* The server's programs run as its user: an error where somebody else listens at the path. */
+extern void gpt2_check_peer(int fd, const char *path);
+
+/* The payload of HELLO, palloc'd. */
+extern g2_writer gpt2_hello(void);
+
 /* The SQLSTATE of a payload of ERROR, as ereport has it. */
 extern int	gpt2_error_sqlstate(const char *payload, size_t len);
 
+/* Raises the error in the payload of a G2_MSG_ERROR. */
 extern void gpt2_raise_error(const char *payload, size_t len);
 
 /* Raises the notice in the payload of a G2_MSG_NOTICE; a malformed one is dropped. */

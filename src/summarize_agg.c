@@ -216,8 +216,7 @@ new_summary(FunctionCallInfo fcinfo, MemoryContext context)
 	text	   *model = model_argument(fcinfo);
 
 	summary->context = context;
-	summary->model = model ? DatumGetTextPCopy(PointerGetDatum(model))
-		: NULL;
+	summary->model = model ? DatumGetTextPCopy(PointerGetDatum(model)) : NULL;
 	MemoryContextSwitchTo(old);
 	AggRegisterCallback(fcinfo, on_group_end, PointerGetDatum(summary));
 	return summary;

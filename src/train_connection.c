@@ -55,29 +55,10 @@ wait_event(void)
 	return event;
 }
 
-/* Interrupts are looked at last: asking for the client may reset the latch that announced one. */
-static void
-check_interrupts(void)
-{
-#ifdef GPT2_HAVE_CHECK_CONNECTION
-	if (MyProcPort && !pq_check_connection())
-	{
-		ClientConnectionLost = true;
-		InterruptPending = true;
-	}
-#endif
-	CHECK_FOR_INTERRUPTS();
-}
-
 static void
 pause_for(long milliseconds)
 {
-	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, wait_event());
-
-	if (rc & WL_LATCH_SET)
-		ResetLatch(MyLatch);
-	check_interrupts();
+	gpt2_pause(milliseconds, wait_event());
 }
 
 /* Waits for the socket, and reads and writes what can be. */
@@ -101,25 +82,10 @@ wait_for_process(void)
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 	}
-	check_interrupts();
+	gpt2_check_interrupts();
 }
 
 /* ---- connecting ---- */
-
-/* As in engine_connection.c: whoever listens there as another user is not the supervisor. */
-static void
-check_peer(void)
-{
-	struct ucred peer;
-	socklen_t	len = sizeof peer;
-
-	if (getsockopt(wire.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid())
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_SYSTEM_ERROR),
-			 errmsg("socket \"%s\" belongs to another user", G2_TRAIN_SOCKET_PATH),
-			 errhint("Remove it, and look who can write to the data directory.")));
-}
 
 /* False: nobody listens yet. */
 static bool
@@ -151,18 +117,8 @@ connect_once(void)
 static void
 send_hello(void)
 {
-	g2_writer	w = gpt2_writer();
-	g2_hello	hello = {
-		.magic = G2_PROTOCOL_MAGIC,
-		.major = G2_PROTOCOL_MAJOR,
-		.minor = G2_PROTOCOL_MINOR,
-		.pid = (uint32) MyProcPid,
-		.database = MyDatabaseId,
-		.session_user = GetSessionUserId(),
-		.library_version = g2_span_of(G2_VERSION),
-	};
+	g2_writer	w = gpt2_hello();
 
-	g2_hello_encode(&w, &hello);
 	gpt2_train_send(G2_MSG_HELLO, &w);
 	pfree(w.data);
 }
@@ -205,7 +161,7 @@ gpt2_train_connect(void)
 		}
 		pause_for(10);
 	}
-	check_peer();
+	gpt2_check_peer(wire.fd, G2_TRAIN_SOCKET_PATH);
 	make_wait_set();
 	send_hello();
 }
