@@ -64,15 +64,7 @@ waiter_main(void *arg)
 static bool
 start_waiter(g2_backend *b, g2_error *err)
 {
-	sigset_t	all,
-				old;
-	int			rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&b->waiter, NULL, waiter_main, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0)
+	if (pthread_create(&b->waiter, NULL, waiter_main, b) != 0)
 		return g2_fail(err, G2_E_SYSTEM, "could not start the CUDA back end's thread");
 	b->waiter_started = true;
 	return true;
@@ -159,7 +151,7 @@ open_parts(g2_backend *b, const g2_backend_options *options, g2_error *err)
 	return start_waiter(b, err);
 }
 
-/* Threads that the runtime starts take no signals, like our own. */
+/* Threads that are started here, by the runtime too, take no signals. */
 static bool
 cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_error *err)
 {
