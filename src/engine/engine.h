@@ -12,7 +12,9 @@
  * Layers, each calling downwards only:
  *     engine.c     opening, settings, times
  *     arrival.c    clients, and requests up to the point where work begins
- *     work.c       requests from there to their answers; result cache; what they count for
+ *     tell.c       what clients tell: session, roles, progress
+ *     work.c       requests from there to their answers; result cache
+ *     count.c      what requests count for
  *     watch.c      what can be seen of the engine
  *     progress.c   long work of backends, as they tell of it
  *     answer.c     payloads of answers

@@ -1,6 +1,7 @@
 /*
  * engine_state.h: the engine's inside, shared by engine.c (open, run, timers), arrival.c (clients
- * and requests that come in), work.c (what becomes of them) and watch.c (what can be seen).
+ * and requests that come in), tell.c (what clients tell), work.c (what becomes of requests), count.c
+ * (what they count for) and watch.c (what can be seen).
  *
  * Everything here belongs to the thread that calls g2_engine_run.
  */
@@ -113,9 +114,14 @@ extern void g2_request_drop(g2_request *request);
 /* check.c: CHECK_MODEL: looks at the folder and answers. */
 extern void g2_request_check_model(g2_request *request);
 
-/* work.c: what it has used is counted for its role; of a group that is not its last one too. */
+/* count.c: what it has used is counted for its role. */
 extern void g2_request_count(const g2_request *request, const g2_usage_delta *delta);
+
+/* count.c: the same of a group, which has not ended; or which has, with error where it failed and
+ * is_last where it ends its request. */
 extern void g2_request_count_group(const g2_request *request, const g2_group *group);
+extern void g2_request_count_end(const g2_request *request, const g2_group *group, bool is_last,
+								 const g2_error *error);
 
 /* work.c: makes a group of the prompt, whose ids are taken over or wiped, and hands it to the
  * scheduler. */

@@ -1,6 +1,6 @@
 /*
  * work.c: what becomes of a request whose model is there: text on a helper thread, a group in the
- * scheduler or an answer out of the result cache, and what it counts for.
+ * scheduler or an answer out of the result cache.
  */
 #include "engine_state.h"
 
@@ -10,72 +10,7 @@
 #define SESSION_JOBS 4			/* of one session that helper threads have at once: thousands of rows
 								 * of one do not stand before the only one of another */
 
-/* ---- counting ---- */
-
-/* A model that is not there has no name: with such names anybody could fill the table. */
-static const char *
-counted_model(const g2_request *request)
-{
-	const g2_model *model = request->model;
-
-	if (!model || (model->state == G2_MODEL_FAILED && model->error.code == G2_E_NOT_FOUND))
-		return "";
-	return model->name;
-}
-
-void
-g2_request_count(const g2_request *request, const g2_usage_delta *delta)
-{
-	g2_engine  *engine = request->engine;
-
-	if (request->type != G2_MSG_GENERATE && request->type != G2_MSG_SCORE)
-		return;
-	g2_usage_add(engine->usage, request->session->role->oid, request->session->database,
-				 counted_model(request), delta);
-	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
-}
-
-/* What the group has used. */
-static g2_usage_delta
-used_by(const g2_request *request, const g2_group *group)
-{
-	g2_usage_delta delta = {
-		.sequences = group->o.n,
-		.completion_tokens = g2_group_made(group),
-		.compute_us = (uint64_t) group->compute_us,
-		.cost = group->compute_us * request->engine->price_per_us,
-	};
-
-	/* One that was never admitted has used nothing of its prompt. */
-	if (group->admitted_at != 0)
-	{
-		delta.prompt_tokens = g2_group_given(group);
-		delta.cached_tokens = group->cached_tokens;
-		delta.queue_us = (uint64_t) (group->admitted_at - group->queued_at);
-	}
-	return delta;
-}
-
-void
-g2_request_count_group(const g2_request *request, const g2_group *group)
-{
-	const g2_usage_delta delta = used_by(request, group);
-
-	g2_request_count(request, &delta);
-}
-
-/* is_last: it ends its request. */
-static void
-count_end(const g2_request *request, const g2_group *group, bool is_last, const g2_error *error)
-{
-	g2_usage_delta delta = used_by(request, group);
-
-	delta.calls = is_last;
-	delta.truncated = is_last && request->truncated;
-	delta.cancelled = error && error->code == G2_E_CANCELED;
-	delta.errors = error && error->code != G2_E_CANCELED;
-	g2_request_count(request, &delta);
-}
+/* ---- ends before any group ---- */
 
 void
 g2_request_refuse(g2_request *request, const g2_error *err)
@@ -202,7 +137,7 @@ group_done(g2_group *group, const g2_error *error)
 {
 	g2_request *request = group->o.user;
 
-	count_end(request, group, true, error);
+	g2_request_count_end(request, group, true, error);
 	if (atomic_load(&request->canceled))
 		;						/* nobody listens */
 	else if (error)
@@ -319,7 +254,7 @@ score_done(g2_group *group, const g2_error *error)
 		g2_score_group_done(request, group);
 		more = g2_score_more(request) && !atomic_load(&request->canceled);
 	}
-	count_end(request, group, !more, error);
+	g2_request_count_end(request, group, !more, error);
 	if (error && !atomic_load(&request->canceled))
 		g2_answer_error(request, error);
 	g2_group_free(group);
