@@ -232,14 +232,14 @@ sub start_generating
 	return start_query($node, <<"END", 'SELECT pg_temp.generating()');
 CREATE FUNCTION pg_temp.generating() RETURNS text LANGUAGE plpgsql AS \$\$
 DECLARE
-    first text := ($sql);
+    wanted text := ($sql);
 BEGIN
     WHILE (pg_stat_file('told', true)).size IS NULL LOOP
-        IF ($sql) <> first THEN
+        IF ($sql) <> wanted THEN
             RAISE 'another text';
         END IF;
     END LOOP;
-    RETURN first;
+    RETURN wanted;
 END \$\$
 END
 }
