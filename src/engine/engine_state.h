@@ -1,7 +1,7 @@
 /*
  * engine_state.h: the engine's inside, shared by engine.c (open, run, timers), arrival.c (clients
- * and requests that come in), tell.c (what clients tell), work.c (what becomes of requests), count.c
- * (what they count for) and watch.c (what can be seen).
+ * and requests that come in), tell.c (what clients tell), work.c (what becomes of requests) and watch.c
+ * (what can be seen).
  *
  * Everything here belongs to the thread that calls g2_engine_run.
  */
@@ -102,9 +102,6 @@ extern bool g2_request_permitted(g2_request *request);
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);
 
-/* work.c: in phase TURN, and nobody waits for it any more: frees it. */
-extern void g2_request_withdraw(g2_request *request);
-
 /* work.c: it was refused or failed before any work was done: answers and frees it. */
 extern void g2_request_refuse(g2_request *request, const g2_error *err);
 
@@ -114,22 +111,26 @@ extern void g2_request_drop(g2_request *request);
 /* check.c: CHECK_MODEL: looks at the folder and answers. */
 extern void g2_request_check_model(g2_request *request);
 
-/* count.c: what it has used is counted for its role. */
+/* work.c: what it has used is counted for its role; of a group that is not its last one too. */
 extern void g2_request_count(const g2_request *request, const g2_usage_delta *delta);
-
-/* count.c: the same of a group, which has not ended; or which has, with error where it failed and
- * is_last where it ends its request. */
 extern void g2_request_count_group(const g2_request *request, const g2_group *group);
-extern void g2_request_count_end(const g2_request *request, const g2_group *group, bool is_last,
-								 const g2_error *error);
 
 /* work.c: makes a group of the prompt, whose ids are taken over or wiped, and hands it to the
  * scheduler. */
 extern bool g2_request_start_group(g2_request *request, const g2_group_options *options,
 								   g2_ids *prompt, g2_group **group, g2_error *err);
 
-/* work.c: a helper thread has (more) work to do for it. */
+/* turn.c: a helper thread has (more) work to do for it. */
 extern void g2_request_queue_work(g2_request *request);
+
+/* turn.c: the job's done function. */
+extern void g2_request_worked(g2_job *job);
+
+/* turn.c: in phase TURN, and nobody waits for it any more: frees it. */
+extern void g2_request_withdraw(g2_request *request);
+
+/* work.c: that work is done, and its turn has come. */
+extern void g2_request_go_on(g2_request *request);
 
 /* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE, PROGRESSES: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);

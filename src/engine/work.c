@@ -1,16 +1,77 @@
 /*
  * work.c: what becomes of a request whose model is there: text on a helper thread, a group in the
- * scheduler or an answer out of the result cache.
+ * scheduler or an answer out of the result cache, and what it counts for.
  */
 #include "engine_state.h"
 
 #include "answer.h"
 
-#define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
-#define SESSION_JOBS 4			/* of one session that helper threads have at once: thousands of rows
-								 * of one do not stand before the only one of another */
+/* ---- counting ---- */
 
-/* ---- ends before any group ---- */
+/* A model that is not there has no name: with such names anybody could fill the table. */
+static const char *
+counted_model(const g2_request *request)
+{
+	const g2_model *model = request->model;
+
+	if (!model || (model->state == G2_MODEL_FAILED && model->error.code == G2_E_NOT_FOUND))
+		return "";
+	return model->name;
+}
+
+void
+g2_request_count(const g2_request *request, const g2_usage_delta *delta)
+{
+	g2_engine  *engine = request->engine;
+
+	if (request->type != G2_MSG_GENERATE && request->type != G2_MSG_SCORE)
+		return;
+	g2_usage_add(engine->usage, request->session->role->oid, request->session->database,
+				 counted_model(request), delta);
+	engine->save_at = G2_MIN(engine->save_at, g2_now_us() + G2_SAVE_EVERY_US);
+}
+
+/* What the group has used. */
+static g2_usage_delta
+used_by(const g2_request *request, const g2_group *group)
+{
+	g2_usage_delta delta = {
+		.sequences = group->o.n,
+		.completion_tokens = g2_group_made(group),
+		.compute_us = (uint64_t) group->compute_us,
+		.cost = group->compute_us * request->engine->price_per_us,
+	};
+
+	/* One that was never admitted has used nothing of its prompt. */
+	if (group->admitted_at != 0)
+	{
+		delta.prompt_tokens = g2_group_given(group);
+		delta.cached_tokens = group->cached_tokens;
+		delta.queue_us = (uint64_t) (group->admitted_at - group->queued_at);
+	}
+	return delta;
+}
+
+void
+g2_request_count_group(const g2_request *request, const g2_group *group)
+{
+	const g2_usage_delta delta = used_by(request, group);
+
+	g2_request_count(request, &delta);
+}
+
+/* is_last: it ends its request. */
+static void
+count_end(const g2_request *request, const g2_group *group, bool is_last, const g2_error *error)
+{
+	g2_usage_delta delta = used_by(request, group);
+
+	delta.calls = is_last;
+	delta.truncated = is_last && request->truncated;
+	delta.cancelled = error && error->code == G2_E_CANCELED;
+	delta.errors = error && error->code != G2_E_CANCELED;
+	g2_request_count(request, &delta);
+}
 
 void
 g2_request_refuse(g2_request *request, const g2_error *err)
@@ -137,7 +198,7 @@ group_done(g2_group *group, const g2_error *error)
 {
 	g2_request *request = group->o.user;
 
-	g2_request_count_end(request, group, true, error);
+	count_end(request, group, true, error);
 	if (atomic_load(&request->canceled))
 		;						/* nobody listens */
 	else if (error)
@@ -254,7 +315,7 @@ score_done(g2_group *group, const g2_error *error)
 		g2_score_group_done(request, group);
 		more = g2_score_more(request) && !atomic_load(&request->canceled);
 	}
-	g2_request_count_end(request, group, !more, error);
+	count_end(request, group, !more, error);
 	if (error && !atomic_load(&request->canceled))
 		g2_answer_error(request, error);
 	g2_group_free(group);
@@ -323,72 +384,9 @@ work_run(g2_job *job)
 	request->has_key = request->ok && make_key(request);
 }
 
-/* Long texts, and constraints that are to be compiled. */
-static bool
-takes_long(const g2_request *request)
-{
-	const g2_generate *m = &request->m.generate;
-
-	if (request->payload.len > LONG_TEXT)
-		return true;
-	return request->type == G2_MSG_GENERATE && m->constraint_kind != G2_CONSTRAINT_NONE &&
-		!g2_grammars_has(request->engine->grammars, request->model->pack, m->constraint_kind,
-						 m->constraint);
-}
-
-/* Hands the session's next requests to the helper threads. */
-static void
-start_work(g2_session *session)
-{
-	while (session->work && session->n_working < SESSION_JOBS)
-	{
-		g2_request *request = (g2_request *) session->work;
-		const g2_engine *engine = request->engine;
-
-		session->work = request->job.next;
-		session->n_working++;
-		request->phase = G2_PHASE_WORK;
-		g2_helper_submit(takes_long(request) ? engine->long_helper : engine->helper,
-						 &request->job);
-	}
-}
-
 void
-g2_request_queue_work(g2_request *request)
+g2_request_go_on(g2_request *request)
 {
-	g2_session *session = request->session;
-
-	request->phase = G2_PHASE_TURN;
-	request->job.next = NULL;
-	if (session->work)
-		*session->work_last = &request->job;
-	else
-		session->work = &request->job;
-	session->work_last = &request->job.next;
-	start_work(session);
-}
-
-void
-g2_request_withdraw(g2_request *request)
-{
-	g2_job	  **at = &request->session->work;
-
-	while (*at != &request->job)
-		at = &(*at)->next;
-	*at = request->job.next;
-	if (!*at)
-		request->session->work_last = at;
-	g2_request_count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
-	g2_request_free(request);
-}
-
-static void
-work_done(g2_job *job)
-{
-	g2_request *request = (g2_request *) job;
-
-	request->session->n_working--;
-	start_work(request->session);
 	if (atomic_load(&request->canceled))
 		g2_request_drop(request);
 	else if (!request->ok)
@@ -435,6 +433,6 @@ g2_request_ready(g2_request *request)
 		return;
 	}
 	request->job.run = work_run;
-	request->job.done = work_done;
+	request->job.done = g2_request_worked;
 	g2_request_queue_work(request);
 }
