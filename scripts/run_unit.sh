@@ -1,6 +1,7 @@
 #!/bin/bash
-# run_unit.sh MODELS PROGRAM...: runs unit tests (cmocka), JOBS at a time (as many as processors);
-# one line for each program with its seconds, the whole output of those that fail.  MODELS: folder of real models' data, used where it is there.
+# run_unit.sh MODELS PROGRAM...: runs unit tests (cmocka), JOBS at a time (as many as processors); one
+# line for each program with its seconds, the whole output of those that fail.  MODELS: folder of real
+# models' data, used where it is there.
 set -u
 
 # one PROGRAM: a program's output is kept in $logs and shown at once, behind a lock.
