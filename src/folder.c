@@ -112,9 +112,9 @@ static void
 parse(void *arg)
 {
 	Parsing    *parsing = arg;
-	char	   *text = gpt2_from_utf8(parsing->text_utf8, strlen(parsing->text_utf8), NULL);
+	char	   *local = gpt2_from_utf8(parsing->text_utf8, strlen(parsing->text_utf8), NULL);
 
-	parsing->json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	parsing->json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(local)));
 }
 
 /*
