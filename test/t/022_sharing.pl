@@ -65,7 +65,7 @@ my $select = "SELECT md5(string_agg(gpt_generate(body, 4), ',' ORDER BY id)) FRO
 my $before = used('calls');
 # Row by row, it waits for a lock before the row behind 60 %.
 my $lock = open_session($node);
-ask($lock, 'SELECT pg_advisory_lock(1)');
+ask($lock, 'SELECT pg_advisory_lock(1);');
 my $query = start_query($node, 'SET gpt2.batch_rows = 1',
 	"$select WHERE id <> 1801 OR pg_advisory_lock(1)::text = ''");
 ok(poll_sql($node, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"),
