@@ -3,6 +3,8 @@
  */
 #include "decoding.h"
 
+#include <float.h>
+
 #include "request.h"
 
 /* NaN fails. */
@@ -176,7 +178,9 @@ g2_decoding_set(const g2_request *request, g2_group_options *o)
 	const g2_decoding *d = &request->m.generate.decoding;
 	g2_sampling *s = &o->sampling;
 
-	s->typical_p = d->typical_p < 1 ? (float) d->typical_p : 0;
+	/* What is above 0 stays so as a float: 0 is off. */
+	if (d->typical_p > 0 && d->typical_p < 1)
+		s->typical_p = G2_MAX((float) d->typical_p, FLT_MIN);
 	s->presence_penalty = (float) d->presence_penalty;
 	s->frequency_penalty = (float) d->frequency_penalty;
 	s->min_new = d->min_new;
