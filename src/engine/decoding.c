@@ -151,7 +151,8 @@ g2_decoding_work(g2_request *request)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "num_beams (%u) is more than half of the vocabulary of "
 				"model \"%s\" (%u tokens)", d->n_beams, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Use fewer beams.");
+		g2_fail_hint(&request->error, "Use fewer beams.");
+		return g2_fail_options(&request->error);
 	}
 	/* A text of several parts comes here again. */
 	if (d->n_biases == 0 || request->biases)
@@ -167,7 +168,8 @@ g2_decoding_work(g2_request *request)
 		g2_fail(&request->error, G2_E_PARAM,
 				"logit_bias names token %u, but model \"%s\" has only %u tokens",
 				request->biases[d->n_biases - 1].token, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		return g2_fail_options(&request->error);
 	}
 	return true;
 }

@@ -222,7 +222,10 @@ encode_labels(prompt *p)
 							   &s->labels[i]))
 			return false;
 		if (s->labels[i].len == 0)
-			return g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);
+		{
+			g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);
+			return g2_fail_options(&request->error);
+		}
 	}
 	return true;
 }

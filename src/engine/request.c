@@ -282,7 +282,8 @@ g2_request_add_start(g2_request *request, g2_ids *ids)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "model \"%s\" has no start token",
 				request->model->name);
-		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
+		g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
+		return g2_fail_options(&request->error);
 	}
 	return g2_ids_push(ids, start) || g2_fail_memory(&request->error, sizeof start);
 }
