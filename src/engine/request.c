@@ -288,6 +288,23 @@ g2_request_add_start(g2_request *request, g2_ids *ids)
 	return g2_ids_push(ids, start) || g2_fail_memory(&request->error, sizeof start);
 }
 
+/* Parts are made without the constraint, which is for what is made of them; but what is wrong with
+ * it is said before them.  It stays compiled. */
+static bool
+check_constraint(g2_request *request, g2_grammars *grammars)
+{
+	const g2_grammar *grammar;
+
+	if (request->split.prompt_tokens > 0)
+		return true;			/* some have ended */
+	if (!g2_constraint_prepare(grammars, &request->m.generate, request->model->pack,
+							   request->m.generate.max_new, &request->canceled, &grammar,
+							   &request->error))
+		return false;
+	g2_grammars_release(grammars, grammar);
+	return true;
+}
+
 static bool
 work_generate(g2_request *request, g2_grammars *grammars)
 {
@@ -298,7 +315,7 @@ work_generate(g2_request *request, g2_grammars *grammars)
 		return false;
 	/* The parts' prompts are made; and of nothing there is no summary. */
 	if (g2_split_has_parts(request))
-		return true;
+		return check_constraint(request, grammars);
 	if (request->ids.len == 0)
 	{
 		if (d->start_token == G2_NO_TOKEN)
