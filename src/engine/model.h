@@ -77,8 +77,13 @@ typedef void (*g2_check_fn) (void *arg, const char *item, g2_check_result result
 							 const char *detail, const char *hint);
 
 /* Looks at all that loading the model would need, one thing after the other: config.json, weights,
- * tokenizer, gpt2.json, special tokens, roles.  Reads headers only. */
-extern void g2_model_check(const char *name, const char *path, g2_check_fn tell, void *arg);
+ * tokenizer, gpt2.json, special tokens, roles; of an adapter adapter_config.json, base, weights,
+ * gpt2.json, roles.  Reads headers only. */
+extern void g2_model_check(const g2_model_paths *paths, const char *name, const char *path,
+						   g2_check_fn tell, void *arg);
+
+/* SHA-256 over the folder's files, hex, as a pack of it has (g2_pack): reads all of them. */
+extern bool g2_model_content_hash(const char *path, char hex[65], g2_error *err);
 
 /* Progress of packing in bytes read of bytes in all; may be NULL. */
 typedef struct g2_progress

@@ -39,21 +39,28 @@ g2_hash_add(g2_hash *hash, const void *data, size_t n)
 	return !hash->failed;
 }
 
+void
+g2_hash_name(g2_hash *hash, const char *name, uint64_t size)
+{
+	uint8_t		bytes[8];
+
+	for (int b = 0; b < 8; b++)
+		bytes[b] = (uint8_t) (size >> (8 * b));
+	g2_hash_add(hash, name, strlen(name) + 1);
+	g2_hash_add(hash, bytes, sizeof bytes);
+}
+
 bool
 g2_hash_file(g2_hash *hash, const char *folder, const char *name, g2_error *err)
 {
 	char		buffer[65536];
 	uint64_t	size;
-	uint8_t		bytes[8];
 	ssize_t		n;
 	int			fd = g2_file_open(folder, name, &size, err);
 
 	if (fd < 0)
 		return false;
-	for (int b = 0; b < 8; b++)
-		bytes[b] = (uint8_t) (size >> (8 * b));
-	g2_hash_add(hash, name, strlen(name) + 1);
-	g2_hash_add(hash, bytes, sizeof bytes);
+	g2_hash_name(hash, name, size);
 	while ((n = read(fd, buffer, sizeof buffer)) > 0)
 		g2_hash_add(hash, buffer, (size_t) n);
 	if (n < 0)

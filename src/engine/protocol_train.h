@@ -83,6 +83,7 @@ typedef struct g2_train
 	uint32_t	eval_every;		/* steps; 0 = twenty times in all */
 	uint32_t	patience;		/* evaluations without improvement; 0 = no end */
 	uint64_t	seed;
+	uint32_t	keep_adapter;	/* 1: it is not merged but kept, and shares the base's weights */
 	/* how it is done, which changes no bit */
 	uint32_t	replace;		/* g2_train_replace */
 	g2_span		replaced;		/* owner of the model that may be replaced; empty = the new one's */

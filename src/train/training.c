@@ -405,7 +405,7 @@ choose_weights(training *t, g2_error *err)
 		o->step = state.step;
 	}
 	o->loss = o->curve.n > 0 ? o->curve.point[o->curve.n - 1].loss : NAN;
-	if (t->adapters.n > 0)
+	if (t->adapters.n > 0 && !t->options->keep_adapter)
 		g2t_adapters_merge(&t->adapters,
 						   (float) (t->options->lora_alpha / t->options->lora_rank), t->p);
 	return true;
@@ -475,6 +475,12 @@ g2t_train(g2t_job *job, g2t_parameters *p, g2t_outcome *outcome, g2_error *err)
 	ok = open_training(&t, err) && run(&t, err);
 	if (!ok && err->code == G2_E_CANCELED)
 		save_for_later(&t);
+	if (ok && job->options->keep_adapter)
+	{
+		g2t_parameters_close(p);
+		*p = t.adapters;
+		t.adapters = (g2t_parameters) {0};
+	}
 	close_training(&t);
 	return ok;
 }
