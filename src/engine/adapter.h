@@ -11,7 +11,7 @@
  * have the same memory; graph, tokenizer and special tokens are the base's.  Only the adapter's
  * two small matrices for each large one are its own, in f32, in memory.
  *
- * Files: adapter.c (what the folder says), adapter_weights.c (tensors to panels).  Private to
+ * Files: adapter.c (what the folder says), adapter_weights.c (tensors).  Private to
  * model.h's files; belongs to the g2_pack, read-only once it is open.
  */
 #ifndef G2_ADAPTER_H

@@ -1,11 +1,11 @@
 /*
- * adapter_weights.c: an adapter's tensors, checked against the graph, as panels of f32.
+ * adapter_weights.c: an adapter's tensors, checked against the graph, in f32.
  *
  * Of an adapter of x w, w [k][n], the file has lora_A [r][k] and lora_B [n][r]; y gets scale (x A^T)
- * B^T.  A's transpose is one matrix here, scale B^T the other, so that the forward pass knows no
- * scale.  Where the base's pack has divided a norm's channel by a power of two (pack_equalize.h),
- * the row of A's transpose that reads it is multiplied, as the base's own matrix was: by the ratio
- * of the source's norm and the pack's.
+ * B^T.  A stays as it is, scale B^T becomes panels, so that the forward pass knows no scale.  Where
+ * the base's pack has divided a norm's channel by a power of two (pack_equalize.h), the column of A
+ * that reads it is multiplied, as the base's own matrix was: by the ratio of the source's norm and
+ * the pack's.
  */
 #include "adapter.h"
 
@@ -283,7 +283,7 @@ norms_next(norms *s, const g2_arch *arch, const float *gain, const float *bias, 
 	return true;
 }
 
-/* ---- panels ---- */
+/* ---- both matrices ---- */
 
 static bool
 check_finite(const tensors *t, const g2_tensor *tensor, const float *x, size_t n, g2_error *err)
@@ -301,19 +301,43 @@ panel_floats(uint32_t k, uint32_t n)
 	return (size_t) k * G2_ROUND_UP(n, G2_PANEL);
 }
 
-/* rows [n][k] times scale, and factor[k] where there is one, to panels; m->data at `at`. */
-static g2_matrix
-make_panels(const float *rows, uint32_t k, uint32_t n, float scale, const float *factor, float *at)
+/* Of A, so that what stands behind it is aligned. */
+static size_t
+down_floats(uint32_t rank, uint32_t k)
 {
+	return G2_ROUND_UP((size_t) rank * k, G2_LAYOUT_ALIGN / sizeof(float));
+}
+
+/* factor: of the columns, or NULL. */
+static bool
+read_down(const tensors *t, const pair *p, uint32_t k, const float *factor, float *a,
+		  g2_error *err)
+{
+	if (!g2_safetensors_read(t->st, p->a, 0, (size_t) t->rank * k, a, err))
+		return false;
+	for (size_t j = 0; factor && j < t->rank; j++)
+		for (uint32_t i = 0; i < k; i++)
+			a[j * k + i] *= factor[i];
+	return check_finite(t, p->a, a, (size_t) t->rank * k, err);
+}
+
+/* rows: room for the tensor. */
+static bool
+read_up(const tensors *t, const pair *p, uint32_t n, float scale, float *rows, float *panels,
+		g2_error *err)
+{
+	const size_t rank = t->rank;
+
+	if (!g2_safetensors_read(t->st, p->b, 0, n * rank, rows, err))
+		return false;
 	for (uint32_t c = 0; c < n; c++)
 	{
-		float	   *to = at + (size_t) (c / G2_PANEL) * k * G2_PANEL + c % G2_PANEL;
+		float	   *to = panels + c / G2_PANEL * rank * G2_PANEL + c % G2_PANEL;
 
-		for (uint32_t i = 0; i < k; i++)
-			to[(size_t) i * G2_PANEL] = rows[(size_t) c * k + i] * scale *
-				(factor ? factor[i] : 1.0f);
+		for (size_t j = 0; j < rank; j++)
+			to[j * G2_PANEL] = rows[c * rank + j] * scale;
 	}
-	return (g2_matrix) {at, G2_FORMAT_F32, k, n, G2_ROUND_UP(n, G2_PANEL)};
+	return check_finite(t, p->b, panels, panel_floats(t->rank, n), err);
 }
 
 /* One pair to *to, at *at, which moves on. */
@@ -321,19 +345,16 @@ static bool
 read_pair(const tensors *t, const pair *p, uint32_t k, uint32_t n, float scale,
 		  const float *factor, float *rows, float **at, g2_low_rank *to, g2_error *err)
 {
-	const size_t down = panel_floats(k, t->rank),
-				up = panel_floats(t->rank, n);
+	float	   *down = *at,
+			   *up = down + down_floats(t->rank, k);
 
-	if (!g2_safetensors_read(t->st, p->a, 0, (size_t) t->rank * k, rows, err))
+	if (!read_down(t, p, k, factor, down, err) || !read_up(t, p, n, scale, rows, up, err))
 		return false;
-	to->down = make_panels(rows, k, t->rank, 1.0f, factor, *at);
-	if (!check_finite(t, p->a, *at, down, err) ||
-		!g2_safetensors_read(t->st, p->b, 0, (size_t) n * t->rank, rows, err))
-		return false;
-	to->up = make_panels(rows, t->rank, n, scale, NULL, *at + down);
-	if (!check_finite(t, p->b, *at + down, up, err))
-		return false;
-	*at += down + up;
+	*to = (g2_low_rank) {
+		.down = down, .k = k,
+		.up = {up, G2_FORMAT_F32, t->rank, n, G2_ROUND_UP(n, G2_PANEL)},
+	};
+	*at = up + panel_floats(t->rank, n);
 	return true;
 }
 
@@ -375,10 +396,10 @@ allocate(const tensors *t, g2_adapter *adapter, float **rows, g2_error *err)
 					n;
 
 		module_shape(t->arch, i % MATRICES, &k, &n);
-		most = G2_MAX(most, (size_t) t->rank * G2_MAX(k, n));
+		most = G2_MAX(most, (size_t) t->rank * n);
 		if (!t->pairs[i].a)
 			continue;
-		floats += panel_floats(k, t->rank) + panel_floats(t->rank, n);
+		floats += down_floats(t->rank, k) + panel_floats(t->rank, n);
 		adapter->parameters += (uint64_t) t->rank * ((uint64_t) k + n);
 	}
 	adapter->bytes = floats * sizeof(float);

@@ -199,16 +199,12 @@ convert_task(void *arg, uint32_t task, uint32_t thread)
 	uint32_t	row = task * ROWS_PER_TASK,
 				row_end = G2_MIN(row + ROWS_PER_TASK, j->rows);
 
+	(void) thread;
 	if (j->format != G2_FORMAT_F32)
 		pass->kernels->convert[j->format](j->x, j->ldx, row, row_end, j->k, &j->operand);
-	if (adapter)
-	{
-		g2_product	down = {.x = {.x = j->x, .ld = j->ldx}, .w = adapter->down.data, .k = j->k,
-			.activation = G2_NO_ACTIVATION, .y = pass->ws->low, .ldy = pass->model->ld_low};
-
-		pass->kernels->product[G2_FORMAT_F32](&down, 0, adapter->down.n_padded / G2_PANEL, row,
-											  row_end, scratch_of(pass, thread));
-	}
+	for (uint32_t r = row; adapter && r < row_end; r++)
+		pass->kernels->dots(j->x + r * j->ldx, adapter->k, adapter->down, adapter->up.k,
+							pass->ws->low + r * pass->model->ld_low);
 }
 
 static void
@@ -385,7 +381,7 @@ typedef struct layer_adapters
 static const g2_low_rank *
 if_any(const g2_low_rank *adapter)
 {
-	return adapter->down.data ? adapter : NULL;
+	return adapter->down ? adapter : NULL;
 }
 
 static layer_adapters

@@ -53,15 +53,14 @@ check_matrix(const g2_matrix *m, uint64_t k, uint64_t n, const char *name, g2_er
 static bool
 check_adapter(const g2_low_rank *adapter, const g2_matrix *m, uint32_t most, g2_error *err)
 {
-	const uint32_t rank = adapter->down.n;
+	const uint32_t rank = adapter->up.k;
 
-	if (!adapter->down.data)
+	if (!adapter->down)
 		return true;
-	if (rank == 0 || rank > most || adapter->down.format != G2_FORMAT_F32 ||
-		adapter->up.format != G2_FORMAT_F32)
-		return g2_fail(err, G2_E_INTERNAL, "an adapter does not fit the graph: rank %u", rank);
-	return check_matrix(&adapter->down, m->k, rank, "adapter down", err) &&
-		check_matrix(&adapter->up, rank, m->n, "adapter up", err);
+	if (rank == 0 || rank > most || adapter->k != m->k || adapter->up.format != G2_FORMAT_F32)
+		return g2_fail(err, G2_E_INTERNAL, "weights do not fit the graph: an adapter is %u x %u",
+					   adapter->k, rank);
+	return check_matrix(&adapter->up, rank, m->n, "adapter", err);
 }
 
 static bool

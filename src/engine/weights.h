@@ -119,10 +119,12 @@ typedef struct g2_layer
 } g2_layer;
 
 /* What an adapter (adapter.h) adds to the product of the same inputs with a matrix of a layer, before
- * the activation: (x down) up, both f32; down.data is NULL where it adds nothing. */
+ * the activation: (x down) up, in f32. */
 typedef struct g2_low_rank
 {
-	g2_matrix	down;			/* k -> rank */
+	const float *down;			/* [up.k][k]: what each of the rank's sums takes of the inputs; NULL:
+								 * nothing is added */
+	uint32_t	k;
 	g2_matrix	up;				/* rank -> n */
 } g2_low_rank;
 
