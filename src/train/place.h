@@ -12,6 +12,9 @@
  *     best          the weights with the least loss on held-out rows
  *     log           the curve (curve.h)
  *     progress      what gpt_stat_progress_train shows (engine/protocol_train.h)
+ *
+ * A directory that is being removed has another name, ".gone....", so that the same training can
+ * begin again at once.
  */
 #ifndef G2T_PLACE_H
 #define G2T_PLACE_H
