@@ -13,6 +13,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -172,6 +173,7 @@ read_common(FunctionCallInfo fcinfo, int at, double epochs, double rate, double 
 		t->replace = superuser() ? G2_TRAIN_REPLACE_ANY : G2_TRAIN_REPLACE_OWN;
 	t->nice = (uint32) gpt2_nice;
 	t->memory = ACTIVATION_MEMORY;
+	t->keep_free = (uint64) max_wal_size_mb * 2 * 1024 * 1024;
 }
 
 /* The size of a new model: a preset, each of whose numbers can be given too. */

@@ -118,7 +118,7 @@ g2t_job_hash(const g2_train *options, char hex[65], g2_error *err)
 
 	same.replace = same.threads = same.nice = 0;
 	same.replaced = (g2_span) {0};
-	same.memory = 0;
+	same.memory = same.keep_free = 0;
 	g2_train_encode(&w, &same);
 	if (ok && w.failed)
 		ok = g2_fail_memory(err, w.len);

@@ -8,12 +8,14 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 
 #define BUFFER (1u << 18)
+#define CHECK_SPACE (16u << 20)	/* bytes of a file between two looks at the space that is left */
 #define NEW ".new"
 #define LOCK_POLL_MS 20
 #define OPEN_ATTEMPTS 100		/* while others remove the directory */
@@ -102,6 +104,7 @@ g2t_place_open(const char *parent, const char *name, int wait_ms, g2t_place *pla
 	bool		gone = true;
 
 	place->lock_fd = -1;
+	place->keep_free = 0;
 	if (strlen(parent) + strlen(name) > G2T_MAX_PATH / 2)
 		return g2_fail(err, G2_E_PARAM, "the path of a training's directory is too long");
 	join(parent, name, "", place->path);
@@ -230,6 +233,7 @@ g2t_writer_open(const g2t_place *place, const char *file, g2t_writer *w, g2_erro
 
 	memset(w, 0, sizeof *w);
 	w->fd = -1;
+	w->keep_free = place->keep_free;
 	if (strlen(place->path) + strlen(file) + sizeof NEW >= G2T_MAX_PATH - 1)
 		return g2_fail(err, G2_E_INTERNAL, "the path of \"%s\" is too long", file);
 	join(place->path, file, "", w->path);
@@ -258,10 +262,34 @@ flush(g2t_writer *w, g2_error *err)
 	return ok;
 }
 
+/* The server has its write-ahead log there, too: without room for it, it ends. */
+static bool
+check_space(const g2t_writer *w, g2_error *err)
+{
+	struct statvfs fs;
+	uint64_t	free_bytes,
+				keep;
+
+	if (fstatvfs(w->fd, &fs) != 0)
+		return g2_fail_errno(err, errno, "stat the file system of", g2_file_tail(w->path));
+	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
+	keep = G2_MAX(w->keep_free, (uint64_t) fs.f_blocks / 10 * fs.f_frsize);
+	if (free_bytes > keep)
+		return true;
+	g2_fail(err, G2_E_DISK_FULL, "not enough disk space to train: \"%s\"", g2_file_tail(w->path));
+	g2_fail_detail(err, "%llu bytes are free, and %llu must stay free.",
+				   (unsigned long long) free_bytes, (unsigned long long) keep);
+	return g2_fail_hint(err, "Free some space; the same CALL goes on from where it was.");
+}
+
 bool
 g2t_write(g2t_writer *w, const void *data, size_t n, g2_error *err)
 {
+	uint64_t	checked = w->written / CHECK_SPACE;
+
 	w->written += n;
+	if (w->keep_free > 0 && w->written / CHECK_SPACE > checked && !check_space(w, err))
+		return false;
 	if (w->buffer.len + n > BUFFER && !flush(w, err))
 		return false;
 	if (n > BUFFER)

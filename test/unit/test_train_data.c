@@ -314,6 +314,37 @@ test_lock(void **state)
 	close_bench(&b);
 }
 
+/* Large files leave room for the server's, small ones do not ask. */
+static void
+test_space(void **state)
+{
+	char	   *root = tb_folder(),
+			   *piece = calloc(1, 1 << 20);
+	g2t_place	place;
+	g2t_writer	w;
+	g2_error	err = {0};
+	bool		ok = true;
+	int			n = 0;
+
+	(void) state;
+	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+	place.keep_free = UINT64_MAX;
+	EXPECT_OK(g2t_writer_open(&place, "small", &w, &err), err);
+	EXPECT_OK(g2t_write(&w, piece, 1 << 20, &err), err);
+	EXPECT_OK(g2t_writer_finish(&w, &err), err);
+	g2t_writer_close(&w);
+	EXPECT_OK(g2t_writer_open(&place, "large", &w, &err), err);
+	for (; ok && n < 32; n++)
+		ok = g2t_write(&w, piece, 1 << 20, &err);
+	assert_int_equal(n, 16);
+	EXPECT_ERROR(err, G2_E_DISK_FULL, "not enough disk space to train");
+	g2t_writer_close(&w);
+	assert_false(g2t_place_has(&place, "large"));
+	g2t_place_remove(&place);
+	free(piece);
+	tb_remove(root);
+}
+
 /* Until the process has the file open. */
 static void
 wait_for_open(pid_t pid, const char *file)
@@ -405,6 +436,7 @@ main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_purge),
 	};
