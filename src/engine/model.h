@@ -99,6 +99,8 @@ typedef struct g2_pack
 	g2_description description;
 	g2_tokenizer *tokenizer;	/* NULL: the model has none */
 	char		content_hash[65];	/* SHA-256 over the source's files, hex */
+	char		vocabulary_hash[65];	/* that of the model whose tokenizer and special tokens it has: an
+									 * adapter's base */
 	uint64_t	bytes;			/* size of the packed file */
 	char	   *path;			/* of the packed file; of an adapter's its base's */
 	uint64_t	device;			/* of that file, with the inode: packs opened twice */

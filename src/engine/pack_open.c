@@ -110,6 +110,7 @@ open_fill(g2_pack *pack, const g2_pack_view *v, const char *path, g2_error *err)
 	d->n_warnings = v->meta->n_warnings;
 	memcpy(d->warning, v->meta->warning, sizeof d->warning);
 	g2_hash_hex(v->header->content_hash, G2_HASH, pack->content_hash);
+	memcpy(pack->vocabulary_hash, pack->content_hash, sizeof pack->vocabulary_hash);
 	pack->bytes = v->header->file_size;
 	w->layers = g2_alloc_array(w->arch.n_layer, sizeof *w->layers);
 	pack->path = g2_strdup(path);

@@ -136,6 +136,8 @@ for my $format (qw(q8 q4 bf16))
 		largest_difference(\@merged, \@base), "$format is near");
 }
 
+sql("SELECT gpt_load_model(m, 'f32') FROM unnest('{base,kept}'::text[]) AS m");
+
 # ---- whose it is
 
 is((try_as('trainer', "SELECT length(gpt_generate('1 ', 5, model => 'kept')) > 0"))[0], 't',

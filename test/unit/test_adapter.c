@@ -314,6 +314,7 @@ test_shared(void **state)
 	/* content: base, adapter, templates */
 	assert_string_not_equal(a->content_hash, base->content_hash);
 	assert_string_not_equal(a->content_hash, b->content_hash);
+	assert_string_equal(a->vocabulary_hash, base->content_hash);
 	assert_null(a->description.tasks);
 	assert_non_null(strstr(b->description.tasks, "{text}"));
 	assert_int_equal(a->description.end_token, base->description.end_token);

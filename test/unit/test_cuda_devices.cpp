@@ -10,6 +10,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <vector>
 
 extern "C"
 {
