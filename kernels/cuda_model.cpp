@@ -19,6 +19,13 @@ check_model(const g2_weights *w, g2_error *err)
 
 	if (!g2_graph_check(w, device_name, err))
 		return false;
+	if (w->adapter)
+	{
+		g2_fail(err, G2_E_UNSUPPORTED, "an adapter beside its base is not supported by the %s back "
+				"end", device_name);
+		return g2_fail_hint(err, "Let the model run on the CPU, or merge the adapter into a model "
+							"of its own.");
+	}
 	if (w->format == G2_FORMAT_Q4)
 		return g2_graph_unsupported(err, device_name, "format", "q4");
 	if (a->head_dim != 64 && a->head_dim != 128)

@@ -25,6 +25,8 @@
 #include "folder.h"
 #include "guc.h"
 
+#define ADAPTER_FILE "adapter_config.json"
+
 /* ---- folders ---- */
 
 bool
@@ -33,15 +35,29 @@ gpt2_is_model_name(const char *name)
 	return name[0] != '\0' && !gpt2_model_name_problem(name);
 }
 
-bool
-gpt2_is_model_folder(const char *folder)
+/* An entry of that name, or one that cannot be looked at. */
+static bool
+has_file(const char *folder, const char *name)
 {
 	char		path[MAXPGPATH];
 	struct stat st;
 
-	if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int) sizeof path)
+	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int) sizeof path)
 		return false;
 	return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+bool
+gpt2_is_model_folder(const char *folder)
+{
+	return has_file(folder, "config.json") || has_file(folder, ADAPTER_FILE);
+}
+
+bool
+gpt2_is_adapter_folder(const char *folder)
+{
+	return has_file(folder, ADAPTER_FILE) && !has_file(folder, "model.safetensors") &&
+		!has_file(folder, "model.safetensors.index.json");
 }
 
 bool
@@ -158,6 +174,26 @@ gpt2_json_field(Jsonb *object, const char *key)
 	k.val.string.val = unconstify(char *, key);
 	k.val.string.len = (int) strlen(key);
 	return findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
+}
+
+char *
+gpt2_adapter_base(const char *folder, char **error)
+{
+	char	   *data = gpt2_folder_text(folder, ADAPTER_FILE, error),
+			   *base,
+			   *slash;
+	Jsonb	   *json = data ? gpt2_folder_json(data, ADAPTER_FILE, error) : NULL;
+	JsonbValue *v = json ? gpt2_json_field(json, "base_model_name_or_path") : NULL;
+
+	if (!v || v->type != jbvString)
+	{
+		if (!*error)
+			*error = psprintf("%s does not name a base", ADAPTER_FILE);
+		return NULL;
+	}
+	base = pnstrdup(v->val.string.val, v->val.string.len);
+	slash = strrchr(base, '/');
+	return slash ? slash + 1 : base;
 }
 
 /* ---- roles ---- */

@@ -117,7 +117,7 @@ put_model(const g2_model *m, const g2_backend_api *api, g2_writer *w)
 		row.context_length = d->arch.n_ctx;
 		row.vocab_size = d->arch.n_vocab;
 		row.tokenizer = g2_span_of(d->tokenizer);
-		row.bytes = m->pack->bytes;
+		row.bytes = g2_pack_own_bytes(m->pack);
 		row.device = g2_span_of(api->device ? api->device(m->device_model) : api->name);
 		row.content_hash = g2_span_of(m->pack->content_hash);
 		row.restricted = m->roles.restricted;

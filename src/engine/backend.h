@@ -23,7 +23,7 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_BACKEND_VERSION 2
+#define G2_BACKEND_VERSION 3
 #define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
 #define G2_MAX_PLANS 2
 #define G2_MAX_STEPS 64			/* steps of one plan */

@@ -10,6 +10,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <vector>
 
 extern "C"
 {
@@ -175,16 +176,27 @@ static void
 test_places(void **)
 {
 	model		q4(G2_FORMAT_Q4, 64),
-				odd(G2_FORMAT_F32, 48);
+				odd(G2_FORMAT_F32, 48),
+				adapted(G2_FORMAT_F32, 64);
+	std::vector<g2_layer_adapter> layers(adapted.w.arch.n_layer);
 	g2_error	err = {};
 
+	adapted.w.adapter = layers.data();
+	adapted.w.adapter_rank = 1;
 	{
 		devices		d("auto");
 		g2_backend_model *m = d.load(q4, "auto"),
-				   *n = d.load(odd, "auto");
+				   *n = d.load(odd, "auto"),
+				   *o = d.load(adapted, "auto");
 
 		assert_string_equal(api->device(m), "cpu");
 		assert_string_equal(api->device(n), "cpu");
+		assert_string_equal(api->device(o), "cpu");
+		assert_true(d.refused(adapted, "cuda", &err));
+		assert_int_equal(err.code, G2_E_UNSUPPORTED);
+		assert_non_null(strstr(err.message, "an adapter beside its base"));
+		assert_non_null(strstr(err.hint, "merge"));
+		api->model_unload(d.backend, o);
 		assert_non_null(strstr(logged.c_str(), "a model runs on the CPU: model graph not supported by "
 							   "the CUDA back end: format q4"));
 		assert_true(d.refused(q4, "cuda", &err));
