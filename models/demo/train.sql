@@ -28,6 +28,6 @@ CALL gpt_train(:'model', $$
     ORDER BY number $$,
     tokenizer => 'bpe', vocab_size => 1024,     -- small: copying is learned token by token
     n_layer => 4, n_head => 4, n_embd => 128, context => 512,
-    epochs => 1, batch_tokens => 1024,
+    epochs => 1, batch_tokens => 512, schedule => 'linear',
     learning_rate => 0.002, beta2 => 0.98, weight_decay => 0.01, warmup_steps => 100,
-    eval_fraction => 0.01, seed => 1, threads => :threads, replace => true);
+    eval_fraction => 0.01, seed => 1, threads => :threads);
