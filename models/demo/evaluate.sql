@@ -43,7 +43,7 @@ FROM answered;
 CREATE TEMP VIEW demo_figures AS
 SELECT name, count(*) AS number, round(100 * avg(product_is_right::int), 1) AS product,
        round(100 * avg(fault_is_right::int), 1) AS fault,
-       round(100 * avg((product_is_right AND fault_is_right)::int), 1) AS both,
+       round(100 * avg((product_is_right AND fault_is_right)::int), 1) AS product_and_fault,
        round(100 * avg(is_right::int), 1) AS whole
 FROM demo_answers
 GROUP BY name
@@ -54,7 +54,7 @@ SELECT * FROM demo_figures WHERE fault IS NOT NULL;
 \echo 'Other answers: per cent right'
 SELECT name, number, whole FROM demo_figures WHERE fault IS NULL;
 
-SELECT both < :bar AS misses_bar FROM demo_figures
+SELECT product_and_fault < :bar AS misses_bar FROM demo_figures
 WHERE name = 'held-out names and combinations' \gset
 \if :misses_bar
     DO $$ BEGIN RAISE EXCEPTION 'the model is below the bar'; END $$;

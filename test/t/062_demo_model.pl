@@ -40,8 +40,9 @@ SKIP:
 	($ok, $out, $err) = run_script('train.sql', 'rows=200', 'model=tiny_demo', 'threads=1');
 	ok($ok, 'a model is made of 200 rows') or diag "$out$err";
 	like($err, qr/200 rows, 2 held out/, 'of all of them');
-	is($node->safe_psql('postgres', "SELECT parameters > 900000, context_length
-		FROM gpt_models WHERE name = 'tiny_demo'"), 't|512', 'of the demo model\'s shape');
+	$node->safe_psql('postgres', "SELECT gpt_load_model('tiny_demo')");
+	is($node->safe_psql('postgres', "SELECT context_length, tokenizer
+		FROM gpt_models WHERE name = 'tiny_demo'"), '512|gpt2-bpe', 'in the demo model\'s way');
 	is($node->safe_psql('postgres', "SELECT gpt_detokenize(gpt_tokenize('A kettle.', 'tiny_demo'),
 		'tiny_demo')"), 'A kettle.', 'with a tokenizer');
 
