@@ -19,8 +19,8 @@ CREATE TEMP TABLE demo_rows (
 \copy demo_rows (prompt, completion) FROM PROGRAM 'python3 -B models/demo/generator.py --seed 1 --rows $ROWS'
 
 -- Each row is learned once, in epochs => 1: names that come again are learned by heart, not copied.
--- A third of the rows teach text and answer, the others the answer alone.  So every answer counts
--- three times as much as a text, and the model still learns what texts are made of.
+-- A third of the rows teach text and answer, the others the answer alone: so an answer counts about
+-- three times as much as a text.
 CALL gpt_train(:'model', $$
     SELECT CASE WHEN number % 3 > 0 THEN prompt ELSE '' END,
            CASE WHEN number % 3 > 0 THEN completion ELSE prompt || completion END
