@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -47,15 +48,26 @@ set_local(const char *name, const char *value)
 							 false);
 }
 
-/* The work so far is committed, and another transaction has begun. */
+/* The work so far is committed, and another transaction has begun, as the session has them. */
 static void
-next_transaction(void)
+commit(void)
 {
 	SPI_commit();
 	SPI_start_transaction();	/* before the minor releases of 2022 it was not begun yet */
+}
+
+/* The next one of the job's own. */
+static void
+next_transaction(void)
+{
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
+
+	commit();
 	set_local("transaction_isolation", "read committed");
 	/* Errors of rows are caught here, where their messages can be kept. */
 	set_local("gpt2.on_error", "error");
+	/* A constraint that is deferred would fail the commit, and all rows with it. */
+	AfterTriggerSetState(&immediate);
 }
 
 static void
@@ -323,6 +335,8 @@ gpt2_job(PG_FUNCTION_ARGS)
 	figures[1] = job->failed;
 	figures[2] = gpt2_job_count(job);
 	MemoryContextDelete(job->context);
+	/* A block of PL/pgSQL may go on in it. */
+	commit();
 	SPI_finish();
 	return make_result(fcinfo, figures);
 }
