@@ -184,9 +184,11 @@ finish_rows(Gpt2Job *job)
 static bool
 run_batch(Gpt2Job *job)
 {
+	MemoryContext old;
 	bool		more;
 
 	MemoryContextReset(job->batch_context);
+	old = MemoryContextSwitchTo(job->batch_context);
 	job->rows = NULL;
 	job->read_keys = NULL;
 	job->n_rows = job->n_looked = job->n_finished = 0;
@@ -196,6 +198,7 @@ run_batch(Gpt2Job *job)
 	gpt2_job_write(job);
 	next_transaction();
 	report(job, 0);
+	MemoryContextSwitchTo(old);
 	return more;
 }
 

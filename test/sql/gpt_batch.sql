@@ -327,6 +327,19 @@ UPDATE docs SET summary = NULL;
 CREATE TRIGGER refuse BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION refuse();
 CALL gpt_batch('docs', 'body', 'summary', max_len => 1, filter => 'id <= 6');
 DROP TRIGGER refuse ON docs;
+-- what a batch has taken is given back
+CREATE TABLE many (id int PRIMARY KEY, body text, summary text);
+INSERT INTO many SELECT i, 'Row' FROM generate_series(1, 120) AS i;
+CREATE TABLE memory (id int, used bigint);
+CREATE FUNCTION note_memory() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO memory
+    SELECT NEW.id, sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'SPI Proc';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER UPDATE ON many FOR EACH ROW EXECUTE FUNCTION note_memory();
+CALL gpt_batch('many', 'body', 'summary', max_len => 1, batch_size => 1);
+SELECT count(*), max(used) - min(used) < 50000 AS steady FROM memory WHERE id > 20;
 
 -- privileges and row-level security are the caller's
 CREATE ROLE gpt2_filler;
@@ -357,10 +370,10 @@ GRANT EXECUTE ON FUNCTION gpt_summarize TO PUBLIC;
 
 -- nothing runs now
 SELECT count(*) FROM gpt_stat_progress_batch WHERE command <> 'SELECT';
-DROP TABLE docs, long_docs, typed, parts, answers, more_answers, no_key, other_key, keyless, levels
-CASCADE;
+DROP TABLE docs, long_docs, typed, parts, answers, more_answers, no_key, other_key, keyless, levels,
+many, memory CASCADE;
 DROP SCHEMA "Odd; schema" CASCADE;
-DROP FUNCTION in_function, note_level, refuse, forbid;
+DROP FUNCTION in_function, note_level, note_memory, refuse, forbid;
 DROP TYPE mood;
 DROP DOMAIN short;
 DROP ROLE gpt2_filler, gpt2_reader;
