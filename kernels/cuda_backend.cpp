@@ -17,7 +17,6 @@
 #include "cuda_state.h"
 
 #define MAX_SLOTS (1u << 16)
-#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_CANDIDATES)
 #define DEFAULT_SHARE 0.8		/* of the memory that is free when the device is opened */
 
 /* ---- the waiter ---- */
@@ -123,7 +122,7 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	if (!g2_arena_open(&b->arena, bytes, err))
 		return false;
 	b->slots_bytes = 2 * bits + b->limits.n_slots *
-		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias));
+		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias) + G2D_MOST_CTX * sizeof(g2_count));
 	b->slots_at = g2_arena_take(&b->arena, b->slots_bytes, "the sampler", err);
 	if (b->slots_at == G2_ARENA_NONE)
 		return false;
@@ -132,6 +131,8 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
 	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
 	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + b->limits.n_slots);
+	b->slots.counts = reinterpret_cast<g2_count *>(b->slots.biases +
+												   (size_t) b->limits.n_slots * G2_MOST_BIASES);
 	return rt_zero(b->stream, b->slots.seen, b->slots_bytes, err);
 }
 
@@ -234,8 +235,7 @@ cuda_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *
 static bool
 cuda_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
-	if (!g2_slot_check_state(&b->limits, slot, state, err) ||
-		!g2_slot_check_lacks(state, LACKS, err) || !g2d_pend_slot(b, slot, state, err))
+	if (!g2_slot_check_state(&b->limits, slot, state, err) || !g2d_pend_slot(b, slot, state, err))
 		return false;
 	b->limits.slots[slot].set = true;
 	b->limits.slots[slot].has_token = state->n_history > 0;
@@ -253,8 +253,7 @@ cuda_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error
 
 	if (plan && plan->model)
 		bounds = {plan->model->arch.n_ctx, plan->model->arch.n_vocab, plan->model->cache.n_blocks};
-	if (!g2_plan_check(plan, &bounds, result, &b->limits, err) ||
-		!g2_plan_check_lacks(plan, LACKS, err))
+	if (!g2_plan_check(plan, &bounds, result, &b->limits, err))
 		return false;
 	pthread_mutex_lock(&b->lock);
 	n_queued = b->n_queued;
@@ -301,17 +300,10 @@ cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
 	return e->result;
 }
 
-static uint32_t
-cuda_lacks(const g2_backend_model *)
-{
-	return LACKS;
-}
-
 static const g2_backend_api api = {
 	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
 	g2d_model_load, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy, cuda_kv_zero,
 	cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
-	cuda_lacks,
 };
 
 const g2_backend_api *

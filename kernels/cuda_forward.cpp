@@ -188,6 +188,7 @@ g2d_forward_chunk(const g2_backend_model *m, uint32_t c, uint32_t head_rows, uin
 	sample.results = ws->results;
 	sample.top = ws->top;
 	sample.unsorted = ws->unsorted;
+	sample.changed = ws->changed;
 	g2d_launch_sample(m->backend->stream, &sample, tasks);
 }
 

@@ -28,6 +28,8 @@ check_model(const g2_weights *w, g2_error *err)
 	if (a->n_ff > MAX_K || (uint64_t) a->n_head * a->head_dim > MAX_K)
 		return g2_graph_unsupported(err, device_name, "n_ff or n_head", "that makes rows of more "
 									"than 65536 values");
+	if (a->n_ctx > G2D_MOST_CTX)
+		return g2_graph_unsupported(err, device_name, "n_ctx", "above 16384");
 	return true;
 }
 
@@ -152,6 +154,7 @@ take_workspace(taker *t, g2_backend_model *m)
 	ws->results = take<g2d_result>(t, G2D_RESULTS);
 	ws->top = take<g2d_top>(t, m->top_room);
 	ws->unsorted = take<g2d_top>(t, m->top_room);
+	ws->changed = take<float>(t, (uint64_t) G2D_SAMPLE_BLOCKS * a->n_vocab);
 	ws->sets = take<uint64_t>(t, (uint64_t) G2D_SETS * g2d_set_words(a->n_vocab));
 }
 

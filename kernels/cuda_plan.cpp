@@ -14,8 +14,8 @@
  */
 #include "cuda_plan.h"
 
-#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS)
-#define WANT_ROWS (G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM)
+#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2D_WANT_BEST | G2_WANT_LOGITS)
+#define WANT_ROWS (G2D_WANT_BEST | G2_WANT_LOGITS | G2_WANT_NORM)
 
 /* Where the parts of what comes back start. */
 typedef struct out_layout
@@ -36,7 +36,7 @@ lay_out(const g2d_entry *e, uint32_t want)
 
 	l.results = G2_ROUND_UP(e->n_status * sizeof(uint32_t), (size_t) 16);
 	l.top = l.results + n * sizeof(g2d_result);
-	l.logits = l.top + (want & G2_WANT_TOP ? n * e->plan.n_top * sizeof(g2d_top) : 0);
+	l.logits = l.top + (want & G2D_WANT_BEST ? n * e->plan.n_top * sizeof(g2d_top) : 0);
 	l.norm = l.logits + (want & G2_WANT_LOGITS ? n * a->n_vocab * sizeof(float) : 0);
 	l.end = l.norm + (want & G2_WANT_NORM ? n * a->n_embd * sizeof(float) : 0);
 	return l;
@@ -117,7 +117,7 @@ fetch_rows(const g2d_builder *p, uint32_t c, const out_layout *l, g2_error *err)
 	const size_t first = p->chunks[c].first_emitted;
 	char	   *out = p->e->out;
 
-	if ((p->chunks[c].want & G2_WANT_TOP) && n_top > 0 &&
+	if ((p->chunks[c].want & G2D_WANT_BEST) && n_top > 0 &&
 		!rt_copy_out(p->b->stream, out + l->top + first * n_top * sizeof(g2d_top), ws->top,
 					 (size_t) chunk->n_outputs * n_top * sizeof(g2d_top), err))
 		return false;
@@ -306,10 +306,14 @@ take_output(const g2d_entry *e, const out_layout *l, size_t emitted, uint32_t fl
 	}
 	if (o->want & G2_WANT_LOGPROB)
 		r->logprob[flat] = from->logprob;
-	for (uint32_t t = 0; (o->want & G2_WANT_TOP) && t < plan->n_top; t++)
+	for (uint32_t t = 0; (o->want & G2D_WANT_BEST) && t < plan->n_top; t++)
 	{
-		r->top_token[(size_t) i * plan->n_top + t] = top[t].token;
-		r->top_logprob[(size_t) i * plan->n_top + t] = top[t].logprob;
+		const size_t at = (size_t) i * plan->n_top + t;
+
+		r->top_token[at] = top[t].token;
+		r->top_logprob[at] = top[t].logprob;
+		if (o->want & G2_WANT_CANDIDATES)
+			r->top_score[at] = (double) top[t].score;
 	}
 	if (o->want & G2_WANT_LOGITS)
 		memcpy(r->logits + (size_t) i * n_vocab,

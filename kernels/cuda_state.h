@@ -63,6 +63,7 @@ typedef struct g2d_workspace
 	g2d_result *results;		/* [G2D_RESULTS] */
 	g2d_top	   *top;			/* [top_room] */
 	g2d_top	   *unsorted;
+	float	   *changed;		/* [G2D_SAMPLE_BLOCKS][n_vocab] */
 	uint64_t   *sets;			/* [G2D_SETS][g2d_set_words] */
 } g2d_workspace;
 

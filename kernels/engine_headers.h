@@ -17,6 +17,7 @@ extern "C"
 #include "backend.h"
 #include "error.h"
 #include "plan_check.h"
+#include "sampler.h"
 #include "util.h"
 #include "weights.h"
 

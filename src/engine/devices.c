@@ -329,12 +329,6 @@ devices_model_arithmetic(const g2_backend_model *m)
 	return m->device->api->arithmetic(m->device->backend, m->format);
 }
 
-static uint32_t
-devices_lacks(const g2_backend_model *m)
-{
-	return m->device->api->lacks ? m->device->api->lacks(m->model) : 0;
-}
-
 static size_t
 devices_block_bytes(const g2_backend_model *m)
 {
@@ -448,5 +442,4 @@ const g2_backend_api g2_devices_backend = {
 	.place = devices_place,
 	.device = devices_device,
 	.model_arithmetic = devices_model_arithmetic,
-	.lacks = devices_lacks,
 };

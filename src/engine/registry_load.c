@@ -123,7 +123,6 @@ model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
 		o->api->place(o->backend, model->place);
 	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
 		return false;
-	model->lacks = o->api->lacks ? o->api->lacks(model->device_model) : 0;
 	block_bytes = o->api->kv_block_bytes(model->device_model);
 	n_blocks = o->kv_pool->budget / block_bytes;
 	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);

@@ -184,13 +184,6 @@ choose_backend(void)
 	api = BACKEND;
 }
 
-/* Whether the device does what a bit of G2_LACKS_... names. */
-static UNUSED bool
-has(const device *d, uint32_t lacks)
-{
-	return !api->lacks || (api->lacks(d->model) & lacks) == 0;
-}
-
 static UNUSED device
 open_device(uint32_t threads, const char *isa)
 {
