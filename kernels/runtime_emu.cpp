@@ -37,6 +37,7 @@ struct queue
 };
 
 uint64_t	memory_limit = (uint64_t) 1 << 30;
+bool		graphs = true;
 std::atomic<long> events_left(0);
 std::atomic<bool> lost(false);
 
@@ -118,6 +119,12 @@ void
 emu_set_memory(uint64_t bytes)
 {
 	memory_limit = bytes;
+}
+
+void
+emu_allow_graphs(bool allowed)
+{
+	graphs = allowed;
 }
 
 void
@@ -301,14 +308,14 @@ rt_capture_begin(rt_stream stream, g2_error *err)
 }
 
 bool
-rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *)
+rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *err)
 {
 	queue	   *q = static_cast<queue *>(stream);
 
-	*graph = new rt_graph{std::move(*q->captured)};
+	*graph = graphs ? new rt_graph{std::move(*q->captured)} : nullptr;
 	delete q->captured;
 	q->captured = nullptr;
-	return true;
+	return *graph || g2_fail_memory(err, 0);
 }
 
 bool

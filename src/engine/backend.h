@@ -2,8 +2,9 @@
  * backend.h: the table of functions that a device implements (CPU: cpu_backend.c; CUDA: a shared
  * object of its own).  The scheduler speaks to devices through nothing else.
  *
- * Threads: all functions are called by one thread, the scheduler's, and none of them waits.  Work
- * runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given to open.
+ * Threads: all functions but model_fill are called by one thread, the scheduler's, and none of them
+ * waits.  Work runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given
+ * to open.
  *
  * Order: kv_copy, kv_zero and slot_set take effect after every plan submitted before them and
  * before the next one submitted after them.
@@ -197,6 +198,10 @@ typedef struct g2_backend_api
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
 	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,
 							   g2_backend_model **out, g2_error *err);
+	/* Copies the weights to where the device wants them: once, before anything else is done with the
+	 * model.  Waits, and may be called by another thread, while plans of other models run.  NULL: they
+	 * are used where they are. */
+	bool		(*model_fill) (g2_backend_model *model, const g2_weights *weights, g2_error *err);
 	/* Only with none of the model's plans in flight. */
 	void		(*model_unload) (g2_backend *backend, g2_backend_model *model);
 

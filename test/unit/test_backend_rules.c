@@ -84,7 +84,7 @@ test_unload_in_flight(void **state)
 	{
 		g2_backend_model *other;
 
-		assert_true(api->model_load(d.backend, &weights, &other, &err));
+		other = load_model(d.backend, &weights);
 		assert_true(api->kv_reserve(other, OTHER_BLOCKS, &err));
 		assert_true(api->kv_zero(other, blocks, OTHER_BLOCKS, &err));
 		submit(&d, &plan, &result);
@@ -234,7 +234,7 @@ test_bad_plans(void **state)
 
 /* All that a slot or an output may ask for. */
 static void
-test_options(void **state)
+test_decoding(void **state)
 {
 	static const g2_bias bias = {3, 1};
 	static const g2_sampling samplings[] = {
@@ -358,7 +358,7 @@ life(int fd, long fail_at, g2_error *err)
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
 	g2_output	out = {.want = G2_WANT_TOKEN};
-	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = CUDA ? 0 : 1},
+	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = 1},
 		.history = token, .n_history = 1, .next_index = 1, .most_new = 5};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
 		.n_sequences = 1, .sequences = &seq, .n_outputs = 1, .outputs = &out};
@@ -367,7 +367,7 @@ life(int fd, long fail_at, g2_error *err)
 
 	g2_alloc_fail_at(fail_at);
 	ok = api->open(&options, fd, &b, err) && api->model_load(b, &weights, &m, err) &&
-		api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
+		(!api->model_fill || api->model_fill(m, &weights, err)) && api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
 		api->kv_copy(m, 1, 0, err) && api->kv_zero(m, table, 1, err);
 	plan.model = m;
 	ok = ok && api->step_submit(b, &plan, &result, err);
@@ -407,7 +407,7 @@ test_allocation_failures(void **state)
 	/* Address space, too, can run out. */
 	d = open_device(1, ISA);
 	api->model_unload(d.backend, d.model);
-	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
+	d.model = load_model(d.backend, &weights);
 	assert_false(api->kv_reserve(d.model, UINT32_MAX, &err));
 	assert_int_equal(err.code, G2_E_MEMORY);
 	assert_true(api->kv_reserve(d.model, 2, &err));
@@ -421,7 +421,7 @@ main(void)
 		cmocka_unit_test(test_kv_operations),
 		cmocka_unit_test(test_unload_in_flight),
 		cmocka_unit_test(test_bad_plans),
-		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_decoding),
 		cmocka_unit_test(test_bad_models),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_allocation_failures),

@@ -64,7 +64,8 @@ struct devices
 		g2_error	err = {};
 
 		api->place(backend, place);
-		if (!api->model_load(backend, &of.w, &m, &err) || !api->kv_reserve(m, 4, &err))
+		if (!api->model_load(backend, &of.w, &m, &err) || !api->model_fill(m, &of.w, &err) ||
+			!api->kv_reserve(m, 4, &err))
 			fail_msg("%s %s", err.message, err.detail);
 		return m;
 	}
@@ -245,6 +246,31 @@ lose_device()
 	api->model_unload(d.backend, m);
 }
 
+/* A device that is lost while a model is filled, with no plan that would tell. */
+static void
+test_lost_at_load(void **)
+{
+	model		q8(G2_FORMAT_Q8, 64);
+	devices		d("auto");
+	g2_backend_model *m;
+	g2_error	err = {};
+	void		(*lose) (long);
+
+	*reinterpret_cast<void **>(&lose) = dlsym(dlopen("gpt2_cuda.so", RTLD_NOW | RTLD_NOLOAD),
+											  "emu_lose_device_at");
+	assert_non_null(lose);
+	lose(1);
+	assert_true(api->model_load(d.backend, &q8.w, &m, &err));
+	assert_false(g2_devices_lost(d.backend));
+	assert_false(api->model_fill(m, &q8.w, &err));
+	assert_int_equal(err.code, G2_E_SYSTEM);
+	assert_true(g2_devices_lost(d.backend));
+	assert_true(d.refused(q8, "auto", &err));	/* not on the CPU instead: the engine ends */
+	assert_int_equal(err.code, G2_E_SYSTEM);
+	lose(0);
+	api->model_unload(d.backend, m);
+}
+
 /* After three failures "auto" is the CPU; who insists gets the device. */
 static void
 test_lost(void **)
@@ -297,6 +323,7 @@ main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_both),
 		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_lost_at_load),
 		cmocka_unit_test(test_lost),
 	};
 
