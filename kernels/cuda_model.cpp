@@ -336,6 +336,24 @@ set_sizes(g2_backend_model *m, const g2_weights *w)
 	m->cache.format = w->format;
 }
 
+/* Memory for weights and working memory, where a cache for one text finds room beside them. */
+static bool
+take_memory(g2_backend *b, g2_backend_model *m, uint64_t bytes, g2_error *err)
+{
+	const uint64_t cache = (uint64_t) (m->arch.n_ctx + G2_BLOCK - 1) / G2_BLOCK * g2d_block_bytes(m);
+	uint64_t	at;
+
+	m->at = g2_arena_take(&b->arena, bytes, "the model's weights and working memory", err);
+	if (m->at == G2_ARENA_NONE)
+		return false;
+	m->bytes = bytes;
+	at = g2_arena_take(&b->arena, cache, "the model's KV cache", err);
+	if (at == G2_ARENA_NONE)
+		return false;
+	g2_arena_give(&b->arena, at, cache);
+	return true;
+}
+
 bool
 g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_error *err)
 {
@@ -357,13 +375,11 @@ g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_er
 	}
 	take_weights(&t, m, w);
 	take_workspace(&t, m);
-	m->at = g2_arena_take(&b->arena, t.at, "the model's weights and working memory", err);
-	if (m->at == G2_ARENA_NONE)
+	if (!take_memory(b, m, t.at, err))
 	{
 		model_free(m);
 		return false;
 	}
-	m->bytes = t.at;
 	t = {static_cast<char *>(b->memory) + m->at, 0};
 	take_weights(&t, m, w);
 	take_workspace(&t, m);

@@ -105,6 +105,28 @@ launch_chunk(const g2d_builder *p, uint32_t c, uint32_t area, g2_error *err)
 	return true;
 }
 
+/* Rows of `width` floats, of outputs that want them, to their places: one copy for rows that stand one
+ * behind the other. */
+static bool
+fetch_wanted(const g2d_builder *p, const g2d_chunk *chunk, uint32_t want, float *to, const float *from,
+			 size_t width, g2_error *err)
+{
+	for (uint32_t i = 0, n; i < chunk->n_outputs; i += n)
+	{
+		const g2d_output *o = &chunk->outputs[i];
+
+		n = 1;
+		if (!(o->want & want))
+			continue;
+		while (i + n < chunk->n_outputs && (o[n].want & want) && o[n].head_row == o->head_row + n)
+			n++;
+		if (!rt_copy_out(p->b->stream, to + i * width, from + o->head_row * width,
+						 n * width * sizeof(float), err))
+			return false;
+	}
+	return true;
+}
+
 /* Candidates, logits and norms of a chunk that has just been launched. */
 static bool
 fetch_rows(const g2d_builder *p, uint32_t c, const out_layout *l, g2_error *err)
@@ -121,20 +143,11 @@ fetch_rows(const g2d_builder *p, uint32_t c, const out_layout *l, g2_error *err)
 		!rt_copy_out(p->b->stream, out + l->top + first * n_top * sizeof(g2d_top), ws->top,
 					 (size_t) chunk->n_outputs * n_top * sizeof(g2d_top), err))
 		return false;
-	for (uint32_t i = 0; i < chunk->n_outputs; i++)
-	{
-		const g2d_output *o = &chunk->outputs[i];
-
-		if ((o->want & G2_WANT_LOGITS) &&
-			!rt_copy_out(p->b->stream, out + l->logits + (first + i) * n_vocab * sizeof(float),
-						 ws->logits + (size_t) o->head_row * n_vocab, n_vocab * sizeof(float), err))
-			return false;
-		if ((o->want & G2_WANT_NORM) &&
-			!rt_copy_out(p->b->stream, out + l->norm + (first + i) * n_embd * sizeof(float),
-						 ws->final + (size_t) o->head_row * n_embd, n_embd * sizeof(float), err))
-			return false;
-	}
-	return true;
+	return fetch_wanted(p, chunk, G2_WANT_LOGITS,
+						reinterpret_cast<float *>(out + l->logits) + first * n_vocab, ws->logits, n_vocab,
+						err) &&
+		fetch_wanted(p, chunk, G2_WANT_NORM,
+					 reinterpret_cast<float *>(out + l->norm) + first * n_embd, ws->final, n_embd, err);
 }
 
 static bool

@@ -122,7 +122,6 @@ struct g2_backend
 	uint64_t	slots_at;
 	uint64_t	slots_bytes;
 	g2d_slots	slots;
-	uint32_t	top_ld;
 	char		arithmetic[G2_FORMATS][24];
 
 	g2_plan_queue queue;		/* its thread is the waiter */

@@ -219,6 +219,40 @@ test_places(void **)
 	}
 }
 
+/* Where weights would find room and the cache of one text would not, auto is the CPU. */
+static void
+test_room(void **)
+{
+	model		q8(G2_FORMAT_Q8, 64);
+	devices		d("auto");
+	g2_backend_device about;
+	g2_backend_model *first,
+			   *second;
+	g2_error	err = {};
+	uint64_t	bytes,
+				left;
+
+	api->describe(d.backend, &about);
+	bytes = about.free_bytes;
+	assert_true(api->model_load(d.backend, &q8.w, &first, &err));
+	api->describe(d.backend, &about);
+	bytes -= about.free_bytes;	/* of a model */
+	left = bytes + 8 * api->kv_block_bytes(first);	/* a text has up to 19 blocks */
+	assert_true(api->kv_reserve(first, (uint32_t) ((about.free_bytes - left) /
+												   api->kv_block_bytes(first)), &err));
+	second = d.load(q8, "auto");
+	assert_string_equal(api->device(first), "cuda");
+	assert_string_equal(api->device(second), "cpu");
+	assert_non_null(strstr(logged.c_str(), "a model runs on the CPU: not enough memory on the CUDA "
+						   "device for the model's KV cache"));
+	assert_true(d.refused(q8, "cuda", &err));
+	assert_int_equal(err.code, G2_E_MEMORY);
+	api->model_unload(d.backend, second);
+	api->model_unload(d.backend, first);
+	api->describe(d.backend, &about);
+	assert_true(about.free_bytes > left);
+}
+
 /* Opens the device, and loses it in the midst of a plan. */
 static void
 lose_device()
@@ -323,6 +357,7 @@ main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_both),
 		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_lost_at_load),
 		cmocka_unit_test(test_lost),
 	};
