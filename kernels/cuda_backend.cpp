@@ -250,8 +250,8 @@ cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
 
 static const g2_backend_api api = {
 	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
-	g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy, cuda_kv_zero,
-	cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
+	g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy,
+	cuda_kv_zero, cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
 };
 
 const g2_backend_api *

@@ -4,9 +4,9 @@
  * between plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
  *
  * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which has an
- * entry's outcome between its queuing and its end (plan_queue.h); and g2d_model_fill may be another's.  All work of a back end but that is on one
- * stream, in order: what is launched for a plan runs after all that was launched before, so that working
- * memory, slots and cache need no lock.
+ * entry's outcome between its queuing and its end (plan_queue.h); and g2d_model_fill may be called by
+ * another.  All work of a back end but that is on one stream, in order: what is launched for a plan runs
+ * after all that was launched before, so that working memory, slots and cache need no lock.
  */
 #ifndef G2_CUDA_STATE_H
 #define G2_CUDA_STATE_H

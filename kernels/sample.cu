@@ -453,7 +453,8 @@ sample_kernel(g2d_sample a)
 void
 g2d_launch_sample(rt_stream stream, const g2d_sample *a, uint32_t tasks)
 {
-	dev_launch(stream, sample_kernel, dim3(G2_MIN(tasks, G2D_SAMPLE_BLOCKS)), dim3(SAMPLE_THREADS), sizeof(sample_shared), *a);
+	dev_launch(stream, sample_kernel, dim3(G2_MIN(tasks, G2D_SAMPLE_BLOCKS)), dim3(SAMPLE_THREADS),
+			   sizeof(sample_shared), *a);
 }
 
 __global__ void __launch_bounds__(G2_WARP)

@@ -147,12 +147,12 @@ load_free(load *l)
 
 /* What stands when the engine closes before its turn comes. */
 static void
-submit(load *l, void (*run) (g2_job *job), void (*done) (g2_job *job))
+submit(load *l, g2_helper *helper, void (*run) (g2_job *job), void (*done) (g2_job *job))
 {
 	l->job = (g2_job) {.run = run, .done = done};
 	l->ok = false;
 	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", l->model->name);
-	g2_helper_submit(l->loader->helper, &l->job);
+	g2_helper_submit(helper, &l->job);
 }
 
 /* The last of a load, whether the model can be used or not. */
@@ -219,8 +219,8 @@ load_done(g2_job *job)
 	model->pack = l->pack;
 	if (!goes_on(l) || !place_model(model, o, &model->error))
 		load_end(l, false);
-	else if (o->api->model_fill)
-		submit(l, fill_run, fill_done);
+	else if (l->loader->filler)
+		submit(l, l->loader->filler, fill_run, fill_done);
 	else
 		load_end(l, open_cache(model, o, &model->error));
 }
@@ -236,7 +236,7 @@ ask_done(g2_job *job)
 	if (!l->ok || atomic_load(&model->cancel))
 		load_done(job);
 	else if (loader->asked(model))
-		submit(l, load_run, load_done);
+		submit(l, loader->helper, load_run, load_done);
 	else
 	{
 		model->state = G2_MODEL_FAILED;
@@ -263,7 +263,7 @@ g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths
 	atomic_store(&model->packing_bytes, 0);
 	atomic_store(&model->progress.done, 0);
 	atomic_store(&model->progress.total, 0);
-	submit(l, ask_run, ask_done);
+	submit(l, loader->helper, ask_run, ask_done);
 	return true;
 }
 

@@ -367,7 +367,8 @@ life(int fd, long fail_at, g2_error *err)
 
 	g2_alloc_fail_at(fail_at);
 	ok = api->open(&options, fd, &b, err) && api->model_load(b, &weights, &m, err) &&
-		(!api->model_fill || api->model_fill(m, &weights, err)) && api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
+		(!api->model_fill || api->model_fill(m, &weights, err)) &&
+		api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
 		api->kv_copy(m, 1, 0, err) && api->kv_zero(m, table, 1, err);
 	plan.model = m;
 	ok = ok && api->step_submit(b, &plan, &result, err);
