@@ -17,6 +17,7 @@
 
 #include <deque>
 #include <functional>
+#include <memory>
 
 #include "device_emu.h"
 #include "emulator_control.h"
@@ -96,12 +97,18 @@ allocate(size_t bytes, void **p, g2_error *err)
 
 }								/* namespace */
 
-struct rt_event
+struct event_state
 {
 	std::mutex	lock;
 	std::condition_variable wake;
 	bool		done = false;
 	int64_t		at_us = 0;
+};
+
+/* As with a device, it may be closed before its stream has come to it. */
+struct rt_event
+{
+	std::shared_ptr<event_state> state = std::make_shared<event_state>();
 };
 
 struct rt_graph
@@ -266,17 +273,18 @@ rt_event_record(rt_stream stream, rt_event *event, g2_error *err)
 {
 	if (!alive(err))
 		return false;
+	std::shared_ptr<event_state> state = event->state;
 	{
-		std::lock_guard<std::mutex> hold(event->lock);
+		std::lock_guard<std::mutex> hold(state->lock);
 
-		event->done = false;
+		state->done = false;
 	}
-	put(stream, [event] {
-		std::lock_guard<std::mutex> hold(event->lock);
+	put(stream, [state] {
+		std::lock_guard<std::mutex> hold(state->lock);
 
-		event->done = true;
-		event->at_us = g2_now_us();
-		event->wake.notify_all();
+		state->done = true;
+		state->at_us = g2_now_us();
+		state->wake.notify_all();
 	});
 	return true;
 }
@@ -284,9 +292,10 @@ rt_event_record(rt_stream stream, rt_event *event, g2_error *err)
 bool
 rt_event_wait(rt_event *event, g2_error *err)
 {
-	std::unique_lock<std::mutex> hold(event->lock);
+	event_state *state = event->state.get();
+	std::unique_lock<std::mutex> hold(state->lock);
 
-	event->wake.wait(hold, [event] { return event->done; });
+	state->wake.wait(hold, [state] { return state->done; });
 	if (events_left > 0 && --events_left == 0)
 		lost = true;
 	return alive(err);
@@ -295,7 +304,7 @@ rt_event_wait(rt_event *event, g2_error *err)
 int64_t
 rt_event_between(const rt_event *first, const rt_event *last)
 {
-	return last->at_us - first->at_us;
+	return last->state->at_us - first->state->at_us;
 }
 
 bool

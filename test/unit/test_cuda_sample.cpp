@@ -395,7 +395,7 @@ test_masks(void **)
 				s.repetition_penalty = way == 5 ? 1.2f : 1.0f;
 				s.seed = n;
 				for (uint32_t i = 0; i < mask.size(); i++)
-					mask[i] = way < 4 ? random_word() : i == mask.size() / 2 ? 0x28 : 0;
+					mask[i] = way < 4 ? random_word() | 0x8 : i == mask.size() / 2 ? 0x28 : 0;
 				for (uint32_t i = 0; way != 2 && i < size; i += 1 + random_word() % 3)
 					barred.push_back(i);
 				if (way >= 6)
