@@ -35,7 +35,13 @@ CUDA_OBJECTS = $(CUDA_SOURCES:kernels/%.cu=$(B)/cuda/%.o) \
 	$(CUDA_HOST_SOURCES:kernels/%.cpp=$(B)/cuda/%.o) $(B)/cuda/arena.o \
 	$(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
 
-$(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS)
+# Changes, and the objects with it, when other architectures are asked for.
+.PHONY: ask
+$(B)/cuda/architectures: ask
+	@mkdir -p $(@D)
+	@echo '$(CUDA_CODE)' | cmp -s - $@ || echo '$(CUDA_CODE)' >$@
+
+$(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS) $(B)/cuda/architectures
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(CUDA_GENCODE) -c $< -o $@
 

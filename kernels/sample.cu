@@ -156,21 +156,6 @@ sum_weights(sample_shared *s, const sample_row &row, const sample_kept &kept)
 	return block_fold(s, sum, fold_sum());
 }
 
-/* 2^45, unless the best token was not typical. */
-__device__ static uint64_t
-heaviest(sample_shared *s, const sample_row &row, const sample_kept &kept)
-{
-	uint64_t	most = 0;
-
-	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
-	{
-		const uint64_t w = kept.weight(row, i);
-
-		most = w > most ? w : most;
-	}
-	return block_fold(s, most, fold_max());
-}
-
 /* The first kept id whose cumulative weight exceeds r; NOBODY: the sum does not. */
 __device__ static uint32_t
 draw(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t r)
@@ -214,7 +199,7 @@ first_allowed(sample_shared *s, const uint64_t *mask, uint32_t n)
 	return first ? (uint32_t) ~first : 0;
 }
 
-/* top_k, typical_p, top_p and min_p; returns the sum of what they keep. */
+/* top_k, top_p, min_p and typical_p; returns the sum of what they keep. */
 __device__ static uint64_t
 filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kept *kept)
 {
@@ -225,14 +210,6 @@ filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kep
 		kept->top_k = find_prefix(s, row, *kept, by_logit(), true, p->top_k);
 		sum = sum_weights(s, row, *kept);
 	}
-	if (p->typical_p > 0.0f)
-	{
-		kept->typicality = {mean_by_weight(s, row, *kept, sum)};
-		kept->typical = find_prefix(s, row, *kept, kept->typicality, false,
-									g2_mass_target(p->typical_p, sum));
-		kept->only_typical = true;
-		sum = sum_weights(s, row, *kept);
-	}
 	if (p->top_p < 1.0f)
 	{
 		kept->top_p = find_prefix(s, row, *kept, by_logit(), false, g2_mass_target(p->top_p, sum));
@@ -240,7 +217,15 @@ filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kep
 	}
 	if (p->min_p > 0.0f)
 	{
-		kept->least = g2_min_p_least(p->min_p, heaviest(s, row, *kept));
+		kept->least = g2_min_p_least(p->min_p, g2_sample_weight(row.max, row.max, p->temperature));
+		sum = sum_weights(s, row, *kept);
+	}
+	if (p->typical_p > 0.0f && sum > 0)	/* 0: min_p is above 1 */
+	{
+		kept->typicality = {mean_by_weight(s, row, *kept, sum)};
+		kept->typical = find_prefix(s, row, *kept, kept->typicality, false,
+									g2_mass_target(p->typical_p, sum));
+		kept->only_typical = true;
 		sum = sum_weights(s, row, *kept);
 	}
 	return sum;

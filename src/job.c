@@ -21,7 +21,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -29,6 +28,7 @@
 
 #include "attempt.h"
 #include "batch_estimate.h"
+#include "engine_connection.h"
 #include "job.h"
 
 PG_FUNCTION_INFO_V1(gpt2_job);
@@ -196,12 +196,7 @@ pause_for(long milliseconds)
 	long		left;
 
 	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end)) > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		gpt2_pause(left, PG_WAIT_EXTENSION);
 }
 
 /* Waits after a failure of the engine, or raises it. */

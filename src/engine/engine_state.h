@@ -1,6 +1,7 @@
 /*
  * engine_state.h: the engine's inside, shared by engine.c (open, run, timers), arrival.c (clients
- * and requests that come in), work.c (what becomes of them) and watch.c (what can be seen).
+ * and requests that come in), tell.c (what clients tell), work.c (what becomes of requests) and watch.c
+ * (what can be seen).
  *
  * Everything here belongs to the thread that calls g2_engine_run.
  */

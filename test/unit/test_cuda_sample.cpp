@@ -326,7 +326,8 @@ test_typical(void **)
 				s.typical_p = way % 4 == 0 ? 0.02f : way % 4 == 1 ? 0.5f : 0.95f;
 				s.top_k = way == 4 || way == 7 ? 9 : way == 8 ? 300 : 0;
 				s.top_p = way == 5 || way >= 7 ? 0.8f : 1.0f;
-				s.min_p = way == 6 || way == 9 ? 0.1f : way == 10 ? 1.0f : 0.0f;
+				s.min_p = way == 6 || way == 9 ? 0.1f : way == 10 ? 1.0f :
+					way == 8 ? 2.0f : 0.0f;
 				s.repetition_penalty = way == 3 ? 1.4f : 1.0f;
 				s.seed = n;
 				emu_seed(n);

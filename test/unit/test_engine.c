@@ -2,8 +2,6 @@
  * test_engine.c: many requests at once, cancels, loads and unloads, faults, on the CPU back end
  * with a tiny model.
  */
-#include <dirent.h>
-
 #include "engine_driver.h"
 
 /* Alone, and among 40 others that come and go: the same ids, texts and log-probability bits. */
@@ -359,19 +357,6 @@ test_no_memory(void **state)
 		assert_true(n < 5000);
 	}
 	abandon_engine();
-}
-
-static uint32_t
-count_descriptors(void)
-{
-	DIR		   *dir = opendir("/proc/self/fd");
-	uint32_t	n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void
