@@ -13,9 +13,9 @@ KERNEL_CXX ?= g++
 CUDA_SOURCES = $(wildcard kernels/*.cu)
 CUDA_HOST_SOURCES = $(wildcard kernels/cuda_*.cpp)
 CUDA_HEADERS = $(wildcard kernels/*.h kernels/*.cuh) $(addprefix src/engine/,backend.h error.h util.h \
-	weights.h plan_check.h philox.h vecmath.h vecmath_body.h sampler_math.h)
+	weights.h plan_check.h plan_queue.h philox.h vecmath.h vecmath_body.h sampler.h sampler_math.h)
 # What the shared object has of the engine, compiled once more for it.
-CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c graph_check.c
+CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c plan_queue.c graph_check.c
 
 # ---- the shared object ----
 

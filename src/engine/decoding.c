@@ -102,51 +102,12 @@ g2_decoding_sequences(const g2_generate *m)
 	return m->decoding.n_beams > 1 ? m->decoding.n_beams : m->n;
 }
 
-/* The first option that needs what the model's device lacks; NULL: there is none. */
-static const char *
-lacking_option(const g2_generate *m, uint32_t lacks)
-{
-	const g2_decoding *d = &m->decoding;
-	const struct
-	{
-		uint32_t	lacks;
-		bool		given;
-		const char *option;
-	}			needs[] = {
-		{G2_LACKS_TYPICAL, d->typical_p > 0 && d->typical_p < 1, "typical_p"},
-		{G2_LACKS_COUNTS, d->presence_penalty != 0, "presence_penalty"},
-		{G2_LACKS_COUNTS, d->frequency_penalty != 0, "frequency_penalty"},
-		{G2_LACKS_CANDIDATES, d->n_beams > 1, "num_beams"},
-	};
-
-	for (size_t i = 0; i < G2_LENGTH(needs); i++)
-		if ((needs[i].lacks & lacks) && needs[i].given)
-			return needs[i].option;
-	return NULL;
-}
-
-static bool
-check_device(g2_request *request)
-{
-	const char *option = lacking_option(&request->m.generate, request->model->lacks);
-
-	if (!option)
-		return true;
-	g2_fail(&request->error, G2_E_UNSUPPORTED,
-			"%s is not supported on the CUDA device, where model \"%s\" is", option,
-			request->model->name);
-	return g2_fail_hint(&request->error, "Load it with gpt_load_model('%s', device => 'cpu'), or leave "
-						"%s out.", request->model->name, option);
-}
-
 bool
 g2_decoding_work(g2_request *request)
 {
 	const g2_decoding *d = &request->m.generate.decoding;
 	uint32_t	n_vocab = request->model->pack->weights.arch.n_vocab;
 
-	if (!check_device(request))
-		return false;
 	if (d->n_beams > 1 && 2 * d->n_beams > n_vocab)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "num_beams (%u) is more than half of the vocabulary of "

@@ -185,12 +185,13 @@ mean_by_weight(const g2_sampling *s, const float *logits, float max, const candi
 
 	for (uint32_t i = 0; i < c->n;)
 	{
-		uint32_t	end = (c->id[i] / 1024 + 1) * 1024;
+		uint32_t	end = (c->id[i] / G2_SUM_BLOCK + 1) * G2_SUM_BLOCK;
 		double		block = 0.0;
 
 		for (; i < c->n && c->id[i] < end; i++)
 			if (c->w[i] > 0)
-				block += (double) c->w[i] * (double) ((logits[c->id[i]] - max) / s->temperature);
+				block += g2_typical_part(c->w[i], g2_sample_exponent(logits[c->id[i]], max,
+																	 s->temperature));
 		total += block;
 	}
 	return total / (double) sum;
@@ -203,11 +204,7 @@ keep_typical(const g2_sampling *s, const float *logits, float max, candidates *c
 	double		mean = mean_by_weight(s, logits, max, c, sum);
 
 	for (uint32_t i = 0; i < c->n; i++)
-	{
-		double		x = (double) ((logits[c->id[i]] - max) / s->temperature);
-
-		c->key[i] = g2_rank_key(-(float) fabs(mean - x));
-	}
+		c->key[i] = g2_typical_key(mean, g2_sample_exponent(logits[c->id[i]], max, s->temperature));
 	return keep(c, find_prefix(c, false, g2_mass_target(s->typical_p, sum)), 1);
 }
 

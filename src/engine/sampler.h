@@ -25,6 +25,7 @@
 #define G2_SAMPLER_H
 
 #include "backend.h"
+#include "plan_check.h"
 
 /* How often the answer holds a token. */
 typedef struct g2_count
@@ -32,6 +33,35 @@ typedef struct g2_count
 	uint32_t	token;
 	uint32_t	n;
 } g2_count;
+
+/* The answer holds one more of this token.  What is more than was announced, `most` distinct ones, is
+ * not counted. */
+static inline void
+g2_count_token(g2_count *counts, uint32_t *n_counts, uint32_t most, uint32_t token)
+{
+	uint32_t	i = 0;
+
+	while (i < *n_counts && counts[i].token != token)
+		i++;
+	if (i == most)
+		return;
+	if (i == *n_counts)
+	{
+		counts[i].token = token;
+		counts[i].n = 0;
+		++*n_counts;
+	}
+	counts[i].n++;
+}
+
+/* Distinct tokens that are counted of a slot's answer; 0: no penalty counts. */
+static inline uint32_t
+g2_counts_of(const g2_slot_state *state)
+{
+	if (state->sampling.presence_penalty == 0.0f && state->sampling.frequency_penalty == 0.0f)
+		return 0;
+	return G2_MIN(G2_MAX(state->most_new, state->next_index), G2_MAX_VOCAB);
+}
 
 /* What a token is chosen behind. */
 typedef struct g2_past
