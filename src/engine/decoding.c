@@ -3,6 +3,8 @@
  */
 #include "decoding.h"
 
+#include <float.h>
+
 #include "request.h"
 
 /* NaN fails. */
@@ -149,7 +151,8 @@ g2_decoding_work(g2_request *request)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "num_beams (%u) is more than half of the vocabulary of "
 				"model \"%s\" (%u tokens)", d->n_beams, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Use fewer beams.");
+		g2_fail_hint(&request->error, "Use fewer beams.");
+		return g2_fail_options(&request->error);
 	}
 	/* A text of several parts comes here again. */
 	if (d->n_biases == 0 || request->biases)
@@ -165,7 +168,8 @@ g2_decoding_work(g2_request *request)
 		g2_fail(&request->error, G2_E_PARAM,
 				"logit_bias names token %u, but model \"%s\" has only %u tokens",
 				request->biases[d->n_biases - 1].token, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		return g2_fail_options(&request->error);
 	}
 	return true;
 }
@@ -176,7 +180,9 @@ g2_decoding_set(const g2_request *request, g2_group_options *o)
 	const g2_decoding *d = &request->m.generate.decoding;
 	g2_sampling *s = &o->sampling;
 
-	s->typical_p = d->typical_p < 1 ? (float) d->typical_p : 0;
+	/* What is above 0 stays so as a float: 0 is off. */
+	if (d->typical_p > 0 && d->typical_p < 1)
+		s->typical_p = G2_MAX((float) d->typical_p, FLT_MIN);
 	s->presence_penalty = (float) d->presence_penalty;
 	s->frequency_penalty = (float) d->frequency_penalty;
 	s->min_new = d->min_new;

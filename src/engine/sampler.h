@@ -2,16 +2,17 @@
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
  * Order of operations: bias, repetition penalty, presence and frequency penalty, banned tokens (the
- * end token among them before min_new), mask, temperature, top_k, typical_p, top_p, min_p, draw.
+ * end token among them before min_new), mask, temperature, top_k, top_p, min_p, typical_p (that of
+ * transformers' generate()), draw.
  * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
+ * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
+ * min_p:  keeps w >= ceil(min_p W), W = 2^45, the largest w.
  * typical_p:  orders by |log p + entropy|, ascending (Meister et al., "Locally Typical Sampling",
  *         2023), and keeps the shortest prefix whose sum >= ceil(p S).  With x = (l - max) / T that
  *         is |mean - x|, the mean by weight over blocks of 1,024 ids in ascending order in double,
  *         rounded to float before it is compared.
- * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
- * min_p:  keeps w >= ceil(min_p W), W the largest w that is left: 2^45 but behind typical_p.
  * draw:   r = floor(u S / 2^64), u = word 0 + 2^32 word 1 of Philox(seed; token index, sequence,
  *         SAMPLE); the answer is the first kept token in ascending id whose cumulative weight
  *         exceeds r.

@@ -299,6 +299,29 @@ test_drafts(void **state)
 	}
 }
 
+/* What is above 0 is not off, however little it is. */
+static void
+test_least_typical(void **state)
+{
+	static const double values[] = {1e-300, 1e-30, 0};
+	static answer a[G2_LENGTH(values)];
+	g2_generate m = generate("hello");
+
+	(void) state;
+	open_engine();
+	m.temperature = 1;
+	m.seed = 3;
+	for (size_t i = 0; i < G2_LENGTH(values); i++)
+	{
+		m.decoding.typical_p = values[i];
+		a[i] = answer_to(&m);
+	}
+	assert_int_equal(a[0].n[0], a[1].n[0]);
+	assert_memory_equal(a[0].ids[0], a[1].ids[0], sizeof a[0].ids[0]);
+	assert_memory_not_equal(a[0].ids[0], a[2].ids[0], sizeof a[0].ids[0]);
+	close_engine();
+}
+
 /* ---- what a search counts for ---- */
 
 static void
@@ -402,8 +425,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_errors), cmocka_unit_test(test_small_vocabulary),
 		cmocka_unit_test(test_bias), cmocka_unit_test(test_start), cmocka_unit_test(test_ngrams),
-		cmocka_unit_test(test_drafts), cmocka_unit_test(test_beams_count),
-		cmocka_unit_test(test_beams_limits), cmocka_unit_test(test_beams_cancel),
+		cmocka_unit_test(test_drafts), cmocka_unit_test(test_least_typical),
+		cmocka_unit_test(test_beams_count), cmocka_unit_test(test_beams_limits), cmocka_unit_test(test_beams_cancel),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
