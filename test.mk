@@ -4,8 +4,9 @@ TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
 UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
 	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
 # Those that take long come first, so that at the end nothing waits for one of them.
-UNIT_PROGRAMS = $(CUDA_TESTS) $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) \
-	$(EVEX_PROGRAMS)
+LONG_UNIT_TESTS = $(addprefix $(B)/unit/,test_vectors_sampling test_same_bits test_vectors_large)
+UNIT_PROGRAMS = $(LONG_UNIT_TESTS) $(CUDA_TESTS) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
+	$(filter-out $(LONG_UNIT_TESTS), $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%))
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
 ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
