@@ -1,10 +1,9 @@
 /*
  * grammar_scalars.c: strings and numbers of JSON schemas, and values that they give.
  *
- * Numbers.  A bound of a number that has a fraction is one of its whole part: where lo <= n and
- * n + 1 <= hi, n may have any fraction but zero; likewise below zero.  So what is made is within
- * the bounds, and a whole part at a bound has no fraction.  No number has more than 15 digits: so
- * many a double keeps apart, which is what most readers of JSON have.
+ * Numbers.  No number has more than 15 digits, 9 before a fraction and 6 in it: so many a double keeps
+ * apart, which is what most readers of JSON have.  Those with a fraction are counted in millionths,
+ * so that bounds of theirs are bounds of whole numbers.
  */
 #include "grammar_schema.h"
 
@@ -15,8 +14,9 @@
 #include "grammar_regex.h"
 
 #define MOST_WHOLE 999999999999999.0
-#define MOST_BEFORE 999999999.0	/* before a fraction */
 #define FRACTION_DIGITS 6
+#define UNITS 1000000u			/* 10^FRACTION_DIGITS make a one */
+#define MOST_UNITS 999999999999999.0	/* 9 digits before a fraction */
 
 /* ---- strings ---- */
 
@@ -145,21 +145,108 @@ emit_whole(g2_nfa *nfa, double lo, double hi, uint32_t next)
 	return g2_nfa_numbers(nfa, (uint64_t) lo, (uint64_t) hi, next);
 }
 
-/* A point and digits, the last of which is not 0. */
-static uint32_t
-emit_fraction(g2_nfa *nfa, uint32_t next)
+/* Fractions, whose last digit is not 0. */
+typedef struct fraction
+{
+	g2_nfa	   *nfa;
+	uint32_t	next;
+	uint32_t	any[FRACTION_DIGITS + 1];	/* [k]: one to k digits, then next */
+} fraction;
+
+static void
+make_fraction(g2_nfa *nfa, uint32_t next, fraction *f)
 {
 	g2_byte_set digits = {{0}},
 				last = {{0}};
-	uint32_t	rest;
+	uint32_t	end;
 
 	g2_byte_set_add(&digits, '0', '9');
 	g2_byte_set_add(&last, '1', '9');
-	next = g2_nfa_bytes(nfa, &last, next);
-	rest = next;
-	for (int i = 1; i < FRACTION_DIGITS; i++)
-		rest = g2_nfa_split(nfa, next, g2_nfa_bytes(nfa, &digits, rest));
-	return g2_nfa_string(nfa, ".", rest);
+	end = g2_nfa_bytes(nfa, &last, next);
+	*f = (fraction) {.nfa = nfa,.next = next,.any = {G2_NFA_NONE, end}};
+	for (int k = 2; k <= FRACTION_DIGITS; k++)
+		f->any[k] = g2_nfa_split(nfa, end, g2_nfa_bytes(nfa, &digits, f->any[k - 1]));
+}
+
+/* One to k digits that, filled up with zeros to k of them, are a number from lo to hi; 0 < lo. */
+static uint32_t
+digits_between(const fraction *f, int k, uint32_t lo, uint32_t hi)
+{
+	uint32_t	place = 1,
+				result = G2_NFA_NONE;
+
+	for (int i = 1; i < k; i++)
+		place *= 10;
+	if (lo == 1 && hi == 10 * place - 1)
+		return f->any[k];
+	for (uint32_t digit = 0; digit <= 9; digit++)
+	{
+		uint32_t	from = digit * place,
+					first = G2_MAX(lo, from),
+					last = G2_MIN(hi, from + place - 1),
+					rest = G2_NFA_NONE;
+		g2_byte_set set = {{0}};
+
+		if (first > last)
+			continue;
+		g2_byte_set_add(&set, '0' + digit, '0' + digit);
+		if (last > from)
+			rest = digits_between(f, k - 1, G2_MAX(first - from, 1u), last - from);
+		if (digit > 0 && first == from)
+			rest = g2_nfa_split(f->nfa, f->next, rest);
+		result = g2_nfa_split(f->nfa, g2_nfa_bytes(f->nfa, &set, rest), result);
+	}
+	return result;
+}
+
+/* This whole part, and a fraction from lo to hi. */
+static uint32_t
+emit_part(const fraction *f, uint64_t whole, uint32_t lo, uint32_t hi)
+{
+	lo = G2_MAX(lo, 1u);
+	return lo > hi ? G2_NFA_NONE :
+		g2_nfa_numbers(f->nfa, whole, whole,
+					   g2_nfa_string(f->nfa, ".", digits_between(f, FRACTION_DIGITS, lo, hi)));
+}
+
+/* The numbers with a fraction from lo to hi millionths; the bounds may be anything. */
+static uint32_t
+emit_units(const fraction *f, double lo, double hi)
+{
+	uint64_t	from = (uint64_t) fmax(lo, 1),
+				to = (uint64_t) fmax(hi, 0),
+				first = from / UNITS,	/* whole parts with any fraction */
+				end = to / UNITS + 1;
+	uint32_t	result = G2_NFA_NONE;
+
+	if (from > to)
+		return G2_NFA_NONE;
+	if (first + 1 == end)
+		return emit_part(f, first, from % UNITS, to % UNITS);
+	if (from % UNITS > 1)
+		result = emit_part(f, first++, from % UNITS, UNITS - 1);
+	if (to % UNITS < UNITS - 1)
+		result = g2_nfa_split(f->nfa, emit_part(f, --end, 1, to % UNITS), result);
+	if (first < end)
+		result = g2_nfa_split(f->nfa, g2_nfa_numbers(f->nfa, first, end - 1,
+													 g2_nfa_string(f->nfa, ".",
+																   f->any[FRACTION_DIGITS])),
+							  result);
+	return result;
+}
+
+/* The first number of millionths that is not below the bound, as doubles go. */
+static double
+first_unit(double bound, bool excluded)
+{
+	double		u;
+
+	if (!(fabs(bound) <= MOST_UNITS / UNITS))
+		return bound < 0 ? -MOST_UNITS : MOST_UNITS + 1;
+	u = floor(bound * UNITS) - 1;
+	while (u / UNITS < bound || (excluded && u / UNITS == bound))
+		u++;
+	return u;
 }
 
 static uint32_t
@@ -169,19 +256,18 @@ emit_number(g2_nfa *nfa, const bounds *b, bool integer, uint32_t next)
 	double		least = b->lo_excluded ? floor(b->lo) + 1 : ceil(b->lo),
 				most = b->hi_excluded ? ceil(b->hi) - 1 : floor(b->hi);
 	uint32_t	positive = emit_whole(nfa, least, fmin(most, MOST_WHOLE), next),
-				negative = emit_whole(nfa, fmax(-most, 1), fmin(-least, MOST_WHOLE), next),
-				fraction;
+				negative = emit_whole(nfa, fmax(-most, 1), fmin(-least, MOST_WHOLE), next);
 
-	/* ... and those behind which any fraction is. */
+	/* ... and the others. */
 	if (!integer)
 	{
-		fraction = emit_fraction(nfa, next);
-		positive = g2_nfa_split(nfa, positive,
-								emit_whole(nfa, ceil(b->lo), fmin(floor(b->hi) - 1, MOST_BEFORE),
-										   fraction));
-		negative = g2_nfa_split(nfa, negative,
-								emit_whole(nfa, ceil(-b->hi),
-										   fmin(floor(-b->lo) - 1, MOST_BEFORE), fraction));
+		double		lo = first_unit(b->lo, b->lo_excluded),
+					hi = -first_unit(-b->hi, b->hi_excluded);
+		fraction	f;
+
+		make_fraction(nfa, next, &f);
+		positive = g2_nfa_split(nfa, positive, emit_units(&f, lo, fmin(hi, MOST_UNITS)));
+		negative = g2_nfa_split(nfa, negative, emit_units(&f, -hi, fmin(-lo, MOST_UNITS)));
 	}
 	return g2_nfa_split(nfa, positive, g2_nfa_string(nfa, "-", negative));
 }

@@ -80,7 +80,14 @@ test_allowed(void **state)
 		{"{\"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 2}",
 		{"0.5", "1", "1.75", "2", "0.000001"}, {"0", "2.5", "-1", "-0.5", "3"}},
 		{"{\"type\": \"number\", \"minimum\": -1.5, \"exclusiveMaximum\": 0}",
-		{"-1", "-0.25"}, {"-2", "0", "-1.5", "1"}},
+		{"-1", "-0.25", "-1.5", "-1.499999", "-0.000001"}, {"-2", "0", "-1.500001", "1"}},
+		{"{\"type\": \"number\", \"minimum\": 0.5, \"exclusiveMaximum\": 0.9}",
+		{"0.5", "0.500001", "0.57", "0.8", "0.899999"}, {"0.9", "0.499999", "0.50", "0", "1"}},
+		{"{\"type\": \"number\", \"exclusiveMinimum\": 0.1, \"maximum\": 12.03}",
+		{"0.100001", "1", "9.999999", "12", "12.02", "12.03"},
+		{"0.1", "0.09", "12.030001", "12.1", "12.5", "13"}},
+		{"{\"type\": \"number\", \"minimum\": -0.25, \"maximum\": 0.125}",
+		{"0", "-0.25", "-0.2", "0.125", "0.1"}, {"-0.250001", "-0.3", "0.13", "0.2", "-0", "-1"}},
 		{"{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 2}",
 		{"\"a\"", "\"\xE4\xBD\xA0\xE5\xA5\xBD\"", "\"\\n\\\"\"", "\"\xF0\x9F\x98\x80x\""},
 		{"\"\"", "\"abc\"", "\"\n\"", "\"\\u0041\"", "a", "\"\xE4\xBD\""}},
@@ -194,6 +201,8 @@ test_refused(void **state)
 		/* nothing satisfies it */
 		{"false", G2_E_PARAM, "no text satisfies the json_schema"},
 		{"{\"type\": \"integer\", \"minimum\": 3, \"maximum\": 2}", G2_E_PARAM, "no text satisfies"},
+		{"{\"type\": \"number\", \"minimum\": 0.0000001, \"maximum\": 0.0000009}", G2_E_PARAM,
+		"no text satisfies"},
 		{"{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 2}", G2_E_PARAM,
 		"no text satisfies"},
 		{"{\"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": [\"a\"]}", G2_E_PARAM,
@@ -218,6 +227,61 @@ test_refused(void **state)
 			fail_msg("%s is accepted", bad[i].schema);
 		if (err.code != bad[i].code || !strstr(err.message, bad[i].part))
 			fail_msg("%s: %s %s", bad[i].schema, g2_sqlstate(err.code), err.message);
+	}
+}
+
+/* A number of millionths in its shortest decimal form. */
+static const char *
+written_units(long units, char buf[32])
+{
+	long		size = labs(units);
+	int			len = snprintf(buf, 32, "%s%ld.%06ld", units < 0 ? "-" : "", size / 1000000,
+							   size % 1000000);
+
+	while (buf[len - 1] == '0')
+		buf[--len] = '\0';
+	if (buf[len - 1] == '.')
+		buf[len - 1] = '\0';
+	return buf;
+}
+
+/* Every number around bounds with a fraction, and some between them. */
+static void
+test_bounds(void **state)
+{
+	(void) state;
+	for (int i = 0; i < 200; i++)
+	{
+		static const long scales[] = {1, 100000, 20000, 1000000};
+		bool		above = random_below(2),
+					below = random_below(2);
+		long		lo = ((long) random_below(400) - 200) * scales[random_below(4)],
+					hi = lo + (long) random_below(300) * scales[random_below(4)];
+		char		schema[160],
+					a[32],
+					b[32];
+		g2_error	err;
+		g2_grammar *grammar;
+
+		snprintf(schema, sizeof schema, "{\"type\": \"number\", \"%s\": %s, \"%s\": %s}",
+				 above ? "exclusiveMinimum" : "minimum", written_units(lo, a),
+				 below ? "exclusiveMaximum" : "maximum", written_units(hi, b));
+		grammar = compile(G2_CONSTRAINT_SCHEMA, schema, &err);
+		if (!grammar)
+		{
+			assert_true(lo + above > hi - below);
+			continue;
+		}
+		for (int k = 0; k < 60; k++)
+		{
+			long		units = k < 20 ? lo - 10 + k : k < 40 ? hi - 30 + k :
+				lo - 5 + (long) random_below((uint32_t) (hi - lo) + 10);
+			bool		right = units >= lo + above && units <= hi - below;
+
+			if (allows(grammar, written_units(units, a)) != right)
+				fail_msg("%s %s %s", schema, right ? "does not allow" : "allows", a);
+		}
+		g2_grammar_free(grammar);
 	}
 }
 
@@ -541,6 +605,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_long_place),
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_least),
