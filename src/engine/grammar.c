@@ -26,6 +26,12 @@ compile_choice(g2_nfa *nfa, const char *text, size_t len, uint32_t next)
 
 	if (!array)
 	{
+		/* It is an argument, not a file. */
+		if (nfa->err->code == G2_E_BAD_JSON)
+		{
+			nfa->err->code = G2_E_PARAM;
+			g2_fail_hint(nfa->err, "Write for example [\"yes\", \"no\"], in valid UTF-8.");
+		}
 		nfa->failed = true;
 		return G2_NFA_NONE;
 	}
@@ -75,7 +81,9 @@ build(g2_constraint_kind kind, const char *text, size_t len, const atomic_bool *
 	if (!nfa.failed && start == G2_NFA_NONE)
 	{
 		g2_fail(err, G2_E_PARAM, "no text satisfies the %s", nfa.what);
-		g2_fail_hint(err, "Its parts exclude each other.");
+		g2_fail_hint(err, kind == G2_CONSTRAINT_SCHEMA ?
+					 "Its parts exclude each other, a $ref requires itself, or no number of up to 15 "
+					 "digits is within the bounds." : "Its parts exclude each other.");
 	}
 	else if (!nfa.failed)
 		ok = g2_dfa_build(&nfa, start, dfa, err);
