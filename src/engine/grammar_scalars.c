@@ -1,9 +1,10 @@
 /*
  * grammar_scalars.c: strings and numbers of JSON schemas, and values that they give.
  *
- * Numbers.  No number has more than 15 digits, 9 before a fraction and 6 in it: so many a double keeps
- * apart, which is what most readers of JSON have.  Those with a fraction are counted in millionths,
- * so that bounds of theirs are bounds of whole numbers.
+ * Numbers.  One with a fraction is a number of millionths, which a double holds exactly, and so
+ * does its quotient by a million what a reader makes of the text: bounds are compared with that.
+ * No number has more than 15 digits: so many a double keeps apart, which is what most readers of
+ * JSON have.
  */
 #include "grammar_schema.h"
 
@@ -15,31 +16,25 @@
 
 #define MOST_WHOLE 999999999999999.0
 #define FRACTION_DIGITS 6
-#define UNITS 1000000u			/* 10^FRACTION_DIGITS make a one */
-#define MOST_UNITS 999999999999999.0	/* 9 digits before a fraction */
+#define MILLION 1000000u		/* ten to the power of that */
+#define MOST_MILLIONTHS 999999999999999.0	/* nine digits before the point */
 
 /* ---- strings ---- */
 
-typedef struct characters
-{
-	g2_nfa	   *nfa;
-} characters;
-
 static uint32_t
-emit_character(void *arg, uint32_t next)
+emit_character(void *nfa, uint32_t next)
 {
 	static const g2_char_range all = {1, G2_MAX_CHAR};
 
-	return g2_nfa_chars(((characters *) arg)->nfa, &all, 1, G2_CHARS_JSON, next);
+	return g2_nfa_chars(nfa, &all, 1, G2_CHARS_JSON, next);
 }
 
 static uint32_t
 emit_string(g2_nfa *nfa, uint32_t least, uint32_t most, uint32_t next)
 {
-	characters	c = {nfa};
 	uint32_t	end = g2_nfa_string(nfa, "\"", next);
 
-	return g2_nfa_string(nfa, "\"", g2_nfa_repeat(nfa, emit_character, &c, least, most, end));
+	return g2_nfa_string(nfa, "\"", g2_nfa_repeat(nfa, emit_character, nfa, least, most, end));
 }
 
 uint32_t
@@ -145,17 +140,18 @@ emit_whole(g2_nfa *nfa, double lo, double hi, uint32_t next)
 	return g2_nfa_numbers(nfa, (uint64_t) lo, (uint64_t) hi, next);
 }
 
-/* Fractions, whose last digit is not 0. */
+/* Digits behind a point, the last of which is not 0. */
 typedef struct fraction
 {
 	g2_nfa	   *nfa;
 	uint32_t	next;
-	uint32_t	any[FRACTION_DIGITS + 1];	/* [k]: one to k digits, then next */
+	uint32_t	any[FRACTION_DIGITS + 1];	/* [n]: 1 to n of them */
 } fraction;
 
-static void
-make_fraction(g2_nfa *nfa, uint32_t next, fraction *f)
+static fraction
+make_fraction(g2_nfa *nfa, uint32_t next)
 {
+	fraction	f = {.nfa = nfa,.next = next,.any = {G2_NFA_NONE}};
 	g2_byte_set digits = {{0}},
 				last = {{0}};
 	uint32_t	end;
@@ -163,111 +159,118 @@ make_fraction(g2_nfa *nfa, uint32_t next, fraction *f)
 	g2_byte_set_add(&digits, '0', '9');
 	g2_byte_set_add(&last, '1', '9');
 	end = g2_nfa_bytes(nfa, &last, next);
-	*f = (fraction) {.nfa = nfa,.next = next,.any = {G2_NFA_NONE, end}};
-	for (int k = 2; k <= FRACTION_DIGITS; k++)
-		f->any[k] = g2_nfa_split(nfa, end, g2_nfa_bytes(nfa, &digits, f->any[k - 1]));
+	for (int n = 1; n <= FRACTION_DIGITS; n++)
+		f.any[n] = g2_nfa_split(nfa, end, g2_nfa_bytes(nfa, &digits, f.any[n - 1]));
+	return f;
 }
 
-/* One to k digits that, filled up with zeros to k of them, are a number from lo to hi; 0 < lo. */
+/* 1 to n digits that are, with zeros behind them up to n, from lo to hi. */
 static uint32_t
-digits_between(const fraction *f, int k, uint32_t lo, uint32_t hi)
+emit_digits(const fraction *f, uint32_t n, uint32_t lo, uint32_t hi)
 {
-	uint32_t	place = 1,
+	uint32_t	unit = 1,
 				result = G2_NFA_NONE;
 
-	for (int i = 1; i < k; i++)
-		place *= 10;
-	if (lo == 1 && hi == 10 * place - 1)
-		return f->any[k];
-	for (uint32_t digit = 0; digit <= 9; digit++)
+	if (n == 0 || lo > hi)
+		return G2_NFA_NONE;
+	for (uint32_t i = 1; i < n; i++)
+		unit *= 10;
+	/* Nothing but zeros is none of them. */
+	if (lo <= 1 && hi == 10 * unit - 1)
+		return f->any[n];
+	for (uint32_t digit = lo / unit; digit <= hi / unit; digit++)
 	{
-		uint32_t	from = digit * place,
-					first = G2_MAX(lo, from),
-					last = G2_MIN(hi, from + place - 1),
-					rest = G2_NFA_NONE;
-		g2_byte_set set = {{0}};
+		uint32_t	from = digit * unit;
+		g2_byte_set byte = {{0}};
 
-		if (first > last)
-			continue;
-		g2_byte_set_add(&set, '0' + digit, '0' + digit);
-		if (last > from)
-			rest = digits_between(f, k - 1, G2_MAX(first - from, 1u), last - from);
-		if (digit > 0 && first == from)
-			rest = g2_nfa_split(f->nfa, f->next, rest);
-		result = g2_nfa_split(f->nfa, g2_nfa_bytes(f->nfa, &set, rest), result);
+		g2_byte_set_add(&byte, '0' + digit, '0' + digit);
+		result = g2_nfa_split(f->nfa, result, g2_nfa_bytes(f->nfa, &byte,
+			emit_digits(f, n - 1, G2_MAX(lo, from) - from, G2_MIN(hi, from + unit - 1) - from)));
+		if (digit > 0 && from >= lo)
+			result = g2_nfa_split(f->nfa, result, g2_nfa_bytes(f->nfa, &byte, f->next));
 	}
 	return result;
 }
 
-/* This whole part, and a fraction from lo to hi. */
+/* The whole numbers from lo to hi, with such a fraction. */
 static uint32_t
-emit_part(const fraction *f, uint64_t whole, uint32_t lo, uint32_t hi)
+emit_with(g2_nfa *nfa, double lo, double hi, uint32_t digits)
 {
-	lo = G2_MAX(lo, 1u);
-	return lo > hi ? G2_NFA_NONE :
-		g2_nfa_numbers(f->nfa, whole, whole,
-					   g2_nfa_string(f->nfa, ".", digits_between(f, FRACTION_DIGITS, lo, hi)));
+	return emit_whole(nfa, lo, hi, g2_nfa_string(nfa, ".", digits));
 }
 
-/* The numbers with a fraction from lo to hi millionths; the bounds may be anything. */
-static uint32_t
-emit_units(const fraction *f, double lo, double hi)
-{
-	uint64_t	from = (uint64_t) fmax(lo, 1),
-				to = (uint64_t) fmax(hi, 0),
-				first = from / UNITS,	/* whole parts with any fraction */
-				end = to / UNITS + 1;
-	uint32_t	result = G2_NFA_NONE;
-
-	if (from > to)
-		return G2_NFA_NONE;
-	if (first + 1 == end)
-		return emit_part(f, first, from % UNITS, to % UNITS);
-	if (from % UNITS > 1)
-		result = emit_part(f, first++, from % UNITS, UNITS - 1);
-	if (to % UNITS < UNITS - 1)
-		result = g2_nfa_split(f->nfa, emit_part(f, --end, 1, to % UNITS), result);
-	if (first < end)
-		result = g2_nfa_split(f->nfa, g2_nfa_numbers(f->nfa, first, end - 1,
-													 g2_nfa_string(f->nfa, ".",
-																   f->any[FRACTION_DIGITS])),
-							  result);
-	return result;
-}
-
-/* The first number of millionths that is not below the bound, as doubles go. */
+/* The least number of millionths above zero within the lower bound. */
 static double
-first_unit(double bound, bool excluded)
+least_millionths(const bounds *b)
 {
-	double		u;
+	double		k = fmax(floor(b->lo * MILLION) - 1, 1);
 
-	if (!(fabs(bound) <= MOST_UNITS / UNITS))
-		return bound < 0 ? -MOST_UNITS : MOST_UNITS + 1;
-	u = floor(bound * UNITS) - 1;
-	while (u / UNITS < bound || (excluded && u / UNITS == bound))
-		u++;
-	return u;
+	/* The product may be rounded, the quotients are what is read. */
+	while (k <= MOST_MILLIONTHS && !(b->lo_excluded ? k / MILLION > b->lo : k / MILLION >= b->lo))
+		k++;
+	return k;
+}
+
+static double
+most_millionths(const bounds *b)
+{
+	double		k = fmin(ceil(b->hi * MILLION) + 1, MOST_MILLIONTHS);
+
+	while (k >= 1 && !(b->hi_excluded ? k / MILLION < b->hi : k / MILLION <= b->hi))
+		k--;
+	return k;
+}
+
+/* The numbers above zero that have a fraction. */
+static uint32_t
+emit_fractions(g2_nfa *nfa, const bounds *b, uint32_t next)
+{
+	double		least = least_millionths(b),
+				most = most_millionths(b);
+	uint64_t	lo = (uint64_t) fmin(least, MOST_MILLIONTHS),
+				hi = (uint64_t) fmax(most, 0),
+				first = lo / MILLION,
+				last = hi / MILLION;
+	uint32_t	from = (uint32_t) (lo % MILLION),
+				to = (uint32_t) (hi % MILLION),
+				result;
+	bool		cut_first,
+				cut_last;
+	fraction	f;
+
+	if (next == G2_NFA_NONE || least > most)
+		return G2_NFA_NONE;
+	f = make_fraction(nfa, next);
+	if (first == last)
+		return emit_with(nfa, (double) first, (double) first,
+						 emit_digits(&f, FRACTION_DIGITS, from, to));
+	/* Those in between may have any; so may the two at the ends, where no bound cuts them. */
+	cut_first = from > 1;
+	cut_last = to < MILLION - 1;
+	result = emit_with(nfa, (double) first + cut_first, (double) last - cut_last,
+					   f.any[FRACTION_DIGITS]);
+	if (cut_first)
+		result = g2_nfa_split(nfa, result, emit_with(nfa, (double) first, (double) first,
+							  emit_digits(&f, FRACTION_DIGITS, from, MILLION - 1)));
+	if (cut_last)
+		result = g2_nfa_split(nfa, result, emit_with(nfa, (double) last, (double) last,
+							  emit_digits(&f, FRACTION_DIGITS, 0, to)));
+	return result;
 }
 
 static uint32_t
 emit_number(g2_nfa *nfa, const bounds *b, bool integer, uint32_t next)
 {
-	/* The whole numbers within the bounds ... */
+	const bounds mirrored = {-b->hi, -b->lo, b->hi_excluded, b->lo_excluded};
 	double		least = b->lo_excluded ? floor(b->lo) + 1 : ceil(b->lo),
 				most = b->hi_excluded ? ceil(b->hi) - 1 : floor(b->hi);
 	uint32_t	positive = emit_whole(nfa, least, fmin(most, MOST_WHOLE), next),
 				negative = emit_whole(nfa, fmax(-most, 1), fmin(-least, MOST_WHOLE), next);
 
-	/* ... and the others. */
 	if (!integer)
 	{
-		double		lo = first_unit(b->lo, b->lo_excluded),
-					hi = -first_unit(-b->hi, b->hi_excluded);
-		fraction	f;
-
-		make_fraction(nfa, next, &f);
-		positive = g2_nfa_split(nfa, positive, emit_units(&f, lo, fmin(hi, MOST_UNITS)));
-		negative = g2_nfa_split(nfa, negative, emit_units(&f, -hi, fmin(-lo, MOST_UNITS)));
+		positive = g2_nfa_split(nfa, positive, emit_fractions(nfa, b, next));
+		negative = g2_nfa_split(nfa, negative, emit_fractions(nfa, &mirrored, next));
 	}
 	return g2_nfa_split(nfa, positive, g2_nfa_string(nfa, "-", negative));
 }
