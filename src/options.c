@@ -107,7 +107,8 @@ static const struct
 	const char *name;
 	const char *example;
 }			argument_names[] = {
-	{"temperature", "0.8"}, {"top_k", "50"}, {"top_p", "0.9"}, {"seed", "1"},
+	{"temperature", "0.8"}, {"top_k", "50"}, {"top_p", "0.9"}, {"seed", "1"}, {"max_len", "50"},
+	{"model", "'demo'"},
 };
 
 static bool

@@ -84,7 +84,9 @@ build(g2_constraint_kind kind, const char *text, size_t len, const atomic_bool *
 	else if (!nfa.failed && start == G2_NFA_NONE)
 	{
 		g2_fail(err, G2_E_PARAM, "no text satisfies the %s", nfa.what);
-		g2_fail_hint(err, "Its parts exclude each other.");
+		g2_fail_hint(err, kind == G2_CONSTRAINT_SCHEMA ?
+					 "Its parts exclude each other, a $ref requires itself, or no number of up to 15 "
+					 "digits is within the bounds." : "Its parts exclude each other.");
 	}
 	else if (!nfa.failed)
 		ok = g2_dfa_build(&nfa, start, dfa, err);

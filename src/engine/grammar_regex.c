@@ -436,7 +436,8 @@ g2_regex_compile(g2_nfa *nfa, const char *text, size_t len, g2_regex_mode mode,
 				result = G2_NFA_NONE;
 
 	if (g2_utf8_valid_prefix(text, len) != len)
-		g2_nfa_fail(nfa, G2_E_PARAM, "the regex is not valid UTF-8", NULL);
+		g2_nfa_fail(nfa, G2_E_PARAM, "the regex is not valid UTF-8",
+					"A database in SQL_ASCII hands its bytes over as they are.");
 	else if (parse_choice(&p, &root))
 	{
 		if (p.at < len)

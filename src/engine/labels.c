@@ -156,7 +156,9 @@ no_room(g2_request *request)
 			request->model->name);
 	g2_fail_detail(&request->error, "The context holds %u tokens.",
 				   request->model->pack->weights.arch.n_ctx);
-	return g2_fail_hint(&request->error, "Give fewer or shorter examples.");
+	return g2_fail_hint(&request->error, request->m.score.n_examples > 0 ?
+						"Give fewer or shorter examples." :
+						"Shorten the labels, the template or the condition.");
 }
 
 static bool
