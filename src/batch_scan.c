@@ -289,12 +289,18 @@ rescan_batch(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
-/* No more rows are wanted: nobody is to wait for what is in flight. */
+/*
+ * No more rows are wanted: nobody is to wait for what is in flight.  The executor says so at the end
+ * of each run of a cursor without SCROLL, and of each row of a function in SQL, too: a run that is
+ * for some rows only may be followed by another, which goes on with what is ahead.
+ */
 static void
 shutdown_batch(CustomScanState *node)
 {
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
 
+	if (gpt2_run.estate == node->ss.ps.state && gpt2_run.count > 0)
+		return;
 	for (int i = 0; i < batch->n_rows; i++)
 		end_tickets(batch, gpt2_row_at(batch, i));
 }

@@ -13,14 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
+#include "attempt.h"
 #include "encoding.h"
 #include "file.h"
 #include "folder.h"
@@ -119,49 +118,40 @@ gpt2_folder_text(const char *folder, const char *file, char **error)
 	return *error ? NULL : data;
 }
 
+typedef struct Parsing
+{
+	const char *text_utf8;
+	Jsonb	   *json;
+} Parsing;
+
+static void
+parse(void *arg)
+{
+	Parsing    *parsing = arg;
+	char	   *local = gpt2_from_utf8(parsing->text_utf8, strlen(parsing->text_utf8), NULL);
+
+	parsing->json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(local)));
+}
+
 /*
- * jsonb_in reports a malformed text by an error, caught here in a subtransaction, as is a text that
- * the database's encoding cannot hold.  A cancel, lack of memory and the like go on.
+ * jsonb_in reports a malformed text by an error, as gpt2_from_utf8 does one that the database's
+ * encoding cannot hold.  Lack of memory and the like go on.
  */
 static Jsonb *
 parse_json(const char *text_utf8, const char *file, char **error)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *volatile json = NULL;
+	Parsing		parsing = {text_utf8, NULL};
+	ErrorData  *raised = gpt2_attempt(parse, &parsing);
+	int			category;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		char	   *in_database_encoding = gpt2_from_utf8(text_utf8, strlen(text_utf8), NULL);
-
-		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-												  CStringGetDatum(in_database_encoding)));
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-		int			category;
-
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-			category != ERRCODE_FEATURE_NOT_SUPPORTED)
-			ReThrowError(edata);
-		*error = psprintf("%s: %s", file, edata->message);
-		json = NULL;
-	}
-	PG_END_TRY();
-	return json;
+	if (!raised)
+		return parsing.json;
+	category = ERRCODE_TO_CATEGORY(raised->sqlerrcode);
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		category != ERRCODE_FEATURE_NOT_SUPPORTED)
+		ReThrowError(raised);
+	*error = psprintf("%s: %s", file, raised->message);
+	return NULL;
 }
 
 Jsonb *

@@ -22,7 +22,7 @@ send(g2_request *request, g2_message type, const void *payload, size_t len)
 	request->answer(request->owner, type, request->id, payload, len);
 }
 
-/* The error that needs no memory: state, message, and no detail or hint, as g2_error_encode. */
+/* The error that needs no memory: state, message, and nothing else, as g2_error_encode. */
 static void
 send_no_memory(g2_request *request)
 {
@@ -40,7 +40,8 @@ g2_answer_error(g2_request *request, const g2_error *err)
 {
 	g2_writer	w = g2_answer_writer();
 
-	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
+	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint,
+					err->of_options);
 	if (w.failed)
 		send_no_memory(request);
 	else

@@ -485,6 +485,8 @@ void
 g2_registry_collect(g2_registry *registry)
 {
 	g2_helper_collect(registry->loader.helper);
+	if (registry->loader.filler)
+		g2_helper_collect(registry->loader.filler);
 }
 
 bool
@@ -499,8 +501,11 @@ g2_registry_open(const g2_registry_options *options, g2_registry **out, g2_error
 	registry->loader.asked = load_asked;
 	registry->loader.dropped = load_dropped;
 	registry->loader.ended = load_ended;
-	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err))
+	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err) ||
+		(options->api->model_fill &&
+		 !g2_helper_open(1, options->event_fd, &registry->loader.filler, err)))
 	{
+		g2_helper_close(registry->loader.helper);
 		g2_free(registry);
 		return false;
 	}
@@ -520,6 +525,7 @@ g2_registry_close(g2_registry *registry)
 	}
 	registry->next_preload = registry->settings.n_preload;
 	g2_helper_close(registry->loader.helper);
+	g2_helper_close(registry->loader.filler);
 	for (g2_model *m = registry->models, *next; m; m = next)
 	{
 		next = m->next;

@@ -79,7 +79,7 @@ send_error(serving *s, const g2_error *err)
 {
 	g2_writer	w = {.grow = s->connection.out.grow};
 
-	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
+	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint, false);
 	if (!w.failed)
 		send_frame(s, G2_MSG_ERROR, &w);
 	g2_free(w.data);
