@@ -216,7 +216,8 @@ bytes_of(const g2_registry *registry, const g2_model *model)
 	uint64_t	own = model->pack->adapter ? g2_pack_own_bytes(model->pack) : 0;
 
 	for (const g2_model *m = registry->models; m != model; m = m->next)
-		if (m->pack && g2_pack_shares(m->pack, model->pack))
+		if (m->pack && (m->pack->adapter || model->pack->adapter) &&
+			g2_pack_shares(m->pack, model->pack))
 			return own;
 	return own + model->pack->bytes;
 }

@@ -153,13 +153,17 @@ test_adapter_folder(void **state)
 	expect(&c, "weights", G2_CHECK_OK, "adapters of 4 matrices, rank 4");
 	done(&c);
 	tb_text(folder, "adapter_model.safetensors", "abc");
-	tb_text(folder, "gpt2.json", "{\"rolez\": []}");
 	check("a", &c);
 	expect(&c, "base", G2_CHECK_OK, "tiny");
 	expect(&c, "weights", G2_CHECK_FAILED, "adapter_model.safetensors");
-	/* it is read for base_hash too */
+	done(&c);
+	/* which has a say in what base is asked for */
+	tb_text(folder, "gpt2.json", "{\"rolez\": []}");
+	check("a", &c);
+	expect(&c, "adapter_config.json", G2_CHECK_FAILED, "rolez");
 	expect(&c, "gpt2.json", G2_CHECK_FAILED, "rolez");
 	done(&c);
+	tb_text(folder, "gpt2.json", "{}");
 	adapter_write(&t, &places, "a", "nosuch", "");
 	check("a", &c);
 	expect(&c, "base", G2_CHECK_FAILED, "not there");
@@ -235,8 +239,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_adapter_folder),
+		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_no_memory),
 	};
