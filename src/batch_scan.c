@@ -289,14 +289,35 @@ rescan_batch(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
-/* No more rows are wanted: nobody is to wait for what is in flight. */
+/* Nobody is to wait for what is in flight. */
+static void
+end_all_tickets(Gpt2Batch *batch)
+{
+	for (int i = 0; i < batch->n_rows; i++)
+		end_tickets(batch, gpt2_row_at(batch, i));
+}
+
+/* No more rows are wanted; but at the end of each run of so many rows, as a FETCH is one, the executor
+ * says so too, and may go on in the next. */
 static void
 shutdown_batch(CustomScanState *node)
 {
-	Gpt2Batch  *batch = (Gpt2Batch *) node;
+	if (gpt2_run.estate != node->ss.ps.state || gpt2_run.count == 0)
+		end_all_tickets((Gpt2Batch *) node);
+}
 
-	for (int i = 0; i < batch->n_rows; i++)
-		end_tickets(batch, gpt2_row_at(batch, i));
+void
+gpt2_batch_shut_down(const EState *estate)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &batches)
+	{
+		Gpt2Batch  *batch = dlist_container(Gpt2Batch, node, iter.cur);
+
+		if (is_of_query(batch, estate))
+			end_all_tickets(batch);
+	}
 }
 
 static void
