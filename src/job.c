@@ -56,6 +56,9 @@ next_transaction(void)
 	set_local("transaction_isolation", "read committed");
 	/* Errors of rows are caught here, where their messages can be kept. */
 	set_local("gpt2.on_error", "error");
+	/* A constraint that would be checked at the commit is the row's too. */
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set constraints");
 }
 
 static void
