@@ -40,7 +40,8 @@ $(OBJS): $(wildcard src/*.h) $(wildcard src/engine/protocol*.h)
 install: install-engine install-demo-model
 uninstall: uninstall-engine uninstall-demo-model
 
-.PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo setup
+.PHONY: install-engine uninstall-engine install-demo-model uninstall-demo-model help demo \
+	demo-model setup
 
 install-engine: $(B)/gpt2_engine $(TRAIN_PROGRAM)
 	$(MKDIR_P) '$(DESTDIR)$(pkglibdir)'
@@ -68,6 +69,9 @@ setup:                  ## install the Debian/Ubuntu packages that are missing
 
 demo:                   ## a private server with 200 tickets summarized by the demo model
 	scripts/demo.sh
+
+demo-model:             ## make models/demo anew with gpt_train: an hour on two cores
+	scripts/demo_model.sh
 
 help:                   ## this list
 	@printf '%-16s %s\n' all 'build gpt2.so, gpt2_engine and, with libopenblas-dev, gpt2_train'

@@ -13,9 +13,9 @@ KERNEL_CXX ?= g++
 CUDA_SOURCES = $(wildcard kernels/*.cu)
 CUDA_HOST_SOURCES = $(wildcard kernels/cuda_*.cpp)
 CUDA_HEADERS = $(wildcard kernels/*.h kernels/*.cuh) $(addprefix src/engine/,backend.h error.h util.h \
-	weights.h plan_check.h philox.h vecmath.h vecmath_body.h sampler_math.h)
+	weights.h plan_check.h plan_queue.h philox.h vecmath.h vecmath_body.h sampler.h sampler_math.h)
 # What the shared object has of the engine, compiled once more for it.
-CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c graph_check.c
+CUDA_ENGINE_SOURCES = error.c util.c weights.c plan_check.c plan_queue.c graph_check.c
 
 # ---- the shared object ----
 
@@ -35,7 +35,13 @@ CUDA_OBJECTS = $(CUDA_SOURCES:kernels/%.cu=$(B)/cuda/%.o) \
 	$(CUDA_HOST_SOURCES:kernels/%.cpp=$(B)/cuda/%.o) $(B)/cuda/arena.o \
 	$(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
 
-$(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS)
+# Changes, and the objects with it, when other architectures are asked for.
+.PHONY: ask
+$(B)/cuda/architectures: ask
+	@mkdir -p $(@D)
+	@echo '$(CUDA_CODE)' | cmp -s - $@ || echo '$(CUDA_CODE)' >$@
+
+$(B)/cuda/%.o: kernels/%.cu $(CUDA_HEADERS) $(B)/cuda/architectures
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(CUDA_GENCODE) -c $< -o $@
 

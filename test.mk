@@ -3,8 +3,10 @@
 TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
 UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
 	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
-UNIT_PROGRAMS = $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
-	$(CUDA_TESTS)
+# Those that take long come first, so that at the end nothing waits for one of them.
+LONG_UNIT_TESTS = $(addprefix $(B)/unit/,test_vectors_sampling test_same_bits test_vectors_large)
+UNIT_PROGRAMS = $(LONG_UNIT_TESTS) $(CUDA_TESTS) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
+	$(filter-out $(LONG_UNIT_TESTS), $(UNIT_SOURCES:test/unit/%.c=$(B)/unit/%))
 # The AVX-512 kernels over SIMDe (libsimde-dev), so that their bits are compared on machines without
 # AVX-512 too; machines that have it compare the real ones in the programs without _simde.
 ifneq ($(and $(filter x86_64,$(ARCH)),$(wildcard /usr/include/simde/x86/avx512.h)),)
@@ -43,9 +45,10 @@ unit-emulated: $(B)/unit/test_kernels $(B)/unit/test_formats
 	qemu-aarch64 $(B)/unit/test_formats
 
 unit-sanitized:         ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) unit B=build/asan ENGINE_CC=$(CLANG) KERNEL_CXX='$(CLANG) --driver-mode=g++' ENGINE_EXTRA='$(SANITIZE)'
+	$(MAKE) unit $(patsubst $(B)/%,build/asan/%,$(B)/gpt2_engine $(TRAIN_PROGRAM)) B=build/asan \
+	  ENGINE_CC=$(CLANG) KERNEL_CXX='$(CLANG) --driver-mode=g++' ENGINE_EXTRA='$(SANITIZE)'
 
-fuzz:                   ## each fuzzer for FUZZ_SECONDS (60), from the corpus in test/fuzz
+fuzz:                   ## each fuzzer for FUZZ_SECONDS (60; CI: 30), from the corpus in test/fuzz
 	$(MAKE) fuzz-programs B=build/fuzzing ENGINE_CC=$(CLANG) \
 	  ENGINE_EXTRA='$(SANITIZE) -fsanitize=fuzzer-no-link'
 	scripts/run_fuzz.sh build/fuzzing/fuzz $(FUZZ_SECONDS)
@@ -81,6 +84,9 @@ $(B)/unit/%: test/unit/%.c $(wildcard test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itest/unit $< $(B)/libgpt2_engine.a \
 	  -lcmocka $(ENGINE_LIBS) -o $@
+
+# Steps cost there what fixed_cost.h says.
+$(B)/unit/test_constraints $(B)/unit/test_decoding: ENGINE_LIBS += -Wl,--wrap=g2_cost_learn
 
 $(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/libgpt2_train.a \
 		$(B)/libgpt2_engine.a

@@ -7,6 +7,7 @@
 #include "device_math.h"
 
 #define THREADS 128u
+#define COPY_WORDS (THREADS * 4)	/* of a block of threads, so that one copy keeps a device busy */
 
 /* Infinities become NaN, so that what is not finite has one form (attention.cu). */
 __device__ static uint16_t
@@ -62,7 +63,7 @@ g2d_launch_store(rt_stream stream, const g2d_attention *a, uint32_t rows)
 }
 
 /* Words of 16 bytes of a block in a layer, K and V. */
-__device__ static uint32_t
+__host__ __device__ static uint32_t
 layer_words(const g2d_cache &c)
 {
 	return 2 * c.n_head * c.head_dim * G2D_KEYS * (c.format == G2_FORMAT_F32 ? 4 : 2) / 16;
@@ -74,18 +75,24 @@ layer_block(const g2d_cache &c, uint32_t layer, uint32_t block)
 	return static_cast<uint4 *>(c.kv) + ((size_t) layer * c.n_blocks + block) * layer_words(c);
 }
 
-/* Grid: layers. */
+/* Grid: (layers, pieces of a layer's words). */
 __global__ void __launch_bounds__(THREADS)
 block_copy_kernel(g2d_cache c, uint32_t to, uint32_t from)
 {
-	for (uint32_t i = threadIdx.x; i < layer_words(c); i += THREADS)
+	const uint32_t first = blockIdx.y * COPY_WORDS,
+				words = layer_words(c),
+				end = words - first < COPY_WORDS ? words : first + COPY_WORDS;
+
+	for (uint32_t i = first + threadIdx.x; i < end; i += THREADS)
 		layer_block(c, blockIdx.x, to)[i] = layer_block(c, blockIdx.x, from)[i];
 }
 
 void
 g2d_launch_block_copy(rt_stream stream, const g2d_cache *cache, uint32_t to, uint32_t from)
 {
-	dev_launch(stream, block_copy_kernel, dim3(cache->n_layer), dim3(THREADS), 0, *cache, to, from);
+	dev_launch(stream, block_copy_kernel,
+			   dim3(cache->n_layer, (layer_words(*cache) + COPY_WORDS - 1) / COPY_WORDS),
+			   dim3(THREADS), 0, *cache, to, from);
 }
 
 /* Grid: (layers, blocks). */

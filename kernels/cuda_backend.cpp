@@ -9,65 +9,33 @@
  */
 #include "cuda_backend.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "cuda_state.h"
 
 #define MAX_SLOTS (1u << 16)
-#define LACKS (G2_LACKS_TYPICAL | G2_LACKS_COUNTS | G2_LACKS_CANDIDATES)
 #define DEFAULT_SHARE 0.8		/* of the memory that is free when the device is opened */
 
 /* ---- the waiter ---- */
 
 static void
-announce_end(int event_fd)
+waiter_start(void *backend)
 {
-	uint64_t	one = 1;
+	g2_backend *b = static_cast<g2_backend *>(backend);
 
-	/* An eventfd is full only after 2^64 - 2 unread ends. */
-	while (write(event_fd, &one, sizeof one) < 0 && errno == EINTR)
-		;
+	b->waiter_usable = rt_use(b->index, &b->waiter_error);
 }
 
-static void *
-waiter_main(void *arg)
+static void
+wait_for_entry(void *backend, uint32_t i)
 {
-	g2_backend *b = static_cast<g2_backend *>(arg);
-	g2_error	err;
-	bool		usable = rt_use(b->index, &err);
+	g2_backend *b = static_cast<g2_backend *>(backend);
+	g2d_entry  *e = &b->entries[i];
 
-	pthread_mutex_lock(&b->lock);
-	for (;;)
-	{
-		g2d_entry  *e;
-
-		while (b->n_ended == b->n_queued && !b->quit)
-			pthread_cond_wait(&b->wake, &b->lock);
-		if (b->n_ended == b->n_queued)
-			break;
-		e = &b->ring[(b->oldest + b->n_ended) % G2_MAX_PLANS];
-		pthread_mutex_unlock(&b->lock);
-		if (!usable)
-			e->error = err;
-		e->failed = !usable || !rt_event_wait(e->end, &e->error);
-		pthread_mutex_lock(&b->lock);
-		b->n_ended++;
-		announce_end(b->event_fd);
-	}
-	pthread_mutex_unlock(&b->lock);
-	return NULL;
-}
-
-static bool
-start_waiter(g2_backend *b, g2_error *err)
-{
-	if (pthread_create(&b->waiter, NULL, waiter_main, b) != 0)
-		return g2_fail(err, G2_E_SYSTEM, "could not start the CUDA back end's thread");
-	b->waiter_started = true;
-	return true;
+	if (!b->waiter_usable)
+		e->error = b->waiter_error;
+	e->failed = !b->waiter_usable || !rt_event_wait(e->end, &e->error);
 }
 
 /* ---- open and close ---- */
@@ -77,18 +45,11 @@ cuda_close(g2_backend *b)
 {
 	if (!b)
 		return;
-	if (b->waiter_started)
-	{
-		pthread_mutex_lock(&b->lock);
-		b->quit = true;
-		pthread_cond_signal(&b->wake);
-		pthread_mutex_unlock(&b->lock);
-		pthread_join(b->waiter, NULL);
-	}
+	g2_plan_queue_close(&b->queue);
 	rt_stream_close(b->stream);
 	for (uint32_t i = 0; i < G2_MAX_PLANS; i++)
 	{
-		g2d_entry  *e = &b->ring[i];
+		g2d_entry  *e = &b->entries[i];
 
 		rt_event_close(e->begin);
 		rt_event_close(e->end);
@@ -100,8 +61,6 @@ cuda_close(g2_backend *b)
 	g2_arena_close(&b->arena);
 	g2_free(b->limits.slots);
 	g2_buf_free(&b->pending);
-	pthread_cond_destroy(&b->wake);
-	pthread_mutex_destroy(&b->lock);
 	g2_free(b);
 }
 
@@ -123,7 +82,7 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	if (!g2_arena_open(&b->arena, bytes, err))
 		return false;
 	b->slots_bytes = 2 * bits + b->limits.n_slots *
-		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias));
+		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias) + G2D_MOST_CTX * sizeof(g2_count));
 	b->slots_at = g2_arena_take(&b->arena, b->slots_bytes, "the sampler", err);
 	if (b->slots_at == G2_ARENA_NONE)
 		return false;
@@ -132,6 +91,8 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
 	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
 	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + b->limits.n_slots);
+	b->slots.counts = reinterpret_cast<g2_count *>(b->slots.biases +
+												   (size_t) b->limits.n_slots * G2_MOST_BIASES);
 	return rt_zero(b->stream, b->slots.seen, b->slots_bytes, err);
 }
 
@@ -146,12 +107,12 @@ open_parts(g2_backend *b, const g2_backend_options *options, g2_error *err)
 		!open_memory(b, options->device_memory, err))
 		return false;
 	for (uint32_t i = 0; i < G2_MAX_PLANS; i++)
-		if (!rt_event_open(&b->ring[i].begin, err) || !rt_event_open(&b->ring[i].end, err))
+		if (!rt_event_open(&b->entries[i].begin, err) || !rt_event_open(&b->entries[i].end, err))
 			return false;
-	return start_waiter(b, err);
+	return g2_plan_queue_open(&b->queue, err);
 }
 
-/* Threads that are started here, by the runtime too, take no signals. */
+/* Threads that the runtime starts here take no signals either. */
 static bool
 cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_error *err)
 {
@@ -167,10 +128,11 @@ cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_
 	if (!b)
 		return g2_fail_memory(err, sizeof *b);
 	b->index = options->device;
-	b->event_fd = event_fd;
+	b->queue.event_fd = event_fd;
+	b->queue.start = waiter_start;
+	b->queue.run = wait_for_entry;
+	b->queue.arg = b;
 	b->limits.n_slots = options->slots;
-	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->wake, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ok = open_parts(b, options, err);
@@ -234,8 +196,7 @@ cuda_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *
 static bool
 cuda_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
-	if (!g2_slot_check_state(&b->limits, slot, state, err) ||
-		!g2_slot_check_lacks(state, LACKS, err) || !g2d_pend_slot(b, slot, state, err))
+	if (!g2_slot_check_state(&b->limits, slot, state, err) || !g2d_pend_slot(b, slot, state, err))
 		return false;
 	b->limits.slots[slot].set = true;
 	b->limits.slots[slot].has_token = state->n_history > 0;
@@ -249,69 +210,48 @@ cuda_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error
 {
 	g2_plan_bounds bounds = {};
 	g2d_entry  *e;
-	uint32_t	n_queued;
+	uint32_t	i;
 
 	if (plan && plan->model)
 		bounds = {plan->model->arch.n_ctx, plan->model->arch.n_vocab, plan->model->cache.n_blocks};
 	if (!g2_plan_check(plan, &bounds, result, &b->limits, err) ||
-		!g2_plan_check_lacks(plan, LACKS, err))
+		!g2_plan_queue_next(&b->queue, &i, err))
 		return false;
-	pthread_mutex_lock(&b->lock);
-	n_queued = b->n_queued;
-	e = &b->ring[(b->oldest + n_queued) % G2_MAX_PLANS];
-	pthread_mutex_unlock(&b->lock);
-	if (n_queued == G2_MAX_PLANS)
-		return g2_fail(err, G2_E_INTERNAL, "invalid plan: %d plans are in flight", G2_MAX_PLANS);
+	e = &b->entries[i];
 	e->plan = *plan;
 	e->result = result;
 	e->failed = false;
 	if (!g2d_plan_launch(b, e, err))
 		return false;
 	g2_plan_note(plan, &b->limits);
-	pthread_mutex_lock(&b->lock);
-	b->n_queued++;
-	pthread_cond_signal(&b->wake);
-	pthread_mutex_unlock(&b->lock);
+	g2_plan_queue_put(&b->queue);
 	return true;
 }
 
 static g2_result *
 cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
 {
-	g2d_entry  *e = NULL;
+	g2d_entry  *e;
 	g2_error	own;
+	uint32_t	i;
 
 	*failed = false;
-	pthread_mutex_lock(&b->lock);
-	if (b->n_ended > 0)
-		e = &b->ring[b->oldest];
-	pthread_mutex_unlock(&b->lock);
-	if (!e)
+	if (!g2_plan_queue_ended(&b->queue, &i))
 		return NULL;
+	e = &b->entries[i];
 	own = e->error;
 	*failed = e->failed || !g2d_plan_take(e, &own);
 	if (*failed && err)
 		*err = own;
 	e->result->busy_us = e->failed ? 0 : rt_event_between(e->begin, e->end);
-	pthread_mutex_lock(&b->lock);
-	b->oldest = (b->oldest + 1) % G2_MAX_PLANS;
-	b->n_ended--;
-	b->n_queued--;
-	pthread_mutex_unlock(&b->lock);
+	g2_plan_queue_take(&b->queue);
 	return e->result;
-}
-
-static uint32_t
-cuda_lacks(const g2_backend_model *)
-{
-	return LACKS;
 }
 
 static const g2_backend_api api = {
 	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
-	g2d_model_load, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy, cuda_kv_zero,
-	cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
-	cuda_lacks,
+	g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, cuda_kv_copy,
+	cuda_kv_zero, cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
 };
 
 const g2_backend_api *

@@ -188,6 +188,7 @@ g2d_forward_chunk(const g2_backend_model *m, uint32_t c, uint32_t head_rows, uin
 	sample.results = ws->results;
 	sample.top = ws->top;
 	sample.unsorted = ws->unsorted;
+	sample.changed = ws->changed;
 	g2d_launch_sample(m->backend->stream, &sample, tasks);
 }
 
@@ -228,26 +229,20 @@ bool
 g2d_forward_step(g2_backend_model *m, uint32_t rows, uint32_t segments, g2_error *err)
 {
 	rt_stream	stream = m->backend->stream;
-	rt_graph  **graph;
+	rt_graph  **graph = segments > G2D_GRAPH_SEGMENTS ? NULL :
+		&m->graphs[bucket_of(rows)][segments - 1];
 
-	if (segments > G2D_GRAPH_SEGMENTS)
-	{
-		launch_step(m, rows, segments);
-		return rt_check(err);
-	}
-	graph = &m->graphs[bucket_of(rows)][segments - 1];
-	if (!*graph)
+	if (graph && !*graph && !m->no_more_graphs)
 	{
 		if (!rt_capture_begin(stream, err))
 			return false;
 		launch_step(m, rows, segments);
-		if (!rt_capture_end(stream, graph, err))
-		{
-			if (err->code != G2_E_MEMORY)
-				return false;
-			launch_step(m, rows, segments);	/* slower, and the same */
-			return rt_check(err);
-		}
+		m->no_more_graphs = !rt_capture_end(stream, graph, err);
+		if (m->no_more_graphs && err->code != G2_E_MEMORY)
+			return false;
 	}
-	return rt_graph_launch(stream, *graph, err);
+	if (graph && *graph)
+		return rt_graph_launch(stream, *graph, err);
+	launch_step(m, rows, segments);	/* slower, and the same */
+	return rt_check(err);
 }

@@ -19,6 +19,13 @@ check_model(const g2_weights *w, g2_error *err)
 
 	if (!g2_graph_check(w, device_name, err))
 		return false;
+	if (w->adapter)
+	{
+		g2_fail(err, G2_E_UNSUPPORTED, "an adapter beside its base is not supported by the %s back "
+				"end", device_name);
+		return g2_fail_hint(err, "Let the model run on the CPU, or merge the adapter into a model "
+							"of its own.");
+	}
 	if (w->format == G2_FORMAT_Q4)
 		return g2_graph_unsupported(err, device_name, "format", "q4");
 	if (a->head_dim != 64 && a->head_dim != 128)
@@ -28,6 +35,8 @@ check_model(const g2_weights *w, g2_error *err)
 	if (a->n_ff > MAX_K || (uint64_t) a->n_head * a->head_dim > MAX_K)
 		return g2_graph_unsupported(err, device_name, "n_ff or n_head", "that makes rows of more "
 									"than 65536 values");
+	if (a->n_ctx > G2D_MOST_CTX)
+		return g2_graph_unsupported(err, device_name, "n_ctx", "above 16384");
 	return true;
 }
 
@@ -152,6 +161,7 @@ take_workspace(taker *t, g2_backend_model *m)
 	ws->results = take<g2d_result>(t, G2D_RESULTS);
 	ws->top = take<g2d_top>(t, m->top_room);
 	ws->unsorted = take<g2d_top>(t, m->top_room);
+	ws->changed = take<float>(t, (uint64_t) G2D_SAMPLE_BLOCKS * a->n_vocab);
 	ws->sets = take<uint64_t>(t, (uint64_t) G2D_SETS * g2d_set_words(a->n_vocab));
 }
 
@@ -160,7 +170,7 @@ take_workspace(taker *t, g2_backend_model *m)
 /* Copies by way of pinned memory; waits, so that the next piece may use it. */
 typedef struct loader
 {
-	g2_backend *b;
+	rt_stream	stream;
 	char	   *staging;
 	g2_error   *err;
 	bool		ok;
@@ -169,8 +179,8 @@ typedef struct loader
 static void
 send(loader *l, const void *to, size_t n)
 {
-	l->ok = l->ok && rt_copy_in(l->b->stream, const_cast<void *>(to), l->staging, n, l->err) &&
-		rt_wait(l->b->stream, l->err);
+	l->ok = l->ok && rt_copy_in(l->stream, const_cast<void *>(to), l->staging, n, l->err) &&
+		rt_wait(l->stream, l->err);
 }
 
 static void
@@ -230,42 +240,46 @@ g2d_repack_strip(const g2_matrix *m, uint32_t units_padded, uint32_t strip, char
 		repack_output(m, units_padded, i, to, scales);
 }
 
+/* Strips stand one behind the other, on the device as in a piece; so do their scales. */
+static void
+send_strips(loader *l, const g2d_matrix *to, const g2_matrix *m, uint32_t first, uint32_t n)
+{
+	const size_t bytes = (size_t) to->units_padded * G2D_FRAGMENT,
+				n_scales = (size_t) to->units_padded * G2D_STRIP;
+	uint16_t   *scales = reinterpret_cast<uint16_t *>(l->staging + n * bytes);
+
+	for (uint32_t i = 0; i < n; i++)
+		g2d_repack_strip(m, to->units_padded, first + i, l->staging + i * bytes, scales + i * n_scales);
+	l->ok = rt_copy_in(l->stream, const_cast<char *>(static_cast<const char *>(to->w)) + first * bytes,
+					   l->staging, n * bytes, l->err) &&
+		(!to->scale || rt_copy_in(l->stream, const_cast<uint16_t *>(to->scale) + first * n_scales,
+								  scales, n * n_scales * sizeof *scales, l->err)) &&
+		rt_wait(l->stream, l->err);
+}
+
 static void
 send_matrix(loader *l, const g2d_matrix *to, const g2_matrix *m)
 {
-	const size_t strip_bytes = (size_t) to->units_padded * G2D_FRAGMENT,
-				strip_scales = (size_t) to->units_padded * G2D_STRIP;
-
 	if (m->format == G2_FORMAT_F32)
 	{
 		send_bytes(l, to->w, m->data, m->n_padded / G2_PANEL * g2_panel_bytes(m->format, m->k));
 		return;
 	}
-	for (uint32_t strip = 0; l->ok && strip < to->n_padded / G2D_STRIP; strip++)
-	{
-		uint16_t   *scales = reinterpret_cast<uint16_t *>(l->staging + strip_bytes);
+	const uint32_t strips = to->n_padded / G2D_STRIP,
+				piece = (uint32_t) (STAGING_BYTES / ((size_t) to->units_padded *
+													 (G2D_FRAGMENT + G2D_STRIP * sizeof(uint16_t))));
 
-		g2d_repack_strip(m, to->units_padded, strip, l->staging, scales);
-		l->ok = rt_copy_in(l->b->stream, const_cast<char *>(static_cast<const char *>(to->w)) +
-						   strip * strip_bytes, l->staging, strip_bytes, l->err);
-		if (l->ok && to->scale)
-			l->ok = rt_copy_in(l->b->stream, const_cast<uint16_t *>(to->scale) +
-							   strip * strip_scales, scales, strip_scales * sizeof(uint16_t),
-							   l->err);
-		l->ok = l->ok && rt_wait(l->b->stream, l->err);
-	}
+	for (uint32_t first = 0; l->ok && first < strips; first += piece)
+		send_strips(l, to, m, first, G2_MIN(strips - first, piece));
 }
 
 static bool
-send_weights(g2_backend *b, const g2_backend_model *m, const g2_weights *w, g2_error *err)
+send_weights(rt_stream stream, char *staging, const g2_backend_model *m, const g2_weights *w,
+			 g2_error *err)
 {
 	const g2_arch *a = &w->arch;
-	loader		l = {b, NULL, err, true};
-	void	   *staging;
+	loader		l = {stream, staging, err, true};
 
-	if (!rt_host_alloc(STAGING_BYTES, &staging, err))
-		return false;
-	l.staging = static_cast<char *>(staging);
 	send_matrix(&l, &m->embed, &w->embed);
 	if (m->head.w != m->embed.w)
 		send_matrix(&l, &m->head, &w->head);
@@ -290,7 +304,6 @@ send_weights(g2_backend *b, const g2_backend_model *m, const g2_weights *w, g2_e
 	}
 	send_floats(&l, m->norm_gain, w->norm_gain, a->n_embd);
 	send_floats(&l, m->norm_bias, w->norm_bias, a->n_embd);
-	rt_host_free(staging);
 	return l.ok;
 }
 
@@ -302,6 +315,7 @@ model_free(g2_backend_model *m)
 	for (uint32_t i = 0; i < G2D_BUCKETS; i++)
 		for (uint32_t s = 0; s < G2D_GRAPH_SEGMENTS; s++)
 			rt_graph_close(m->graphs[i][s]);
+	rt_event_close(m->vacated);
 	if (m->kv_bytes > 0)
 		g2_arena_give(&m->backend->arena, m->kv_at, m->kv_bytes);
 	if (m->bytes > 0)
@@ -329,6 +343,24 @@ set_sizes(g2_backend_model *m, const g2_weights *w)
 	m->cache.format = w->format;
 }
 
+/* Memory for weights and working memory, where a cache for one text finds room beside them. */
+static bool
+take_memory(g2_backend *b, g2_backend_model *m, uint64_t bytes, g2_error *err)
+{
+	const uint64_t cache = (uint64_t) (m->arch.n_ctx + G2_BLOCK - 1) / G2_BLOCK * g2d_block_bytes(m);
+	uint64_t	at;
+
+	m->at = g2_arena_take(&b->arena, bytes, "the model's weights and working memory", err);
+	if (m->at == G2_ARENA_NONE)
+		return false;
+	m->bytes = bytes;
+	at = g2_arena_take(&b->arena, cache, "the model's KV cache", err);
+	if (at == G2_ARENA_NONE)
+		return false;
+	g2_arena_give(&b->arena, at, cache);
+	return true;
+}
+
 bool
 g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_error *err)
 {
@@ -350,24 +382,39 @@ g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_er
 	}
 	take_weights(&t, m, w);
 	take_workspace(&t, m);
-	m->at = g2_arena_take(&b->arena, t.at, "the model's weights and working memory", err);
-	if (m->at == G2_ARENA_NONE)
+	if (!take_memory(b, m, t.at, err))
 	{
 		model_free(m);
 		return false;
 	}
-	m->bytes = t.at;
 	t = {static_cast<char *>(b->memory) + m->at, 0};
 	take_weights(&t, m, w);
 	take_workspace(&t, m);
-	/* Operands and partial results are read in whole tiles, also where no row has been. */
-	if (!rt_zero(b->stream, t.base, m->bytes, err) || !send_weights(b, m, w, err))
+	if (!rt_event_open(&m->vacated, err) || !rt_event_record(b->stream, m->vacated, err))
 	{
 		model_free(m);
 		return false;
 	}
 	*out = m;
 	return true;
+}
+
+bool
+g2d_model_fill(g2_backend_model *m, const g2_weights *w, g2_error *err)
+{
+	const g2_backend *b = m->backend;
+	void	   *staging = NULL;
+	rt_stream	stream = NULL;
+	bool		ok;
+
+	/* Operands and partial results are read in whole tiles, also where no row has been. */
+	ok = rt_use(b->index, err) && rt_stream_open(&stream, err) &&
+		rt_host_alloc(STAGING_BYTES, &staging, err) && rt_event_wait(m->vacated, err) &&
+		rt_zero(stream, static_cast<char *>(b->memory) + m->at, m->bytes, err) &&
+		send_weights(stream, static_cast<char *>(staging), m, w, err) && rt_wait(stream, err);
+	rt_stream_close(stream);
+	rt_host_free(staging);
+	return ok;
 }
 
 void

@@ -24,7 +24,7 @@ typedef struct operation
 } operation;
 
 /* Behind the record: ZERO uint32_t [n]; SLOT a g2d_slot, then bits of seen and banned, if it has
- * them, then its biases. */
+ * them, then its biases, then its counts. */
 static bool
 append(g2_backend *b, operation *op, size_t behind, char **at, g2_error *err)
 {
@@ -72,6 +72,22 @@ set_bit(char *bits, uint32_t i)
 	memcpy(bits + i / 64 * 8, &word, sizeof word);
 }
 
+/* Distinct tokens that the answer so far may have. */
+static uint32_t
+most_counted(const g2d_slot *v)
+{
+	return G2_MIN(v->next_index, v->most_counts);
+}
+
+static void
+count_answer(g2d_slot *v, const g2_slot_state *state, g2_count *counts)
+{
+	const uint32_t *answer = state->history + (state->n_history - state->next_index);
+
+	for (uint32_t i = 0; v->most_counts > 0 && i < state->next_index; i++)
+		g2_count_token(counts, &v->n_counts, v->most_counts, answer[i]);
+}
+
 bool
 g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
@@ -80,7 +96,8 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 				biases = s->n_biases * sizeof(g2_bias);
 	operation	op = {0, OP_SLOT, slot, 0, 0, NULL};
 	g2d_slot	v = {};
-	char	   *at;
+	char	   *at,
+			   *slot_at;
 
 	v.sampling = *s;
 	v.sampling.banned = NULL;
@@ -90,9 +107,12 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 	v.last_token = state->n_history > 0 ? state->history[state->n_history - 1] : G2_TOKEN_NONE;
 	v.has_seen = s->repetition_penalty != 1.0f;
 	v.has_banned = s->n_banned > 0;
-	if (!append(b, &op, sizeof v + (v.has_seen + v.has_banned) * bits + biases, &at, err))
+	v.most_counts = G2_MIN(g2_counts_of(state), G2D_MOST_CTX);
+	/* There are no more distinct tokens than tokens. */
+	if (!append(b, &op, sizeof v + (v.has_seen + v.has_banned) * bits + biases +
+				most_counted(&v) * sizeof(g2_count), &at, err))
 		return false;
-	memcpy(at, &v, sizeof v);
+	slot_at = at;
 	at += sizeof v;
 	memset(at, 0, (v.has_seen + v.has_banned) * bits);
 	if (v.has_seen)
@@ -105,8 +125,11 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 		if (s->banned[i] != s->spared && s->banned[i] < G2_MAX_VOCAB &&
 			g2_bias_find(s->biases, s->n_biases, s->banned[i]) == s->n_biases)
 			set_bit(at, s->banned[i]);
+	at += v.has_banned * bits;
 	if (biases > 0)
-		memcpy(at + v.has_banned * bits, s->biases, biases);
+		memcpy(at, s->biases, biases);
+	count_answer(&v, state, reinterpret_cast<g2_count *>(at + biases));
+	memcpy(slot_at, &v, sizeof v);
 	return true;
 }
 
@@ -137,7 +160,8 @@ static bool
 launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
 {
 	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t);
-	size_t		biases;
+	size_t		biases,
+				counts;
 	g2d_slot	v;
 
 	memcpy(&v, in, sizeof v);
@@ -157,8 +181,12 @@ launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
 		in += bits;
 	}
 	biases = v.sampling.n_biases * sizeof(g2_bias);
-	return biases == 0 ||
-		rt_copy_in(b->stream, b->slots.biases + (size_t) op->to * G2_MOST_BIASES, in, biases, err);
+	counts = v.n_counts * sizeof(g2_count);
+	return (biases == 0 ||
+			rt_copy_in(b->stream, b->slots.biases + (size_t) op->to * G2_MOST_BIASES, in, biases, err)) &&
+		(counts == 0 ||
+		 rt_copy_in(b->stream, b->slots.counts + (size_t) op->to * G2D_MOST_CTX, in + biases, counts,
+					err));
 }
 
 static bool

@@ -14,8 +14,8 @@
  */
 #include "cuda_plan.h"
 
-#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_LOGITS)
-#define WANT_ROWS (G2_WANT_TOP | G2_WANT_LOGITS | G2_WANT_NORM)
+#define WANT_OF_HEAD (G2_WANT_TOKEN | G2_WANT_LOGPROB | G2D_WANT_BEST | G2_WANT_LOGITS)
+#define WANT_ROWS (G2D_WANT_BEST | G2_WANT_LOGITS | G2_WANT_NORM)
 
 /* Where the parts of what comes back start. */
 typedef struct out_layout
@@ -36,7 +36,7 @@ lay_out(const g2d_entry *e, uint32_t want)
 
 	l.results = G2_ROUND_UP(e->n_status * sizeof(uint32_t), (size_t) 16);
 	l.top = l.results + n * sizeof(g2d_result);
-	l.logits = l.top + (want & G2_WANT_TOP ? n * e->plan.n_top * sizeof(g2d_top) : 0);
+	l.logits = l.top + (want & G2D_WANT_BEST ? n * e->plan.n_top * sizeof(g2d_top) : 0);
 	l.norm = l.logits + (want & G2_WANT_LOGITS ? n * a->n_vocab * sizeof(float) : 0);
 	l.end = l.norm + (want & G2_WANT_NORM ? n * a->n_embd * sizeof(float) : 0);
 	return l;
@@ -105,6 +105,28 @@ launch_chunk(const g2d_builder *p, uint32_t c, uint32_t area, g2_error *err)
 	return true;
 }
 
+/* Rows of `width` floats, of outputs that want them, to their places: one copy for rows that stand one
+ * behind the other. */
+static bool
+fetch_wanted(const g2d_builder *p, const g2d_chunk *chunk, uint32_t want, float *to, const float *from,
+			 size_t width, g2_error *err)
+{
+	for (uint32_t i = 0, n; i < chunk->n_outputs; i += n)
+	{
+		const g2d_output *o = &chunk->outputs[i];
+
+		n = 1;
+		if (!(o->want & want))
+			continue;
+		while (i + n < chunk->n_outputs && (o[n].want & want) && o[n].head_row == o->head_row + n)
+			n++;
+		if (!rt_copy_out(p->b->stream, to + i * width, from + o->head_row * width,
+						 n * width * sizeof(float), err))
+			return false;
+	}
+	return true;
+}
+
 /* Candidates, logits and norms of a chunk that has just been launched. */
 static bool
 fetch_rows(const g2d_builder *p, uint32_t c, const out_layout *l, g2_error *err)
@@ -117,24 +139,15 @@ fetch_rows(const g2d_builder *p, uint32_t c, const out_layout *l, g2_error *err)
 	const size_t first = p->chunks[c].first_emitted;
 	char	   *out = p->e->out;
 
-	if ((p->chunks[c].want & G2_WANT_TOP) && n_top > 0 &&
+	if ((p->chunks[c].want & G2D_WANT_BEST) && n_top > 0 &&
 		!rt_copy_out(p->b->stream, out + l->top + first * n_top * sizeof(g2d_top), ws->top,
 					 (size_t) chunk->n_outputs * n_top * sizeof(g2d_top), err))
 		return false;
-	for (uint32_t i = 0; i < chunk->n_outputs; i++)
-	{
-		const g2d_output *o = &chunk->outputs[i];
-
-		if ((o->want & G2_WANT_LOGITS) &&
-			!rt_copy_out(p->b->stream, out + l->logits + (first + i) * n_vocab * sizeof(float),
-						 ws->logits + (size_t) o->head_row * n_vocab, n_vocab * sizeof(float), err))
-			return false;
-		if ((o->want & G2_WANT_NORM) &&
-			!rt_copy_out(p->b->stream, out + l->norm + (first + i) * n_embd * sizeof(float),
-						 ws->final + (size_t) o->head_row * n_embd, n_embd * sizeof(float), err))
-			return false;
-	}
-	return true;
+	return fetch_wanted(p, chunk, G2_WANT_LOGITS,
+						reinterpret_cast<float *>(out + l->logits) + first * n_vocab, ws->logits, n_vocab,
+						err) &&
+		fetch_wanted(p, chunk, G2_WANT_NORM,
+					 reinterpret_cast<float *>(out + l->norm) + first * n_embd, ws->final, n_embd, err);
 }
 
 static bool
@@ -306,10 +319,14 @@ take_output(const g2d_entry *e, const out_layout *l, size_t emitted, uint32_t fl
 	}
 	if (o->want & G2_WANT_LOGPROB)
 		r->logprob[flat] = from->logprob;
-	for (uint32_t t = 0; (o->want & G2_WANT_TOP) && t < plan->n_top; t++)
+	for (uint32_t t = 0; (o->want & G2D_WANT_BEST) && t < plan->n_top; t++)
 	{
-		r->top_token[(size_t) i * plan->n_top + t] = top[t].token;
-		r->top_logprob[(size_t) i * plan->n_top + t] = top[t].logprob;
+		const size_t at = (size_t) i * plan->n_top + t;
+
+		r->top_token[at] = top[t].token;
+		r->top_logprob[at] = top[t].logprob;
+		if (o->want & G2_WANT_CANDIDATES)
+			r->top_score[at] = (double) top[t].score;
 	}
 	if (o->want & G2_WANT_LOGITS)
 		memcpy(r->logits + (size_t) i * n_vocab,

@@ -7,6 +7,8 @@
 
 #include "cuda_state.h"
 
+#define G2D_WANT_BEST (G2_WANT_TOP | G2_WANT_CANDIDATES)
+
 /* Rows of one sequence within a pass. */
 typedef struct g2d_span
 {

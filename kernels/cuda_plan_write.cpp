@@ -265,7 +265,7 @@ end_chunk(g2d_builder *p, g2_error *err)
 static uint32_t
 most_outputs(const g2d_builder *p)
 {
-	return !(p->want & G2_WANT_TOP) || p->plan->n_top == 0 ? G2D_OUTPUTS :
+	return !(p->want & G2D_WANT_BEST) || p->plan->n_top == 0 ? G2D_OUTPUTS :
 		G2_MIN(G2D_OUTPUTS, p->m->top_room / p->plan->n_top);
 }
 
@@ -278,7 +278,7 @@ add_output(g2d_builder *p, uint32_t i, uint32_t step, g2_error *err)
 	const uint32_t row = o->row - p->first_row;
 	g2d_chunk  *c = g2d_chunk_at(p, p->n_chunks - 1);
 	g2d_chunk_note *n = &p->chunks[p->n_chunks - 1];
-	const bool	samples = (o->want & G2_WANT_TOKEN) != 0,
+	const bool	has_slot = (o->want & (G2_WANT_TOKEN | G2_WANT_CANDIDATES)) != 0,
 				follows = g2_plan_follows(plan, i),
 				goes_on = i + 1 < plan->n_outputs && g2_plan_follows(plan, i + 1);
 
@@ -286,11 +286,11 @@ add_output(g2d_builder *p, uint32_t i, uint32_t step, g2_error *err)
 		c->head_row[c->n_head_rows++] = row;
 	if (c->n_outputs == 0 || !follows)
 		c->task_start[c->n_tasks++] = c->n_outputs;
-	c->outputs[c->n_outputs++] = {c->n_head_rows - 1, samples ? o->slot : 0, o->want,
-		samples || o->want & G2_WANT_LOGPROB ? o->target : 0, follows,
+	c->outputs[c->n_outputs++] = {c->n_head_rows - 1, has_slot ? o->slot : 0, o->want,
+		o->want & G2_WANT_LOGPROB ? o->target : 0, follows,
 		goes_on ? plan->token[plan->outputs[i + 1].row] : G2_TOKEN_NONE,
-		samples && o->mask ? n->n_sets++ : G2D_NO_SET,
-		samples && o->n_banned > 0 ? n->n_sets++ : G2D_NO_SET};
+		has_slot && o->mask ? n->n_sets++ : G2D_NO_SET,
+		has_slot && o->n_banned > 0 ? n->n_sets++ : G2D_NO_SET};
 	n->want |= o->want;
 	return emit(p->e, step * plan->n_outputs + i, err);
 }

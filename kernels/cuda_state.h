@@ -3,15 +3,13 @@
  * flight), cuda_model.cpp (models in the device's memory), cuda_operations.cpp (what is done
  * between plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
  *
- * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which shares
- * ring, n_queued, n_ended and quit under `lock`, and an entry's outcome between its queuing and its
- * end.  All work of a back end is on one stream, in order: what is launched for a plan runs after
- * all that was launched before, so that working memory, slots and cache need no lock.
+ * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which has an
+ * entry's outcome between its queuing and its end (plan_queue.h); and g2d_model_fill may be called by
+ * another.  All work of a back end but that is on one stream, in order: what is launched for a plan runs
+ * after all that was launched before, so that working memory, slots and cache need no lock.
  */
 #ifndef G2_CUDA_STATE_H
 #define G2_CUDA_STATE_H
-
-#include <pthread.h>
 
 #include "device_kernels.h"
 
@@ -63,6 +61,7 @@ typedef struct g2d_workspace
 	g2d_result *results;		/* [G2D_RESULTS] */
 	g2d_top	   *top;			/* [top_room] */
 	g2d_top	   *unsorted;
+	float	   *changed;		/* [G2D_SAMPLE_BLOCKS][n_vocab] */
 	uint64_t   *sets;			/* [G2D_SETS][g2d_set_words] */
 } g2d_workspace;
 
@@ -87,7 +86,9 @@ struct g2_backend_model
 	size_t		chunk_bytes;
 	uint32_t	top_room;
 	uint32_t	max_segments;
+	rt_event   *vacated;		/* behind what was launched before its memory was taken */
 	rt_graph   *graphs[G2D_BUCKETS][G2D_GRAPH_SEGMENTS];
+	bool		no_more_graphs;	/* there was no memory for one */
 };
 
 /* A plan in flight. */
@@ -114,7 +115,6 @@ typedef struct g2d_entry
 struct g2_backend
 {
 	uint32_t	index;			/* of the device */
-	int			event_fd;
 	rt_info		info;
 	rt_stream	stream;
 	void	   *memory;
@@ -122,18 +122,12 @@ struct g2_backend
 	uint64_t	slots_at;
 	uint64_t	slots_bytes;
 	g2d_slots	slots;
-	uint32_t	top_ld;
 	char		arithmetic[G2_FORMATS][24];
 
-	pthread_t	waiter;
-	bool		waiter_started;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* the waiter: a plan was launched, or quit */
-	g2d_entry	ring[G2_MAX_PLANS];
-	uint32_t	oldest;
-	uint32_t	n_queued;		/* in flight, ended ones included */
-	uint32_t	n_ended;
-	bool		quit;
+	g2_plan_queue queue;		/* its thread is the waiter */
+	g2d_entry	entries[G2_MAX_PLANS];
+	bool		waiter_usable;	/* the waiter's */
+	g2_error	waiter_error;
 
 	/* the scheduler's */
 	g2_plan_limits limits;
@@ -144,6 +138,9 @@ struct g2_backend
 
 extern bool g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out,
 						   g2_error *err);
+
+/* On any thread, and a stream of its own. */
+extern bool g2d_model_fill(g2_backend_model *m, const g2_weights *w, g2_error *err);
 extern void g2d_model_unload(g2_backend *b, g2_backend_model *m);
 
 /* 16 outputs of a bf16 or q8 matrix as the device has them: units_padded fragments, and as many times

@@ -145,7 +145,10 @@ typedef struct g2d_sample
 	g2d_result *results;
 	g2d_top	   *top;			/* [outputs of the chunk][n_top] */
 	g2d_top	   *unsorted;		/* as large */
+	float	   *changed;		/* [G2D_SAMPLE_BLOCKS][n_vocab] rows behind bias, penalties, bans, mask */
 } g2d_sample;
+
+#define G2D_SAMPLE_BLOCKS G2D_HEAD_ROWS	/* which take tasks in turns */
 
 extern void g2d_launch_sample(rt_stream stream, const g2d_sample *a, uint32_t tasks);
 

@@ -17,6 +17,8 @@ extern "C"
 #include "backend.h"
 #include "error.h"
 #include "plan_check.h"
+#include "plan_queue.h"
+#include "sampler.h"
 #include "util.h"
 #include "weights.h"
 

@@ -45,4 +45,21 @@ note_best(const g2d_product &p, uint32_t row, uint32_t strip, uint64_t best, boo
 		p.bad[row] = 1;			/* whoever writes it writes the same */
 }
 
+/* As finish, by a half warp that has the 16 columns of a strip, whose best is noted; the whole warp must
+ * come. */
+__device__ inline void
+finish_strip(const g2d_product &p, uint32_t row, uint32_t column, float sum)
+{
+	const float y = finish(p, row, column, sum);
+	uint64_t	best = candidate(y, column);
+	uint32_t	bad = y != y;
+
+	if (!p.best)
+		return;
+	best = dev_max_of(best, G2D_STRIP);
+	bad = dev_max_of(bad, G2D_STRIP);
+	if (column % G2D_STRIP == 0)
+		note_best(p, row, column / G2D_STRIP, best, bad);
+}
+
 #endif							/* G2_EPILOGUE_CUH */

@@ -23,6 +23,7 @@
 #define G2D_NO_SET UINT32_MAX
 #define G2D_RESTS UINT32_MAX	/* position of a row that is not computed */
 #define G2D_SEEN_WORDS 4096u	/* 2^18 bits */
+#define G2D_MOST_CTX 16384u		/* positions of a model, and so distinct tokens of an answer */
 
 enum
 {
@@ -93,7 +94,7 @@ typedef struct g2d_top
 {
 	double		logprob;
 	uint32_t	token;
-	uint32_t	key;			/* its rank_key */
+	float		score;			/* what it was chosen by: its logit; CANDIDATES: as backend.h says */
 } g2d_top;
 
 /* A sampler slot. */
@@ -107,6 +108,8 @@ typedef struct g2d_slot
 	uint32_t	refused;
 	uint32_t	has_seen;		/* bits of seen mean something, and of banned */
 	uint32_t	has_banned;
+	uint32_t	n_counts;
+	uint32_t	most_counts;	/* 0: nothing counts */
 } g2d_slot;
 
 typedef struct g2d_slots
@@ -115,6 +118,7 @@ typedef struct g2d_slots
 	uint64_t   *seen;			/* [slots][G2D_SEEN_WORDS] */
 	uint64_t   *banned;			/* likewise; without those that have a bias */
 	g2_bias    *biases;			/* [slots][G2_MOST_BIASES] */
+	g2_count   *counts;			/* [slots][G2D_MOST_CTX] distinct tokens of the answer */
 } g2d_slots;
 
 /* A set of ids has a bit for each. */

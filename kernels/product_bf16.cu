@@ -3,7 +3,7 @@
  *
  * The order of a sum is fixed, tiles are free: k is cut into chunks of 256; in each, one chain of
  * mma.sync with k ascending, from zero; chunks are added in f32, ascending.  So both kernels give
- * the same bits: the narrow one, for up to 32 rows, gives chunks to different warps and adds them
+ * the same bits: the narrow one, for few rows, gives chunks to different warps and adds them
  * in order; the wide one runs through them one after the other.
  */
 #include "product_tile.cuh"
@@ -70,35 +70,14 @@ narrow_bf16_kernel(g2d_product p)
 				s->sum[i] = g2s_add(s->sum[i], s->part[chunk][i]);
 		dev_barrier();
 	}
-	/* A half warp has the 16 columns of a row. */
 	for (uint32_t i = threadIdx.x; i < elements; i += blockDim.x)
 	{
-		const uint32_t column = strip * G2D_STRIP + i % G2D_STRIP,
+		const uint32_t column = i % G2D_STRIP,
 					row = i / G2D_STRIP;
-		const float y = finish(p, first_row + row, column,
-							   s->sum[i % G2D_STRIP * 8 * EIGHTS + row]);
-		uint64_t	best = candidate(y, column);
-		uint32_t	bad = y != y;
 
-		if (!p.best)
-			continue;
-		best = dev_max_of(best, G2D_STRIP);
-		bad = dev_max_of(bad, G2D_STRIP);
-		if (i % G2D_STRIP == 0)
-			note_best(p, first_row + row, strip, best, bad);
+		finish_strip(p, first_row + row, strip * G2D_STRIP + column,
+					 s->sum[column * 8 * EIGHTS + row]);
 	}
-}
-
-template <uint32_t EIGHTS>
-static void
-launch_narrow(rt_stream stream, const g2d_product *p)
-{
-	const uint32_t chunks = (p->w.units + CHUNK_UNITS - 1) / CHUNK_UNITS,
-				warps = chunks < NARROW_WARPS ? chunks : NARROW_WARPS;
-
-	dev_launch(stream, narrow_bf16_kernel<EIGHTS>,
-			   dim3(p->w.n_padded / G2D_STRIP, (p->rows + 8 * EIGHTS - 1) / (8 * EIGHTS)),
-			   dim3(warps * G2_WARP), sizeof(narrow_shared<EIGHTS>), *p);
 }
 
 /* ---- many rows ---- */
@@ -163,16 +142,31 @@ wide_bf16_kernel(g2d_product p)
 	tile_finish(p, part, first_strip, first_row, sum);
 }
 
+/* ---- launches ---- */
+
+struct bf16_kernels
+{
+	template <uint32_t EIGHTS>
+	static void
+	narrow(rt_stream stream, const g2d_product *p)
+	{
+		const uint32_t chunks = (p->w.units + CHUNK_UNITS - 1) / CHUNK_UNITS,
+					warps = chunks < NARROW_WARPS ? chunks : NARROW_WARPS;
+
+		dev_launch(stream, narrow_bf16_kernel<EIGHTS>, narrow_grid<EIGHTS>(p), dim3(warps * G2_WARP),
+				   sizeof(narrow_shared<EIGHTS>), *p);
+	}
+
+	static void
+	wide(rt_stream stream, const g2d_product *p)
+	{
+		dev_launch(stream, wide_bf16_kernel, tile_grid(p), dim3(TILE_THREADS), 2 * sizeof(tile_stage),
+				   *p);
+	}
+};
+
 void
 g2d_launch_product_bf16(rt_stream stream, const g2d_product *p)
 {
-	if (p->rows <= 8)
-		launch_narrow<1>(stream, p);
-	else if (p->rows <= 16)
-		launch_narrow<2>(stream, p);
-	else if (p->rows <= 32)
-		launch_narrow<4>(stream, p);
-	else
-		dev_launch(stream, wide_bf16_kernel, tile_grid(p), dim3(TILE_THREADS),
-				   2 * sizeof(tile_stage), *p);
+	launch_by_rows<bf16_kernels>(stream, p);
 }

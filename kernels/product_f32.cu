@@ -48,18 +48,7 @@ product_f32_kernel(g2d_product p)
 	}
 #pragma unroll
 	for (uint32_t r = 0; r < ROWS; r++)
-	{
-		float		y = finish(p, row + r, column, sum[r]);
-		uint64_t	best = candidate(y, column);
-		uint32_t	bad = y != y;
-
-		if (!p.best)
-			continue;
-		best = dev_max_of(best, G2D_STRIP);
-		bad = dev_max_of(bad, G2D_STRIP);
-		if (threadIdx.x % G2D_STRIP == 0)
-			note_best(p, row + r, column / G2D_STRIP, best, bad);
-	}
+		finish_strip(p, row + r, column, sum[r]);
 }
 
 template <uint32_t ROWS>

@@ -3,7 +3,7 @@
  * is a group of 32 of k: its dot is an exact integer; groups ascending,
  *     sum = fma((float) dot, weight scale * x scale, sum)
  *
- * The narrow kernel, for up to 32 rows, gives groups to different warps and lets one thread an
+ * The narrow kernel, for few rows, gives groups to different warps and lets one thread an
  * element add them in order; the wide one runs through them one after the other.
  */
 #include "product_tile.cuh"
@@ -97,26 +97,8 @@ narrow_q8_kernel(g2d_product p)
 
 		if (element >= shared::elements)	/* whole warps */
 			continue;
-		const float y = finish(p, row, column, sum[n]);
-		uint64_t	best = candidate(y, column);
-		uint32_t	bad = y != y;
-
-		if (!p.best)
-			continue;
-		best = dev_max_of(best, G2D_STRIP);
-		bad = dev_max_of(bad, G2D_STRIP);
-		if (element % G2D_STRIP == 0)
-			note_best(p, row, strip, best, bad);
+		finish_strip(p, row, column, sum[n]);
 	}
-}
-
-template <uint32_t EIGHTS>
-static void
-launch_narrow(rt_stream stream, const g2d_product *p)
-{
-	dev_launch(stream, narrow_q8_kernel<EIGHTS>,
-			   dim3(p->w.n_padded / G2D_STRIP, (p->rows + 8 * EIGHTS - 1) / (8 * EIGHTS)),
-			   dim3(NARROW_THREADS), sizeof(narrow_shared<EIGHTS>), *p);
 }
 
 /* ---- many rows ---- */
@@ -210,16 +192,27 @@ wide_q8_kernel(g2d_product p)
 	tile_finish(p, part, first_strip, first_row, sum);
 }
 
+/* ---- launches ---- */
+
+struct q8_kernels
+{
+	template <uint32_t EIGHTS>
+	static void
+	narrow(rt_stream stream, const g2d_product *p)
+	{
+		dev_launch(stream, narrow_q8_kernel<EIGHTS>, narrow_grid<EIGHTS>(p), dim3(NARROW_THREADS),
+				   sizeof(narrow_shared<EIGHTS>), *p);
+	}
+
+	static void
+	wide(rt_stream stream, const g2d_product *p)
+	{
+		dev_launch(stream, wide_q8_kernel, tile_grid(p), dim3(TILE_THREADS), sizeof(wide_shared), *p);
+	}
+};
+
 void
 g2d_launch_product_q8(rt_stream stream, const g2d_product *p)
 {
-	if (p->rows <= 8)
-		launch_narrow<1>(stream, p);
-	else if (p->rows <= 16)
-		launch_narrow<2>(stream, p);
-	else if (p->rows <= 32)
-		launch_narrow<4>(stream, p);
-	else
-		dev_launch(stream, wide_q8_kernel, tile_grid(p), dim3(TILE_THREADS), sizeof(wide_shared),
-				   *p);
+	launch_by_rows<q8_kernels>(stream, p);
 }

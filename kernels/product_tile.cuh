@@ -1,7 +1,8 @@
 /*
- * product_tile.cuh: the tile that products of many rows share: 128 columns x 64 rows a block, by 8
- * warps of 32 x 32 each, over stages of 4 units of k that two buffers in shared memory hold in
- * turn.
+ * product_tile.cuh: the tile that products of many rows share, and which kernel has how many rows.
+ *
+ * A tile is 128 columns x 64 rows a block, by 8 warps of 32 x 32 each, over stages of 4 units of k that
+ * two buffers in shared memory hold in turn.
  *
  * What a stage brings: fragments of 8 strips of weights, 16 KB; 64 rows of x, 8 KB, as
  * [unit][row][32 bytes].  Weights are the products' a (rows of mma.sync are columns of y), rows of
@@ -121,6 +122,31 @@ tile_grid(const g2d_product *p)
 {
 	return dim3((p->w.n_padded + TILE_COLUMNS - 1) / TILE_COLUMNS,
 				(p->rows + TILE_ROWS - 1) / TILE_ROWS);
+}
+
+/* ---- which kernel for so many rows ---- */
+
+/* A narrow kernel: strips of columns by 8 EIGHTS rows. */
+template <uint32_t EIGHTS>
+inline dim3
+narrow_grid(const g2d_product *p)
+{
+	return dim3(p->w.n_padded / G2D_STRIP, (p->rows + 8 * EIGHTS - 1) / (8 * EIGHTS));
+}
+
+/* KERNELS: narrow<EIGHTS>(stream, p) and wide(stream, p) of a format, which give the same bits. */
+template <typename KERNELS>
+inline void
+launch_by_rows(rt_stream stream, const g2d_product *p)
+{
+	if (p->rows <= 8)
+		KERNELS::template narrow<1>(stream, p);
+	else if (p->rows <= 16)
+		KERNELS::template narrow<2>(stream, p);
+	else if (p->rows <= 32)
+		KERNELS::template narrow<4>(stream, p);
+	else
+		KERNELS::wide(stream, p);
 }
 
 #endif							/* G2_PRODUCT_TILE_CUH */

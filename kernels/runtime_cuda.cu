@@ -72,6 +72,8 @@ rt_open(uint32_t index, rt_info *info, g2_error *err)
 	char		why[128];
 	cudaError_t rc;
 
+	/* A kernel that is loaded at its first launch may find no memory, most of which is taken before. */
+	setenv("CUDA_MODULE_LOADING", "EAGER", 0);
 	if (!check_driver(info, err))
 		return false;
 	rc = cudaGetDeviceCount(&n);
@@ -149,7 +151,8 @@ rt_alloc(size_t bytes, void **p, g2_error *err)
 void
 rt_free(void *p)
 {
-	cudaFree(p);
+	if (p)
+		cudaFree(p);
 }
 
 bool
@@ -161,7 +164,8 @@ rt_host_alloc(size_t bytes, void **p, g2_error *err)
 void
 rt_host_free(void *p)
 {
-	cudaFreeHost(p);
+	if (p)
+		cudaFreeHost(p);
 }
 
 bool
@@ -235,7 +239,10 @@ rt_event_between(const rt_event *first, const rt_event *last)
 	float		ms = 0.0f;
 
 	if (cudaEventElapsedTime(&ms, first->event, last->event) != cudaSuccess)
+	{
+		cudaGetLastError();		/* so that rt_check does not take it for a launch's */
 		return 0;
+	}
 	return static_cast<int64_t>(ms * 1000.0f);
 }
 

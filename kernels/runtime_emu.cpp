@@ -17,6 +17,7 @@
 
 #include <deque>
 #include <functional>
+#include <memory>
 
 #include "device_emu.h"
 #include "emulator_control.h"
@@ -37,6 +38,7 @@ struct queue
 };
 
 uint64_t	memory_limit = (uint64_t) 1 << 30;
+bool		graphs = true;
 std::atomic<long> events_left(0);
 std::atomic<bool> lost(false);
 
@@ -95,12 +97,18 @@ allocate(size_t bytes, void **p, g2_error *err)
 
 }								/* namespace */
 
-struct rt_event
+struct event_state
 {
 	std::mutex	lock;
 	std::condition_variable wake;
 	bool		done = false;
 	int64_t		at_us = 0;
+};
+
+/* As with a device, it may be closed before its stream has come to it. */
+struct rt_event
+{
+	std::shared_ptr<event_state> state = std::make_shared<event_state>();
 };
 
 struct rt_graph
@@ -118,6 +126,12 @@ void
 emu_set_memory(uint64_t bytes)
 {
 	memory_limit = bytes;
+}
+
+void
+emu_allow_graphs(bool allowed)
+{
+	graphs = allowed;
 }
 
 void
@@ -259,17 +273,18 @@ rt_event_record(rt_stream stream, rt_event *event, g2_error *err)
 {
 	if (!alive(err))
 		return false;
+	std::shared_ptr<event_state> state = event->state;
 	{
-		std::lock_guard<std::mutex> hold(event->lock);
+		std::lock_guard<std::mutex> hold(state->lock);
 
-		event->done = false;
+		state->done = false;
 	}
-	put(stream, [event] {
-		std::lock_guard<std::mutex> hold(event->lock);
+	put(stream, [state] {
+		std::lock_guard<std::mutex> hold(state->lock);
 
-		event->done = true;
-		event->at_us = g2_now_us();
-		event->wake.notify_all();
+		state->done = true;
+		state->at_us = g2_now_us();
+		state->wake.notify_all();
 	});
 	return true;
 }
@@ -277,9 +292,10 @@ rt_event_record(rt_stream stream, rt_event *event, g2_error *err)
 bool
 rt_event_wait(rt_event *event, g2_error *err)
 {
-	std::unique_lock<std::mutex> hold(event->lock);
+	event_state *state = event->state.get();
+	std::unique_lock<std::mutex> hold(state->lock);
 
-	event->wake.wait(hold, [event] { return event->done; });
+	state->wake.wait(hold, [state] { return state->done; });
 	if (events_left > 0 && --events_left == 0)
 		lost = true;
 	return alive(err);
@@ -288,7 +304,7 @@ rt_event_wait(rt_event *event, g2_error *err)
 int64_t
 rt_event_between(const rt_event *first, const rt_event *last)
 {
-	return last->at_us - first->at_us;
+	return last->state->at_us - first->state->at_us;
 }
 
 bool
@@ -301,14 +317,14 @@ rt_capture_begin(rt_stream stream, g2_error *err)
 }
 
 bool
-rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *)
+rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *err)
 {
 	queue	   *q = static_cast<queue *>(stream);
 
-	*graph = new rt_graph{std::move(*q->captured)};
+	*graph = graphs ? new rt_graph{std::move(*q->captured)} : nullptr;
 	delete q->captured;
 	q->captured = nullptr;
-	return true;
+	return *graph || g2_fail_memory(err, 0);
 }
 
 bool

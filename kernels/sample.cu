@@ -6,10 +6,9 @@
  * A block a task: an output, or those of a draft one after the other.  Where nothing changes the
  * logits their best is known from the head's candidates: a greedy token needs no more.
  */
-#include "sample.cuh"
+#include "change.cuh"
 
 #define LANES 16u				/* of the CPU's sums of e^x */
-#define SUM_BLOCK 1024u
 
 __device__ static float
 not_a_number()
@@ -34,7 +33,28 @@ best_of_row(const g2d_sample &a, sample_shared *s, uint32_t head_row, bool *clea
 	return best;
 }
 
-/* ---- log of the sum of e^logits, in the CPU's order ---- */
+/* ---- sums in double, in the CPU's order ---- */
+
+__device__ static uint32_t
+block_end(uint32_t block, uint32_t n)
+{
+	return (block + 1) * G2_SUM_BLOCK < n ? (block + 1) * G2_SUM_BLOCK : n;
+}
+
+/* Of the partial sums that threads have left in s->block_sum. */
+__device__ static double
+sum_blocks(const sample_shared *s, uint32_t blocks)
+{
+	double		sum = 0.0;
+
+	dev_barrier();
+	for (uint32_t b = 0; b < blocks; b++)
+		sum += s->block_sum[b];
+	dev_barrier();
+	return sum;
+}
+
+/* log of the sum of e^logits */
 
 __device__ static double
 log_sum_exp(const g2d_sample &a, sample_shared *s, uint32_t head_row)
@@ -42,10 +62,9 @@ log_sum_exp(const g2d_sample &a, sample_shared *s, uint32_t head_row)
 	const float *logits = a.logits + (size_t) head_row * a.ld;
 	const uint32_t lane = threadIdx.x % LANES,
 				half = threadIdx.x / LANES % 2,
-				blocks = (a.n_vocab + SUM_BLOCK - 1) / SUM_BLOCK;
+				blocks = (a.n_vocab + G2_SUM_BLOCK - 1) / G2_SUM_BLOCK;
 	bool		clean;
 	const float max = g2_rank_logit((uint32_t) (best_of_row(a, s, head_row, &clean) >> 32));
-	double		sum = 0.0;
 
 	if (!clean || max == -INFINITY)
 		return (double) not_a_number();
@@ -53,21 +72,40 @@ log_sum_exp(const g2d_sample &a, sample_shared *s, uint32_t head_row)
 	for (uint32_t pair = threadIdx.x / G2_WARP; pair * 2 < blocks; pair += SAMPLE_WARPS)
 	{
 		const uint32_t block = pair * 2 + half,
-					end = (block + 1) * SUM_BLOCK < a.n_vocab ? (block + 1) * SUM_BLOCK : a.n_vocab;
+					end = block_end(block, a.n_vocab);
 		double		part = 0.0;
 
-		for (uint32_t i = block * SUM_BLOCK + lane; i < end; i += LANES)
+		for (uint32_t i = block * G2_SUM_BLOCK + lane; i < end; i += LANES)
 			part += (double) g2s_exp(g2s_sub(logits[i], max));
 		for (unsigned mask = LANES / 2; mask > 0; mask /= 2)
 			part += dev_exchange(part, mask);
 		if (lane == 0 && block < blocks)
 			s->block_sum[block] = part;
 	}
-	dev_barrier();
-	for (uint32_t b = 0; b < blocks; b++)
-		sum += s->block_sum[b];
-	dev_barrier();
-	return (double) max + g2_log(sum);
+	return (double) max + g2_log(sum_blocks(s, blocks));
+}
+
+/* The mean of exponents by weight, of what `kept` leaves, whose weights add up to sum: a thread a block
+ * of ids, one after the other. */
+__device__ static double
+mean_by_weight(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t sum)
+{
+	const uint32_t blocks = (row.n + G2_SUM_BLOCK - 1) / G2_SUM_BLOCK;
+
+	for (uint32_t block = threadIdx.x; block < blocks; block += SAMPLE_THREADS)
+	{
+		double		part = 0.0;
+
+		for (uint32_t i = block * G2_SUM_BLOCK; i < block_end(block, row.n); i++)
+		{
+			const uint64_t w = kept.weight(row, i);
+
+			if (w > 0)
+				part += g2_typical_part(w, row.exponent(i));
+		}
+		s->block_sum[block] = part;
+	}
+	return sum_blocks(s, blocks) / (double) sum;
 }
 
 /* ---- tokens ---- */
@@ -79,7 +117,7 @@ greedy(sample_shared *s, const sample_row &row)
 	uint64_t	first = 0;		/* as ~id, so that the lowest is the largest */
 
 	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
-		if (row.at(i) == row.max)
+		if (row.logits[i] == row.max)
 		{
 			first = ~(uint64_t) i;
 			break;
@@ -88,16 +126,16 @@ greedy(sample_shared *s, const sample_row &row)
 	return first ? (uint32_t) ~first : 0;
 }
 
-/* Best and cleanness of logits that the sampler has changed. */
+/* Best and cleanness of logits that have been changed. */
 __device__ static uint64_t
-best_changed(sample_shared *s, const sample_row &row, bool *clean)
+best_changed(sample_shared *s, const float *logits, uint32_t n, bool *clean)
 {
 	uint64_t	best = 0,
 				bad = 0;
 
-	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
+	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
 	{
-		const float x = row.at(i);
+		const float x = logits[i];
 		const uint64_t v = (uint64_t) g2_rank_key(x) << 32 | (uint32_t) ~i;
 
 		bad |= !(x < INFINITY);
@@ -147,12 +185,12 @@ draw(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t 
 
 /* The lowest id of the mask. */
 __device__ static uint32_t
-first_allowed(sample_shared *s, const sample_row &row)
+first_allowed(sample_shared *s, const uint64_t *mask, uint32_t n)
 {
 	uint64_t	first = 0;		/* as in greedy() */
 
-	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
-		if (has(row.mask, i))
+	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
+		if (has(mask, i))
 		{
 			first = ~(uint64_t) i;
 			break;
@@ -161,56 +199,97 @@ first_allowed(sample_shared *s, const sample_row &row)
 	return first ? (uint32_t) ~first : 0;
 }
 
-__device__ static const uint64_t *
-set_of(const g2d_sample &a, uint32_t set)
+/* top_k, top_p, min_p and typical_p; returns the sum of what they keep. */
+__device__ static uint64_t
+filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kept *kept)
 {
-	return set == G2D_NO_SET ? NULL : a.sets + (size_t) set * g2d_set_words(a.n_vocab);
+	uint64_t	sum = sum_weights(s, row, *kept);
+
+	if (p->top_k > 0 && p->top_k < row.n)
+	{
+		kept->top_k = find_prefix(s, row, *kept, by_logit(), true, p->top_k);
+		sum = sum_weights(s, row, *kept);
+	}
+	if (p->top_p < 1.0f)
+	{
+		kept->top_p = find_prefix(s, row, *kept, by_logit(), false, g2_mass_target(p->top_p, sum));
+		sum = sum_weights(s, row, *kept);
+	}
+	if (p->min_p > 0.0f)
+	{
+		kept->least = g2_min_p_least(p->min_p, g2_sample_weight(row.max, row.max, p->temperature));
+		sum = sum_weights(s, row, *kept);
+	}
+	if (p->typical_p > 0.0f && sum > 0)	/* 0: min_p is above 1 */
+	{
+		kept->typicality = {mean_by_weight(s, row, *kept, sum)};
+		kept->typical = find_prefix(s, row, *kept, kept->typicality, false,
+									g2_mass_target(p->typical_p, sum));
+		kept->only_typical = true;
+		sum = sum_weights(s, row, *kept);
+	}
+	return sum;
+}
+
+/* The block's own row, to be changed. */
+__device__ static float *
+own_row(const g2d_sample &a)
+{
+	return a.changed + (size_t) blockIdx.x * a.n_vocab;
 }
 
 __device__ static uint32_t
 sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, const g2d_output &o)
 {
 	const g2_sampling *p = &slot.sampling;
-	const sample_filter everything = {0, UINT32_MAX, 0};
-	sample_row	row = {a.logits + (size_t) o.head_row * a.ld, a.n_vocab,
-		slot.has_banned ? a.slots.banned + (size_t) o.slot * G2D_SEEN_WORDS : NULL,
-		slot.has_seen ? a.slots.seen + (size_t) o.slot * G2D_SEEN_WORDS : NULL,
-		p->repetition_penalty, 0.0f, p->temperature,
-		a.slots.biases + (size_t) o.slot * G2_MOST_BIASES, p->n_biases,
-		slot.next_index < p->min_new ? slot.end_token : NOBODY,
-		set_of(a, o.banned), set_of(a, o.mask)};
-	sample_kept kept = {everything, everything, 0};
-	const bool	changed = row.banned || row.seen || row.n_biases > 0 ||
-		row.too_early != NOBODY || row.barred || row.mask;
+	const row_change change(a, slot, o);
+	sample_row	row = {a.logits + (size_t) o.head_row * a.ld, a.n_vocab, 0.0f, p->temperature};
+	sample_kept kept;
 	bool		clean;
-	const uint64_t best = changed ? best_changed(s, row, &clean) :
-		best_of_row(a, s, o.head_row, &clean);
+	uint64_t	best;
 	uint32_t	token;
-	uint64_t	sum;
 
+	if (change.any())
+	{
+		float	   *x = own_row(a);
+
+		for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
+			x[i] = row.logits[i];
+		change.apply(x, row.n);
+		row.logits = x;
+		best = best_changed(s, x, row.n, &clean);
+	}
+	else
+		best = best_of_row(a, s, o.head_row, &clean);
 	row.max = g2_rank_logit((uint32_t) (best >> 32));
-	if (row.mask && row.max == -INFINITY)
-		return first_allowed(s, row);
+	if (change.mask && row.max == -INFINITY)
+		return first_allowed(s, change.mask, row.n);
 	if (!(p->temperature > 0.0f) || !clean || row.max == -INFINITY)
 		return row.max == -INFINITY ? greedy(s, row) : (uint32_t) ~best;
-	sum = sum_weights(s, row, kept);
-	if (p->top_k > 0 && p->top_k < row.n)
-	{
-		kept.top_k = find_prefix(s, row, kept, true, p->top_k);
-		sum = sum_weights(s, row, kept);
-	}
-	if (p->top_p < 1.0f)
-	{
-		kept.top_p = find_prefix(s, row, kept, false, g2_mass_target(p->top_p, sum));
-		sum = sum_weights(s, row, kept);
-	}
-	if (p->min_p > 0.0f)
-	{
-		kept.least = g2_min_p_least(p->min_p, g2_sample_weight(row.max, row.max, p->temperature));
-		sum = sum_weights(s, row, kept);
-	}
-	token = draw(s, row, kept, g2_sample_draw(p->seed, slot.next_index, p->sequence, sum));
+	token = draw(s, row, kept, g2_sample_draw(p->seed, slot.next_index, p->sequence,
+											  filter(s, p, row, &kept)));
 	return token == NOBODY ? (uint32_t) ~best : token;
+}
+
+/* The answer of a slot, whose state is `was`, holds one more of this token (g2_count_token). */
+__device__ static void
+count_token(const g2d_sample &a, sample_shared *s, uint32_t slot, const g2d_slot &was, uint32_t token)
+{
+	g2_count   *counts = a.slots.counts + (size_t) slot * G2D_MOST_CTX;
+	uint64_t	found = 0;
+
+	for (uint32_t i = threadIdx.x; i < was.n_counts; i += SAMPLE_THREADS)
+		if (counts[i].token == token)
+		{
+			counts[i].n++;
+			found = 1;
+		}
+	found = block_fold(s, found, fold_max());
+	if (threadIdx.x == 0 && !found && was.n_counts < was.most_counts)
+	{
+		counts[was.n_counts] = {token, 1};
+		a.slots.slots[slot].n_counts = was.n_counts + 1;
+	}
 }
 
 /* Samples for an output unless its slot has ended or refused what the output is based on. */
@@ -227,7 +306,9 @@ sample_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, bool *
 		return G2_TOKEN_NONE;
 	token = sample(a, s, slot, o);
 	*ended = token == slot.end_token;
-	dev_barrier();				/* all have read the slot and its bits */
+	dev_barrier();				/* all have read the slot, its bits and counts */
+	if (slot.most_counts > 0)
+		count_token(a, s, o.slot, slot, token);
 	if (threadIdx.x == 0)
 	{
 		at->next_index++;
@@ -244,16 +325,15 @@ sample_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, bool *
 
 /* ---- the best candidates ---- */
 
-/* In two steps: the members of the prefix in ascending id, then each to its rank. */
+/* The n best by score, in two steps: the members of the prefix in ascending id, then each to its
+ * rank.  norm: log_sum_exp of the logits. */
 __device__ static void
-top_candidates(const g2d_sample &a, sample_shared *s, uint32_t head_row, uint32_t output, uint32_t n,
-			   double norm)
+best_by(const g2d_sample &a, sample_shared *s, const float *scores, const float *logits,
+		uint32_t output, uint32_t n, double norm)
 {
-	const sample_filter everything = {0, UINT32_MAX, 0};
-	const sample_kept kept = {everything, everything, 0};
-	const sample_row row = {a.logits + (size_t) head_row * a.ld, a.n_vocab, NULL, NULL, 1.0f, 0.0f,
-		1.0f};
-	const sample_filter prefix = find_prefix(s, row, kept, true, n);
+	const sample_row row = {scores, a.n_vocab, 0.0f, 1.0f};
+	const by_logit order = {};
+	const sample_prefix prefix = find_prefix(s, row, sample_kept(), order, true, n);
 	g2d_top	   *member = a.unsorted + (size_t) output * n;
 	uint32_t	first,
 				end,
@@ -262,24 +342,60 @@ top_candidates(const g2d_sample &a, sample_shared *s, uint32_t head_row, uint32_
 
 	own_range(row.n, &first, &end);
 	for (uint32_t i = first; i < end; i++)
-		members += prefix.above(g2_rank_key(row.at(i)), i);
+		members += prefix.has(order(row, i), i);
 	at = (uint32_t) block_before(s, members);
 	for (uint32_t i = first; i < end; i++)
-		if (prefix.above(g2_rank_key(row.at(i)), i))
-			member[at++] = {(double) row.logits[i] - norm, i, g2_rank_key(row.at(i))};
+		if (prefix.has(order(row, i), i))
+			member[at++] = {(double) logits[i] - norm, i, scores[i]};
 	dev_barrier();
 	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
 	{
 		const g2d_top own = member[i];
+		const uint32_t key = g2_rank_key(own.score);
 		uint32_t	rank = 0;
 
 		for (uint32_t j = 0; j < n; j++)
-			rank += member[j].key > own.key || (member[j].key == own.key && j < i);
+		{
+			const uint32_t other = g2_rank_key(member[j].score);
+
+			rank += other > key || (other == key && j < i);
+		}
 		a.top[(size_t) output * n + rank] = own;
 	}
 }
 
+/* The best by score: log-probabilities, changed as the slot wants it. */
+__device__ static void
+candidates_of_slot(const g2d_sample &a, sample_shared *s, const g2d_output &o, const float *logits,
+				   uint32_t output, uint32_t n, double norm)
+{
+	const g2d_slot slot = a.slots.slots[o.slot];
+	float	   *x = own_row(a);
+
+	for (uint32_t i = threadIdx.x; i < a.n_vocab; i += SAMPLE_THREADS)
+		x[i] = (float) ((double) logits[i] - norm);
+	row_change(a, slot, o).apply(x, a.n_vocab);
+	best_by(a, s, x, logits, output, n, norm);
+}
+
 /* ---- outputs ---- */
+
+/* As many as the plan wants; none where the row rests. */
+__device__ static void
+best_of_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, uint32_t output, bool rests,
+			   double norm)
+{
+	const float *logits = a.logits + (size_t) o.head_row * a.ld;
+	const uint32_t n = a.chunk->n_top;
+
+	if (rests)
+		for (uint32_t t = threadIdx.x; t < n; t += SAMPLE_THREADS)
+			a.top[(size_t) output * n + t] = {norm, G2_TOKEN_NONE, (float) norm};
+	else if (n > 0 && (o.want & G2_WANT_CANDIDATES))
+		candidates_of_slot(a, s, o, logits, output, n, norm);
+	else if (n > 0)
+		best_by(a, s, logits, logits, output, n, norm);
+}
 
 __device__ static void
 run_output(const g2d_sample &a, sample_shared *s, uint32_t i)
@@ -287,21 +403,14 @@ run_output(const g2d_sample &a, sample_shared *s, uint32_t i)
 	const g2d_output o = a.chunk->outputs[i];
 	const bool	rests = a.position_of[a.chunk->head_row[o.head_row]] == G2D_RESTS;
 	g2d_result *to = &a.results[a.chunk->base + a.pass->step * a.chunk->stride + i];
-	g2d_top	   *top = a.top + (size_t) i * a.chunk->n_top;
 	double		norm = (double) not_a_number();
 	uint32_t	token = o.target;
 	bool		ended = false;
 
-	if (!rests && (o.want & (G2_WANT_LOGPROB | G2_WANT_TOP)))
+	if (!rests && (o.want & (G2_WANT_LOGPROB | G2_WANT_TOP | G2_WANT_CANDIDATES)))
 		norm = log_sum_exp(a, s, o.head_row);
-	if ((o.want & G2_WANT_TOP) && a.chunk->n_top > 0)
-	{
-		if (!rests)
-			top_candidates(a, s, o.head_row, i, a.chunk->n_top, norm);
-		else
-			for (uint32_t t = threadIdx.x; t < a.chunk->n_top; t += SAMPLE_THREADS)
-				top[t] = {norm, G2_TOKEN_NONE, 0};
-	}
+	if (o.want & (G2_WANT_TOP | G2_WANT_CANDIDATES))
+		best_of_output(a, s, o, i, rests, norm);
 	if (rests)
 		token = G2_TOKEN_NONE;
 	else if (o.want & G2_WANT_TOKEN)
@@ -315,22 +424,22 @@ run_output(const g2d_sample &a, sample_shared *s, uint32_t i)
 	}
 }
 
-/* Grid: tasks. */
+/* Grid: up to G2D_SAMPLE_BLOCKS; a block takes a task after the other. */
 __global__ void __launch_bounds__(SAMPLE_THREADS, 1)
 sample_kernel(g2d_sample a)
 {
 	sample_shared *s = dev_shared<sample_shared>();
 
-	if (blockIdx.x >= a.chunk->n_tasks)
-		return;
-	for (uint32_t i = a.chunk->task_start[blockIdx.x]; i < a.chunk->task_start[blockIdx.x + 1]; i++)
-		run_output(a, s, i);
+	for (uint32_t task = blockIdx.x; task < a.chunk->n_tasks; task += gridDim.x)
+		for (uint32_t i = a.chunk->task_start[task]; i < a.chunk->task_start[task + 1]; i++)
+			run_output(a, s, i);
 }
 
 void
 g2d_launch_sample(rt_stream stream, const g2d_sample *a, uint32_t tasks)
 {
-	dev_launch(stream, sample_kernel, dim3(tasks), dim3(SAMPLE_THREADS), sizeof(sample_shared), *a);
+	dev_launch(stream, sample_kernel, dim3(G2_MIN(tasks, G2D_SAMPLE_BLOCKS)), dim3(SAMPLE_THREADS),
+			   sizeof(sample_shared), *a);
 }
 
 __global__ void __launch_bounds__(G2_WARP)

@@ -26,76 +26,70 @@ struct sample_shared
 	double		block_sum[256];	/* 2^18 / 1,024 */
 };
 
-__device__ inline bool
-has(const uint64_t *set, uint32_t i)
-{
-	return set[i / 64] >> i % 64 & 1;
-}
-
-/* The logits of a row as the sampler takes them. */
+/* The logits of a row as a token is chosen from them. */
 struct sample_row
 {
 	const float *logits;
 	uint32_t	n;
-	const uint64_t *banned;		/* bits; NULL: none */
-	const uint64_t *seen;		/* NULL: no penalty */
-	float		penalty;
-	float		max;			/* of what at() gives */
+	float		max;			/* of them */
 	float		temperature;
-	const g2_bias *biases = NULL;
-	uint32_t	n_biases = 0;
-	uint32_t	too_early = NOBODY; /* an end token before min_new */
-	const uint64_t *barred = NULL;	/* for this output alone */
-	const uint64_t *mask = NULL;	/* no others */
 
-	__device__ float at(uint32_t i) const
+	__device__ float exponent(uint32_t i) const
 	{
-		float		x = logits[i];
-
-		if (n_biases > 0)
-		{
-			const uint32_t bias = g2_bias_find(biases, n_biases, i);
-
-			x = bias < n_biases ? g2s_add(x, biases[bias].bias) : x;
-		}
-		if (seen && has(seen, i))
-			x = g2_penalized(x, penalty);
-		if ((banned && has(banned, i)) || i == too_early || (barred && has(barred, i)) ||
-			(mask && !has(mask, i)))
-			x = -INFINITY;
-		return x;
+		return g2_sample_exponent(logits[i], max, temperature);
 	}
 };
 
-/* Keeps what ranks up to `key` and, of equal keys, `id`, and weighs at least `least`. */
-struct sample_filter
+/* Orders in which filters keep a prefix: of larger keys, of equal ones the lower id. */
+struct by_logit
+{
+	__device__ uint32_t operator()(const sample_row &row, uint32_t i) const
+	{
+		return g2_rank_key(row.logits[i]);
+	}
+};
+
+struct by_typicality
+{
+	double		mean;			/* of exponents by weight */
+
+	__device__ uint32_t operator()(const sample_row &row, uint32_t i) const
+	{
+		return g2_typical_key(mean, row.exponent(i));
+	}
+};
+
+/* The last member of a prefix. */
+struct sample_prefix
 {
 	uint32_t	key;
 	uint32_t	id;
-	uint64_t	least;
 
-	__device__ bool above(uint32_t k, uint32_t i) const
+	__device__ bool has(uint32_t k, uint32_t i) const
 	{
 		return k > key || (k == key && i <= id);
 	}
 };
 
-/* What the filters so far leave: both prefixes, and the least weight. */
+/* What the filters so far leave: three prefixes, and the least weight. */
 struct sample_kept
 {
-	sample_filter top_k;
-	sample_filter top_p;
-	uint64_t	least;
+	sample_prefix top_k = {0, NOBODY};
+	bool		only_typical = false;
+	by_typicality typicality = {0.0};
+	sample_prefix typical = {0, NOBODY};
+	sample_prefix top_p = {0, NOBODY};
+	uint64_t	least = 0;
 
 	__device__ uint64_t weight(const sample_row &row, uint32_t i) const
 	{
-		const float x = row.at(i);
-		const uint32_t key = g2_rank_key(x);
+		const uint32_t key = by_logit()(row, i);
 		uint64_t	w;
 
-		if (!top_k.above(key, i) || !top_p.above(key, i))
+		if (!top_k.has(key, i) || !top_p.has(key, i) ||
+			(only_typical && !typical.has(typicality(row, i), i)))
 			return 0;
-		w = g2_sample_weight(x, row.max, row.temperature);
+		w = g2_sample_weight(row.logits[i], row.max, row.temperature);
 		return w >= least ? w : 0;
 	}
 };
@@ -213,13 +207,14 @@ block_tell(sample_shared *s, bool knows, uint32_t v)
 /* ---- prefixes in rank order ---- */
 
 /*
- * The last member of the shortest rank prefix of what `kept` leaves whose weights (or, with `ones`,
- * whose number) add up to target; 1 <= target <= sum of all.  By histograms over the key's digits
- * (11 + 11 + 10 bits), of which each looks only at keys with the digits found so far.
+ * The last member of the shortest prefix, in an order, of what `kept` leaves whose weights (or, with
+ * `ones`, whose number) add up to target; 1 <= target <= sum of all.  By histograms over the key's
+ * digits (11 + 11 + 10 bits), of which each looks only at keys with the digits found so far.
  */
-__device__ inline sample_filter
-find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, bool ones,
-			uint64_t target)
+template <typename ORDER>
+__device__ inline sample_prefix
+find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, const ORDER &order,
+			bool ones, uint64_t target)
 {
 	uint32_t	key = 0,
 				first,
@@ -244,7 +239,7 @@ find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, bo
 		dev_barrier();
 		for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
 		{
-			const uint32_t k = g2_rank_key(row.at(i));
+			const uint32_t k = order(row, i);
 
 			if (fixed > 0 && k >> (32 - fixed) != key >> (32 - fixed))
 				continue;
@@ -269,23 +264,23 @@ find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, bo
 		key |= digit << shift;
 		dev_barrier();
 	}
-	/* What is left are equal keys, which weigh the same: the last of so many, ids ascending. */
+	/* What is left are equal keys: ids ascending. */
 	own_range(row.n, &first, &end);
 	for (uint32_t i = first; i < end; i++)
-		if (g2_rank_key(row.at(i)) == key)
+		if (order(row, i) == key)
 			ties += ones ? 1 : kept.weight(row, i);
 	const uint32_t owner = block_find(s, ties, target - above, &before);
 	uint32_t	id = 0;
 
 	if (threadIdx.x == owner)
 		for (id = first; id < end; id++)
-			if (g2_rank_key(row.at(id)) == key)
+			if (order(row, id) == key)
 			{
 				before += ones ? 1 : kept.weight(row, id);
 				if (before >= target - above)
 					break;
 			}
-	return {key, block_tell(s, threadIdx.x == owner, id), 0};
+	return {key, block_tell(s, threadIdx.x == owner, id)};
 }
 
 #endif							/* G2_SAMPLE_CUH */

@@ -217,6 +217,18 @@ def worker_llama(peers, shape, form, threads):
     finish(figures)
 
 
+def rates(shape, run, started):
+    """Figures of a peer that has been loaded since `started`; run(sequences, prompt, new) gives the
+    seconds that it takes."""
+    run(1, 1, 1)
+    figures = {"first": 1000 * (time.perf_counter() - started)}
+    figures["prefill"] = PREFILL / min(run(1, PREFILL, 1) for _ in range(2))
+    for n in BATCHES[shape]:
+        few = run(n, PROMPT, 8)
+        figures[f"decode {n}"] = n * NEW / (run(n, PROMPT, 8 + NEW) - few)
+    return figures
+
+
 # ---- CTranslate2 ----
 
 def ct2_files(peers, model):
@@ -243,12 +255,7 @@ def worker_ct2(peers, shape, form, threads):
                          max_batch_size=at_once, include_prompt_in_result=False)
         return time.perf_counter() - start
 
-    run(1, 1, 1)
-    figures = {"first": 1000 * (time.perf_counter() - started)}
-    figures["prefill"] = PREFILL / min(run(1, PREFILL, 1) for _ in range(2))
-    for n in BATCHES[shape]:
-        few = run(n, PROMPT, 8)
-        figures[f"decode {n}"] = n * NEW / (run(n, PROMPT, 8 + NEW) - few)
+    figures = rates(shape, run, started)
     if shape == "m124":
         figures["rows"] = ROWS / min(run(ROWS, ROW_PROMPT, ROW_NEW, n) for n in ROW_BATCHES)
     finish(figures)
@@ -289,12 +296,7 @@ def worker_torch(peers, shape, form, threads):
                            max_new_tokens=new, min_new_tokens=new, pad_token_id=0)
         return time.perf_counter() - start
 
-    run(1, 1, 1)
-    figures = {"first": 1000 * (time.perf_counter() - started)}
-    figures["prefill"] = PREFILL / min(run(1, PREFILL, 1) for _ in range(2))
-    for n in BATCHES[shape]:
-        few = run(n, PROMPT, 8)
-        figures[f"decode {n}"] = n * NEW / (run(n, PROMPT, 8 + NEW) - few)
+    figures = rates(shape, run, started)
     if shape == "m124":
         n = ROW_BATCHES[-1]
         figures["rows"] = ROWS / sum(run(n, ROW_PROMPT, ROW_NEW, i) for i in range(0, ROWS, n))

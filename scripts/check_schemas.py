@@ -47,9 +47,9 @@ def value(rng, depth):
 
 
 def number(rng, schema):
-    scale = rng.choice([1, 10, 1000, 1e6, 0.5, 0.125])
+    scale = rng.choice([1, 10, 1000, 1e6, 0.5, 0.125, 0.01])
     low = rng.randint(-100, 100) * scale
-    high = low + (1 + rng.randrange(200)) * rng.choice([1, 10, 1000, 0.5])
+    high = low + (1 + rng.randrange(200)) * rng.choice([1, 10, 1000, 0.5, 0.01])
     if rng.random() < 0.5:
         schema[rng.choice(["minimum", "exclusiveMinimum"])] = low
     if rng.random() < 0.5:

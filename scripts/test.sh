@@ -1,11 +1,15 @@
 #!/bin/bash
 # test.sh: all tests, one part after the other; the last line is "N passed, N failed".
-# FUZZ_SECONDS (60) is the time for each fuzzer; 0 leaves fuzzing out.  STRESS_SECONDS (10) is that of
-# each of the two runs of the stress test.
+# FUZZ_SECONDS (60; CI: 30) is the time for each fuzzer; 0 leaves fuzzing out.  STRESS_SECONDS (10) is
+# that of each of the two runs of the stress test.  JOBS (as many as processors) is how much is compiled
+# and tested at a time.
 set -u
 cd "$(dirname "$0")/.."
 scripts/setup.sh test || exit 1
 . scripts/lib.sh
+export JOBS=${JOBS:-$(nproc)}
+# For all targets below: what is compiled once serves them all.
+export CUDA_ARCHS=all
 
 passed=0
 failed=0
@@ -16,10 +20,10 @@ trap 'rm -f "$log"' EXIT
 # part NAME COMMAND...: runs it, shows its output, and counts its lines "ok ..." and "FAIL ...";
 # a part without such lines counts as one test.
 part() {
-	local name=$1 status ok bad started=$SECONDS
+	local name=$1 status ok bad TIMEFORMAT="== $1: %0R s (user %0U, system %0S)"
 	shift
 	echo "== $name"
-	"$@" 2>&1 | tee "$log"
+	time "$@" 2>&1 | tee "$log"
 	status=${PIPESTATUS[0]}
 	ok=$(grep -cE '^(ok |# Subtest|test .*\.\.\. ok)' "$log")
 	bad=$(grep -cE '^(FAIL |not ok |test .*\.\.\. FAILED)' "$log")
@@ -28,26 +32,25 @@ part() {
 	passed=$((passed + ok))
 	failed=$((failed + bad))
 	[ "$bad" = 0 ] || failures+=("$name")
-	echo "== $name: $ok passed, $bad failed, $((SECONDS - started)) s"
+	echo "== $name: $ok passed, $bad failed"
 }
 
 part "build with gcc, warnings are errors" \
-	make -j2 B=build/gcc CC=gcc WERROR=-Werror PG_CONFIG="$PG_CONFIG" build/gcc/gpt2_engine
-part "build with clang, warnings are errors" scripts/build_clang.sh
-part "build" make -s -j2 WERROR=-Werror PG_CONFIG="$PG_CONFIG" all
+	make -s -j"$JOBS" CC=gcc WERROR=-Werror CUDA=no PG_CONFIG="$PG_CONFIG" all
+part "library with clang, warnings are errors" scripts/build_clang.sh
 part "layers" scripts/check_layers.sh
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
-	part "CUDA kernels for every architecture, no register spilled" \
-		make -s -j2 cuda CUDA_ARCHS=all B=build/cuda_all
+	part "CUDA kernels for every architecture, no register spilled" make -s -j"$JOBS" cuda
 else
 	echo "== CUDA: skipped, nvcc is not installed"
 fi
-part "unit tests" make -s -j2 unit
-part "unit tests under sanitizers" env GPT2_TEST_QUICK=1 make -s -j2 unit-sanitized
+part "unit tests" make -s -j"$JOBS" unit
+part "unit tests with clang under sanitizers, warnings are errors" \
+	env GPT2_TEST_QUICK=1 make -s -j"$JOBS" unit-sanitized WERROR=-Werror
 part "engine with 32 clients, also under ThreadSanitizer" \
-	make -s -j2 stress STRESS_SECONDS="${STRESS_SECONDS:-10}"
+	make -s -j"$JOBS" stress STRESS_SECONDS="${STRESS_SECONDS:-10}"
 if [ "${FUZZ_SECONDS:-60}" != 0 ]; then
-	part "fuzzing, ${FUZZ_SECONDS:-60} s each" make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
+	part "fuzzing, ${FUZZ_SECONDS:-60} s each" make -s -j"$JOBS" fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-60}"
 fi
 if python3 -c 'import jsonschema' 2>/dev/null; then
 	part "texts of 300 JSON schemas, by another validator" \

@@ -1,6 +1,7 @@
 #!/bin/bash
 # test_server.sh: the tests that need a PostgreSQL server (pg_regress, TAP, the documentation's
-# examples), in a private copy of the installation, as an ordinary user.
+# examples), in private copies of the installation, as an ordinary user.  JOBS (as many as there are
+# processors) run at a time; each has a copy of its own, as some tests change the installation.
 set -u
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,7 +10,11 @@ models=$(cd ../shared/models 2>/dev/null && pwd)
 root=$(mktemp -d "${TMPDIR:-/tmp}/gpt2-test.XXXXXX")
 chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
-bin=$(scripts/private_install.sh "$root/pg") || exit 1
+JOBS=${JOBS:-$(nproc)}
+bin=$(scripts/private_install.sh "$root/pg0") || exit 1
+for ((i = 1; i < JOBS; i++)); do
+	cp -a "$root/pg0" "$root/pg$i" || exit 1
+done
 tree=$root/tree
 mkdir "$tree"
 cp -r Makefile *.mk gpt2.control src sql test expected scripts models docs README.md build "$tree/" \
@@ -17,11 +22,6 @@ cp -r Makefile *.mk gpt2.control src sql test expected scripts models docs READM
 own "$root"
 cd "$tree" || exit 1
 
-export PG_CONFIG=$bin/pg_config
-export PATH="$bin:$PATH"
-export GPT2_SHARED_MODELS="$models"
-export PERL5LIB="$($PG_CONFIG --pkglibdir)/pgxs/src/test/perl:$tree/test/t${PERL5LIB:+:$PERL5LIB}"
-status=0
-as_user env PATH="$PATH" PERL5LIB="$PERL5LIB" PG_CONFIG="$PG_CONFIG" \
-	GPT2_SHARED_MODELS="$GPT2_SHARED_MODELS" scripts/test_server_parts.sh || status=1
-exit $status
+export PERL5LIB="$("$bin/pg_config" --pkglibdir)/pgxs/src/test/perl:$tree/test/t${PERL5LIB:+:$PERL5LIB}"
+as_user env PERL5LIB="$PERL5LIB" GPT2_SHARED_MODELS="$models" JOBS="$JOBS" \
+	INSTALLATIONS="$root/pg" BINDIR="${bin#"$root/pg0"}" scripts/test_server_parts.sh

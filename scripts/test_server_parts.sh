@@ -1,42 +1,67 @@
 #!/bin/bash
-# test_server_parts.sh: called by test_server.sh in the copy of the tree, as an ordinary user, with
-# PATH, PG_CONFIG and PERL5LIB set.
+# test_server_parts.sh: called by test_server.sh in the copy of the tree, as an ordinary user.  JOBS
+# parts run at a time, each with servers of its own; much of their time is waiting.  The programs of
+# installation N, from 0 to JOBS - 1, are in $INSTALLATIONS${N}$BINDIR.  It calls itself for each part:
+# "regress", "examples" or a file of TAP.
 set -u
-status=0
-pgxs=$("$PG_CONFIG" --pkglibdir)/pgxs
 out=$PWD/output
 
-mkdir -p "$out"
-
 # pg_regress against a temporary server of its own.
-tests=$(ls test/sql/*.sql | xargs -n1 basename | sed 's/\.sql$//')
-"$pgxs/src/test/regress/pg_regress" --inputdir=test --outputdir=. \
-	--bindir="$(dirname "$PG_CONFIG")" --temp-instance="$out/regress_instance" \
-	--temp-config=test/regress.conf --encoding=UTF8 --no-locale --dbname=gpt2_regression \
-	$tests || { status=1; cat regression.diffs 2>/dev/null; }
+regress() {
+	"$pgxs/src/test/regress/pg_regress" --inputdir=test --outputdir=. --bindir="$bin" \
+		--temp-instance="$out/regress_instance" --temp-config=test/regress.conf --encoding=UTF8 \
+		--no-locale --dbname=gpt2_regression \
+		$(ls test/sql/*.sql | xargs -n1 basename | sed 's/\.sql$//') && return
+	cat regression.diffs 2>/dev/null
+	return 1
+}
 
-# TAP.
-export TESTDIR=$out PG_REGRESS=$pgxs/src/test/regress/pg_regress PGPORT=65432
-export TESTLOGDIR=$out/log TESTDATADIR=$out/data
-for t in test/t/*.pl; do
-	started=$SECONDS
-	if prove -I test/t "$t" >"$out/prove.log" 2>&1; then
-		n=$(sed -n 's/.*Tests=\([0-9]*\).*/\1/p' "$out/prove.log")
-		echo "ok   $t: $n tests, $((SECONDS - started)) s"
+tap() {
+	local log=$out/$(basename "$1" .pl).log started=$SECONDS
+	export TESTDIR=$out TESTLOGDIR=$out/log TESTDATADIR=$out/data
+	export PG_REGRESS=$pgxs/src/test/regress/pg_regress
+	if prove -I test/t "$1" >"$log" 2>&1; then
+		echo "ok   $1: $(sed -n 's/.*Tests=\([0-9]*\).*/\1/p' "$log") tests, $((SECONDS - started)) s"
 	else
-		cat "$out/prove.log"
-		tail -n 60 "$out"/log/regress_log_"$(basename "$t" .pl)" 2>/dev/null
-		echo "FAIL $t"
-		status=1
+		cat "$log"
+		tail -n 60 "$out"/log/regress_log_"$(basename "$1" .pl)" \
+			"$out"/tmp_check/log/regress_log_"$(basename "$1" .pl)" 2>/dev/null
+		echo "FAIL $1"
+		return 1
 	fi
-done
+}
 
-# Every SQL example of README and docs, in a server of its own.
-bin=$(dirname "$PG_CONFIG")
-mkdir -p "$out/run"
-"$bin/initdb" -D "$out/examples" -A trust -E UTF8 --no-locale >"$out/initdb.log" &&
-	"$bin/pg_ctl" -D "$out/examples" -l "$out/examples.log" -w -s \
-		-o "-c listen_addresses='' -c unix_socket_directories='$out/run'" start || status=1
-PGHOST=$out/run PGDATABASE=postgres perl scripts/run_examples.pl README.md docs/*.md || status=1
-"$bin/pg_ctl" -D "$out/examples" -m fast -s stop || status=1
+# Every SQL example of README and docs.
+examples() {
+	local status=0
+	"$bin/initdb" -D "$out/examples" -A trust -E UTF8 --no-locale >"$out/initdb.log" &&
+		"$bin/pg_ctl" -D "$out/examples" -l "$out/examples.log" -w -s \
+			-o "-c listen_addresses='' -c unix_socket_directories='$out/run'" start || return 1
+	PGHOST=$out/run PGDATABASE=postgres perl scripts/run_examples.pl README.md docs/*.md || status=1
+	"$bin/pg_ctl" -D "$out/examples" -m fast -s stop || status=1
+	return $status
+}
+
+# The longest first, so that it is not what all wait for at the end.
+if [ $# = 0 ]; then
+	first=test/t/036_jobs_killed.pl
+	mkdir -p "$out/run"
+	printf '%s\n' "$first" regress $(ls test/t/*.pl | grep -vxF "$first") examples |
+		xargs -n 1 -P "$JOBS" --process-slot-var=INSTALLATION "$0"
+	exit
+fi
+
+bin=$INSTALLATIONS$INSTALLATION$BINDIR
+export PATH="$bin:$PATH" PG_CONFIG=$bin/pg_config
+pgxs=$("$PG_CONFIG" --pkglibdir)/pgxs
+case $1 in
+*.pl) part="tap $1" ;;
+*) part=$1 ;;
+esac
+# What a part prints is shown at its end, in one piece.
+text=$($part 2>&1)
+status=$?
+exec 9>"$out/lock"
+flock 9
+printf '%s\n' "$text"
 exit $status

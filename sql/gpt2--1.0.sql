@@ -339,7 +339,7 @@ REVOKE EXECUTE ON PROCEDURE gpt_train FROM PUBLIC;
 
 CREATE PROCEDURE gpt_finetune(
     base text, query text, new_model text, lora_rank int DEFAULT NULL,
-    lora_alpha float8 DEFAULT NULL,
+    lora_alpha float8 DEFAULT NULL, merge boolean DEFAULT true,
     steps int DEFAULT NULL, epochs float8 DEFAULT NULL, batch_tokens int DEFAULT NULL,
     learning_rate float8 DEFAULT NULL, schedule text DEFAULT NULL, warmup_steps int DEFAULT NULL,
     optimizer text DEFAULT NULL, beta1 float8 DEFAULT NULL, beta2 float8 DEFAULT NULL,

@@ -11,13 +11,13 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "admin.h"
 #include "client.h"
 #include "encoding.h"
+#include "engine_connection.h"
 #include "pack_purge.h"
 #include "result.h"
 #include "supervisor.h"
@@ -107,17 +107,6 @@ gpt2_restart_engine(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
-pause_for(long milliseconds)
-{
-	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, gpt2_wait_event("Gpt2Stop"));
-
-	if (rc & WL_LATCH_SET)
-		ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
 /*
  * Ends the supervisor that runs now, and its engine with it, and waits until they have gone.  One
  * that somebody else starts meanwhile is another.
@@ -142,7 +131,7 @@ stop_supervisor(void)
 					(errcode(ERRCODE_SYSTEM_ERROR),
 					 errmsg("gpt2 supervisor did not end within %d seconds", STOP_MS / 1000),
 					 errhint("See the server log, and try again.")));
-		pause_for(10);
+		gpt2_pause(10, gpt2_wait_event("Gpt2Stop"));
 	}
 }
 

@@ -215,22 +215,11 @@ send_ticket(Gpt2Batch *batch, Gpt2Ticket *ticket)
 		gpt2_ticket_send(ticket, &batch->figures);
 }
 
-void
-gpt2_batch_look_ahead(Gpt2Batch *batch)
+/* Where there are too many requests, the rest is sent when some have been answered. */
+static void
+send_looked(Gpt2Batch *batch)
 {
-	bool		is_held = batch->n_looked > 0 && gpt2_row_at(batch, batch->n_looked - 1)->alone;
-
-	if (is_held || batch->n_looked == batch->n_rows ||
-		(batch->n_looked > 0 && !has_room(batch)) || looks_must_wait(batch))
-		return;
-	if (!IsInParallelMode())
-		look_in_subtransaction(batch);
-	else if (looks_are_safe(batch))
-		look(batch);
-	else
-		return;
-	batch->figures.batches++;
-	while (batch->n_sent < batch->n_looked)
+	while (batch->n_sent < batch->n_looked && !gpt2_requests_are_many())
 	{
 		Gpt2BatchRow *row = gpt2_row_at(batch, batch->n_sent);
 
@@ -238,4 +227,28 @@ gpt2_batch_look_ahead(Gpt2Batch *batch)
 			send_ticket(batch, &row->tickets[i]);
 		batch->n_sent++;
 	}
+}
+
+static bool
+can_look(const Gpt2Batch *batch)
+{
+	bool		is_held = batch->n_looked > 0 && gpt2_row_at(batch, batch->n_looked - 1)->alone;
+
+	return !is_held && batch->n_looked < batch->n_rows &&
+		(batch->n_looked == 0 || has_room(batch)) && !looks_must_wait(batch) &&
+		(!IsInParallelMode() || looks_are_safe(batch));
+}
+
+void
+gpt2_batch_look_ahead(Gpt2Batch *batch)
+{
+	if (can_look(batch))
+	{
+		if (IsInParallelMode())
+			look(batch);
+		else
+			look_in_subtransaction(batch);
+		batch->figures.batches++;
+	}
+	send_looked(batch);
 }

@@ -441,7 +441,11 @@ gpt2_lift_above(Append *append, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 		lfirst(cell) = entry;
 	}
 	foreach(cell, append->appendplans)
+	{
+		/* One node takes their place. */
+		rewrite->batches = list_delete_ptr(rewrite->batches, lfirst(cell));
 		lfirst(cell) = ((Plan *) lfirst(cell))->lefttree;
+	}
 	append->plan.targetlist = gpt2_columns(first->lefttree->targetlist, OUTER_VAR);
 	below = gpt2_lift_above(append, first->qual ? below_filter(reader) : reader, rewrite);
 	batch = make_batch(below, first->qual ? below_filter(reader) : reader, rewrite);

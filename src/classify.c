@@ -40,6 +40,7 @@ typedef struct Labels
 {
 	int			n;
 	const char *names[G2_MAX_LABELS];	/* in the database encoding */
+	g2_span		texts[G2_MAX_LABELS];	/* the same in UTF-8 */
 	double		logprob[G2_MAX_LABELS]; /* of all tokens of the label */
 	double		prob[G2_MAX_LABELS];
 } Labels;
@@ -55,9 +56,12 @@ typedef struct Classification
 
 /* ---- labels ---- */
 
+/* What is wrong with a label is wrong for all rows: it is raised before gpt2_row_begins. */
 static void
 add_label(Labels *labels, const char *name)
 {
+	g2_span		utf8 = gpt2_to_utf8(name, strlen(name), "labels");
+
 	if (*name == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -67,6 +71,14 @@ add_label(Labels *labels, const char *name)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("labels contains \"%s\" twice", name)));
+	if (utf8.len > G2_MAX_LABEL_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("labels contains a string that is too long"),
+				 errdetail("It has %u bytes of UTF-8; the limit is %d.",
+						   utf8.len, G2_MAX_LABEL_BYTES),
+				 errhint("Give labels short names.")));
+	labels->texts[labels->n] = utf8;
 	labels->names[labels->n++] = name;
 }
 
@@ -160,23 +172,6 @@ read_enum(Oid type, Labels *labels)
 
 /* ---- scores ---- */
 
-static void
-set_labels(const Labels *labels, g2_score *wire)
-{
-	wire->n_labels = (uint32_t) labels->n;
-	for (int i = 0; i < labels->n; i++)
-	{
-		wire->labels[i] = gpt2_to_utf8(labels->names[i], strlen(labels->names[i]), "labels");
-		if (wire->labels[i].len > G2_MAX_LABEL_BYTES)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("labels contains a string that is too long"),
-					 errdetail("It has %u bytes of UTF-8; the limit is %d.",
-							   wire->labels[i].len, G2_MAX_LABEL_BYTES),
-					 errhint("Give labels short names.")));
-	}
-}
-
 /* Adds weight times each label's mean to score; with logprob, keeps the sums. */
 static void
 add_scores(FunctionCallInfo fcinfo, Gpt2Request *request, g2_span model, int n, double weight,
@@ -242,7 +237,8 @@ prepare(FunctionCallInfo fcinfo, const char *task, g2_span condition, int accept
 	gpt2_score_prepare(PG_GETARG_TEXT_PP(0), fcinfo->args[2], &options, G2_SCORE_LABELS, wire);
 	wire->task = g2_span_of(task);
 	wire->condition = condition;
-	set_labels(&c->labels, wire);
+	wire->n_labels = (uint32_t) c->labels.n;
+	memcpy(wire->labels, c->labels.texts, c->labels.n * sizeof *wire->labels);
 	wire->n_examples = options.n_examples;
 	memcpy(wire->example_texts, options.example_texts, sizeof wire->example_texts);
 	memcpy(wire->example_labels, options.example_labels, sizeof wire->example_labels);

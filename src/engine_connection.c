@@ -106,6 +106,8 @@ gpt2_error_sqlstate(const char *payload, size_t len)
 	return g2_error_decode(payload, len, &m) ? sqlstate_of(&m) : ERRCODE_INTERNAL_ERROR;
 }
 
+bool		gpt2_error_of_options;
+
 void
 gpt2_raise_error(const char *payload, size_t len)
 {
@@ -120,6 +122,7 @@ gpt2_raise_error(const char *payload, size_t len)
 	message = m.message.len ? gpt2_message_text(m.message) : pstrdup("out of memory");
 	detail = gpt2_message_text(m.detail);
 	hint = gpt2_message_text(m.hint);
+	gpt2_error_of_options = m.of_options != 0;
 	ereport(ERROR,
 			(errcode(sqlstate_of(&m)),
 			 errmsg_internal("%s", message),

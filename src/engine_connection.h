@@ -52,8 +52,10 @@ extern g2_writer gpt2_hello(void);
 /* The SQLSTATE of a payload of ERROR, as ereport has it. */
 extern int	gpt2_error_sqlstate(const char *payload, size_t len);
 
-/* Raises the error in the payload of a G2_MSG_ERROR. */
+/* Raises the error in the payload of a G2_MSG_ERROR, and notes whether it is of the call's options:
+ * ErrorData has no room for that.  Who asks has set it to false before. */
 extern void gpt2_raise_error(const char *payload, size_t len);
+extern bool gpt2_error_of_options;
 
 /* Raises the notice in the payload of a G2_MSG_NOTICE; a malformed one is dropped. */
 extern void gpt2_raise_notice(const char *payload, size_t len);

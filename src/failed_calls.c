@@ -23,6 +23,7 @@
 
 #include "batch.h"
 #include "call.h"
+#include "engine_connection.h"
 #include "failed_calls.h"
 #include "folder.h"
 #include "guc.h"
@@ -245,6 +246,7 @@ call_caught(FunctionCallInfo fcinfo, bool whole, PGFunction body, Datum *result,
 
 	site->in_row = false;
 	site->n_held = 0;
+	gpt2_error_of_options = false;
 	PG_TRY();
 	{
 		*result = body(fcinfo);
@@ -252,7 +254,7 @@ call_caught(FunctionCallInfo fcinfo, bool whole, PGFunction body, Datum *result,
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		if (!site->in_row || !gpt2_is_row_error(geterrcode()))
+		if (!site->in_row || gpt2_error_of_options || !gpt2_is_row_error(geterrcode()))
 			PG_RE_THROW();
 		caught = CopyErrorData();
 		FlushErrorState();

@@ -12,7 +12,8 @@
  * limit, or of the engine. */
 extern bool gpt2_is_row_error(int sqlstate);
 
-/* The call's options have been read, and what is wrong from here on is its row's. */
+/* The call's options have been read, and what is wrong from here on is its row's, unless the engine
+ * says of an error that it is of the options. */
 extern void gpt2_row_begins(FunctionCallInfo fcinfo);
 
 /*

@@ -13,18 +13,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
+#include "attempt.h"
 #include "encoding.h"
 #include "file.h"
 #include "folder.h"
 #include "guc.h"
+
+#define ADAPTER_FILE "adapter_config.json"
 
 /* ---- folders ---- */
 
@@ -34,15 +35,29 @@ gpt2_is_model_name(const char *name)
 	return name[0] != '\0' && !gpt2_model_name_problem(name);
 }
 
-bool
-gpt2_is_model_folder(const char *folder)
+/* An entry of that name, or one that cannot be looked at. */
+static bool
+has_file(const char *folder, const char *name)
 {
 	char		path[MAXPGPATH];
 	struct stat st;
 
-	if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int) sizeof path)
+	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int) sizeof path)
 		return false;
 	return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
+bool
+gpt2_is_model_folder(const char *folder)
+{
+	return has_file(folder, "config.json") || has_file(folder, ADAPTER_FILE);
+}
+
+bool
+gpt2_is_adapter_folder(const char *folder)
+{
+	return has_file(folder, ADAPTER_FILE) && !has_file(folder, "model.safetensors") &&
+		!has_file(folder, "model.safetensors.index.json");
 }
 
 bool
@@ -103,49 +118,40 @@ gpt2_folder_text(const char *folder, const char *file, char **error)
 	return *error ? NULL : data;
 }
 
+typedef struct Parsing
+{
+	const char *text_utf8;
+	Jsonb	   *json;
+} Parsing;
+
+static void
+parse(void *arg)
+{
+	Parsing    *parsing = arg;
+	char	   *local = gpt2_from_utf8(parsing->text_utf8, strlen(parsing->text_utf8), NULL);
+
+	parsing->json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(local)));
+}
+
 /*
- * jsonb_in reports a malformed text by an error, caught here in a subtransaction, as is a text that
- * the database's encoding cannot hold.  A cancel, lack of memory and the like go on.
+ * jsonb_in reports a malformed text by an error, as gpt2_from_utf8 does one that the database's
+ * encoding cannot hold.  Lack of memory and the like go on.
  */
 static Jsonb *
 parse_json(const char *text_utf8, const char *file, char **error)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Jsonb	   *volatile json = NULL;
+	Parsing		parsing = {text_utf8, NULL};
+	ErrorData  *raised = gpt2_attempt(parse, &parsing);
+	int			category;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		char	   *in_database_encoding = gpt2_from_utf8(text_utf8, strlen(text_utf8), NULL);
-
-		json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-												  CStringGetDatum(in_database_encoding)));
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-		int			category;
-
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-			category != ERRCODE_FEATURE_NOT_SUPPORTED)
-			ReThrowError(edata);
-		*error = psprintf("%s: %s", file, edata->message);
-		json = NULL;
-	}
-	PG_END_TRY();
-	return json;
+	if (!raised)
+		return parsing.json;
+	category = ERRCODE_TO_CATEGORY(raised->sqlerrcode);
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		category != ERRCODE_FEATURE_NOT_SUPPORTED)
+		ReThrowError(raised);
+	*error = psprintf("%s: %s", file, raised->message);
+	return NULL;
 }
 
 Jsonb *
@@ -168,6 +174,26 @@ gpt2_json_field(Jsonb *object, const char *key)
 	k.val.string.val = unconstify(char *, key);
 	k.val.string.len = (int) strlen(key);
 	return findJsonbValueFromContainer(&object->root, JB_FOBJECT, &k);
+}
+
+char *
+gpt2_adapter_base(const char *folder, char **error)
+{
+	char	   *data = gpt2_folder_text(folder, ADAPTER_FILE, error),
+			   *base,
+			   *slash;
+	Jsonb	   *json = data ? gpt2_folder_json(data, ADAPTER_FILE, error) : NULL;
+	JsonbValue *v = json ? gpt2_json_field(json, "base_model_name_or_path") : NULL;
+
+	if (!v || v->type != jbvString)
+	{
+		if (!*error)
+			*error = psprintf("%s does not name a base", ADAPTER_FILE);
+		return NULL;
+	}
+	base = pnstrdup(v->val.string.val, v->val.string.len);
+	slash = strrchr(base, '/');
+	return slash ? slash + 1 : base;
 }
 
 /* ---- roles ---- */

@@ -14,8 +14,15 @@
 /* Others are refused by the engine, so they are not shown. */
 extern bool gpt2_is_model_name(const char *name);
 
-/* Is there a config.json, of whatever kind?  Otherwise the folder is none of ours. */
+/* Is there a config.json, or that of an adapter, of whatever kind?  Otherwise the folder is none of
+ * ours. */
 extern bool gpt2_is_model_folder(const char *folder);
+
+/* The model is an adapter beside its base: it has no weights of a whole model. */
+extern bool gpt2_is_adapter_folder(const char *folder);
+
+/* The name of an adapter's base; palloc'd.  NULL with the cause in *error. */
+extern char *gpt2_adapter_base(const char *folder, char **error);
 
 /* The folder is itself a symbolic link; the engine does not follow it. */
 extern bool gpt2_folder_is_link(const char *folder);

@@ -18,10 +18,10 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -29,6 +29,7 @@
 
 #include "attempt.h"
 #include "batch_estimate.h"
+#include "engine_connection.h"
 #include "job.h"
 
 PG_FUNCTION_INFO_V1(gpt2_job);
@@ -47,18 +48,26 @@ set_local(const char *name, const char *value)
 							 false);
 }
 
-/* The work so far is committed, and another transaction has begun. */
+/* The work so far is committed, and another transaction has begun, as the session has them. */
 static void
-next_transaction(void)
+commit(void)
 {
 	SPI_commit();
 	SPI_start_transaction();	/* before the minor releases of 2022 it was not begun yet */
+}
+
+/* The next one of the job's own. */
+static void
+next_transaction(void)
+{
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
+
+	commit();
 	set_local("transaction_isolation", "read committed");
 	/* Errors of rows are caught here, where their messages can be kept. */
 	set_local("gpt2.on_error", "error");
-	/* A constraint that would be checked at the commit is the row's too. */
-	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not set constraints");
+	/* A constraint that is deferred would fail the commit, and all rows with it. */
+	AfterTriggerSetState(&immediate);
 }
 
 static void
@@ -175,9 +184,11 @@ finish_rows(Gpt2Job *job)
 static bool
 run_batch(Gpt2Job *job)
 {
+	MemoryContext old;
 	bool		more;
 
 	MemoryContextReset(job->batch_context);
+	old = MemoryContextSwitchTo(job->batch_context);
 	job->rows = NULL;
 	job->read_keys = NULL;
 	job->n_rows = job->n_looked = job->n_finished = 0;
@@ -187,6 +198,7 @@ run_batch(Gpt2Job *job)
 	gpt2_job_write(job);
 	next_transaction();
 	report(job, 0);
+	MemoryContextSwitchTo(old);
 	return more;
 }
 
@@ -199,12 +211,7 @@ pause_for(long milliseconds)
 	long		left;
 
 	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end)) > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+		gpt2_pause(left, PG_WAIT_EXTENSION);
 }
 
 /* Waits after a failure of the engine, or raises it. */
@@ -326,6 +333,8 @@ gpt2_job(PG_FUNCTION_ARGS)
 	figures[1] = job->failed;
 	figures[2] = gpt2_job_count(job);
 	MemoryContextDelete(job->context);
+	/* A block of PL/pgSQL may go on in it. */
+	commit();
 	SPI_finish();
 	return make_result(fcinfo, figures);
 }

@@ -298,6 +298,9 @@ read_columns(FunctionCallInfo fcinfo, Gpt2Job *job)
 	{
 		job->target = PG_GETARG_OID(ARG_TARGET);
 		(void) relation_name(job->target);
+		if (job->target == job->source)
+			bad_argument("target", "another table than source",
+						 "Leave it out to write into source.");
 		if (get_rel_relkind(job->target) != RELKIND_RELATION &&
 			get_rel_relkind(job->target) != RELKIND_PARTITIONED_TABLE)
 			bad_argument("target", "a table", NULL);

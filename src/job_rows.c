@@ -151,26 +151,41 @@ advance(Gpt2Job *job)
 	MemoryContextSwitchTo(old);
 }
 
+/* The statements follow changes of the table, but keys that are kept have the types that they had. */
+static void
+check_key_types(const Gpt2Job *job, TupleDesc desc)
+{
+	for (int i = 0; i < job->n_keys; i++)
+		if (TupleDescAttr(desc, i)->atttypid != job->keys[i].type)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the type of key column \"%s\" of %s was changed meanwhile",
+							job->keys[i].name, job->source_name),
+					 errhint("What was done is committed; start gpt_batch again.")));
+}
+
 /* The tuple's row as the batch's next; its bytes of input. */
 static size_t
 take_row(Gpt2Job *job, HeapTuple tuple, TupleDesc desc)
 {
 	Gpt2JobRow *row = &job->rows[job->n_rows];
+	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
 	Datum		keys[INDEX_MAX_KEYS];
 	bool		isnull;
 
+	check_key_types(job, desc);
 	memset(row, 0, sizeof *row);
 	for (int i = 0; i < job->n_keys; i++)
 		keys[i] = SPI_getbinval(tuple, desc, i + 1, &isnull);
 	row->keys = copy_keys(job, keys);
 	row->input = DatumGetTextPCopy(SPI_getbinval(tuple, desc, job->n_keys + 1, &isnull));
+	MemoryContextSwitchTo(old);
 	return VARSIZE_ANY(row->input);
 }
 
 bool
 gpt2_job_read(Gpt2Job *job, int64 most)
 {
-	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
 	Portal		portal;
 	size_t		bytes = 0;
 	bool		any = false;
@@ -179,17 +194,14 @@ gpt2_job_read(Gpt2Job *job, int64 most)
 	if (OidIsValid(job->target))
 		check_still_there(job->target, job->target_name);
 	most = Min(most, job->batch_size);
-	job->rows = palloc0(most * sizeof(Gpt2JobRow));
+	job->rows = MemoryContextAllocZero(job->batch_context, most * sizeof(Gpt2JobRow));
 	portal = SPI_cursor_open(NULL, job->last_keys ? job->next_plan : job->first_plan,
 							 job->last_keys, NULL, false);
 	while (job->n_rows < most && bytes < MAX_BATCH_BYTES)
 	{
 		SPI_cursor_fetch(portal, true, 1);
 		if (SPI_processed == 0)
-		{
-			SPI_freetuptable(SPI_tuptable);
 			break;
-		}
 		any = true;
 		bytes += take_row(job, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 		SPI_freetuptable(SPI_tuptable);
@@ -197,7 +209,6 @@ gpt2_job_read(Gpt2Job *job, int64 most)
 		job->n_rows += !was_tried(job, &job->rows[job->n_rows]);
 	}
 	SPI_cursor_close(portal);
-	MemoryContextSwitchTo(old);
 	job->found_any |= job->n_rows > 0;
 	return any;
 }
@@ -266,7 +277,15 @@ write_one(void *arg)
 	write_row(one->job, one->row);
 }
 
-/* The table refuses some of the outputs: a constraint, a trigger.  Each row on its own, then. */
+/* A constraint or a trigger of the table does not take the output. */
+static bool
+is_refusal(const ErrorData *error)
+{
+	return gpt2_job_is_row_error(error) || error->sqlerrcode == ERRCODE_RAISE_EXCEPTION;
+}
+
+/* Some of the rows cannot be written.  Each on its own, then: one whose output is refused has failed,
+ * and any other error ends the batch before its row. */
 static void
 write_one_by_one(Gpt2Job *job)
 {
@@ -275,15 +294,18 @@ write_one_by_one(Gpt2Job *job)
 		OneRow		one = {job, &job->rows[i]};
 		ErrorData  *error = gpt2_attempt(write_one, &one);
 
+		if (error && !one.row->error && is_refusal(error))
+		{
+			if (job->stops_at_error && !job->raised)
+				job->raised = error;
+			one.row->error = error->message;
+			error = job->stops_at_error ? NULL : gpt2_attempt(write_one, &one);
+		}
 		if (!error)
 			continue;
-		if (one.row->error || !gpt2_job_is_row_error(error))
-			ReThrowError(error);
-		if (job->stops_at_error && !job->raised)
+		if (!job->raised)
 			job->raised = error;
-		one.row->error = error->message;
-		if (!job->stops_at_error)
-			write_row(job, one.row);
+		job->n_finished = i;
 	}
 }
 
@@ -301,11 +323,8 @@ void
 gpt2_job_write(Gpt2Job *job)
 {
 	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
-	ErrorData  *error = gpt2_attempt(write_all, job);
 
-	if (error && !gpt2_job_is_row_error(error))
-		ReThrowError(error);
-	if (error)
+	if (gpt2_attempt(write_all, job))
 		write_one_by_one(job);
 	for (int i = 0; i < job->n_finished; i++)
 		count_row(job, &job->rows[i]);

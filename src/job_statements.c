@@ -211,6 +211,20 @@ prepare(const char *sql, int n, Oid *types)
 	return plan;
 }
 
+/* Whether the caller may write is to be known before anything is computed: EXPLAIN checks it. */
+static void
+check_privileges(const char *sql, int n, Oid *types)
+{
+	Datum		values[INDEX_MAX_KEYS + 2] = {0};
+	char		nulls[INDEX_MAX_KEYS + 2];
+
+	memset(nulls, 'n', sizeof nulls);
+	if (SPI_execute_with_args(psprintf("EXPLAIN %s", sql), n, types, values, nulls, false, 0) !=
+		SPI_OK_UTILITY)
+		elog(ERROR, "could not explain a statement of gpt_batch");
+	SPI_freetuptable(SPI_tuptable);
+}
+
 static void
 on_context_end(void *arg)
 {
@@ -226,6 +240,7 @@ void
 gpt2_job_prepare(Gpt2Job *job)
 {
 	int			first = gpt2_job_first_key(job);
+	char	   *write = OidIsValid(job->target) ? insert_text(job) : update_text(job);
 	Oid			key_types[INDEX_MAX_KEYS];
 	Oid			types[INDEX_MAX_KEYS + 2];
 	HASHCTL		hash = {
@@ -245,8 +260,8 @@ gpt2_job_prepare(Gpt2Job *job)
 	job->first_plan = prepare(rows_text(job, false), 0, NULL);
 	job->next_plan = prepare(rows_text(job, true), job->n_keys, key_types);
 	job->count_plan = prepare(count_text(job), 0, NULL);
-	job->write_plan = prepare(OidIsValid(job->target) ? insert_text(job) : update_text(job),
-							  first - 1 + job->n_keys, types);
+	job->write_plan = prepare(write, first - 1 + job->n_keys, types);
+	check_privileges(write, first - 1 + job->n_keys, types);
 	job->tried = hash_create("gpt_batch's tried rows", 256, &hash,
 							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	job->last_context = AllocSetContextCreate(job->context, "gpt_batch's last key",

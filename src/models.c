@@ -1,7 +1,7 @@
 /*
  * models.c: the rows of the view gpt_models.
  *
- * Two sources: folders that hold a config.json in the directories of gpt2.model_path, read here
+ * Two sources: folders that hold a config.json (or an adapter's) in the directories of gpt2.model_path, read here
  * (so that the view works without an engine and never starts one), and what a running engine has
  * loaded, is loading or failed to load, which goes over a folder's row of the same name.
  *
@@ -114,6 +114,24 @@ set_config(ModelRow *row, Jsonb *json, char **error)
 
 /* ---- folders ---- */
 
+/* The folder whose config.json the model has: its own, or its base's.  NULL with the cause in
+ * *error. */
+static const char *
+config_folder(const char *folder, char **error)
+{
+	char	   *base;
+
+	if (!gpt2_is_adapter_folder(folder))
+		return folder;
+	base = gpt2_adapter_base(folder, error);
+	if (!base)
+		return NULL;
+	folder = gpt2_is_model_name(base) ? gpt2_folder_find(base) : NULL;
+	if (!folder)
+		*error = psprintf("the base model \"%s\" is not there", base);
+	return folder;
+}
+
 /* What cannot be said of a folder is in *error. */
 static void
 describe_folder(ModelRow *row, const char *folder, char **error)
@@ -127,7 +145,8 @@ describe_folder(ModelRow *row, const char *folder, char **error)
 	row->hidden = !gpt2_roles_permit(&roles);
 	if (*error)
 		return;
-	data = gpt2_folder_text(folder, "config.json", error);
+	folder = config_folder(folder, error);
+	data = folder ? gpt2_folder_text(folder, "config.json", error) : NULL;
 	json = data ? gpt2_folder_json(data, "config.json", error) : NULL;
 	if (json)
 		set_config(row, json, error);

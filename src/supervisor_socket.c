@@ -167,7 +167,7 @@ gpt2_socket_refuse_one(int fd, const char *sqlstate, const char *message, const 
 {
 	g2_writer	w = gpt2_writer();
 
-	g2_error_encode(&w, sqlstate, message, "", hint);
+	g2_error_encode(&w, sqlstate, message, "", hint, false);
 	send_refusal(fd, w.data, w.len);
 	pfree(w.data);
 }

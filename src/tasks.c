@@ -63,7 +63,9 @@ gpt2_task_answer(FunctionCallInfo fcinfo, const Gpt2Call *call, Gpt2Request *req
 
 	gpt2_answer_begin(request, call->wire.n, &answer);
 	gpt2_answer_next(&answer, &completion);
-	trim(&completion.text);
+	/* A constraint says what stands at the ends too. */
+	if (call->wire.constraint_kind == G2_CONSTRAINT_NONE)
+		trim(&completion.text);
 	result = gpt2_completion_text(call, &completion);
 	gpt2_answer_end(fcinfo, &answer, call->wire.model);
 	return result;

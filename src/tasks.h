@@ -11,7 +11,8 @@
 extern void gpt2_task_prepare(FunctionCallInfo fcinfo, const text *content, g2_span task,
 							  const NullableDatum *rest, bool splits, Gpt2Call *call);
 
-/* Waits for the answer and releases the request: the answer without white space at its ends. */
+/* Waits for the answer and releases the request: the answer without white space at its ends,
+ * unless that is a constraint's. */
 extern text *gpt2_task_answer(FunctionCallInfo fcinfo, const Gpt2Call *call,
 							  Gpt2Request *request);
 

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -40,7 +41,7 @@ enum
 /* Of gpt_finetune. */
 enum
 {
-	TUNE_BASE, TUNE_QUERY, TUNE_MODEL, TUNE_LORA_RANK, TUNE_LORA_ALPHA, TUNE_COMMON
+	TUNE_BASE, TUNE_QUERY, TUNE_MODEL, TUNE_LORA_RANK, TUNE_LORA_ALPHA, TUNE_MERGE, TUNE_COMMON
 };
 
 /* What both have, from there on. */
@@ -172,6 +173,7 @@ read_common(FunctionCallInfo fcinfo, int at, double epochs, double rate, double 
 		t->replace = superuser() ? G2_TRAIN_REPLACE_ANY : G2_TRAIN_REPLACE_OWN;
 	t->nice = (uint32) gpt2_nice;
 	t->memory = ACTIVATION_MEMORY;
+	t->keep_free = (uint64) max_wal_size_mb * 2 * 1024 * 1024;
 }
 
 /* The size of a new model: a preset, each of whose numbers can be given too. */
@@ -287,7 +289,28 @@ find_base(const char *name)
 				 errmsg("permission denied for model \"%s\"", name),
 				 errhint("Its owner or a superuser can give it: SELECT gpt_grant_model('%s', "
 						 "'%s').", name, GetUserNameFromId(GetUserId(), false))));
+	if (gpt2_is_adapter_folder(folder))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("model \"%s\" is an adapter, which cannot be trained further", name),
+				 errhint("Start from its base, or make it with merge => true.")));
 	return folder;
+}
+
+/* An adapter is kept beside its base, which must not be what it replaces. */
+static void
+read_merge(FunctionCallInfo fcinfo, const char *base, const char *model, g2_train *t)
+{
+	t->keep_adapter = !PG_ARGISNULL(TUNE_MERGE) && !PG_GETARG_BOOL(TUNE_MERGE);
+	if (t->keep_adapter && t->lora_rank == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("merge => false needs lora_rank"),
+				 errdetail("Only an adapter can be kept beside its base.")));
+	if (t->keep_adapter && strcmp(base, model) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an adapter that is kept needs another name than its base")));
 }
 
 /* ---- the training ---- */
@@ -373,6 +396,7 @@ gpt2_finetune(PG_FUNCTION_ARGS)
 
 	t.lora_rank = int_argument(fcinfo, TUNE_LORA_RANK, "lora_rank", 0);
 	t.lora_alpha = real_argument(fcinfo, TUNE_LORA_ALPHA, 2.0 * t.lora_rank);
+	read_merge(fcinfo, base, model, &t);
 	read_common(fcinfo, TUNE_COMMON, 3, t.lora_rank > 0 ? 3e-4 : 5e-5, 0.01, &t);
 	t.base = utf8(find_base(base), "path");
 	run(fcinfo, &t, model, query);

@@ -10,6 +10,12 @@ Two streams exist.  What is held out never occurs in training:
 
     python generator.py --tickets 200 --seed 2024 > tickets.sql    the demo table
     python generator.py --sample 5 [--held-out]                    a look at the examples
+    python generator.py --rows 130000 --seed 1                     what train.sql learns from
+    python generator.py --tests                                    what evaluate.sql asks
+
+The last two are rows as COPY reads them: prompt and answer; for the tests, before these, the set's
+name, how many of it are wanted and the tokens of an answer, and behind them, where the answer is
+the summary of one text, product and fault.
 """
 
 import argparse
@@ -345,6 +351,50 @@ def training_example(rng):
     return several(rng) if kind < 0.99 else no_content(rng)
 
 
+# --- rows for COPY -------------------------------------------------------------------------------
+
+def copy_row(*values):
+    escapes = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t"})
+    return "\t".join(r"\N" if value is None else str(value).translate(escapes)
+                     for value in values)
+
+
+def held_out_text(task):
+    return lambda rng: example_of(task, text(rng, held=True))
+
+
+def test_sets():
+    """(name, number, tokens of an answer, what draws an example) of each set of tests."""
+    real_names = itertools.cycle(words.REAL_LOOKING)
+    return [
+        ("held-out names and combinations", 500, 64, held_out_text("summarize")),
+        ("the same, long texts of about 250 to 480 tokens", 200, 64, lambda rng: example_of(
+            "summarize", text(rng, held=True, fillers=rng.randint(*LONG)))),
+        ("training's kinds of names and combinations", 500, 64,
+         lambda rng: example_of("summarize", text(rng))),
+        ("50 real-looking names, 4 tickets each", 200, 64,
+         lambda rng: example_of("summarize", ticket(rng, name=next(real_names)))),
+        ("unseen wordings of the faults", 500, 64,
+         lambda rng: example_of("summarize", ticket(rng, wording="unseen"))),
+        ("sentiment", 500, 12, held_out_text("sentiment")),
+        ("category", 500, 12, held_out_text("category")),
+        ("2 to 4 texts in one, each product and fault listed", 100, 120,
+         lambda rng: several(rng, held=True)),
+    ]
+
+
+def test_rows():
+    """Twice what is wanted of each set, because some will be too long for a model's context."""
+    for name, number, room, make in test_sets():
+        rng = random.Random(f"test {name}")
+        for _ in range(2 * number):
+            example = make(rng)
+            is_summary = example.task == "summarize" and len(example.texts) == 1
+            yield copy_row(name, number, room, example.prompt, example.answer,
+                           example.texts[0].product if is_summary else None,
+                           example.texts[0].issue if is_summary else None)
+
+
 # --- the demo table ------------------------------------------------------------------------------
 
 def sql_literal(value):
@@ -382,6 +432,8 @@ def tickets_sql(count, seed):
 def main():
     parser = argparse.ArgumentParser(description="generate the demo model's data")
     parser.add_argument("--tickets", type=int, help="write this many tickets as SQL")
+    parser.add_argument("--rows", type=int, help="write this many examples to learn, for COPY")
+    parser.add_argument("--tests", action="store_true", help="write the tests, for COPY")
     parser.add_argument("--sample", type=int, help="print this many examples")
     parser.add_argument("--held-out", action="store_true", help="sample the held-out stream")
     parser.add_argument("--seed", type=int, default=2024)
@@ -389,6 +441,11 @@ def main():
     if args.tickets:
         print(tickets_sql(args.tickets, args.seed), end="")
     rng = random.Random(args.seed)
+    for _ in range(args.rows or 0):
+        example = training_example(rng)
+        print(copy_row(example.prompt, example.answer))
+    for row in test_rows() if args.tests else ():
+        print(row)
     for _ in range(args.sample or 0):
         sample = (example_of(draw_task(rng), text(rng, held=True)) if args.held_out
                   else training_example(rng))

@@ -43,7 +43,7 @@ TYPE_WORDS = [
 SUFFIXES = ["Pro", "Plus", "Mini", "Max", "Lite", "Go", "SE", "II", "Ultra", "Air", "Neo", "XL"]
 UNITS = ["V", "W", "L", "K", "GB", "mm", " inch", " L"]
 
-# Invented, but shaped like names on a shop's shelf.  Never drawn in training; evaluate.py reports
+# Invented, but shaped like names on a shop's shelf.  Never drawn in training; evaluate.sql reports
 # how often the model copies them.
 REAL_LOOKING = [
     "ThinPad Z1 Carbon", "Nebula S24 Ultra", "Roomvac i7", "AeroBrew Go", "PowerMax 3000",

@@ -22,7 +22,7 @@ send(g2_request *request, g2_message type, const void *payload, size_t len)
 	request->answer(request->owner, type, request->id, payload, len);
 }
 
-/* The error that needs no memory: state, message, and no detail or hint, as g2_error_encode. */
+/* The error that needs no memory: state, message, and nothing else, as g2_error_encode. */
 static void
 send_no_memory(g2_request *request)
 {
@@ -40,7 +40,8 @@ g2_answer_error(g2_request *request, const g2_error *err)
 {
 	g2_writer	w = g2_answer_writer();
 
-	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
+	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint,
+					err->of_options);
 	if (w.failed)
 		send_no_memory(request);
 	else
@@ -116,7 +117,7 @@ put_model(const g2_model *m, const g2_backend_api *api, g2_writer *w)
 		row.context_length = d->arch.n_ctx;
 		row.vocab_size = d->arch.n_vocab;
 		row.tokenizer = g2_span_of(d->tokenizer);
-		row.bytes = m->pack->bytes;
+		row.bytes = g2_pack_own_bytes(m->pack);
 		row.device = g2_span_of(api->device ? api->device(m->device_model) : api->name);
 		row.content_hash = g2_span_of(m->pack->content_hash);
 		row.restricted = m->roles.restricted;

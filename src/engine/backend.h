@@ -2,8 +2,9 @@
  * backend.h: the table of functions that a device implements (CPU: cpu_backend.c; CUDA: a shared
  * object of its own).  The scheduler speaks to devices through nothing else.
  *
- * Threads: all functions are called by one thread, the scheduler's, and none of them waits.  Work
- * runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given to open.
+ * Threads: all functions but model_fill are called by one thread, the scheduler's, and none of them
+ * waits.  Work runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given
+ * to open.
  *
  * Order: kv_copy, kv_zero and slot_set take effect after every plan submitted before them and
  * before the next one submitted after them.
@@ -23,7 +24,7 @@
 #include "util.h"
 #include "weights.h"
 
-#define G2_BACKEND_VERSION 2
+#define G2_BACKEND_VERSION 3
 #define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
 #define G2_MAX_PLANS 2
 #define G2_MAX_STEPS 64			/* steps of one plan */
@@ -43,15 +44,6 @@ enum
 	G2_WANT_CANDIDATES = 32		/* as TOP, but the best by score: the log-probability, changed by the
 								 * slot's bias, penalties and bans (beam search); the slot stays as it
 								 * is.  Not together with TOP or TOKEN */
-};
-
-/* What of all this a device may lack (g2_backend_api.lacks, bits).  It refuses slots and plans that
- * ask for it: 0A000. */
-enum
-{
-	G2_LACKS_TYPICAL = 1,
-	G2_LACKS_COUNTS = 2,		/* presence and frequency penalty */
-	G2_LACKS_CANDIDATES = 4
 };
 
 #define G2_MOST_BIASES 1024u	/* of a slot */
@@ -134,7 +126,6 @@ typedef struct g2_backend g2_backend;
  * One visit of the device.  n_steps > 1 is allowed only where every sequence has one row and one
  * output (output i on the row of sequence i, with TOKEN): step s + 1 feeds each slot's sampled
  * token at the next position; a slot that sampled its end token rests for the remaining steps.
- * typical_p may need the host: a sequence with it is planned one step at a time.
  */
 typedef struct g2_plan
 {
@@ -207,6 +198,10 @@ typedef struct g2_backend_api
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
 	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,
 							   g2_backend_model **out, g2_error *err);
+	/* Copies the weights to where the device wants them: once, before anything else is done with the
+	 * model.  Waits, and may be called by another thread, while plans of other models run.  NULL: they
+	 * are used where they are. */
+	bool		(*model_fill) (g2_backend_model *model, const g2_weights *weights, g2_error *err);
 	/* Only with none of the model's plans in flight. */
 	void		(*model_unload) (g2_backend *backend, g2_backend_model *model);
 
@@ -233,9 +228,6 @@ typedef struct g2_backend_api
 	void		(*place) (g2_backend *backend, const char *device);
 	const char *(*device) (const g2_backend_model *model);
 	const char *(*model_arithmetic) (const g2_backend_model *model);
-
-	/* What the model's device lacks, G2_LACKS_...; NULL: nothing. */
-	uint32_t	(*lacks) (const g2_backend_model *model);
 } g2_backend_api;
 
 extern const g2_backend_api g2_cpu_backend;

@@ -28,6 +28,7 @@ add_row(void *arg, const char *item, g2_check_result result, const char *detail,
 static bool
 look(g2_request *request, rows *r)
 {
+	const g2_model_paths *paths = g2_shared_paths_get(request->m.check.paths);
 	g2_span		span = request->m.check.model;
 	char		name[G2_MAX_NAME + 1] = "";
 	char	   *path = NULL;
@@ -35,9 +36,9 @@ look(g2_request *request, rows *r)
 	if (!g2_model_name_check(span.data, span.len, &request->error))
 		return false;
 	memcpy(name, span.data, span.len);
-	if (!g2_model_find(g2_shared_paths_get(request->m.check.paths), name, &path, &request->error))
+	if (!g2_model_find(paths, name, &path, &request->error))
 		return false;
-	g2_model_check(name, path, add_row, r);
+	g2_model_check(paths, name, path, add_row, r);
 	g2_free(path);
 	return !r->w.failed || g2_fail_memory(&request->error, r->w.len);
 }

@@ -3,37 +3,31 @@
  */
 #include "constraint.h"
 
-static const char *const names[G2_N_CONSTRAINTS] = {
-	[G2_CONSTRAINT_CHOICE] = "choice",
-	[G2_CONSTRAINT_REGEX] = "regex",
-	[G2_CONSTRAINT_SCHEMA] = "json_schema",
-};
-
 /* ---- requests ---- */
 
 bool
 g2_constraint_check(const g2_generate *m, g2_error *err)
 {
+	const char *name;
+
 	if (m->constraint_kind == G2_CONSTRAINT_NONE)
 		return true;
 	if (m->constraint_kind >= G2_N_CONSTRAINTS)
 		return g2_fail(err, G2_E_INTERNAL, "malformed constraint");
+	name = g2_constraint_names[m->constraint_kind];
 	if (m->constraint.len > G2_MAX_CONSTRAINT)
 	{
-		g2_fail(err, G2_E_TOO_LONG, "%s must have at most %d bytes", names[m->constraint_kind],
-				G2_MAX_CONSTRAINT);
+		g2_fail(err, G2_E_TOO_LONG, "%s must have at most %d bytes", name, G2_MAX_CONSTRAINT);
 		return g2_fail_hint(err, "Say it shorter, or in several calls.");
 	}
 	if (m->decoding.n_beams > 1)
 	{
-		g2_fail(err, G2_E_PARAM, "num_beams and %s cannot both be given",
-				names[m->constraint_kind]);
+		g2_fail(err, G2_E_PARAM, "num_beams and %s cannot both be given", name);
 		return g2_fail_hint(err, "Leave one of them out.");
 	}
 	if (m->n_stops > 0)
 	{
-		g2_fail(err, G2_E_PARAM, "stop strings and %s cannot both be given",
-				names[m->constraint_kind]);
+		g2_fail(err, G2_E_PARAM, "stop strings and %s cannot both be given", name);
 		return g2_fail_hint(err, "The constraint says where the text ends.");
 	}
 	return true;
@@ -63,15 +57,16 @@ g2_constraint_prepare(g2_grammars *grammars, const g2_generate *m, const g2_pack
 					  uint32_t max_new, const atomic_bool *cancel, const g2_grammar **out,
 					  g2_error *err)
 {
+	const char *name = g2_constraint_names[m->constraint_kind];
+
 	*out = NULL;
 	if (m->constraint_kind == G2_CONSTRAINT_NONE)
 		return true;
 	if (!pack->tokenizer)
-		return g2_fail(err, G2_E_UNSUPPORTED, "%s needs a model with tokenizer files",
-					   names[m->constraint_kind]);
+		return g2_fail(err, G2_E_UNSUPPORTED, "%s needs a model with tokenizer files", name);
 	if (!g2_grammars_get(grammars, pack, m->constraint_kind, m->constraint, cancel, out, err))
-		return false;
-	if (check_budget(*out, names[m->constraint_kind], pack->description.end_token, max_new, err))
+		return g2_fail_options(err);
+	if (check_budget(*out, name, pack->description.end_token, max_new, err))
 		return true;
 	g2_grammars_release(grammars, *out);
 	*out = NULL;

@@ -11,23 +11,19 @@
  * Order: kv_copy, kv_zero and slot_set are put on the list `pending`, and happen on the driver
  * thread just before the next plan: after all earlier plans, before it.
  *
- * Locking: `lock` protects ring, n_ended, n_queued and quit.  An entry's other fields belong to the
- * scheduler's thread until it is queued and after it has ended, to the driver in between.  slots,
- * workspace memory and the KV cache's contents are the driver's; limits, pending and capacity the
- * scheduler's; models change only while none of their plans is in flight.
+ * Locking: whose a plan's entry is, plan_queue.h says.  slots, workspace memory and the KV cache's
+ * contents are the driver's; limits, pending and capacity the scheduler's; models change only while
+ * none of their plans is in flight.
  */
 #include "backend.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "cpu_forward.h"
 #include "cpu_operations.h"
+#include "plan_queue.h"
 
 #define MAX_THREADS 1024
 #define MAX_SLOTS (1u << 20)
@@ -45,22 +41,13 @@ typedef struct entry
 
 struct g2_backend
 {
-	int			event_fd;
 	const g2_kernels *kernels;
 	char		bf16_arithmetic[32];
 	g2_pool    *pool;
 	uint32_t	threads;
 	uint32_t	nice;
-	pthread_t	driver;
-	bool		driver_started;
-
-	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* the driver: a plan was queued, or quit */
-	entry		ring[G2_MAX_PLANS];
-	uint32_t	oldest;			/* index of the oldest entry in flight */
-	uint32_t	n_queued;		/* entries in flight, ended ones included */
-	uint32_t	n_ended;		/* of these, ended: always the oldest */
-	bool		quit;
+	g2_plan_queue queue;		/* its thread is the driver */
+	entry		entries[G2_MAX_PLANS];
 
 	/* the scheduler's */
 	g2_plan_limits limits;
@@ -75,8 +62,18 @@ struct g2_backend
 /* ---- the driver thread ---- */
 
 static void
-run_entry(g2_backend *b, entry *e)
+driver_start(void *backend)
 {
+	const g2_backend *b = backend;
+
+	g2_pool_be_nice(b->nice);
+}
+
+static void
+run_entry(void *backend, uint32_t i)
+{
+	g2_backend *b = backend;
+	entry	   *e = &b->entries[i];
 	g2_workspace ws;
 	g2_pass		pass = {b->pool, b->kernels, e->plan.model, &ws};
 	int64_t		start;
@@ -96,42 +93,6 @@ run_entry(g2_backend *b, entry *e)
 	e->result->busy_us = g2_now_us() - start;
 }
 
-static void
-announce_end(int event_fd)
-{
-	uint64_t	one = 1;
-
-	/* An eventfd is full only after 2^64 - 2 unread ends. */
-	while (write(event_fd, &one, sizeof one) < 0 && errno == EINTR)
-		;
-}
-
-static void *
-driver_main(void *p)
-{
-	g2_backend *b = p;
-
-	g2_pool_be_nice(b->nice);
-	pthread_mutex_lock(&b->lock);
-	for (;;)
-	{
-		entry	   *e;
-
-		while (b->n_ended == b->n_queued && !b->quit)
-			pthread_cond_wait(&b->wake, &b->lock);
-		if (b->n_ended == b->n_queued)
-			break;
-		e = &b->ring[(b->oldest + b->n_ended) % G2_MAX_PLANS];
-		pthread_mutex_unlock(&b->lock);
-		run_entry(b, e);
-		pthread_mutex_lock(&b->lock);
-		b->n_ended++;
-		announce_end(b->event_fd);
-	}
-	pthread_mutex_unlock(&b->lock);
-	return NULL;
-}
-
 /* ---- open and close ---- */
 
 static void
@@ -139,14 +100,7 @@ cpu_close(g2_backend *b)
 {
 	if (!b)
 		return;
-	if (b->driver_started)
-	{
-		pthread_mutex_lock(&b->lock);
-		b->quit = true;
-		pthread_cond_signal(&b->wake);
-		pthread_mutex_unlock(&b->lock);
-		pthread_join(b->driver, NULL);
-	}
+	g2_plan_queue_close(&b->queue);
 	g2_pool_close(b->pool);
 	g2_operations_free(&b->pending);
 	for (uint32_t i = 0; b->slots && i < b->limits.n_slots; i++)
@@ -154,26 +108,7 @@ cpu_close(g2_backend *b)
 	g2_free(b->slots);
 	g2_free(b->limits.slots);
 	g2_free(b->memory);
-	pthread_cond_destroy(&b->wake);
-	pthread_mutex_destroy(&b->lock);
 	g2_free(b);
-}
-
-static bool
-start_driver(g2_backend *b, g2_error *err)
-{
-	sigset_t	all,
-				old;
-	int			rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&b->driver, NULL, driver_main, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0)
-		return g2_fail(err, G2_E_SYSTEM, "could not start the CPU back end's thread");
-	b->driver_started = true;
-	return true;
 }
 
 static bool
@@ -189,12 +124,12 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 	b = g2_alloc(sizeof *b);
 	if (!b)
 		return g2_fail_memory(err, sizeof *b);
-	b->event_fd = event_fd;
+	b->queue = (g2_plan_queue) {
+		.event_fd = event_fd, .start = driver_start, .run = run_entry, .arg = b,
+	};
 	b->threads = options->threads;
 	b->nice = options->nice;
 	b->limits.n_slots = options->slots;
-	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->wake, NULL);
 	b->limits.slots = g2_alloc_array(options->slots, sizeof *b->limits.slots);
 	b->slots = g2_alloc_array(options->slots, sizeof *b->slots);
 	if (!b->limits.slots || !b->slots)
@@ -203,7 +138,8 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 		return g2_fail_memory(err, options->slots * (unsigned long long) sizeof *b->slots);
 	}
 	if (!g2_kernels_choose(options->isa, &b->kernels, err) ||
-		!g2_pool_open(options->threads, options->nice, &b->pool, err) || !start_driver(b, err))
+		!g2_pool_open(options->threads, options->nice, &b->pool, err) ||
+		!g2_plan_queue_open(&b->queue, err))
 	{
 		cpu_close(b);
 		return false;
@@ -317,19 +253,14 @@ cpu_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error 
 	entry	   *e;
 	void	   *memory = NULL;
 	size_t		bytes;
-	uint32_t	n_queued;
+	uint32_t	i;
 
 	if (plan && plan->model)
 		bounds = (g2_plan_bounds) {plan->model->weights->arch.n_ctx,
 			plan->model->weights->arch.n_vocab, plan->model->n_blocks};
-	if (!g2_plan_check(plan, &bounds, result, &b->limits, err))
+	if (!g2_plan_check(plan, &bounds, result, &b->limits, err) ||
+		!g2_plan_queue_next(&b->queue, &i, err))
 		return false;
-	pthread_mutex_lock(&b->lock);
-	n_queued = b->n_queued;
-	e = &b->ring[(b->oldest + n_queued) % G2_MAX_PLANS];
-	pthread_mutex_unlock(&b->lock);
-	if (n_queued == G2_MAX_PLANS)
-		return g2_fail(err, G2_E_INTERNAL, "invalid plan: %d plans are in flight", G2_MAX_PLANS);
 	bytes = g2_workspace_layout(&ws, plan->model, plan, b->threads, NULL) + G2_ALIGN;
 	if (bytes > b->capacity)
 	{
@@ -340,32 +271,24 @@ cpu_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error 
 	}
 	g2_plan_note(plan, &b->limits);
 
+	e = &b->entries[i];
 	*e = (entry) {.plan = *plan, .result = result, .memory = memory};
 	g2_operations_move(&b->pending, &e->operations);
-	pthread_mutex_lock(&b->lock);
-	b->n_queued++;
-	pthread_cond_signal(&b->wake);
-	pthread_mutex_unlock(&b->lock);
+	g2_plan_queue_put(&b->queue);
 	return true;
 }
 
 static g2_result *
 cpu_step_result(g2_backend *b, bool *failed, g2_error *err)
 {
-	entry	   *e = NULL;
+	const entry *e;
+	uint32_t	i;
 
 	*failed = false;
-	pthread_mutex_lock(&b->lock);
-	if (b->n_ended > 0)
-	{
-		e = &b->ring[b->oldest];
-		b->oldest = (b->oldest + 1) % G2_MAX_PLANS;
-		b->n_ended--;
-		b->n_queued--;
-	}
-	pthread_mutex_unlock(&b->lock);
-	if (!e)
+	if (!g2_plan_queue_ended(&b->queue, &i))
 		return NULL;
+	g2_plan_queue_take(&b->queue);
+	e = &b->entries[i];
 	*failed = e->failed;
 	if (e->failed && err)
 		*err = e->error;

@@ -6,6 +6,8 @@
  *   ff_down (+ residual); then for the rows that need outputs: final norm, head.
  * Before each product its rows take the form that the format of its weights wants: in the norm's
  * tasks where there is one, else in a phase of its own.
+ * An adapter's small products go along: the first in the tasks that make the rows, the second in
+ * those of the product that it adds to.
  * Tasks of a product are (96 rows, some panels); of attention (32 queries of a sequence, head).
  * No task's result depends on how many tasks or threads there are.
  *
@@ -32,27 +34,74 @@ typedef struct product_job
 	const g2_pass *pass;
 	g2_product	p;
 	g2_format	format;
+	bool		adapts;
+	g2_product	up;				/* the adapter's second product, which is added to p's */
+	uint32_t	activation;		/* behind that */
 	uint32_t	rows;
 	uint32_t	panels;
 	uint32_t	group;			/* panels of a task */
 	uint32_t	groups;
 } product_job;
 
+static g2_math
+math_of(uint32_t activation)
+{
+	switch (activation)
+	{
+		case G2_ACT_GELU:
+			return G2_MATH_GELU;
+		case G2_ACT_RELU:
+			return G2_MATH_RELU;
+		default:
+			return G2_MATH_GELU_NEW;
+	}
+}
+
 static void
 product_task(void *arg, uint32_t task, uint32_t thread)
 {
 	product_job *j = arg;
+	const g2_kernels *kernels = j->pass->kernels;
 	uint32_t	row = task / j->groups * G2_PRODUCT_ROWS,
-				panel = task % j->groups * j->group;
+				row_end = G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
+				panel = task % j->groups * j->group,
+				panel_end = G2_MIN(panel + j->group, j->panels);
 
-	j->pass->kernels->product[j->format](&j->p, panel, G2_MIN(panel + j->group, j->panels), row,
-										 G2_MIN(row + G2_PRODUCT_ROWS, j->rows),
-										 scratch_of(j->pass, thread));
+	kernels->product[j->format](&j->p, panel, panel_end, row, row_end,
+								scratch_of(j->pass, thread));
+	if (!j->adapts)
+		return;
+	kernels->product[G2_FORMAT_F32](&j->up, panel, panel_end, row, row_end,
+									scratch_of(j->pass, thread));
+	for (uint32_t r = row; j->activation != G2_NO_ACTIVATION && r < row_end; r++)
+	{
+		float	   *y = j->p.y + r * j->p.ldy + (size_t) panel * G2_PANEL;
+
+		kernels->map(math_of(j->activation), y, y, (size_t) (panel_end - panel) * G2_PANEL);
+	}
 }
 
-/* p with the matrix w, for rows rows. */
+/*
+ * Adds (x down) up, whose first half stands in ws->low: y = p's product + bias (+ residual), then
+ * low up + y, then the activation.  Any other order would need a second copy of y.
+ */
 static void
-run_product(const g2_pass *pass, const g2_matrix *w, const g2_product *p, uint32_t rows)
+adapt(product_job *j, const g2_low_rank *adapter)
+{
+	j->adapts = true;
+	j->activation = j->p.activation;
+	j->p.activation = G2_NO_ACTIVATION;
+	j->up = (g2_product) {
+		.x = {.x = j->pass->ws->low, .ld = j->pass->model->ld_low}, .w = adapter->up.data,
+		.k = adapter->up.k, .activation = G2_NO_ACTIVATION, .residual = j->p.y, .ldr = j->p.ldy,
+		.y = j->p.y, .ldy = j->p.ldy,
+	};
+}
+
+/* p with the matrix w, for rows rows; adapter: NULL = none. */
+static void
+run_product(const g2_pass *pass, const g2_matrix *w, const g2_product *p, uint32_t rows,
+			const g2_low_rank *adapter)
 {
 	product_job j = {.pass = pass, .p = *p, .format = w->format, .rows = rows,
 		.panels = w->n_padded / G2_PANEL};
@@ -61,6 +110,8 @@ run_product(const g2_pass *pass, const g2_matrix *w, const g2_product *p, uint32
 
 	j.p.w = w->data;
 	j.p.k = w->k;
+	if (adapter)
+		adapt(&j, adapter);
 	j.group = G2_MAX(1, (uint32_t) ((uint64_t) j.panels * chunks / tasks));
 	if (rows <= G2_PAIR_ROWS && j.panels >= 2 * g2_pool_threads(pass->pool))
 		j.group = G2_ROUND_UP(j.group, 2u);
@@ -70,24 +121,25 @@ run_product(const g2_pass *pass, const g2_matrix *w, const g2_product *p, uint32
 
 /* y = activation(x w + bias), all rows of the pass. */
 static void
-linear(const g2_pass *pass, const g2_matrix *w, const float *bias, uint32_t activation,
-	   g2_operand x, float *y, size_t ldy)
+linear(const g2_pass *pass, const g2_matrix *w, const float *bias, const g2_low_rank *adapter,
+	   uint32_t activation, g2_operand x, float *y, size_t ldy)
 {
 	g2_product	p = {.x = x, .bias = bias, .activation = activation, .y = y, .ldy = ldy};
 
-	run_product(pass, w, &p, pass->ws->n_rows);
+	run_product(pass, w, &p, pass->ws->n_rows, adapter);
 }
 
 /* ws->x += x w + bias */
 static void
-linear_residual(const g2_pass *pass, const g2_matrix *w, const float *bias, g2_operand x)
+linear_residual(const g2_pass *pass, const g2_matrix *w, const float *bias,
+				const g2_low_rank *adapter, g2_operand x)
 {
 	float	   *y = pass->ws->x;
 	size_t		ldy = pass->model->ld_embd;
 	g2_product	p = {.x = x, .bias = bias, .activation = G2_NO_ACTIVATION, .residual = y,
 		.ldr = ldy, .y = y, .ldy = ldy};
 
-	run_product(pass, w, &p, pass->ws->n_rows);
+	run_product(pass, w, &p, pass->ws->n_rows, adapter);
 }
 
 /* ---- embedding, norms, conversions: some rows a task ---- */
@@ -104,6 +156,7 @@ typedef struct row_job
 	g2_format	format;			/* of the product that takes them */
 	uint32_t	k;
 	g2_operand	operand;		/* they as it takes them; f32: x itself */
+	const g2_low_rank *adapter; /* of that product; NULL: none */
 } row_job;
 
 static void
@@ -136,15 +189,22 @@ embed_task(void *arg, uint32_t task, uint32_t thread)
 	}
 }
 
+/* Rows x as the product wants them, and in the rank of its adapter. */
 static void
 convert_task(void *arg, uint32_t task, uint32_t thread)
 {
 	row_job    *j = arg;
-	uint32_t	row = task * ROWS_PER_TASK;
+	const g2_pass *pass = j->pass;
+	const g2_low_rank *adapter = j->adapter;
+	uint32_t	row = task * ROWS_PER_TASK,
+				row_end = G2_MIN(row + ROWS_PER_TASK, j->rows);
 
 	(void) thread;
-	j->pass->kernels->convert[j->format](j->x, j->ldx, row, G2_MIN(row + ROWS_PER_TASK, j->rows),
-										 j->k, &j->operand);
+	if (j->format != G2_FORMAT_F32)
+		pass->kernels->convert[j->format](j->x, j->ldx, row, row_end, j->k, &j->operand);
+	for (uint32_t r = row; adapter && r < row_end; r++)
+		pass->kernels->dots(j->x + r * j->ldx, adapter->k, adapter->down, adapter->up.k,
+							pass->ws->low + r * pass->model->ld_low);
 }
 
 static void
@@ -157,8 +217,7 @@ norm_task(void *arg, uint32_t task, uint32_t thread)
 	for (uint32_t r = task * ROWS_PER_TASK; r < G2_MIN((task + 1) * ROWS_PER_TASK, j->rows); r++)
 		j->pass->kernels->layer_norm(x + (j->from ? j->from[r] : r) * m->ld_embd, j->k, j->gain,
 									 j->bias, m->weights->arch.norm_epsilon, j->x + r * j->ldx);
-	if (j->format != G2_FORMAT_F32)
-		convert_task(j, task, thread);
+	convert_task(j, task, thread);
 }
 
 /* Says how the product with w takes the rows x, and where they will stand. */
@@ -175,23 +234,26 @@ rows_for(const g2_pass *pass, const g2_matrix *w, float *x, size_t ldx, uint32_t
 
 /* Layer norm of all rows, for the product with w. */
 static g2_operand
-norm(const g2_pass *pass, const float *gain, const float *bias, const g2_matrix *w)
+norm(const g2_pass *pass, const float *gain, const float *bias, const g2_matrix *w,
+	 const g2_low_rank *adapter)
 {
 	row_job		j = rows_for(pass, w, pass->ws->norm, pass->model->ld_embd, pass->ws->n_rows);
 
 	j.gain = gain;
 	j.bias = bias;
+	j.adapter = adapter;
 	run_rows(pass, &j, norm_task);
 	return j.operand;
 }
 
 /* All rows x, for the product with w. */
 static g2_operand
-convert(const g2_pass *pass, const g2_matrix *w, float *x, size_t ldx)
+convert(const g2_pass *pass, const g2_matrix *w, const g2_low_rank *adapter, float *x, size_t ldx)
 {
 	row_job		j = rows_for(pass, w, x, ldx, pass->ws->n_rows);
 
-	if (w->format != G2_FORMAT_F32)
+	j.adapter = adapter;
+	if (w->format != G2_FORMAT_F32 || adapter)
 		run_rows(pass, &j, convert_task);
 	return j.operand;
 }
@@ -307,6 +369,32 @@ attention(const g2_pass *pass, uint32_t layer, bool single)
 
 /* ---- the graph ---- */
 
+/* The adapters of a layer's products, NULL where there is none. */
+typedef struct layer_adapters
+{
+	const g2_low_rank *qkv;
+	const g2_low_rank *attn_out;
+	const g2_low_rank *ff_up;
+	const g2_low_rank *ff_down;
+} layer_adapters;
+
+static const g2_low_rank *
+if_any(const g2_low_rank *adapter)
+{
+	return adapter->down ? adapter : NULL;
+}
+
+static layer_adapters
+adapters_of(const g2_weights *w, uint32_t layer)
+{
+	const g2_layer_adapter *a = w->adapter ? &w->adapter[layer] : NULL;
+
+	return !a ? (layer_adapters) {0} : (layer_adapters) {
+		.qkv = if_any(&a->qkv), .attn_out = if_any(&a->attn_out), .ff_up = if_any(&a->ff_up),
+		.ff_down = if_any(&a->ff_down),
+	};
+}
+
 void
 g2_forward_layers(const g2_pass *pass)
 {
@@ -321,16 +409,17 @@ g2_forward_layers(const g2_pass *pass)
 	for (uint32_t i = 0; i < w->arch.n_layer; i++)
 	{
 		const g2_layer *l = &w->layers[i];
+		const layer_adapters a = adapters_of(w, i);
 
-		x = norm(pass, l->norm1_gain, l->norm1_bias, &l->qkv);
-		linear(pass, &l->qkv, l->qkv_bias, G2_NO_ACTIVATION, x, ws->qkv, m->ld_qkv);
+		x = norm(pass, l->norm1_gain, l->norm1_bias, &l->qkv, a.qkv);
+		linear(pass, &l->qkv, l->qkv_bias, a.qkv, G2_NO_ACTIVATION, x, ws->qkv, m->ld_qkv);
 		attention(pass, i, single);
-		x = convert(pass, &l->attn_out, ws->heads, m->ld_heads);
-		linear_residual(pass, &l->attn_out, l->attn_out_bias, x);
-		x = norm(pass, l->norm2_gain, l->norm2_bias, &l->ff_up);
-		linear(pass, &l->ff_up, l->ff_up_bias, w->arch.activation, x, ws->ff, m->ld_ff);
-		x = convert(pass, &l->ff_down, ws->ff, m->ld_ff);
-		linear_residual(pass, &l->ff_down, l->ff_down_bias, x);
+		x = convert(pass, &l->attn_out, a.attn_out, ws->heads, m->ld_heads);
+		linear_residual(pass, &l->attn_out, l->attn_out_bias, a.attn_out, x);
+		x = norm(pass, l->norm2_gain, l->norm2_bias, &l->ff_up, a.ff_up);
+		linear(pass, &l->ff_up, l->ff_up_bias, a.ff_up, w->arch.activation, x, ws->ff, m->ld_ff);
+		x = convert(pass, &l->ff_down, a.ff_down, ws->ff, m->ld_ff);
+		linear_residual(pass, &l->ff_down, l->ff_down_bias, a.ff_down, x);
 	}
 }
 
@@ -349,5 +438,5 @@ g2_forward_head(const g2_pass *pass, bool want_logits)
 	j.from = ws->head_row;
 	run_rows(pass, &j, norm_task);
 	if (want_logits)
-		run_product(pass, &w->head, &p, ws->n_head_rows);
+		run_product(pass, &w->head, &p, ws->n_head_rows, NULL);
 }

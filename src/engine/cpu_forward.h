@@ -36,6 +36,7 @@ struct g2_backend_model
 	size_t		ld_qkv;
 	size_t		ld_heads;
 	size_t		ld_ff;
+	size_t		ld_low;			/* 0: no adapter */
 };
 
 /* Rows of one sequence within a pass. */
@@ -69,6 +70,7 @@ typedef struct g2_workspace
 	float	   *qkv;			/* [rows][ld_qkv] */
 	float	   *heads;			/* [rows][ld_heads] attention's output */
 	float	   *ff;				/* [rows][ld_ff] */
+	float	   *low;			/* [rows][ld_low] the rows of one product in its adapter's rank */
 	void	   *operand;		/* the rows of one product, in its format; not f32 */
 	uint32_t	n_head_rows;
 	uint32_t   *head_row;		/* [head rows] which rows of the pass */

@@ -40,6 +40,7 @@ g2_cpu_model_init(g2_backend_model *model, const g2_weights *weights)
 	model->ld_qkv = row_stride((size_t) 3 * a->n_head * a->head_dim);
 	model->ld_heads = row_stride((size_t) a->n_head * a->head_dim);
 	model->ld_ff = row_stride(a->n_ff);
+	model->ld_low = weights->adapter ? row_stride(weights->adapter_rank) : 0;
 }
 
 void
@@ -114,6 +115,7 @@ g2_workspace_layout(g2_workspace *ws, const g2_backend_model *model, const g2_pl
 	ws->qkv = take(base, &at, rows * model->ld_qkv, sizeof(float));
 	ws->heads = take(base, &at, rows * model->ld_heads, sizeof(float));
 	ws->ff = take(base, &at, rows * model->ld_ff, sizeof(float));
+	ws->low = take(base, &at, rows * model->ld_low, sizeof(float));
 	ws->operand = take(base, &at, operand_bytes(w, rows, head_rows), 1);
 	ws->head_row = take(base, &at, head_rows, sizeof(uint32_t));
 	ws->final = take(base, &at, head_rows * model->ld_embd, sizeof(float));

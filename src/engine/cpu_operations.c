@@ -148,17 +148,16 @@ make_seen(g2_slot *slot, const g2_slot_state *state, g2_error *err)
 static bool
 make_counts(g2_slot *slot, const g2_slot_state *state, g2_error *err)
 {
-	uint32_t	most = G2_MIN(G2_MAX(state->most_new, state->next_index), G2_MAX_VOCAB);
+	uint32_t	most = g2_counts_of(state);
 
-	if ((state->sampling.presence_penalty == 0.0f && state->sampling.frequency_penalty == 0.0f) ||
-		most == 0)
+	if (most == 0)
 		return true;
 	slot->counts = g2_alloc_array(most, sizeof *slot->counts);
 	if (!slot->counts)
 		return g2_fail_memory(err, most * sizeof(g2_count));
 	slot->most_counts = most;
 	for (uint32_t i = state->n_history - state->next_index; i < state->n_history; i++)
-		g2_slot_count(slot, state->history[i]);
+		g2_count_token(slot->counts, &slot->n_counts, most, state->history[i]);
 	return true;
 }
 

@@ -101,7 +101,7 @@ sample_slot(g2_slot *slot, const g2_output *o, float *logits, uint32_t n_vocab, 
 	if (slot->seen)
 		slot->seen[token / 64] |= (uint64_t) 1 << token % 64;
 	if (slot->counts)
-		g2_slot_count(slot, token);
+		g2_count_token(slot->counts, &slot->n_counts, slot->most_counts, token);
 	return token;
 }
 

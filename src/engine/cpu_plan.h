@@ -27,21 +27,6 @@ typedef struct g2_slot
 	uint32_t	most_counts;
 } g2_slot;
 
-/* The answer holds one more of this token.  What is more than was announced is not counted. */
-static inline void
-g2_slot_count(g2_slot *slot, uint32_t token)
-{
-	uint32_t	i = 0;
-
-	while (i < slot->n_counts && slot->counts[i].token != token)
-		i++;
-	if (i == slot->most_counts)
-		return;
-	if (i == slot->n_counts)
-		slot->counts[slot->n_counts++] = (g2_count) {token, 0};
-	slot->counts[i].n++;
-}
-
 static inline void
 g2_slot_free(g2_slot *slot)
 {

@@ -3,6 +3,8 @@
  */
 #include "decoding.h"
 
+#include <float.h>
+
 #include "request.h"
 
 /* NaN fails. */
@@ -100,56 +102,18 @@ g2_decoding_sequences(const g2_generate *m)
 	return m->decoding.n_beams > 1 ? m->decoding.n_beams : m->n;
 }
 
-/* The first option that needs what the model's device lacks; NULL: there is none. */
-static const char *
-lacking_option(const g2_generate *m, uint32_t lacks)
-{
-	const g2_decoding *d = &m->decoding;
-	const struct
-	{
-		uint32_t	lacks;
-		bool		given;
-		const char *option;
-	}			needs[] = {
-		{G2_LACKS_TYPICAL, d->typical_p > 0 && d->typical_p < 1, "typical_p"},
-		{G2_LACKS_COUNTS, d->presence_penalty != 0, "presence_penalty"},
-		{G2_LACKS_COUNTS, d->frequency_penalty != 0, "frequency_penalty"},
-		{G2_LACKS_CANDIDATES, d->n_beams > 1, "num_beams"},
-	};
-
-	for (size_t i = 0; i < G2_LENGTH(needs); i++)
-		if ((needs[i].lacks & lacks) && needs[i].given)
-			return needs[i].option;
-	return NULL;
-}
-
-static bool
-check_device(g2_request *request)
-{
-	const char *option = lacking_option(&request->m.generate, request->model->lacks);
-
-	if (!option)
-		return true;
-	g2_fail(&request->error, G2_E_UNSUPPORTED,
-			"%s is not supported on the CUDA device, where model \"%s\" is", option,
-			request->model->name);
-	return g2_fail_hint(&request->error, "Load it with gpt_load_model('%s', device => 'cpu'), or leave "
-						"%s out.", request->model->name, option);
-}
-
 bool
 g2_decoding_work(g2_request *request)
 {
 	const g2_decoding *d = &request->m.generate.decoding;
 	uint32_t	n_vocab = request->model->pack->weights.arch.n_vocab;
 
-	if (!check_device(request))
-		return false;
 	if (d->n_beams > 1 && 2 * d->n_beams > n_vocab)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "num_beams (%u) is more than half of the vocabulary of "
 				"model \"%s\" (%u tokens)", d->n_beams, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Use fewer beams.");
+		g2_fail_hint(&request->error, "Use fewer beams.");
+		return g2_fail_options(&request->error);
 	}
 	/* A text of several parts comes here again. */
 	if (d->n_biases == 0 || request->biases)
@@ -165,7 +129,8 @@ g2_decoding_work(g2_request *request)
 		g2_fail(&request->error, G2_E_PARAM,
 				"logit_bias names token %u, but model \"%s\" has only %u tokens",
 				request->biases[d->n_biases - 1].token, request->model->name, n_vocab);
-		return g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		g2_fail_hint(&request->error, "Ids count from 0; gpt_tokenize gives those of a text.");
+		return g2_fail_options(&request->error);
 	}
 	return true;
 }
@@ -176,7 +141,9 @@ g2_decoding_set(const g2_request *request, g2_group_options *o)
 	const g2_decoding *d = &request->m.generate.decoding;
 	g2_sampling *s = &o->sampling;
 
-	s->typical_p = d->typical_p < 1 ? (float) d->typical_p : 0;
+	/* What is above 0 stays so as a float: 0 is off. */
+	if (d->typical_p > 0 && d->typical_p < 1)
+		s->typical_p = G2_MAX((float) d->typical_p, FLT_MIN);
 	s->presence_penalty = (float) d->presence_penalty;
 	s->frequency_penalty = (float) d->frequency_penalty;
 	s->min_new = d->min_new;

@@ -93,8 +93,8 @@ describe_strings(const cJSON *array)
 }
 
 /* templates, stop, roles (model_roles.c), owner, end_token, start_token; nothing else. */
-static bool
-describe_check_own(const cJSON *json, const char *path, g2_error *err)
+bool
+g2_describe_check_own(const cJSON *json, const char *path, g2_error *err)
 {
 	const cJSON *member,
 			   *item;
@@ -141,7 +141,7 @@ g2_describe_own(g2_describe_files *f, g2_description *d, g2_error *err)
 	if (!f->own)
 		return true;
 	path = g2_file_path(f->folder, G2_OWN_JSON);
-	ok = path ? describe_check_own(f->own, g2_file_tail(path), err)
+	ok = path ? g2_describe_check_own(f->own, g2_file_tail(path), err)
 		: g2_fail_memory(err, strlen(f->folder));
 	g2_free(path);
 	return ok && g2_own_json_content(f->own, &d->tasks, err);

@@ -27,6 +27,9 @@ extern bool g2_describe_config(const char *folder, g2_config *config, g2_error *
 extern bool g2_describe_tokenizer(g2_describe_files *f, g2_description *d, g2_buf *blob,
 								  g2_error *err);
 
+/* The keys of a gpt2.json, and what they hold; 22032.  path: for the message. */
+extern bool g2_describe_check_own(const cJSON *json, const char *path, g2_error *err);
+
 /* gpt2.json. */
 extern bool g2_describe_own(g2_describe_files *f, g2_description *d, g2_error *err);
 

@@ -4,7 +4,8 @@
  * loads nothing of CUDA.
  *
  * Plans of both devices end in the order in which they were submitted, as backend.h wants it: the
- * ring says whose turn it is.  Everything here belongs to the scheduler's thread.
+ * ring says whose turn it is.  Everything here belongs to the scheduler's thread, but what a load
+ * touches as it fills a model.
  */
 #include "devices.h"
 
@@ -12,6 +13,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -40,7 +42,7 @@ struct g2_backend
 	const device *ring[G2_MAX_PLANS];
 	uint32_t	oldest;
 	uint32_t	n_flying;
-	bool		lost;
+	atomic_bool lost;
 	const char *failures;		/* file; or NULL */
 	void		(*log) (void *arg, const char *line);
 	void	   *log_arg;
@@ -243,7 +245,17 @@ devices_describe(const g2_backend *b, g2_backend_device *about)
 bool
 g2_devices_lost(const g2_backend *b)
 {
-	return b->lost;
+	return atomic_load(&b->lost);
+}
+
+/* After an error of a device: whether it is one after which the device is no more. */
+static void
+note_error(g2_backend *b, const device *d, const g2_error *err)
+{
+	if (d != &b->cuda || err->code != G2_E_SYSTEM)
+		return;
+	if (!atomic_exchange(&b->lost, true) && b->failures)
+		g2_device_failures_note(b->failures);
 }
 
 /* ---- models ---- */
@@ -279,6 +291,7 @@ load_somewhere(g2_backend *b, const g2_weights *weights, g2_backend_model *m, g2
 	}
 	if (load_on(&b->cuda, weights, m, err))
 		return true;
+	note_error(b, &b->cuda, err);
 	if (insists || (err->code != G2_E_UNSUPPORTED && err->code != G2_E_MEMORY))
 		return false;
 	say(b, "a model runs on the CPU: %s%s%s", err->message, err->detail[0] ? ". " : "",
@@ -307,6 +320,19 @@ devices_model_load(g2_backend *b, const g2_weights *weights, g2_backend_model **
 	return true;
 }
 
+/* By any thread. */
+static bool
+devices_model_fill(g2_backend_model *m, const g2_weights *weights, g2_error *err)
+{
+	g2_error	why = {0};
+
+	if (!m->device->api->model_fill || m->device->api->model_fill(m->model, weights, &why))
+		return true;
+	note_error(m->devices, m->device, &why);
+	*err = why;
+	return false;
+}
+
 static void
 devices_model_unload(g2_backend *b, g2_backend_model *m)
 {
@@ -329,12 +355,6 @@ devices_model_arithmetic(const g2_backend_model *m)
 	return m->device->api->arithmetic(m->device->backend, m->format);
 }
 
-static uint32_t
-devices_lacks(const g2_backend_model *m)
-{
-	return m->device->api->lacks ? m->device->api->lacks(m->model) : 0;
-}
-
 static size_t
 devices_block_bytes(const g2_backend_model *m)
 {
@@ -344,7 +364,10 @@ devices_block_bytes(const g2_backend_model *m)
 static bool
 devices_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 {
-	return m->device->api->kv_reserve(m->model, n_blocks, err);
+	if (m->device->api->kv_reserve(m->model, n_blocks, err))
+		return true;
+	note_error(m->devices, m->device, err);
+	return false;
 }
 
 static bool
@@ -360,17 +383,6 @@ devices_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_erro
 }
 
 /* ---- slots and plans ---- */
-
-/* After an error of a device: whether it is one after which the device is no more. */
-static void
-note_error(g2_backend *b, const device *d, const g2_error *err)
-{
-	if (d != &b->cuda || err->code != G2_E_SYSTEM || b->lost)
-		return;
-	b->lost = true;
-	if (b->failures)
-		g2_device_failures_note(b->failures);
-}
 
 static bool
 devices_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
@@ -437,6 +449,7 @@ const g2_backend_api g2_devices_backend = {
 	.arithmetic = devices_arithmetic,
 	.describe = devices_describe,
 	.model_load = devices_model_load,
+	.model_fill = devices_model_fill,
 	.model_unload = devices_model_unload,
 	.kv_block_bytes = devices_block_bytes,
 	.kv_reserve = devices_kv_reserve,
@@ -448,5 +461,4 @@ const g2_backend_api g2_devices_backend = {
 	.place = devices_place,
 	.device = devices_device,
 	.model_arithmetic = devices_model_arithmetic,
-	.lacks = devices_lacks,
 };

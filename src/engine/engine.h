@@ -12,6 +12,7 @@
  * Layers, each calling downwards only:
  *     engine.c     opening, settings, times
  *     arrival.c    clients, and requests up to the point where work begins
+ *     tell.c       what clients tell: session, roles, progress
  *     work.c       requests from there to their answers; result cache; what they count for
  *     watch.c      what can be seen of the engine
  *     progress.c   long work of backends, as they tell of it

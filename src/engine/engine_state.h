@@ -1,6 +1,7 @@
 /*
  * engine_state.h: the engine's inside, shared by engine.c (open, run, timers), arrival.c (clients
- * and requests that come in), work.c (what becomes of them) and watch.c (what can be seen).
+ * and requests that come in), tell.c (what clients tell), work.c (what becomes of requests) and watch.c
+ * (what can be seen).
  *
  * Everything here belongs to the thread that calls g2_engine_run.
  */
@@ -101,9 +102,6 @@ extern bool g2_request_permitted(g2_request *request);
 /* work.c: the model is there; the request goes on. */
 extern void g2_request_ready(g2_request *request);
 
-/* work.c: in phase TURN, and nobody waits for it any more: frees it. */
-extern void g2_request_withdraw(g2_request *request);
-
 /* work.c: it was refused or failed before any work was done: answers and frees it. */
 extern void g2_request_refuse(g2_request *request, const g2_error *err);
 
@@ -122,8 +120,17 @@ extern void g2_request_count_group(const g2_request *request, const g2_group *gr
 extern bool g2_request_start_group(g2_request *request, const g2_group_options *options,
 								   g2_ids *prompt, g2_group **group, g2_error *err);
 
-/* work.c: a helper thread has (more) work to do for it. */
+/* turn.c: a helper thread has (more) work to do for it. */
 extern void g2_request_queue_work(g2_request *request);
+
+/* turn.c: the job's done function. */
+extern void g2_request_worked(g2_job *job);
+
+/* turn.c: in phase TURN, and nobody waits for it any more: frees it. */
+extern void g2_request_withdraw(g2_request *request);
+
+/* work.c: that work is done, and its turn has come. */
+extern void g2_request_go_on(g2_request *request);
 
 /* watch.c: INFO, MODELS, REQUESTS, USAGE, ENGINE, PROGRESSES: the answer's payload and its type. */
 extern g2_message g2_watch(g2_engine *engine, g2_message type, g2_writer *w);

@@ -46,6 +46,7 @@ g2_fail(g2_error *err, g2_code code, const char *fmt, ...)
 		return false;
 	err->code = code;
 	err->detail[0] = err->hint[0] = '\0';
+	err->of_options = false;
 	va_start(ap, fmt);
 	vsnprintf(err->message, sizeof err->message, fmt, ap);
 	va_end(ap);
@@ -75,6 +76,14 @@ g2_fail_hint(g2_error *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->hint, sizeof err->hint, fmt, ap);
 	va_end(ap);
+	return false;
+}
+
+bool
+g2_fail_options(g2_error *err)
+{
+	if (err)
+		err->of_options = true;
 	return false;
 }
 

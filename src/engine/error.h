@@ -40,6 +40,7 @@ typedef struct g2_error
 	char		message[512];
 	char		detail[512];	/* "" = none */
 	char		hint[512];		/* "" = none */
+	bool		of_options;		/* of a call: of what all its rows have in common */
 } g2_error;
 
 #define G2_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -53,6 +54,10 @@ extern bool g2_fail(g2_error *err, g2_code code, const char *fmt, ...) G2_PRINTF
 /* Adds to an error that g2_fail filled; both return false. */
 extern bool g2_fail_detail(g2_error *err, const char *fmt, ...) G2_PRINTF(2, 3);
 extern bool g2_fail_hint(g2_error *err, const char *fmt, ...) G2_PRINTF(2, 3);
+
+/* Says that an error that g2_fail filled is of the call's options, labels or template: it is the
+ * same whatever the row's text is, and no on_error makes it NULL.  Returns false. */
+extern bool g2_fail_options(g2_error *err);
 
 /* Out of memory in the engine itself: 53200 with the number of bytes asked for. */
 extern bool g2_fail_memory(g2_error *err, unsigned long long bytes);

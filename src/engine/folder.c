@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "adapter.h"
 #include "config.h"
 #include "file.h"
 #include "json.h"
@@ -103,7 +104,8 @@ folder_names_add(folder_names *names, const char *name)
 	return true;
 }
 
-/* True when directory/name is a folder itself, no link to one, that holds a config.json. */
+/* True when directory/name is a folder itself, no link to one, that holds a config.json, or that of
+ * an adapter. */
 static bool
 folder_is_model(const char *directory, const char *name)
 {
@@ -112,7 +114,7 @@ folder_is_model(const char *directory, const char *name)
 	int			n = snprintf(path, sizeof path, "%s/%s", directory, name);
 
 	return n > 0 && (size_t) n < sizeof path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
-		g2_file_exists(path, "config.json");
+		(g2_file_exists(path, "config.json") || g2_file_exists(path, G2_ADAPTER_CONFIG));
 }
 
 /* Names of the models in one directory, sorted; a directory that cannot be read has none. */

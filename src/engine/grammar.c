@@ -8,11 +8,13 @@
 #include "grammar_schema.h"
 #include "json.h"
 
-static const char *const kind_names[] = {
+const char *const g2_constraint_names[G2_N_CONSTRAINTS] = {
 	[G2_CONSTRAINT_CHOICE] = "choice",
 	[G2_CONSTRAINT_REGEX] = "regex",
 	[G2_CONSTRAINT_SCHEMA] = "json_schema",
 };
+
+#define CHOICE_HINT "Write for example [\"yes\", \"no\"]."
 
 /* ---- choice ---- */
 
@@ -31,13 +33,13 @@ compile_choice(g2_nfa *nfa, const char *text, size_t len, uint32_t next)
 	}
 	if (!cJSON_IsArray(array) || !array->child)
 		g2_nfa_fail(nfa, G2_E_PARAM, "choice must be an array of at least one string",
-					"Write for example [\"yes\", \"no\"].");
+					CHOICE_HINT);
 	else
 		cJSON_ArrayForEach(item, array)
 		{
 			if (!cJSON_IsString(item) || !item->valuestring[0])
 				g2_nfa_fail(nfa, G2_E_PARAM, "choice contains something else than a string that "
-							"is not empty", "Write for example [\"yes\", \"no\"].");
+							"is not empty", CHOICE_HINT);
 			if (nfa->failed)
 				break;
 			result = g2_nfa_split(nfa, g2_nfa_string(nfa, item->valuestring, next), result);
@@ -68,14 +70,23 @@ static bool
 build(g2_constraint_kind kind, const char *text, size_t len, const atomic_bool *cancel,
 	  g2_dfa *dfa, g2_error *err)
 {
-	g2_nfa		nfa = {.what = kind_names[kind],.cancel = cancel,.err = err};
+	g2_nfa		nfa = {.what = g2_constraint_names[kind],.cancel = cancel,.err = err};
 	uint32_t	start = compile_text(kind, &nfa, text, len);
 	bool		ok = false;
 
-	if (!nfa.failed && start == G2_NFA_NONE)
+	/* It is an argument, not a file. */
+	if (nfa.failed && err->code == G2_E_BAD_JSON)
+	{
+		err->code = G2_E_PARAM;
+		g2_fail_hint(err, "%s", kind == G2_CONSTRAINT_CHOICE ? CHOICE_HINT :
+					 "Write one JSON object, as in {\"type\": \"object\"}.");
+	}
+	else if (!nfa.failed && start == G2_NFA_NONE)
 	{
 		g2_fail(err, G2_E_PARAM, "no text satisfies the %s", nfa.what);
-		g2_fail_hint(err, "Its parts exclude each other.");
+		g2_fail_hint(err, kind == G2_CONSTRAINT_SCHEMA ?
+					 "Its parts exclude each other, a $ref requires itself, or no number of up to 15 "
+					 "digits is within the bounds." : "Its parts exclude each other.");
 	}
 	else if (!nfa.failed)
 		ok = g2_dfa_build(&nfa, start, dfa, err);

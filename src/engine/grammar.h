@@ -24,6 +24,9 @@ typedef struct g2_grammar
 	size_t		bytes;			/* of memory */
 } g2_grammar;
 
+/* By kind: what the option is called. */
+extern const char *const g2_constraint_names[G2_N_CONSTRAINTS];
+
 /*
  * Compiles text[0..len) as kind says.  22023 for what is malformed or not supported, naming where;
  * 54000 for what is too large; 57014 soon after *cancel (may be NULL) is set; 53200.
@@ -45,6 +48,5 @@ extern bool g2_grammar_ends(const g2_grammar *grammar, uint32_t state);
 
 /* grammar_least.c: fills grammar->least. */
 extern bool g2_grammar_count(g2_grammar *grammar, const atomic_bool *cancel, g2_error *err);
-
 
 #endif							/* G2_GRAMMAR_H */

@@ -84,7 +84,7 @@ static bool
 hold_vocabulary(g2_grammars *grammars, const g2_pack *pack, vocabulary **out, g2_error *err)
 {
 	vocabulary *made,
-			   *v = find_vocabulary(grammars, pack->content_hash);
+			   *v = find_vocabulary(grammars, pack->vocabulary_hash);
 	bool		ok;
 
 	if (!v)
@@ -99,7 +99,7 @@ hold_vocabulary(g2_grammars *grammars, const g2_pack *pack, vocabulary **out, g2
 			g2_free(made);
 			return false;
 		}
-		v = find_vocabulary(grammars, pack->content_hash);
+		v = find_vocabulary(grammars, pack->vocabulary_hash);
 		if (v)
 		{
 			g2_lexicon_free(made->lexicon);
@@ -108,7 +108,7 @@ hold_vocabulary(g2_grammars *grammars, const g2_pack *pack, vocabulary **out, g2
 		else
 		{
 			v = made;
-			memcpy(v->content, pack->content_hash, sizeof v->content);
+			memcpy(v->content, pack->vocabulary_hash, sizeof v->content);
 			v->next = grammars->vocabularies;
 			grammars->vocabularies = v;
 		}
@@ -252,7 +252,7 @@ g2_grammars_get(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind k
 	bool		ok = true;
 
 	pthread_mutex_lock(&grammars->lock);
-	*out = find(grammars, pack->content_hash, kind, text);
+	*out = find(grammars, pack->vocabulary_hash, kind, text);
 	if (!*out)
 	{
 		ok = hold_vocabulary(grammars, pack, &v, err);
@@ -272,7 +272,7 @@ g2_grammars_has(g2_grammars *grammars, const g2_pack *pack, g2_constraint_kind k
 	bool		has;
 
 	pthread_mutex_lock(&grammars->lock);
-	has = *find_entry(grammars, pack->content_hash, kind, text) != NULL;
+	has = *find_entry(grammars, pack->vocabulary_hash, kind, text) != NULL;
 	pthread_mutex_unlock(&grammars->lock);
 	return has;
 }

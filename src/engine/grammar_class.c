@@ -239,11 +239,9 @@ escape(g2_nfa *nfa, const char *text, size_t len, size_t *at, bool in_brackets,
 			*c = (unsigned char) p[1];
 	if (letter == 'b' && in_brackets)
 		*c = '\b';
-	/* Punctuation stands for itself. */
-	if (letter > ' ' && letter < 0x7F && letter != '_' &&
+	/* Punctuation and the space stand for themselves. */
+	if (letter >= ' ' && letter < 0x7F &&
 		!((lower >= 'a' && lower <= 'z') || (letter >= '0' && letter <= '9')))
-		*c = (unsigned char) letter;
-	if (letter == ' ' || letter == '_')
 		*c = (unsigned char) letter;
 	return *c != UINT32_MAX || fail_escape(nfa, text, start, letter);
 }

@@ -181,13 +181,13 @@ find_state(const builder *b, const uint32_t *set, uint32_t n)
 /* ---- states ---- */
 
 static bool
-grow_array(builder *b, uint32_t **array, size_t n)
+resize_array(builder *b, uint32_t **array, size_t n)
 {
-	uint32_t   *grown = g2_realloc_array(*array, n, sizeof *grown);
+	uint32_t   *resized = g2_realloc_array(*array, n, sizeof *resized);
 
-	if (!grown)
-		return g2_fail_memory(b->err, n * sizeof *grown);
-	*array = grown;
+	if (!resized)
+		return g2_fail_memory(b->err, n * sizeof *resized);
+	*array = resized;
 	return true;
 }
 
@@ -201,9 +201,9 @@ grow_states(builder *b)
 	if (!accepts)
 		return g2_fail_memory(b->err, cap);
 	dfa->accepts = accepts;
-	if (!grow_array(b, &b->starts, (size_t) cap + 1) ||
-		!grow_array(b, &dfa->next, (size_t) cap * dfa->n_classes) ||
-		!grow_array(b, &dfa->least, cap))
+	if (!resize_array(b, &b->starts, (size_t) cap + 1) ||
+		!resize_array(b, &dfa->next, (size_t) cap * dfa->n_classes) ||
+		!resize_array(b, &dfa->least, cap))
 		return false;
 	g2_free(b->table);
 	b->n_table = cap * 2;
@@ -233,7 +233,7 @@ add_state(builder *b, uint32_t *out)
 	{
 		uint32_t	cap = G2_MAX(end, b->cap_members * 2);
 
-		if (!grow_array(b, &b->members, cap))
+		if (!resize_array(b, &b->members, cap))
 			return false;
 		b->cap_members = cap;
 	}
@@ -340,6 +340,20 @@ make_states(builder *b, uint32_t start)
 	return true;
 }
 
+/* Gives back what was taken in advance: automata are kept, and counted by their states. */
+static bool
+shrink(builder *b)
+{
+	g2_dfa	   *dfa = b->dfa;
+	uint8_t    *accepts = g2_realloc(dfa->accepts, dfa->n_states);
+
+	if (!accepts)
+		return g2_fail_memory(b->err, dfa->n_states);
+	dfa->accepts = accepts;
+	return resize_array(b, &dfa->next, (size_t) dfa->n_states * dfa->n_classes) &&
+		resize_array(b, &dfa->least, dfa->n_states);
+}
+
 bool
 g2_dfa_build(const g2_nfa *nfa, uint32_t start, g2_dfa *dfa, g2_error *err)
 {
@@ -352,7 +366,7 @@ g2_dfa_build(const g2_nfa *nfa, uint32_t start, g2_dfa *dfa, g2_error *err)
 	/* A split puts two on the stack and takes one away. */
 	b.stack = g2_alloc_array((size_t) nfa->n + 2, sizeof *b.stack);
 	b.set = g2_alloc_array(nfa->n, sizeof *b.set);
-	ok = b.seen && b.stack && b.set ? make_states(&b, start)
+	ok = b.seen && b.stack && b.set ? make_states(&b, start) && shrink(&b)
 		: g2_fail_memory(err, 3 * (unsigned long long) nfa->n * sizeof *b.seen);
 	g2_free(b.seen);
 	g2_free(b.stack);

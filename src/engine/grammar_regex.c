@@ -165,7 +165,10 @@ parse_group(parser *p, uint32_t *out)
 static bool
 parse_atom(parser *p, uint32_t *out)
 {
-	static const g2_char_range dot[] = {{0, '\n' - 1}, {'\n' + 1, G2_MAX_CHAR}};
+	/* JavaScript's, which is JSON schema's: no line ends of any kind. */
+	static const g2_char_range dot[] = {
+		{0, '\n' - 1}, {'\n' + 1, '\r' - 1}, {'\r' + 1, 0x2027}, {0x202A, G2_MAX_CHAR}
+	};
 	uint32_t	first = p->chars.n;
 	size_t		at = p->at;
 	int			c = peek(p);
@@ -183,9 +186,10 @@ parse_atom(parser *p, uint32_t *out)
 				chars_node(p, first, out);
 		case '.':
 			p->at++;
-			return g2_chars_add(p->nfa, &p->chars, dot[0].lo, dot[0].hi) &&
-				g2_chars_add(p->nfa, &p->chars, dot[1].lo, dot[1].hi) &&
-				chars_node(p, first, out);
+			for (size_t i = 0; i < G2_LENGTH(dot); i++)
+				if (!g2_chars_add(p->nfa, &p->chars, dot[i].lo, dot[i].hi))
+					return false;
+			return chars_node(p, first, out);
 		case '*':
 		case '+':
 		case '?':
@@ -432,7 +436,8 @@ g2_regex_compile(g2_nfa *nfa, const char *text, size_t len, g2_regex_mode mode,
 				result = G2_NFA_NONE;
 
 	if (g2_utf8_valid_prefix(text, len) != len)
-		g2_nfa_fail(nfa, G2_E_PARAM, "the regex is not valid UTF-8", NULL);
+		g2_nfa_fail(nfa, G2_E_PARAM, "the regex is not valid UTF-8",
+					"A database in SQL_ASCII hands its bytes over as they are.");
 	else if (parse_choice(&p, &root))
 	{
 		if (p.at < len)

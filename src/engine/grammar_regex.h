@@ -2,9 +2,9 @@
  * grammar_regex.h: regular expressions, of the kind that PostgreSQL, ECMAScript, Perl and Python
  * have in common: characters, ., [...] with ranges and [:classes:], \d \w \s and their opposites,
  * \n \t \xHH \x{...} \uHHHH, (...), (?:...), |, * + ? {n} {n,} {n,m} (lazy ones too: what matches
- * is the same).  Letters and digits of \d \w \s are those of ASCII; . is any character but a line
- * feed.  The whole text must match, so that ^ and $ stand at the ends of the expression or of its
- * alternatives only, and mean nothing there.
+ * is the same).  Letters and digits of \d \w \s are those of ASCII; . is any character but the line
+ * ends \n, \r, U+2028 and U+2029.  The whole text must match, so that ^ and $ stand at the ends of
+ * the expression or of its alternatives only, and mean nothing there.
  *
  * What is not regular (back references), looks around, or depends on more than the characters
  * (\b, flags, \p{...}) is refused.

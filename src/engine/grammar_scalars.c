@@ -1,10 +1,10 @@
 /*
  * grammar_scalars.c: strings and numbers of JSON schemas, and values that they give.
  *
- * Numbers.  A bound of a number that has a fraction is one of its whole part: where lo <= n and
- * n + 1 <= hi, n may have any fraction but zero; likewise below zero.  So what is made is within
- * the bounds, and a whole part at a bound has no fraction.  No number has more than 15 digits: so
- * many a double keeps apart, which is what most readers of JSON have.
+ * Numbers.  One with a fraction is a number of millionths, which a double holds exactly, and so
+ * does its quotient by a million what a reader makes of the text: bounds are compared with that.
+ * No number has more than 15 digits: so many a double keeps apart, which is what most readers of
+ * JSON have.
  */
 #include "grammar_schema.h"
 
@@ -15,31 +15,26 @@
 #include "grammar_regex.h"
 
 #define MOST_WHOLE 999999999999999.0
-#define MOST_BEFORE 999999999.0	/* before a fraction */
 #define FRACTION_DIGITS 6
+#define MILLION 1000000u		/* ten to the power of that */
+#define MOST_MILLIONTHS 999999999999999.0	/* nine digits before the point */
 
 /* ---- strings ---- */
 
-typedef struct characters
-{
-	g2_nfa	   *nfa;
-} characters;
-
 static uint32_t
-emit_character(void *arg, uint32_t next)
+emit_character(void *nfa, uint32_t next)
 {
 	static const g2_char_range all = {1, G2_MAX_CHAR};
 
-	return g2_nfa_chars(((characters *) arg)->nfa, &all, 1, G2_CHARS_JSON, next);
+	return g2_nfa_chars(nfa, &all, 1, G2_CHARS_JSON, next);
 }
 
 static uint32_t
 emit_string(g2_nfa *nfa, uint32_t least, uint32_t most, uint32_t next)
 {
-	characters	c = {nfa};
 	uint32_t	end = g2_nfa_string(nfa, "\"", next);
 
-	return g2_nfa_string(nfa, "\"", g2_nfa_repeat(nfa, emit_character, &c, least, most, end));
+	return g2_nfa_string(nfa, "\"", g2_nfa_repeat(nfa, emit_character, nfa, least, most, end));
 }
 
 uint32_t
@@ -145,43 +140,137 @@ emit_whole(g2_nfa *nfa, double lo, double hi, uint32_t next)
 	return g2_nfa_numbers(nfa, (uint64_t) lo, (uint64_t) hi, next);
 }
 
-/* A point and digits, the last of which is not 0. */
-static uint32_t
-emit_fraction(g2_nfa *nfa, uint32_t next)
+/* Digits behind a point, the last of which is not 0. */
+typedef struct fraction
 {
+	g2_nfa	   *nfa;
+	uint32_t	next;
+	uint32_t	any[FRACTION_DIGITS + 1];	/* [n]: 1 to n of them */
+} fraction;
+
+static fraction
+make_fraction(g2_nfa *nfa, uint32_t next)
+{
+	fraction	f = {.nfa = nfa,.next = next,.any = {G2_NFA_NONE}};
 	g2_byte_set digits = {{0}},
 				last = {{0}};
-	uint32_t	rest;
+	uint32_t	end;
 
 	g2_byte_set_add(&digits, '0', '9');
 	g2_byte_set_add(&last, '1', '9');
-	next = g2_nfa_bytes(nfa, &last, next);
-	rest = next;
-	for (int i = 1; i < FRACTION_DIGITS; i++)
-		rest = g2_nfa_split(nfa, next, g2_nfa_bytes(nfa, &digits, rest));
-	return g2_nfa_string(nfa, ".", rest);
+	end = g2_nfa_bytes(nfa, &last, next);
+	for (int n = 1; n <= FRACTION_DIGITS; n++)
+		f.any[n] = g2_nfa_split(nfa, end, g2_nfa_bytes(nfa, &digits, f.any[n - 1]));
+	return f;
+}
+
+/* 1 to n digits that are, with zeros behind them up to n, from lo to hi. */
+static uint32_t
+emit_digits(const fraction *f, uint32_t n, uint32_t lo, uint32_t hi)
+{
+	uint32_t	unit = 1,
+				result = G2_NFA_NONE;
+
+	if (n == 0 || lo > hi)
+		return G2_NFA_NONE;
+	for (uint32_t i = 1; i < n; i++)
+		unit *= 10;
+	/* Nothing but zeros is none of them. */
+	if (lo <= 1 && hi == 10 * unit - 1)
+		return f->any[n];
+	for (uint32_t digit = lo / unit; digit <= hi / unit; digit++)
+	{
+		uint32_t	from = digit * unit;
+		g2_byte_set byte = {{0}};
+
+		g2_byte_set_add(&byte, '0' + digit, '0' + digit);
+		result = g2_nfa_split(f->nfa, result, g2_nfa_bytes(f->nfa, &byte,
+			emit_digits(f, n - 1, G2_MAX(lo, from) - from, G2_MIN(hi, from + unit - 1) - from)));
+		if (digit > 0 && from >= lo)
+			result = g2_nfa_split(f->nfa, result, g2_nfa_bytes(f->nfa, &byte, f->next));
+	}
+	return result;
+}
+
+/* The whole numbers from lo to hi, with such a fraction. */
+static uint32_t
+emit_with(g2_nfa *nfa, double lo, double hi, uint32_t digits)
+{
+	return emit_whole(nfa, lo, hi, g2_nfa_string(nfa, ".", digits));
+}
+
+/* The least number of millionths above zero within the lower bound. */
+static double
+least_millionths(const bounds *b)
+{
+	double		k = fmax(floor(b->lo * MILLION) - 1, 1);
+
+	/* The product may be rounded, the quotients are what is read. */
+	while (k <= MOST_MILLIONTHS && !(b->lo_excluded ? k / MILLION > b->lo : k / MILLION >= b->lo))
+		k++;
+	return k;
+}
+
+static double
+most_millionths(const bounds *b)
+{
+	double		k = fmin(ceil(b->hi * MILLION) + 1, MOST_MILLIONTHS);
+
+	while (k >= 1 && !(b->hi_excluded ? k / MILLION < b->hi : k / MILLION <= b->hi))
+		k--;
+	return k;
+}
+
+/* The numbers above zero that have a fraction. */
+static uint32_t
+emit_fractions(g2_nfa *nfa, const bounds *b, uint32_t next)
+{
+	double		least = least_millionths(b),
+				most = most_millionths(b);
+	uint64_t	lo = (uint64_t) fmin(least, MOST_MILLIONTHS),
+				hi = (uint64_t) fmax(most, 0),
+				first = lo / MILLION,
+				last = hi / MILLION;
+	uint32_t	from = (uint32_t) (lo % MILLION),
+				to = (uint32_t) (hi % MILLION),
+				result;
+	bool		cut_first,
+				cut_last;
+	fraction	f;
+
+	if (next == G2_NFA_NONE || least > most)
+		return G2_NFA_NONE;
+	f = make_fraction(nfa, next);
+	if (first == last)
+		return emit_with(nfa, (double) first, (double) first,
+						 emit_digits(&f, FRACTION_DIGITS, from, to));
+	/* Those in between may have any; so may the two at the ends, where no bound cuts them. */
+	cut_first = from > 1;
+	cut_last = to < MILLION - 1;
+	result = emit_with(nfa, (double) first + cut_first, (double) last - cut_last,
+					   f.any[FRACTION_DIGITS]);
+	if (cut_first)
+		result = g2_nfa_split(nfa, result, emit_with(nfa, (double) first, (double) first,
+							  emit_digits(&f, FRACTION_DIGITS, from, MILLION - 1)));
+	if (cut_last)
+		result = g2_nfa_split(nfa, result, emit_with(nfa, (double) last, (double) last,
+							  emit_digits(&f, FRACTION_DIGITS, 0, to)));
+	return result;
 }
 
 static uint32_t
 emit_number(g2_nfa *nfa, const bounds *b, bool integer, uint32_t next)
 {
-	/* The whole numbers within the bounds ... */
+	const bounds mirrored = {-b->hi, -b->lo, b->hi_excluded, b->lo_excluded};
 	double		least = b->lo_excluded ? floor(b->lo) + 1 : ceil(b->lo),
 				most = b->hi_excluded ? ceil(b->hi) - 1 : floor(b->hi);
 	uint32_t	positive = emit_whole(nfa, least, fmin(most, MOST_WHOLE), next),
-				negative = emit_whole(nfa, fmax(-most, 1), fmin(-least, MOST_WHOLE), next),
-				fraction;
+				negative = emit_whole(nfa, fmax(-most, 1), fmin(-least, MOST_WHOLE), next);
 
-	/* ... and those behind which any fraction is. */
 	if (!integer)
 	{
-		fraction = emit_fraction(nfa, next);
-		positive = g2_nfa_split(nfa, positive,
-								emit_whole(nfa, ceil(b->lo), fmin(floor(b->hi) - 1, MOST_BEFORE),
-										   fraction));
-		negative = g2_nfa_split(nfa, negative,
-								emit_whole(nfa, ceil(-b->hi),
-										   fmin(floor(-b->lo) - 1, MOST_BEFORE), fraction));
+		positive = g2_nfa_split(nfa, positive, emit_fractions(nfa, b, next));
+		negative = g2_nfa_split(nfa, negative, emit_fractions(nfa, &mirrored, next));
 	}
 	return g2_nfa_split(nfa, positive, g2_nfa_string(nfa, "-", negative));
 }

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-
 #define LOOKS 16				/* at members: one unit of work */
 
 /* What a value may be. */
@@ -422,12 +421,6 @@ g2_schema_compile(g2_nfa *nfa, const char *text, size_t len, uint32_t next)
 
 	if (!root)
 	{
-		/* It is an argument, not a file. */
-		if (nfa->err->code == G2_E_BAD_JSON)
-		{
-			nfa->err->code = G2_E_PARAM;
-			g2_fail_hint(nfa->err, "Write one JSON object, as in {\"type\": \"object\"}.");
-		}
 		nfa->failed = true;
 		return G2_NFA_NONE;
 	}

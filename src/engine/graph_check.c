@@ -49,6 +49,37 @@ check_matrix(const g2_matrix *m, uint64_t k, uint64_t n, const char *name, g2_er
 	return true;
 }
 
+/* An adapter of a matrix, where there is one. */
+static bool
+check_adapter(const g2_low_rank *adapter, const g2_matrix *m, uint32_t most, g2_error *err)
+{
+	const uint32_t rank = adapter->up.k;
+
+	if (!adapter->down)
+		return true;
+	if (rank == 0 || rank > most || adapter->k != m->k || adapter->up.format != G2_FORMAT_F32)
+		return g2_fail(err, G2_E_INTERNAL, "weights do not fit the graph: an adapter is %u x %u",
+					   adapter->k, rank);
+	return check_matrix(&adapter->up, rank, m->n, "adapter", err);
+}
+
+static bool
+check_adapters(const g2_weights *w, g2_error *err)
+{
+	for (uint32_t i = 0; w->adapter && i < w->arch.n_layer; i++)
+	{
+		const g2_layer_adapter *a = &w->adapter[i];
+		const g2_layer *l = &w->layers[i];
+
+		if (!check_adapter(&a->qkv, &l->qkv, w->adapter_rank, err) ||
+			!check_adapter(&a->attn_out, &l->attn_out, w->adapter_rank, err) ||
+			!check_adapter(&a->ff_up, &l->ff_up, w->adapter_rank, err) ||
+			!check_adapter(&a->ff_down, &l->ff_down, w->adapter_rank, err))
+			return false;
+	}
+	return true;
+}
+
 static bool
 check_weights(const g2_weights *w, g2_error *err)
 {
@@ -78,5 +109,6 @@ check_weights(const g2_weights *w, g2_error *err)
 bool
 g2_graph_check(const g2_weights *weights, const char *device, g2_error *err)
 {
-	return check_graph(weights, device, err) && check_weights(weights, err);
+	return check_graph(weights, device, err) && check_weights(weights, err) &&
+		check_adapters(weights, err);
 }

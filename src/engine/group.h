@@ -164,8 +164,7 @@ g2_group_texts(const g2_group_options *o)
 static inline bool
 g2_group_single_steps(const g2_group *group)
 {
-	return group->beams || group->o.grammar || group->o.no_repeat_ngram > 0 ||
-		group->o.sampling.typical_p > 0;
+	return group->beams || group->o.grammar || group->o.no_repeat_ngram > 0;
 }
 
 /* A token's log-probability comes out of the row before its own, its norm out of its own: by how

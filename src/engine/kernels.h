@@ -135,6 +135,9 @@ typedef struct g2_kernels
 	void		(*layer_norm) (const float *x, uint32_t n, const float *gain, const float *bias,
 							   float epsilon, float *y);
 
+	/* y[j] = the sum over k of x[k] a[j][k], for n rows of a: 16 lanes, k ascending, and one tree. */
+	void		(*dots) (const float *x, uint32_t k, const float *a, uint32_t n, float *y);
+
 	/* By type of the cache; scratch: G2_ATTEND_SCRATCH(dv) floats. */
 	void		(*attend[G2_KV_TYPES]) (const g2_attention *a, float *scratch);
 

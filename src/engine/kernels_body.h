@@ -209,6 +209,49 @@ layer_norm(const float *x, uint32_t n, const float *gain, const float *bias, flo
 	}
 }
 
+/* ---- dot products ---- */
+
+#define DOTS 4					/* rows whose sums go on at a time */
+
+INLINE void
+dots_of(const int m, const float *x, uint32_t k, const float *a, float *y)
+{
+	uint32_t	whole = k / G2_LANES * G2_LANES,
+				rest = k - whole;
+	v16			sum[DOTS];
+
+	UNROLL
+	for (int j = 0; j < m; j++)
+		sum[j] = v16_zero();
+	for (uint32_t i = 0; i < whole; i += G2_LANES)
+	{
+		v16			e = v16_load(x + i);
+
+		UNROLL
+		for (int j = 0; j < m; j++)
+			sum[j] = v16_fma(e, v16_load(a + (size_t) j * k + i), sum[j]);
+	}
+	UNROLL
+	for (int j = 0; j < m; j++)
+	{
+		if (rest > 0)
+			sum[j] = v16_fma(v16_load_n(x + whole, rest, 0.0f),
+							 v16_load_n(a + (size_t) j * k + whole, rest, 0.0f), sum[j]);
+		y[j] = v16_sum(sum[j]);
+	}
+}
+
+static void
+dots(const float *x, uint32_t k, const float *a, uint32_t n, float *y)
+{
+	uint32_t	j = 0;
+
+	for (; j + DOTS <= n; j += DOTS)
+		dots_of(DOTS, x, k, a + (size_t) j * k, y + j);
+	for (; j < n; j++)
+		dots_of(1, x, k, a + (size_t) j * k, y + j);
+}
+
 /* ---- attention ---- */
 
 /* State of a row between blocks, in scratch: maximum, sum, and dv weighted values. */
@@ -285,6 +328,7 @@ const g2_kernels SET(g2_kernels) = {
 		[G2_FORMAT_Q4] = convert_q4,
 	},
 	.layer_norm = layer_norm,
+	.dots = dots,
 	.attend = {[G2_KV_F32] = attend_f32, [G2_KV_BF16] = attend_bf16},
 	.max = largest,
 	.sum_exp = sum_exp,

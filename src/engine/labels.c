@@ -47,6 +47,21 @@ cut_template(g2_bytes template_text, prompt *p)
 		(g2_bytes) {p->before.data + p->before.len, end - p->before.len};
 }
 
+/* A text that stands behind the label only would have no say in it. */
+static bool
+check_template(const prompt *p, g2_bytes template_text)
+{
+	static const g2_bytes mark = {"{input}", 7};
+	size_t		at = g2_text_find(template_text.data, template_text.len, 0, &mark, 1);
+	g2_error   *err = &p->request->error;
+
+	if (at == SIZE_MAX || at < p->before.len)
+		return true;
+	g2_fail(err, G2_E_PARAM, "the template has {input} behind {label} only");
+	g2_fail_hint(err, "What stands behind {label} is not read before it: write {input} first.");
+	return g2_fail_options(err);
+}
+
 static bool
 find_template(prompt *p)
 {
@@ -61,7 +76,7 @@ find_template(prompt *p)
 		template_text = bytes_of(g2_span_of(request->task.template_text));
 	}
 	cut_template(template_text, p);
-	return true;
+	return check_template(p, template_text);
 }
 
 /* ---- the text ---- */
@@ -141,7 +156,9 @@ no_room(g2_request *request)
 			request->model->name);
 	g2_fail_detail(&request->error, "The context holds %u tokens.",
 				   request->model->pack->weights.arch.n_ctx);
-	return g2_fail_hint(&request->error, "Give fewer or shorter examples.");
+	return g2_fail_hint(&request->error, request->m.score.n_examples > 0 ?
+						"Give fewer or shorter examples." :
+						"Shorten the labels, the template or the condition.");
 }
 
 static bool
@@ -222,7 +239,10 @@ encode_labels(prompt *p)
 							   &s->labels[i]))
 			return false;
 		if (s->labels[i].len == 0)
-			return g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);
+		{
+			g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);
+			return g2_fail_options(&request->error);
+		}
 	}
 	return true;
 }

@@ -1,17 +1,10 @@
 /*
  * main.c: gpt2_engine COMMAND: the engine process and its commands for use by hand.
  */
-#include <locale.h>
-#include <stdio.h>
-
 #include "cli.h"
+#include "command.h"
 
-static const struct
-{
-	const char *name;
-	bool		(*run) (int argc, char **argv, g2_error *err);
-	const char *help;
-}			commands[] = {
+static const g2_command commands[] = {
 	{"generate", g2_cmd_generate, "--model FOLDER --prompt TEXT|--ids N,N,... [--max-len N] [--n N]\n"
 		"            [--temperature T] [--top-k K] [--top-p P] [--min-p P]\n"
 		"            [--repetition-penalty R] [--presence-penalty R] [--frequency-penalty R]\n"
@@ -33,43 +26,12 @@ static const struct
 		"            limits"},
 };
 
-static int
-usage(FILE *to)
-{
-	fprintf(to, "gpt2_engine %s\nusage: gpt2_engine COMMAND [options]\n\n", G2_VERSION);
-	for (size_t i = 0; i < G2_LENGTH(commands); i++)
-		fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].help);
-	fprintf(to, "\nCommands with a model also take --models DIRECTORY (searched for names),\n"
-			"--packs DIRECTORY, --format q8|q4|bf16|f32, --threads N, --cpu auto|portable|avx2|...,\n"
-			"--device auto|cpu|cuda|cuda:N, --kv-cache-mb N.\n");
-	return to == stderr ? 2 : 0;
-}
-
 int
 main(int argc, char **argv)
 {
-	g2_error	err = {.code = G2_OK};
-
-	setlocale(LC_ALL, "C");
-	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0))
-		return usage(stdout);
-	if (argc >= 2 && strcmp(argv[1], "--version") == 0)
-	{
-		printf("gpt2_engine %s\n", G2_VERSION);
-		return 0;
-	}
-	for (size_t i = 0; argc >= 2 && i < G2_LENGTH(commands); i++)
-	{
-		if (strcmp(argv[1], commands[i].name) != 0)
-			continue;
-		if (commands[i].run(argc - 1, argv + 1, &err))
-			return 0;
-		fprintf(stderr, "gpt2_engine: %s (%s)\n", err.message, g2_sqlstate(err.code));
-		if (err.detail[0])
-			fprintf(stderr, "%s\n", err.detail);
-		if (err.hint[0])
-			fprintf(stderr, "Hint: %s\n", err.hint);
-		return 1;
-	}
-	return usage(stderr);
+	return g2_run_command("gpt2_engine", commands, G2_LENGTH(commands),
+						  "\nCommands with a model also take --models DIRECTORY (searched for names),\n"
+						  "--packs DIRECTORY, --format q8|q4|bf16|f32, --threads N,\n"
+						  "--cpu auto|portable|avx2|..., --device auto|cpu|cuda|cuda:N, --kv-cache-mb N.\n",
+						  argc, argv);
 }

@@ -2,8 +2,11 @@
  * model.h: models on disk.  A folder as Hugging Face lays it out is checked, converted once into
  * a packed file, and the packed file is mapped.
  *
+ * A folder with an adapter (adapter.h) has no weights of its own: its pack is its base's, with the
+ * adapter's small matrices beside it.
+ *
  * Files: folder.c (names, search, errors about a folder), describe.c, config.c (config.json ->
- * g2_arch), own_json.c, safetensors.c, weights_source.c, layout.c, pack_*.c.  Everything here may
+ * g2_arch), own_json.c, safetensors.c, weights_source.c, layout.c, pack_*.c, adapter*.c.  Everything here may
  * take long and runs on a helper thread of the engine; nothing is shared between threads.
  */
 #ifndef G2_MODEL_H
@@ -74,8 +77,13 @@ typedef void (*g2_check_fn) (void *arg, const char *item, g2_check_result result
 							 const char *detail, const char *hint);
 
 /* Looks at all that loading the model would need, one thing after the other: config.json, weights,
- * tokenizer, gpt2.json, special tokens, roles.  Reads headers only. */
-extern void g2_model_check(const char *name, const char *path, g2_check_fn tell, void *arg);
+ * tokenizer, gpt2.json, special tokens, roles; of an adapter adapter_config.json, base, weights,
+ * gpt2.json, roles.  Reads headers only. */
+extern void g2_model_check(const g2_model_paths *paths, const char *name, const char *path,
+						   g2_check_fn tell, void *arg);
+
+/* SHA-256 over the folder's files, hex, as a pack of it has (g2_pack): reads all of them. */
+extern bool g2_model_content_hash(const char *path, char hex[65], g2_error *err);
 
 /* Progress of packing in bytes read of bytes in all; may be NULL. */
 typedef struct g2_progress
@@ -91,8 +99,13 @@ typedef struct g2_pack
 	g2_description description;
 	g2_tokenizer *tokenizer;	/* NULL: the model has none */
 	char		content_hash[65];	/* SHA-256 over the source's files, hex */
+	char		vocabulary_hash[65];	/* that of the model whose tokenizer and special tokens it has: an
+									 * adapter's base */
 	uint64_t	bytes;			/* size of the packed file */
-	char	   *path;			/* of the packed file */
+	char	   *path;			/* of the packed file; of an adapter's its base's */
+	uint64_t	device;			/* of that file, with the inode: packs opened twice */
+	uint64_t	inode;
+	struct g2_adapter *adapter; /* NULL: none */
 	int			fd;				/* locked (shared) while it is open: see pack_trim.c */
 	void	   *map;
 	size_t		map_size;
@@ -110,6 +123,12 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_progress *progress, const atomic_bool *cancel, g2_pack **out,
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
+
+/* Bytes that the model has for itself: the packed file's, or an adapter's small matrices'. */
+extern uint64_t g2_pack_own_bytes(const g2_pack *pack);
+
+/* Both have the same packed file in memory. */
+extern bool g2_pack_shares(const g2_pack *a, const g2_pack *b);
 
 /* What a file was when somebody looked at it; all zero: it was not there. */
 typedef struct g2_file_state

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "adapter.h"
 #include "describe.h"
 #include "folder.h"
 #include "model_roles.h"
@@ -11,12 +12,14 @@
 
 typedef struct model_check
 {
+	const g2_model_paths *paths;
 	const char *name;			/* of the model */
 	g2_describe_files files;
 	g2_description d;
 	g2_buf		blob;			/* what the tokenizer is a view of */
 	g2_config	config;
 	bool		has_config;
+	bool		is_adapter;
 	g2_check_fn tell;
 	void	   *arg;
 } model_check;
@@ -137,10 +140,14 @@ check_own(model_check *c)
 {
 	g2_role_list roles;
 	g2_error	err;
-	bool		ok = g2_describe_own(&c->files, &c->d, &err);
+	bool		ok = c->is_adapter ? g2_adapter_own(c->files.folder, &c->d.tasks, &err) :
+		g2_describe_own(&c->files, &c->d, &err);
 	char		detail[256];
 
-	list_tasks(c->files.own, detail, sizeof detail);
+	if (c->is_adapter)
+		snprintf(detail, sizeof detail, "%s", c->d.tasks ? "its own tasks" : "no tasks");
+	else
+		list_tasks(c->files.own, detail, sizeof detail);
 	tell(c, "gpt2.json", ok, detail, &err);
 	ok = g2_role_list_read(c->name, c->files.folder, &roles, &err);
 	if (ok && !roles.restricted)
@@ -182,21 +189,87 @@ check_tokens(model_check *c)
 	}
 }
 
-void
-g2_model_check(const char *name, const char *path, g2_check_fn fn, void *arg)
+/* ---- adapters ---- */
+
+/* The base's folder and config.json; its content is compared when the adapter is loaded. */
+static bool
+check_base(model_check *c, const g2_adapter_config *adapter)
 {
-	model_check c = {.name = name, .files = {.folder = path}, .tell = fn, .arg = arg};
 	g2_error	err;
-	bool		ok = g2_folder_check(path, &err);
+	char		detail[128 + G2_MAX_NAME];
+	char	   *base;
+	bool		ok = g2_adapter_find_base(c->paths, c->name, adapter, &base, &err);
+
+	if (ok)
+	{
+		ok = g2_describe_config(base, &c->config, &err);
+		g2_free(base);
+	}
+	snprintf(detail, sizeof detail, "%s%s%s", adapter->base,
+			 adapter->base_hash[0] ? ", whose content hash must be " : "", adapter->base_hash);
+	tell(c, "base", ok, detail, &err);
+	return ok;
+}
+
+static void
+check_adapter_weights(const model_check *c, const g2_adapter_config *adapter)
+{
+	g2_error	err;
+	char		detail[128] = "";
+	uint32_t	pairs;
+	bool		ok = g2_adapter_check_weights(c->files.folder, adapter, &c->config.arch, &pairs,
+											  &err);
+
+	if (ok)
+		snprintf(detail, sizeof detail, "adapters of %u matrices, rank %u", pairs, adapter->rank);
+	tell(c, "weights", ok, detail, &err);
+}
+
+static void
+check_adapter(model_check *c)
+{
+	g2_adapter_config adapter;
+	g2_error	err;
+	char		detail[128] = "";
+	bool		ok = g2_adapter_config_read(c->files.folder, &adapter, &err);
+
+	if (ok)
+		snprintf(detail, sizeof detail, "LoRA, rank %u, scale %g", adapter.rank,
+				 (double) adapter.scale);
+	tell(c, G2_ADAPTER_CONFIG, ok, detail, &err);
+	if (!ok)
+		c->tell(c->arg, "base", G2_CHECK_SKIPPED, G2_ADAPTER_CONFIG " has to be right first", "");
+	if (ok && check_base(c, &adapter))
+		check_adapter_weights(c, &adapter);
+	else
+		c->tell(c->arg, "weights", G2_CHECK_SKIPPED, "the base has to be right first", "");
+	check_own(c);
+}
+
+/* ---- all of it ---- */
+
+void
+g2_model_check(const g2_model_paths *paths, const char *name, const char *path, g2_check_fn fn,
+			   void *arg)
+{
+	model_check c = {.paths = paths, .name = name, .files = {.folder = path},
+	.is_adapter = g2_adapter_is(path), .tell = fn, .arg = arg};
+	g2_error	err;
+	bool		ok = c.is_adapter || g2_folder_check(path, &err);
 
 	tell(&c, "folder", ok, path, &err);
 	if (!ok)
 		return;
-	check_config(&c);
-	check_weights(&c);
-	check_tokenizer(&c);
-	check_own(&c);
-	check_tokens(&c);
+	if (c.is_adapter)
+		check_adapter(&c);
+	else
+	{
+		check_config(&c);
+		check_weights(&c);
+		check_tokenizer(&c);
+		check_own(&c);
+		check_tokens(&c);
+	}
 	g2_describe_close(&c.files);
 	g2_buf_free(&c.blob);
 	g2_description_free(&c.d);

@@ -136,6 +136,10 @@ typedef struct g2_hash g2_hash;
 
 extern g2_hash *g2_hash_new(g2_error *err);
 extern bool g2_hash_add(g2_hash *hash, const void *data, size_t n);	/* false: g2_hash_end fails */
+
+/* Name and size of a file, or these and its bytes, as a model's content hash has them. */
+extern void g2_hash_name(g2_hash *hash, const char *name, uint64_t size);
+extern bool g2_hash_file(g2_hash *hash, const char *folder, const char *name, g2_error *err);
 extern bool g2_hash_end(g2_hash *hash, uint8_t out[G2_HASH], g2_error *err);
 extern void g2_hash_free(g2_hash *hash);
 extern void g2_hash_hex(const uint8_t *hash, size_t n, char *out);	/* 2 n characters, NUL */

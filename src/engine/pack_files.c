@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "adapter.h"
 #include "file.h"
 #include "own_json.h"
 #include "pack.h"
@@ -251,6 +252,12 @@ g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json)
 	g2_pack_files *now;
 	bool		changed;
 
+	if (pack->adapter)
+	{
+		if (g2_adapter_changed(pack->adapter, own_json))
+			return true;
+		own_json = &pack->adapter->base_own_json;
+	}
 	if (!files_is_model(folder) || !(now = files_now(&view, folder, NULL)))
 		return false;
 	own_now = g2_own_json_state(folder);

@@ -1,8 +1,11 @@
 /*
  * pack_hash.c: SHA-256 by libcrypto, and the sum that guards the weights' bytes.
  */
+#include <errno.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
+#include "file.h"
 #include "pack.h"
 
 struct g2_hash
@@ -34,6 +37,36 @@ g2_hash_add(g2_hash *hash, const void *data, size_t n)
 	if (!hash->failed && EVP_DigestUpdate(hash->context, data, n) != 1)
 		hash->failed = true;
 	return !hash->failed;
+}
+
+void
+g2_hash_name(g2_hash *hash, const char *name, uint64_t size)
+{
+	uint8_t		bytes[8];
+
+	for (int b = 0; b < 8; b++)
+		bytes[b] = (uint8_t) (size >> (8 * b));
+	g2_hash_add(hash, name, strlen(name) + 1);
+	g2_hash_add(hash, bytes, sizeof bytes);
+}
+
+bool
+g2_hash_file(g2_hash *hash, const char *folder, const char *name, g2_error *err)
+{
+	char		buffer[65536];
+	uint64_t	size;
+	ssize_t		n;
+	int			fd = g2_file_open(folder, name, &size, err);
+
+	if (fd < 0)
+		return false;
+	g2_hash_name(hash, name, size);
+	while ((n = read(fd, buffer, sizeof buffer)) > 0)
+		g2_hash_add(hash, buffer, (size_t) n);
+	if (n < 0)
+		g2_fail_errno(err, errno, "read", name);
+	close(fd);
+	return n == 0;
 }
 
 bool

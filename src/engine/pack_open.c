@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "adapter.h"
 #include "config.h"
 #include "file.h"
+#include "own_json.h"
 #include "pack.h"
 #include "protocol_watch.h"
 
@@ -92,7 +94,12 @@ open_fill(g2_pack *pack, const g2_pack_view *v, const char *path, g2_error *err)
 {
 	g2_description *d = &pack->description;
 	g2_weights *w = &pack->weights;
+	struct stat st;
 
+	if (fstat(pack->fd, &st) != 0)
+		return g2_fail_errno(err, errno, "stat", g2_file_tail(path));
+	pack->device = (uint64_t) st.st_dev;
+	pack->inode = (uint64_t) st.st_ino;
 	d->arch = w->arch = v->meta->arch;
 	w->format = (g2_format) v->header->format;
 	memcpy(d->architecture, v->meta->architecture, sizeof d->architecture);
@@ -103,6 +110,7 @@ open_fill(g2_pack *pack, const g2_pack_view *v, const char *path, g2_error *err)
 	d->n_warnings = v->meta->n_warnings;
 	memcpy(d->warning, v->meta->warning, sizeof d->warning);
 	g2_hash_hex(v->header->content_hash, G2_HASH, pack->content_hash);
+	memcpy(pack->vocabulary_hash, pack->content_hash, sizeof pack->vocabulary_hash);
 	pack->bytes = v->header->file_size;
 	w->layers = g2_alloc_array(w->arch.n_layer, sizeof *w->layers);
 	pack->path = g2_strdup(path);
@@ -171,31 +179,25 @@ open_must_pack(const g2_error *err)
 }
 
 static bool
-open_place(const g2_model_paths *paths, const char *name, g2_format format, g2_pack_place *place,
-		   g2_error *err)
+open_place(const g2_model_paths *paths, const char *name, const char *folder, g2_format format,
+		   g2_pack_place *place, g2_error *err)
 {
-	char	   *folder;
-	bool		ok;
-
 	if ((size_t) format >= G2_LENGTH(format_names))
 		return g2_fail(err, G2_E_UNSUPPORTED, "unknown weight format");
-	if (!g2_model_find(paths, name, &folder, err))
-		return false;
-	ok = g2_pack_place_make(paths, name, folder, format, place, err);
-	g2_free(folder);
-	return ok;
+	return g2_pack_place_make(paths, name, folder, format, place, err);
 }
 
-bool
-g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
-			 g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
+/* The pack of a folder with weights of its own. */
+static bool
+open_folder(const g2_model_paths *paths, const char *name, const char *folder, g2_format format,
+			g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
 {
 	g2_pack_place place;
 	g2_error	why = {0};
 	bool		ok,
 				go_on = true;
 
-	if (!open_place(paths, name, format, &place, err))
+	if (!open_place(paths, name, folder, format, &place, err))
 		return false;
 	ok = open_existing(&place, format, out, &why);
 	/* once, and again when the source or the pack was changed behind our back */
@@ -212,6 +214,49 @@ g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
 	return ok;
 }
 
+/* The base's pack, with the adapter of the folder. */
+static bool
+open_adapter(const g2_model_paths *paths, const char *name, const char *folder, g2_format format,
+			 g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
+{
+	g2_adapter_config config;
+	g2_file_state own_json;
+	g2_pack    *pack;
+	char	   *base;
+	bool		ok;
+
+	if (!g2_adapter_config_read(folder, &config, err) ||
+		!g2_adapter_find_base(paths, name, &config, &base, err))
+		return false;
+	own_json = g2_own_json_state(base);
+	ok = open_folder(paths, config.base, base, format, progress, cancel, &pack, err);
+	if (ok)
+	{
+		ok = g2_adapter_attach(pack, name, folder, &config, base, &own_json, cancel, err);
+		if (ok)
+			*out = pack;
+		else
+			g2_pack_close(pack);
+	}
+	g2_free(base);
+	return ok;
+}
+
+bool
+g2_pack_open(const g2_model_paths *paths, const char *name, g2_format format,
+			 g2_progress *progress, const atomic_bool *cancel, g2_pack **out, g2_error *err)
+{
+	char	   *folder;
+	bool		ok;
+
+	if (!g2_model_find(paths, name, &folder, err))
+		return false;
+	ok = (g2_adapter_is(folder) ? open_adapter : open_folder) (paths, name, folder, format,
+															   progress, cancel, out, err);
+	g2_free(folder);
+	return ok;
+}
+
 void
 g2_pack_close(g2_pack *pack)
 {
@@ -220,11 +265,24 @@ g2_pack_close(g2_pack *pack)
 	g2_tokenizer_close(pack->tokenizer);
 	g2_description_free(&pack->description);
 	g2_free(pack->weights.layers);
+	g2_adapter_free(pack->adapter);
 	g2_free(pack->path);
 	note_use(pack);
 	munmap(pack->map, pack->map_size);
 	close(pack->fd);
 	g2_free(pack);
+}
+
+uint64_t
+g2_pack_own_bytes(const g2_pack *pack)
+{
+	return pack->adapter ? pack->adapter->bytes : pack->bytes;
+}
+
+bool
+g2_pack_shares(const g2_pack *a, const g2_pack *b)
+{
+	return a->device == b->device && a->inode == b->inode;
 }
 
 bool
@@ -248,19 +306,46 @@ g2_pack_verify(const g2_pack *pack, g2_error *err)
 	return true;
 }
 
+/* The folder whose pack it would be, and its model's name; NULL: there is none. */
+static char *
+packed_folder(const g2_model_paths *paths, const char *name, g2_adapter_config *config)
+{
+	char	   *folder,
+			   *base = NULL;
+
+	strcpy(config->base, "");
+	if (!g2_model_find(paths, name, &folder, NULL))
+		return NULL;
+	if (!g2_adapter_is(folder))
+		return folder;
+	if (!g2_adapter_config_read(folder, config, NULL) ||
+		!g2_adapter_find_base(paths, name, config, &base, NULL))
+		base = NULL;
+	g2_free(folder);
+	return base;
+}
+
 bool
 g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format, uint64_t *bytes)
 {
+	g2_adapter_config config;
 	g2_pack_place place;
 	g2_pack_view view;
+	char	   *folder = packed_folder(paths, name, &config);
 	void	   *map;
 	size_t		size;
 	int			fd;
 	bool		missing = true;
 
 	*bytes = 0;
-	if (!open_place(paths, name, format, &place, NULL))
+	if (!folder)
 		return true;
+	if (!open_place(paths, config.base[0] ? config.base : name, folder, format, &place, NULL))
+	{
+		g2_free(folder);
+		return true;
+	}
+	g2_free(folder);
 	fd = open_map(place.path, &map, &size, NULL);
 	if (fd >= 0)
 	{

@@ -155,17 +155,6 @@ write_weights_file(const write_state *w, const char *name)
 	return NULL;
 }
 
-static void
-write_hash_name(g2_hash *hash, const char *name, uint64_t size)
-{
-	uint8_t		bytes[8];
-
-	for (int b = 0; b < 8; b++)
-		bytes[b] = (uint8_t) (size >> (8 * b));
-	g2_hash_add(hash, name, strlen(name) + 1);
-	g2_hash_add(hash, bytes, sizeof bytes);
-}
-
 static bool
 write_files(write_state *w, g2_converter *c, g2_error *err)
 {
@@ -180,12 +169,12 @@ write_files(write_state *w, g2_converter *c, g2_error *err)
 			/* of this one only what has a say in results */
 			if (tasks)
 			{
-				write_hash_name(c->hash, f->name, strlen(tasks));
+				g2_hash_name(c->hash, f->name, strlen(tasks));
 				g2_hash_add(c->hash, tasks, strlen(tasks));
 			}
 			continue;
 		}
-		write_hash_name(c->hash, f->name, f->state.size);
+		g2_hash_name(c->hash, f->name, f->state.size);
 		if (st ? !g2_convert_weights(c, st, err)
 			: !g2_convert_other(c, w->place->folder, f->name, f->state.size, err))
 			return false;

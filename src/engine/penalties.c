@@ -37,7 +37,6 @@ penalize_repetition(const g2_sampling *s, const g2_past *past, float *logits, ui
 			logits[past->seen[i]] = g2_penalized(logits[past->seen[i]], s->repetition_penalty);
 }
 
-/* As the API that these two come from defines them: logit - n frequency - presence, n > 0. */
 static void
 penalize_answer(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 {
@@ -46,7 +45,8 @@ penalize_answer(const g2_sampling *s, const g2_past *past, float *logits, uint32
 		const g2_count *c = &past->counts[i];
 
 		if (c->token < n)
-			logits[c->token] -= (float) c->n * s->frequency_penalty + s->presence_penalty;
+			logits[c->token] = g2_penalized_count(logits[c->token], c->n, s->presence_penalty,
+												  s->frequency_penalty);
 	}
 }
 

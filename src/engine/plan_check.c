@@ -170,33 +170,3 @@ g2_slot_check_state(const g2_plan_limits *limits, uint32_t slot, const g2_slot_s
 		return g2_fail(err, G2_E_INTERNAL, "slot %u with %u biases", slot, state->sampling.n_biases);
 	return true;
 }
-
-/* ---- what a device lacks ---- */
-
-static bool
-lacking(uint32_t lacks, uint32_t needed, g2_error *err)
-{
-	if ((lacks & needed) == 0)
-		return true;
-	return g2_fail(err, G2_E_UNSUPPORTED, "this device does not sample so (%x)", lacks & needed);
-}
-
-bool
-g2_slot_check_lacks(const g2_slot_state *state, uint32_t lacks, g2_error *err)
-{
-	const g2_sampling *s = &state->sampling;
-
-	return lacking(lacks, (s->typical_p > 0.0f ? G2_LACKS_TYPICAL : 0) |
-				   (s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f ?
-					G2_LACKS_COUNTS : 0), err);
-}
-
-bool
-g2_plan_check_lacks(const g2_plan *plan, uint32_t lacks, g2_error *err)
-{
-	uint32_t	needed = 0;
-
-	for (uint32_t i = 0; i < plan->n_outputs; i++)
-		needed |= plan->outputs[i].want & G2_WANT_CANDIDATES ? G2_LACKS_CANDIDATES : 0;
-	return lacking(lacks, needed, err);
-}

@@ -51,10 +51,6 @@ extern bool g2_plan_check(const g2_plan *plan, const g2_plan_bounds *bounds,
 /* After a plan was accepted: which slots will have sampled. */
 extern void g2_plan_note(const g2_plan *plan, g2_plan_limits *limits);
 
-/* 0A000 for a slot or a plan that asks for what its device lacks (G2_LACKS_...). */
-extern bool g2_slot_check_lacks(const g2_slot_state *state, uint32_t lacks, g2_error *err);
-extern bool g2_plan_check_lacks(const g2_plan *plan, uint32_t lacks, g2_error *err);
-
 /* XX000 for a slot that is out of range or a state that is not one. */
 extern bool g2_slot_check_state(const g2_plan_limits *limits, uint32_t slot,
 								const g2_slot_state *state, g2_error *err);

@@ -123,12 +123,13 @@ g2_roles_decode(const void *p, size_t n, g2_roles *m)
 
 void
 g2_error_encode(g2_writer *w, const char *sqlstate, const char *message, const char *detail,
-				const char *hint)
+				const char *hint, bool of_options)
 {
 	g2_put(w, sqlstate, 5);
 	g2_put_string(w, message);
 	g2_put_string(w, detail);
 	g2_put_string(w, hint);
+	g2_put_u32(w, of_options);
 }
 
 bool
@@ -148,6 +149,7 @@ g2_error_decode(const void *p, size_t n, g2_error_message *m)
 	m->message = g2_get_span(&r);
 	m->detail = g2_get_span(&r);
 	m->hint = g2_get_span(&r);
+	m->of_options = g2_get_u32(&r);
 	return !r.failed;
 }
 

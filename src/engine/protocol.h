@@ -247,6 +247,7 @@ typedef struct g2_error_message
 	g2_span		message;
 	g2_span		detail;			/* empty = none */
 	g2_span		hint;
+	uint32_t	of_options;		/* what is wrong is wrong whatever the row's text is */
 } g2_error_message;
 
 typedef enum g2_level
@@ -421,7 +422,7 @@ extern bool g2_access_decode(const void *p, size_t n, g2_access *m);
 extern void g2_roles_encode(g2_writer *w, const g2_roles *m);
 extern bool g2_roles_decode(const void *p, size_t n, g2_roles *m);
 extern void g2_error_encode(g2_writer *w, const char *sqlstate, const char *message,
-							const char *detail, const char *hint);
+							const char *detail, const char *hint, bool of_options);
 extern bool g2_error_decode(const void *p, size_t n, g2_error_message *m);
 extern void g2_notice_encode(g2_writer *w, g2_level level, const char *message, const char *hint);
 extern bool g2_notice_decode(const void *p, size_t n, g2_notice *m);

@@ -83,12 +83,14 @@ typedef struct g2_train
 	uint32_t	eval_every;		/* steps; 0 = twenty times in all */
 	uint32_t	patience;		/* evaluations without improvement; 0 = no end */
 	uint64_t	seed;
+	uint32_t	keep_adapter;	/* 1: it is not merged but kept, and shares the base's weights */
 	/* how it is done, which changes no bit */
 	uint32_t	replace;		/* g2_train_replace */
 	g2_span		replaced;		/* owner of the model that may be replaced; empty = the new one's */
 	uint32_t	threads;
 	uint32_t	nice;
 	uint64_t	memory;			/* bytes of activations beyond which they are computed again */
+	uint64_t	keep_free;		/* bytes of the file system that large files leave: these, or a tenth */
 } g2_train;
 
 /* A row: prompt and completion, or a text alone. */

@@ -208,6 +208,19 @@ goes_before(const g2_registry *registry, const g2_model *a, const g2_model *b)
 	return keep_a != keep_b ? keep_b : a->used < b->used;
 }
 
+/* Bytes of a model's weights that no model before it in the list has: adapters share their base's
+ * pack, whether that is loaded as a model or not. */
+static uint64_t
+bytes_of(const g2_registry *registry, const g2_model *model)
+{
+	uint64_t	own = model->pack->adapter ? g2_pack_own_bytes(model->pack) : 0;
+
+	for (const g2_model *m = registry->models; m != model; m = m->next)
+		if (m->pack && g2_pack_shares(m->pack, model->pack))
+			return own;
+	return own + model->pack->bytes;
+}
+
 /* The model to be unloaded next when memory is short: held by nobody, and not the only one, which
  * may be larger than the limit.  NULL when the limit is kept, or cannot be. */
 static g2_model *
@@ -220,7 +233,7 @@ surplus(const g2_registry *registry)
 	for (const g2_model *m = registry->models; m; m = m->next)
 		if (m->pack)
 		{
-			bytes += m->pack->bytes;
+			bytes += bytes_of(registry, m);
 			n += !m->detached;
 		}
 	if (registry->settings.model_memory == 0 || bytes <= registry->settings.model_memory || n < 2)
@@ -243,7 +256,7 @@ keep_limit(g2_registry *registry, const g2_model *used)
 	{
 		registry_log(registry, G2_LEVEL_LOG, "unloaded model \"%s\" (%.1f MB, not used for %.0f s) "
 					 "to keep gpt2.model_memory (%.1f MB)", model->name,
-					 (double) model->pack->bytes / G2_BYTES_PER_MB,
+					 (double) g2_pack_own_bytes(model->pack) / G2_BYTES_PER_MB,
 					 (double) G2_MAX(g2_wall_clock(g2_now_us()) - model->last_used_at, 0) / 1e6,
 					 (double) registry->settings.model_memory / G2_BYTES_PER_MB);
 		detach(model);
@@ -471,6 +484,8 @@ void
 g2_registry_collect(g2_registry *registry)
 {
 	g2_helper_collect(registry->loader.helper);
+	if (registry->loader.filler)
+		g2_helper_collect(registry->loader.filler);
 }
 
 bool
@@ -485,8 +500,11 @@ g2_registry_open(const g2_registry_options *options, g2_registry **out, g2_error
 	registry->loader.asked = load_asked;
 	registry->loader.dropped = load_dropped;
 	registry->loader.ended = load_ended;
-	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err))
+	if (!g2_helper_open(1, options->event_fd, &registry->loader.helper, err) ||
+		(options->api->model_fill &&
+		 !g2_helper_open(1, options->event_fd, &registry->loader.filler, err)))
 	{
+		g2_helper_close(registry->loader.helper);
 		g2_free(registry);
 		return false;
 	}
@@ -506,6 +524,7 @@ g2_registry_close(g2_registry *registry)
 	}
 	registry->next_preload = registry->settings.n_preload;
 	g2_helper_close(registry->loader.helper);
+	g2_helper_close(registry->loader.filler);
 	for (g2_model *m = registry->models, *next; m; m = next)
 	{
 		next = m->next;

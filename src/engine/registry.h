@@ -50,7 +50,6 @@ typedef struct g2_model
 	/* state LOADED */
 	g2_pack    *pack;
 	g2_backend_model *device_model;
-	uint32_t	lacks;			/* what its device lacks: G2_LACKS_... */
 	g2_kv		kv;
 	g2_work		work;
 	g2_role_list roles;			/* who may use it; known before the load begins in earnest */

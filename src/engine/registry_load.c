@@ -111,21 +111,21 @@ load_run(g2_job *job)
 
 /* ---- the engine's thread ---- */
 
-/* Puts an opened pack on the device and gives it room in the KV cache. */
 static bool
-model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
+place_model(g2_model *model, const g2_registry_options *o, g2_error *err)
 {
-	size_t		block_bytes;
-	uint64_t	n_blocks,
-				context = g2_blocks_for(model->pack->weights.arch.n_ctx);
-
 	if (o->api->place)
 		o->api->place(o->backend, model->place);
-	if (!o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err))
-		return false;
-	model->lacks = o->api->lacks ? o->api->lacks(model->device_model) : 0;
-	block_bytes = o->api->kv_block_bytes(model->device_model);
-	n_blocks = o->kv_pool->budget / block_bytes;
+	return o->api->model_load(o->backend, &model->pack->weights, &model->device_model, err);
+}
+
+static bool
+open_cache(g2_model *model, const g2_registry_options *o, g2_error *err)
+{
+	const size_t block_bytes = o->api->kv_block_bytes(model->device_model);
+	const uint64_t context = g2_blocks_for(model->pack->weights.arch.n_ctx);
+	uint64_t	n_blocks = o->kv_pool->budget / block_bytes;
+
 	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
 	/* A device of its own may have less than the setting says. */
 	for (;; n_blocks = G2_MAX(n_blocks / 2, context))
@@ -134,11 +134,8 @@ model_start(g2_model *model, const g2_registry_options *o, g2_error *err)
 					   err))
 			return true;
 		if (err->code != G2_E_MEMORY || n_blocks <= context)
-			break;
+			return false;
 	}
-	o->api->model_unload(o->backend, model->device_model);
-	model->device_model = NULL;
-	return false;
 }
 
 static void
@@ -148,25 +145,31 @@ load_free(load *l)
 	g2_free(l);
 }
 
+/* What stands when the engine closes before its turn comes. */
 static void
-load_done(g2_job *job)
+submit(load *l, g2_helper *helper, void (*run) (g2_job *job), void (*done) (g2_job *job))
 {
-	load	   *l = (load *) job;
-	const g2_loader *loader = l->loader;
-	g2_model   *model = l->model;
-	bool		ok = l->ok && !atomic_load(&model->cancel);
+	l->job = (g2_job) {.run = run, .done = done};
+	l->ok = false;
+	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", l->model->name);
+	g2_helper_submit(helper, &l->job);
+}
 
-	model->pack = l->pack;
-	model->error = l->error;
-	if (ok)
-		ok = model_start(model, loader->options, &model->error);
-	else if (l->ok)
-		g2_fail(&model->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled",
-				model->name);
+/* The last of a load, whether the model can be used or not. */
+static void
+load_end(load *l, bool ok)
+{
+	const g2_loader *loader = l->loader;
+	const g2_registry_options *o = loader->options;
+	g2_model   *model = l->model;
+
 	if (ok)
 		model->looked_at = g2_now_us();
 	else
 	{
+		if (model->device_model)
+			o->api->model_unload(o->backend, model->device_model);
+		model->device_model = NULL;
 		g2_pack_close(model->pack);
 		model->pack = NULL;
 	}
@@ -175,14 +178,51 @@ load_done(g2_job *job)
 	loader->ended(model);
 }
 
-/* What stands when the engine closes before its turn comes. */
-static void
-submit(load *l, void (*run) (g2_job *job), void (*done) (g2_job *job))
+/* Whether a step of a load has succeeded and is still wanted; else the model says why not. */
+static bool
+goes_on(const load *l)
 {
-	l->job = (g2_job) {.run = run, .done = done};
-	l->ok = false;
-	g2_fail(&l->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled", l->model->name);
-	g2_helper_submit(l->loader->helper, &l->job);
+	g2_model   *model = l->model;
+
+	model->error = l->error;
+	if (l->ok && atomic_load(&model->cancel))
+		return g2_fail(&model->error, G2_E_CANCELED, "the load of model \"%s\" was cancelled",
+					   model->name);
+	return l->ok;
+}
+
+static void
+fill_run(g2_job *job)
+{
+	load	   *l = (load *) job;
+
+	l->ok = l->loader->options->api->model_fill(l->model->device_model, &l->model->pack->weights,
+												&l->error);
+}
+
+static void
+fill_done(g2_job *job)
+{
+	load	   *l = (load *) job;
+
+	load_end(l, goes_on(l) && open_cache(l->model, l->loader->options, &l->model->error));
+}
+
+/* Puts an opened pack on the device, which may take long, and gives it room in the KV cache. */
+static void
+load_done(g2_job *job)
+{
+	load	   *l = (load *) job;
+	g2_model   *model = l->model;
+	const g2_registry_options *o = l->loader->options;
+
+	model->pack = l->pack;
+	if (!goes_on(l) || !place_model(model, o, &model->error))
+		load_end(l, false);
+	else if (l->loader->filler)
+		submit(l, l->loader->filler, fill_run, fill_done);
+	else
+		load_end(l, open_cache(model, o, &model->error));
 }
 
 static void
@@ -196,7 +236,7 @@ ask_done(g2_job *job)
 	if (!l->ok || atomic_load(&model->cancel))
 		load_done(job);
 	else if (loader->asked(model))
-		submit(l, load_run, load_done);
+		submit(l, loader->helper, load_run, load_done);
 	else
 	{
 		model->state = G2_MODEL_FAILED;
@@ -223,7 +263,7 @@ g2_loader_start(const g2_loader *loader, g2_model *model, g2_shared_paths *paths
 	atomic_store(&model->packing_bytes, 0);
 	atomic_store(&model->progress.done, 0);
 	atomic_store(&model->progress.total, 0);
-	submit(l, ask_run, ask_done);
+	submit(l, loader->helper, ask_run, ask_done);
 	return true;
 }
 

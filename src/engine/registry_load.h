@@ -23,6 +23,7 @@ typedef struct g2_loader
 {
 	const g2_registry_options *options;
 	g2_helper  *helper;			/* one thread: loads are disk-bound, one after the other */
+	g2_helper  *filler;			/* one thread: opened packs to a device; NULL where none wants it */
 	/* On the engine's thread. */
 	bool		(*asked) (g2_model *model); /* its roles are known: whether it is to be loaded */
 	void		(*dropped) (g2_model *model);	/* it is not; it is FAILED */

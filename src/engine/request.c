@@ -282,9 +282,27 @@ g2_request_add_start(g2_request *request, g2_ids *ids)
 	{
 		g2_fail(&request->error, G2_E_PARAM, "model \"%s\" has no start token",
 				request->model->name);
-		return g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
+		g2_fail_hint(&request->error, "Leave the option \"add_start\" out.");
+		return g2_fail_options(&request->error);
 	}
 	return g2_ids_push(ids, start) || g2_fail_memory(&request->error, sizeof start);
+}
+
+/* Parts are made without the constraint, which is for what is made of them; but what is wrong with
+ * it is said before them.  It stays compiled. */
+static bool
+check_constraint(g2_request *request, g2_grammars *grammars)
+{
+	const g2_grammar *grammar;
+
+	if (request->split.prompt_tokens > 0)
+		return true;			/* some have ended */
+	if (!g2_constraint_prepare(grammars, &request->m.generate, request->model->pack,
+							   request->m.generate.max_new, &request->canceled, &grammar,
+							   &request->error))
+		return false;
+	g2_grammars_release(grammars, grammar);
+	return true;
 }
 
 static bool
@@ -297,7 +315,7 @@ work_generate(g2_request *request, g2_grammars *grammars)
 		return false;
 	/* The parts' prompts are made; and of nothing there is no summary. */
 	if (g2_split_has_parts(request))
-		return true;
+		return check_constraint(request, grammars);
 	if (request->ids.len == 0)
 	{
 		if (d->start_token == G2_NO_TOKEN)

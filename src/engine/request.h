@@ -23,6 +23,7 @@ typedef enum g2_request_phase
 	G2_PHASE_MODEL,				/* waits until its model is loaded */
 	G2_PHASE_TURN,				/* waits in its session's list of work */
 	G2_PHASE_WORK,				/* on a helper thread, or queued for one */
+	G2_PHASE_READY,				/* that is done; waits for those of its session before it */
 	G2_PHASE_GROUP				/* its group is with the scheduler */
 } g2_request_phase;
 
@@ -33,6 +34,7 @@ typedef struct g2_request
 	struct g2_request *next;
 	struct g2_request *own_prev;	/* its client's list */
 	struct g2_request *own_next;
+	struct g2_request *work_after;	/* its session's list of work */
 	g2_engine  *engine;
 	g2_client  *client;			/* NULL: it has left, and nobody listens */
 	g2_session *session;		/* held */

@@ -185,47 +185,30 @@ mean_by_weight(const g2_sampling *s, const float *logits, float max, const candi
 
 	for (uint32_t i = 0; i < c->n;)
 	{
-		uint32_t	end = (c->id[i] / 1024 + 1) * 1024;
+		uint32_t	end = (c->id[i] / G2_SUM_BLOCK + 1) * G2_SUM_BLOCK;
 		double		block = 0.0;
 
 		for (; i < c->n && c->id[i] < end; i++)
 			if (c->w[i] > 0)
-				block += (double) c->w[i] * (double) ((logits[c->id[i]] - max) / s->temperature);
+				block += g2_typical_part(c->w[i], g2_sample_exponent(logits[c->id[i]], max,
+																	 s->temperature));
 		total += block;
 	}
 	return total / (double) sum;
 }
 
-/* Keys become how typical a token is, and are those of the logits again afterwards. */
+/* Keys become how typical a token is: no filter comes behind it. */
 static uint64_t
 keep_typical(const g2_sampling *s, const float *logits, float max, candidates *c, uint64_t sum)
 {
 	double		mean = mean_by_weight(s, logits, max, c, sum);
 
 	for (uint32_t i = 0; i < c->n; i++)
-	{
-		double		x = (double) ((logits[c->id[i]] - max) / s->temperature);
-
-		c->key[i] = g2_rank_key(-(float) fabs(mean - x));
-	}
-	sum = keep(c, find_prefix(c, false, g2_mass_target(s->typical_p, sum)), 1);
-	for (uint32_t i = 0; i < c->n; i++)
-		c->key[i] = g2_rank_key(logits[c->id[i]]);
-	return sum;
+		c->key[i] = g2_typical_key(mean, g2_sample_exponent(logits[c->id[i]], max, s->temperature));
+	return keep(c, find_prefix(c, false, g2_mass_target(s->typical_p, sum)), 1);
 }
 
-/* 2^45, unless the best token was not typical. */
-static uint64_t
-heaviest(const candidates *c)
-{
-	uint64_t	most = 0;
-
-	for (uint32_t i = 0; i < c->n; i++)
-		most = G2_MAX(most, c->w[i]);
-	return most;
-}
-
-/* top_k, typical_p, top_p and min_p; returns the sum of what they keep. */
+/* top_k, top_p, min_p and typical_p; returns the sum of what they keep. */
 static uint64_t
 filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint64_t sum)
 {
@@ -234,12 +217,13 @@ filter(const g2_sampling *s, const float *logits, float max, candidates *c, uint
 	fill_keys(c, logits);
 	if (s->top_k > 0 && s->top_k < c->n)
 		sum = keep(c, find_prefix(c, true, s->top_k), 0);
-	if (s->typical_p > 0.0f)
-		sum = keep_typical(s, logits, max, c, sum);
 	if (s->top_p < 1.0f)
 		sum = keep(c, find_prefix(c, false, g2_mass_target(s->top_p, sum)), 0);
 	if (s->min_p > 0.0f)
-		sum = keep(c, everything, g2_min_p_least(s->min_p, heaviest(c)));
+		sum = keep(c, everything, g2_min_p_least(s->min_p, g2_sample_weight(max, max,
+																			 s->temperature)));
+	if (s->typical_p > 0.0f)
+		sum = keep_typical(s, logits, max, c, sum);
 	return sum;
 }
 

@@ -2,16 +2,17 @@
  * sampler.h: from logits to the next token, exactly the same on every device.
  *
  * Order of operations: bias, repetition penalty, presence and frequency penalty, banned tokens (the
- * end token among them before min_new), mask, temperature, top_k, typical_p, top_p, min_p, draw.
+ * end token among them before min_new), mask, temperature, top_k, top_p, min_p, typical_p (that of
+ * transformers' generate()), draw.
  * Ties go to the lower id.  Weights are integers (so sums are exact in any order, on any device):
  *     w = floor(e^((l - max) / T) * 2^45),  e^x by g2_expf of vecmath.h (the engine's own f32 exp)
  * top_k:  keeps the k best (logit descending, id ascending).
+ * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
+ * min_p:  keeps w >= ceil(min_p W), W = 2^45, the largest w.
  * typical_p:  orders by |log p + entropy|, ascending (Meister et al., "Locally Typical Sampling",
  *         2023), and keeps the shortest prefix whose sum >= ceil(p S).  With x = (l - max) / T that
  *         is |mean - x|, the mean by weight over blocks of 1,024 ids in ascending order in double,
  *         rounded to float before it is compared.
- * top_p:  the shortest rank prefix whose sum >= ceil(p S), p as a 53-bit integer over 2^53.
- * min_p:  keeps w >= ceil(min_p W), W the largest w that is left: 2^45 but behind typical_p.
  * draw:   r = floor(u S / 2^64), u = word 0 + 2^32 word 1 of Philox(seed; token index, sequence,
  *         SAMPLE); the answer is the first kept token in ascending id whose cumulative weight
  *         exceeds r.
@@ -24,6 +25,7 @@
 #define G2_SAMPLER_H
 
 #include "backend.h"
+#include "plan_check.h"
 
 /* How often the answer holds a token. */
 typedef struct g2_count
@@ -31,6 +33,35 @@ typedef struct g2_count
 	uint32_t	token;
 	uint32_t	n;
 } g2_count;
+
+/* The answer holds one more of this token.  What is more than was announced, `most` distinct ones, is
+ * not counted. */
+static inline void
+g2_count_token(g2_count *counts, uint32_t *n_counts, uint32_t most, uint32_t token)
+{
+	uint32_t	i = 0;
+
+	while (i < *n_counts && counts[i].token != token)
+		i++;
+	if (i == most)
+		return;
+	if (i == *n_counts)
+	{
+		counts[i].token = token;
+		counts[i].n = 0;
+		++*n_counts;
+	}
+	counts[i].n++;
+}
+
+/* Distinct tokens that are counted of a slot's answer; 0: no penalty counts. */
+static inline uint32_t
+g2_counts_of(const g2_slot_state *state)
+{
+	if (state->sampling.presence_penalty == 0.0f && state->sampling.frequency_penalty == 0.0f)
+		return 0;
+	return G2_MIN(G2_MAX(state->most_new, state->next_index), G2_MAX_VOCAB);
+}
 
 /* What a token is chosen behind. */
 typedef struct g2_past

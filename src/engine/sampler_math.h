@@ -15,6 +15,8 @@
 #include "philox.h"
 #include "vecmath.h"
 
+#define G2_SUM_BLOCK 1024u		/* ids of one partial sum in double */
+
 /* Order of the key = order of the logit; -0 is 0, a NaN is -inf. */
 G2_HD static inline uint32_t
 g2_rank_key(float logit)
@@ -58,12 +60,40 @@ g2_penalized(float logit, float penalty)
 	return logit < 0.0f ? g2s_mul(logit, penalty) : g2s_div(logit, penalty);
 }
 
+/* Less by what is taken off a token that the answer holds n > 0 times: logit - n frequency - presence,
+ * as the API that these two come from defines them. */
+G2_HD static inline float
+g2_penalized_count(float logit, uint32_t n, float presence, float frequency)
+{
+	return g2s_sub(logit, g2s_add(g2s_mul((float) n, frequency), presence));
+}
+
+/* (l - max) / T */
+G2_HD static inline float
+g2_sample_exponent(float logit, float max, float temperature)
+{
+	return g2s_div(g2s_sub(logit, max), temperature);
+}
+
 /* floor(e^((l - max) / T) 2^45) */
 G2_HD static inline uint64_t
 g2_sample_weight(float logit, float max, float temperature)
 {
-	return (uint64_t) (int64_t)
-		g2s_mul(g2s_exp(g2s_div(g2s_sub(logit, max), temperature)), 0x1p45f);
+	return (uint64_t) (int64_t) g2s_mul(g2s_exp(g2_sample_exponent(logit, max, temperature)), 0x1p45f);
+}
+
+/* What a token adds to the mean of exponents by weight. */
+G2_HD static inline double
+g2_typical_part(uint64_t weight, float exponent)
+{
+	return (double) weight * (double) exponent;
+}
+
+/* Order of the key = order of typicality: the nearer to the mean, the larger. */
+G2_HD static inline uint32_t
+g2_typical_key(double mean, float exponent)
+{
+	return g2_rank_key(-(float) fabs(mean - (double) exponent));
 }
 
 /* ceil(p sum), p in (0, 1) as an integer over 2^53, in 1 .. sum. */

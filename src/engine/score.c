@@ -67,7 +67,8 @@ set_stride(g2_request *request)
 		g2_fail(&request->error, G2_E_PARAM,
 				"stride must be between 1 and %u, one less than the context of model \"%s\"",
 				n_ctx - 1, request->model->name);
-		return g2_fail_hint(&request->error, "Half of the context is the default.");
+		g2_fail_hint(&request->error, "Half of the context is the default.");
+		return g2_fail_options(&request->error);
 	}
 	if (request->m.score.kind == G2_SCORE_EMBED)
 		request->scoring.stride = n_ctx;	/* each token has its norm once */

@@ -108,7 +108,7 @@ send_error(client *c, uint64_t id, const char *sqlstate, const char *message, co
 {
 	g2_writer	w = {.grow = c->c.out.grow};
 
-	g2_error_encode(&w, sqlstate, message, "", hint);
+	g2_error_encode(&w, sqlstate, message, "", hint, false);
 	if (w.failed)
 		c->c.failed = true;
 	else

@@ -51,9 +51,11 @@ struct g2_session
 	uint32_t	pid;			/* of the backend */
 	uint32_t	database;		/* OID */
 	uint32_t	n_requests;		/* that are not freed yet: the session outlives them */
-	uint32_t	n_working;		/* of these, those that helper threads have */
-	struct g2_job *work;		/* of these, those that wait to be given to them (work.c) */
-	struct g2_job **work_last;
+	struct g2_request *work;	/* of these, those whose work is not done, or that of one before them
+								 * (turn.c); linked by work_after */
+	struct g2_request **work_last;
+	struct g2_request *work_next;	/* the first of them that no helper thread was given */
+	uint32_t	n_working;		/* those before it */
 	bool		closed;
 	bool		parked;			/* nobody waits for its requests: they give way to all others */
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */

@@ -110,6 +110,17 @@ next_round(g2_split *s)
 	return g2_fail_hint(&s->error, "Ask for shorter summaries, with a smaller max_len.");
 }
 
+/* What the parts have made is the answer; where they have made nothing it is empty, unless a
+ * constraint wants something. */
+static bool
+is_answer(const g2_request *request)
+{
+	const g2_generate *m = &request->m.generate;
+
+	return (m->flags & G2_GEN_PARTS) ||
+		(request->split.made.len == 0 && m->constraint_kind == G2_CONSTRAINT_NONE);
+}
+
 /* All parts that had a prompt have ended. */
 static void
 end_parts(g2_request *request)
@@ -128,7 +139,7 @@ end_parts(g2_request *request)
 		g2_request_refuse(request, &s->error);
 	else if (!s->whole)
 		g2_request_queue_work(request);
-	else if ((request->m.generate.flags & G2_GEN_PARTS) || s->made.len == 0)
+	else if (is_answer(request))
 		answer(request);
 	else if (next_round(s))
 		g2_request_queue_work(request);

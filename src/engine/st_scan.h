@@ -1,7 +1,7 @@
 /*
  * st_scan.h: the lexical half of the safetensors reader: bytes of the header, read through a
- * window of bounded size, as the few JSON tokens that the format allows.  Private to safetensors.c
- * and st_scan.c.
+ * window of bounded size, as the few JSON tokens that the format allows.  Private to safetensors.c,
+ * st_header.c and st_scan.c.
  */
 #ifndef G2_ST_SCAN_H
 #define G2_ST_SCAN_H

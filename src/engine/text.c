@@ -26,6 +26,18 @@ incomplete_character(const char *s, size_t n)
 	return false;
 }
 
+/* Bytes of s[0..n) that no character has: one, or the longest beginning of a character that goes
+ * wrong behind it. */
+static size_t
+broken_character(const char *s, size_t n)
+{
+	size_t		len = G2_MIN(n, (size_t) 3);
+
+	while (len > 1 && !incomplete_character(s, len))
+		len--;
+	return len;
+}
+
 /* Valid UTF-8, but for NULs. */
 static void
 append_valid(g2_buf *out, const char *s, size_t n)
@@ -59,7 +71,7 @@ clean(const char *bytes, size_t n, bool is_end, g2_buf *out)
 			(is_end && n - at <= 3 && incomplete_character(bytes + at, n - at)))
 			break;
 		g2_buf_append(out, replacement, 3);
-		at++;
+		at += broken_character(bytes + at, n - at);
 	}
 	return !out->failed;
 }

@@ -7,8 +7,10 @@
 #include "util.h"
 
 /*
- * Appends bytes[0..n) as valid UTF-8 without NUL: an incomplete character at the end is left out,
- * every other byte that belongs to no character, and NUL, becomes U+FFFD.
+ * Appends bytes[0..n) as valid UTF-8 without NUL: an incomplete character at the end is left out.
+ * U+FFFD stands for a NUL, for an incomplete character that other bytes follow, and for every other
+ * byte that belongs to no character (Unicode's "substitution of maximal subparts", as Python and
+ * Rust have it).
  */
 extern bool g2_text_clean(const char *bytes, size_t n, g2_buf *out);
 

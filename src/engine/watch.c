@@ -203,7 +203,7 @@ watch_engine(const g2_engine *engine, g2_writer *w)
 		row.kv_blocks_used = g2_kv_held(&m->kv);
 		row.kv_blocks_cached = m->kv.n_cached;
 		row.kv_blocks_total = m->kv.n_blocks;
-		row.bytes = m->pack->bytes +
+		row.bytes = g2_pack_own_bytes(m->pack) +
 			(uint64_t) (m->kv.n_blocks - m->kv.n_free) * m->kv.block_bytes;
 		count_sequences(engine, m, &row);
 		g2_engine_row_encode(w, &row);

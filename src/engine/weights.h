@@ -118,6 +118,24 @@ typedef struct g2_layer
 	const float *ff_down_bias;
 } g2_layer;
 
+/* What an adapter (adapter.h) adds to the product of the same inputs with a matrix of a layer, before
+ * the activation: (x down) up, in f32. */
+typedef struct g2_low_rank
+{
+	const float *down;			/* [up.k][k]: what each of the rank's sums takes of the inputs; NULL:
+								 * nothing is added */
+	uint32_t	k;
+	g2_matrix	up;				/* rank -> n */
+} g2_low_rank;
+
+typedef struct g2_layer_adapter
+{
+	g2_low_rank qkv;
+	g2_low_rank attn_out;
+	g2_low_rank ff_up;
+	g2_low_rank ff_down;
+} g2_layer_adapter;
+
 typedef struct g2_weights
 {
 	g2_arch		arch;
@@ -128,6 +146,8 @@ typedef struct g2_weights
 	const float *norm_gain;		/* final norm */
 	const float *norm_bias;
 	g2_matrix	head;			/* n_embd -> n_vocab; the same data as embed when tied */
+	const g2_layer_adapter *adapter;	/* [n_layer]; NULL: none */
+	uint32_t	adapter_rank;	/* the largest of its ranks */
 } g2_weights;
 
 #endif							/* G2_WEIGHTS_H */

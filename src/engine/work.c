@@ -6,10 +6,6 @@
 
 #include "answer.h"
 
-#define LONG_TEXT 65536			/* requests above it queue for a thread of their own */
-#define SESSION_JOBS 4			/* of one session that helper threads have at once: thousands of rows
-								 * of one do not stand before the only one of another */
-
 /* ---- counting ---- */
 
 /* A model that is not there has no name: with such names anybody could fill the table. */
@@ -388,72 +384,9 @@ work_run(g2_job *job)
 	request->has_key = request->ok && make_key(request);
 }
 
-/* Long texts, and constraints that are to be compiled. */
-static bool
-takes_long(const g2_request *request)
-{
-	const g2_generate *m = &request->m.generate;
-
-	if (request->payload.len > LONG_TEXT)
-		return true;
-	return request->type == G2_MSG_GENERATE && m->constraint_kind != G2_CONSTRAINT_NONE &&
-		!g2_grammars_has(request->engine->grammars, request->model->pack, m->constraint_kind,
-						 m->constraint);
-}
-
-/* Hands the session's next requests to the helper threads. */
-static void
-start_work(g2_session *session)
-{
-	while (session->work && session->n_working < SESSION_JOBS)
-	{
-		g2_request *request = (g2_request *) session->work;
-		const g2_engine *engine = request->engine;
-
-		session->work = request->job.next;
-		session->n_working++;
-		request->phase = G2_PHASE_WORK;
-		g2_helper_submit(takes_long(request) ? engine->long_helper : engine->helper,
-						 &request->job);
-	}
-}
-
 void
-g2_request_queue_work(g2_request *request)
+g2_request_go_on(g2_request *request)
 {
-	g2_session *session = request->session;
-
-	request->phase = G2_PHASE_TURN;
-	request->job.next = NULL;
-	if (session->work)
-		*session->work_last = &request->job;
-	else
-		session->work = &request->job;
-	session->work_last = &request->job.next;
-	start_work(session);
-}
-
-void
-g2_request_withdraw(g2_request *request)
-{
-	g2_job	  **at = &request->session->work;
-
-	while (*at != &request->job)
-		at = &(*at)->next;
-	*at = request->job.next;
-	if (!*at)
-		request->session->work_last = at;
-	g2_request_count(request, &(g2_usage_delta) {.calls = 1, .cancelled = 1});
-	g2_request_free(request);
-}
-
-static void
-work_done(g2_job *job)
-{
-	g2_request *request = (g2_request *) job;
-
-	request->session->n_working--;
-	start_work(request->session);
 	if (atomic_load(&request->canceled))
 		g2_request_drop(request);
 	else if (!request->ok)
@@ -500,6 +433,6 @@ g2_request_ready(g2_request *request)
 		return;
 	}
 	request->job.run = work_run;
-	request->job.done = work_done;
+	request->job.done = g2_request_worked;
 	g2_request_queue_work(request);
 }

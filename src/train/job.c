@@ -11,13 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "file.h"
 #include "learn.h"
 #include "model.h"
 #include "optimizer.h"
 #include "pack.h"
 #include "parameters.h"
-#include "weights_source.h"
 
 /* ---- options ---- */
 
@@ -85,7 +83,9 @@ check_rates(const g2_train *o, g2_error *err)
 		check_number("dropout", o->dropout, 0, 0.9, err) &&
 		check_number("eval_fraction", o->eval_fraction, 0, 0.5, err) &&
 		check_number("lora_rank", o->lora_rank, 0, G2_TRAIN_MAX_RANK, err) &&
-		check_number("lora_alpha", o->lora_alpha, 0, 1e4, err);
+		check_number("lora_alpha", o->lora_alpha, 0, 1e4, err) &&
+		(!o->keep_adapter || o->lora_rank > 0 ||
+		 g2_fail(err, G2_E_PARAM, "only an adapter can be kept beside its base"));
 }
 
 bool
@@ -100,47 +100,6 @@ g2t_job_check(const g2_train *o, g2_error *err)
 
 /* ---- its name ---- */
 
-static bool
-hash_file(g2_hash *hash, const char *folder, const char *name, g2_error *err)
-{
-	char		buffer[65536];
-	uint64_t	size;
-	ssize_t		n;
-	int			fd;
-
-	if (!g2_file_exists(folder, name))
-		return true;
-	if ((fd = g2_file_open(folder, name, &size, err)) < 0)
-		return false;
-	g2_hash_add(hash, name, strlen(name) + 1);
-	g2_hash_add(hash, &size, sizeof size);
-	while ((n = read(fd, buffer, sizeof buffer)) > 0)
-		g2_hash_add(hash, buffer, (size_t) n);
-	if (n < 0)
-		g2_fail_errno(err, errno, "read", name);
-	close(fd);
-	return n == 0;
-}
-
-static bool
-hash_base(g2_hash *hash, const char *folder, g2_error *err)
-{
-	static const char *const names[] = {"config.json", "generation_config.json", "gpt2.json",
-		"merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
-	"vocab.json", "vocab.txt"};
-	g2_source	source;
-	bool		ok = true;
-
-	if (!g2_source_list(folder, &source, err))
-		return false;
-	for (size_t i = 0; ok && i < G2_LENGTH(names); i++)
-		ok = hash_file(hash, folder, names[i], err);
-	for (uint32_t i = 0; ok && i < source.n; i++)
-		ok = hash_file(hash, folder, source.file[i].name, err);
-	g2_source_close(&source);
-	return ok;
-}
-
 static void *
 writer_grow(void *data, size_t bytes)
 {
@@ -154,19 +113,21 @@ g2t_job_hash(const g2_train *options, char hex[65], g2_error *err)
 	g2_train	same = *options;
 	g2_hash    *hash = g2_hash_new(err);
 	uint8_t		digest[G2_HASH];
+	char		base[65] = "";
 	bool		ok = hash != NULL;
 
 	same.replace = same.threads = same.nice = 0;
 	same.replaced = (g2_span) {0};
-	same.memory = 0;
+	same.memory = same.keep_free = 0;
 	g2_train_encode(&w, &same);
 	if (ok && w.failed)
 		ok = g2_fail_memory(err, w.len);
 	if (ok)
 	{
+		ok = options->base.len == 0 || g2_model_content_hash(g2t_text(options->base), base, err);
 		g2_hash_add(hash, w.data, w.len);
-		ok = (options->base.len == 0 || hash_base(hash, g2t_text(options->base), err)) &&
-			g2_hash_end(hash, digest, err);
+		g2_hash_add(hash, base, strlen(base));
+		ok = ok && g2_hash_end(hash, digest, err);
 	}
 	if (ok)
 		g2_hash_hex(digest, G2_HASH, hex);
@@ -250,7 +211,9 @@ g2t_job_run(g2t_job *job, const char *models, g2_error *err)
 	g2t_outcome outcome = {0};
 	bool		ok;
 
-	ok = g2t_prepare(job, err) && g2t_train(job, &p, &outcome, err);
+	ok = (!job->options->keep_adapter ||
+		  g2_model_content_hash(g2t_text(job->options->base), job->base_hash, err)) &&
+		g2t_prepare(job, err) && g2t_train(job, &p, &outcome, err);
 	if (ok)
 	{
 		g2t_progress(job, G2_TRAIN_WRITING);

@@ -28,6 +28,8 @@ typedef struct g2t_job
 	g2_train_progress progress;
 	int			progress_fd;
 
+	char		base_hash[65];	/* of the content that an adapter is made for; "" = none is kept */
+
 	/* prepare.c */
 	g2_arch		arch;
 	g2_tokenizer *tokenizer;
@@ -104,7 +106,8 @@ typedef struct g2t_outcome
 
 struct g2t_parameters;
 
-/* Trains to the end; p gets the final weights, with adapters merged.  Opened here, closed by the
+/* Trains to the end; p gets the final weights, with adapters merged, or the adapters alone where they
+ * are kept.  Opened here, closed by the
  * caller. */
 extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outcome,
 					  g2_error *err);

@@ -8,14 +8,18 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 
 #define BUFFER (1u << 18)
+#define CHECK_SPACE (16u << 20)	/* bytes of a file between two looks at the space that is left */
 #define NEW ".new"
 #define LOCK_POLL_MS 20
+#define OPEN_ATTEMPTS 100		/* while others remove the directory */
+#define GONE ".gone."			/* and a number: a directory that is being removed */
 
 /* path = directory/file, with `end` behind it.  Directories are our own, far shorter than the
  * limit; what does not fit is cut, and then is not found. */
@@ -59,15 +63,21 @@ make_directory(const char *path, g2_error *err)
 	return true;
 }
 
+/* *gone: the directory was removed, by who held the lock, while this process waited for it. */
 static bool
-take_lock(g2t_place *place, int wait_ms, g2_error *err)
+take_lock(g2t_place *place, int wait_ms, bool *gone, g2_error *err)
 {
 	char		path[G2T_MAX_PATH];
+	struct stat st;
 
+	*gone = false;
 	g2t_place_path(place, "lock", path);
 	place->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (place->lock_fd < 0)
+	{
+		*gone = errno == ENOENT;
 		return g2_fail_errno(err, errno, "create", path);
+	}
 	for (int ms = 0; flock(place->lock_fd, LOCK_EX | LOCK_NB) != 0; ms += LOCK_POLL_MS)
 	{
 		if (errno != EWOULDBLOCK && errno != EINTR)
@@ -79,6 +89,11 @@ take_lock(g2t_place *place, int wait_ms, g2_error *err)
 		}
 		usleep(LOCK_POLL_MS * 1000);
 	}
+	if (fstat(place->lock_fd, &st) == 0 && st.st_nlink == 0)
+	{
+		*gone = true;
+		return g2_fail(err, G2_E_IO, "\"%s\" is just being removed", place->path);
+	}
 	(void) futimens(place->lock_fd, NULL);
 	return true;
 }
@@ -86,14 +101,21 @@ take_lock(g2t_place *place, int wait_ms, g2_error *err)
 bool
 g2t_place_open(const char *parent, const char *name, int wait_ms, g2t_place *place, g2_error *err)
 {
+	bool		gone = true;
+
 	place->lock_fd = -1;
+	place->keep_free = 0;
 	if (strlen(parent) + strlen(name) > G2T_MAX_PATH / 2)
 		return g2_fail(err, G2_E_PARAM, "the path of a training's directory is too long");
 	join(parent, name, "", place->path);
-	if (make_directory(parent, err) && make_directory(place->path, err) &&
-		take_lock(place, wait_ms, err))
-		return true;
-	g2t_place_close(place);
+	for (int attempt = 0; gone && attempt < OPEN_ATTEMPTS; attempt++)
+	{
+		if (!make_directory(parent, err) || !make_directory(place->path, err))
+			return false;
+		if (take_lock(place, wait_ms, &gone, err))
+			return true;
+		g2t_place_close(place);
+	}
 	return false;
 }
 
@@ -132,30 +154,46 @@ g2t_remove_tree(const char *path)
 	remove_level(path, 1);
 }
 
+/* The name is free at once, whatever else is in the directory; whoever waits for its lock sees that
+ * the file is unlinked. */
+static void
+remove_place(const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	char		gone[G2T_MAX_PATH];
+
+	if (snprintf(gone, sizeof gone, "%.*s" GONE "%ld.%s", (int) (name - path), path,
+				 (long) getpid(), name) >= (int) sizeof gone || rename(path, gone) != 0)
+		g2t_remove_tree(path);
+	else
+		g2t_remove_tree(gone);
+}
+
 void
 g2t_place_remove(g2t_place *place)
 {
-	g2t_remove_tree(place->path);
+	remove_place(place->path);
 	g2t_place_close(place);
 }
 
-/* Each that comes touches the lock's file. */
-static bool
-is_stale(const char *path, int64_t seconds)
+/* The descriptor of its lock, locked, when nobody has been there for so long (each that comes touches
+ * the file); -1. */
+static int
+lock_stale(const char *path, int64_t seconds)
 {
 	char		lock[G2T_MAX_PATH];
 	struct stat st;
 	int			fd;
-	bool		stale;
 
 	join(path, "lock", "", lock);
 	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return false;
-	stale = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
-		time(NULL) - st.st_mtime > seconds;
+		return -1;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
+		time(NULL) - st.st_mtime > seconds)
+		return fd;
 	close(fd);
-	return stale;
+	return -1;
 }
 
 void
@@ -167,11 +205,20 @@ g2t_place_purge(const char *parent, int64_t seconds)
 
 	while (directory && (entry = readdir(directory)))
 	{
-		if (entry->d_name[0] == '.')
+		bool		gone = strncmp(entry->d_name, GONE, strlen(GONE)) == 0;
+		int			fd;
+
+		if (entry->d_name[0] == '.' && !gone)
 			continue;
 		join(parent, entry->d_name, "", path);
-		if (is_stale(path, seconds))
+		/* what a process has left behind that was killed while it removed it */
+		if (gone)
 			g2t_remove_tree(path);
+		else if ((fd = lock_stale(path, seconds)) >= 0)
+		{
+			remove_place(path);
+			close(fd);
+		}
 	}
 	if (directory)
 		closedir(directory);
@@ -186,6 +233,7 @@ g2t_writer_open(const g2t_place *place, const char *file, g2t_writer *w, g2_erro
 
 	memset(w, 0, sizeof *w);
 	w->fd = -1;
+	w->keep_free = place->keep_free;
 	if (strlen(place->path) + strlen(file) + sizeof NEW >= G2T_MAX_PATH - 1)
 		return g2_fail(err, G2_E_INTERNAL, "the path of \"%s\" is too long", file);
 	join(place->path, file, "", w->path);
@@ -214,10 +262,34 @@ flush(g2t_writer *w, g2_error *err)
 	return ok;
 }
 
+/* The server has its write-ahead log there, too: without room for it, it ends. */
+static bool
+check_space(const g2t_writer *w, g2_error *err)
+{
+	struct statvfs fs;
+	uint64_t	free_bytes,
+				keep;
+
+	if (fstatvfs(w->fd, &fs) != 0)
+		return g2_fail_errno(err, errno, "stat the file system of", g2_file_tail(w->path));
+	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
+	keep = G2_MAX(w->keep_free, (uint64_t) fs.f_blocks / 10 * fs.f_frsize);
+	if (free_bytes > keep)
+		return true;
+	g2_fail(err, G2_E_DISK_FULL, "not enough disk space to train: \"%s\"", g2_file_tail(w->path));
+	g2_fail_detail(err, "%llu bytes are free, and %llu must stay free.",
+				   (unsigned long long) free_bytes, (unsigned long long) keep);
+	return g2_fail_hint(err, "Free some space; the same CALL goes on from where it was.");
+}
+
 bool
 g2t_write(g2t_writer *w, const void *data, size_t n, g2_error *err)
 {
+	uint64_t	checked = w->written / CHECK_SPACE;
+
 	w->written += n;
+	if (w->keep_free > 0 && w->written / CHECK_SPACE > checked && !check_space(w, err))
+		return false;
 	if (w->buffer.len + n > BUFFER && !flush(w, err))
 		return false;
 	if (n > BUFFER)

@@ -12,6 +12,9 @@
  *     best          the weights with the least loss on held-out rows
  *     log           the curve (curve.h)
  *     progress      what gpt_stat_progress_train shows (engine/protocol_train.h)
+ *
+ * A directory that is being removed has another name, ".gone....", so that the same training can
+ * begin again at once.
  */
 #ifndef G2T_PLACE_H
 #define G2T_PLACE_H
@@ -26,6 +29,8 @@ typedef struct g2t_place
 {
 	char		path[G2T_MAX_PATH];
 	int			lock_fd;
+	uint64_t	keep_free;		/* bytes of the file system that files above 16 MB leave free: these, or
+								 * a tenth; 0 = no limit, until it is set */
 } g2t_place;
 
 /* Makes parent (one level) and the directory where they are missing, and takes the lock; waits for
@@ -52,6 +57,7 @@ typedef struct g2t_writer
 	int			fd;				/* -1 = none */
 	g2_buf		buffer;
 	uint64_t	written;		/* bytes, those in the buffer included */
+	uint64_t	keep_free;		/* of the place */
 } g2t_writer;
 
 extern bool g2t_writer_open(const g2t_place *place, const char *file, g2t_writer *w,

@@ -120,22 +120,24 @@ bool
 g2t_prepare(g2t_job *job, g2_error *err)
 {
 	const g2_train *o = job->options;
-	bool		ok = true;
+	bool		made,
+				ok;
 
 	g2t_progress(job, G2_TRAIN_TOKENIZING);
 	if (!(o->base.len > 0 ? open_base(job, err) : open_learned(job, err)))
 		return false;
-	if (g2t_windows_made(&job->place))
-		return g2t_windows_counts(&job->place, &job->counts, err);
-	ok = g2t_windows_make(&job->place, job->tokenizer, job->end_token, g2t_window_length(job),
-						  o->eval_fraction, job->cancel, &job->counts, err);
+	made = g2t_windows_made(&job->place);
+	ok = made ? g2t_windows_counts(&job->place, &job->counts, err) :
+		g2t_windows_make(&job->place, job->tokenizer, job->end_token, g2t_window_length(job),
+						 o->eval_fraction, job->cancel, &job->counts, err);
+	/* also where the process was killed before it could say so */
 	if (ok && job->counts.tokens == 0)
 	{
 		g2_fail(err, G2_E_PARAM, "the query has no rows to learn from");
 		return g2_fail_hint(err, "A row is a text, or a prompt and a completion, that is neither "
 							"NULL nor empty.");
 	}
-	if (ok)
+	if (ok && !made)
 		tell_counts(job);
 	return ok;
 }

@@ -7,6 +7,9 @@
  *     training_log.csv   the curve
  *     README.md          how it was made
  *
+ * An adapter that is kept beside its base (engine/adapter.h) has adapter_config.json and
+ * adapter_model.safetensors in place of the first line, as PEFT has them.
+ *
  * It is written in the training's directory, and moved in one step when it is whole.
  */
 #include <errno.h>
@@ -18,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "adapter.h"
 #include "file.h"
 #include "json.h"
 #include "job.h"
@@ -121,16 +125,61 @@ write_config(const g2t_job *job, const char *folder, g2_error *err)
 }
 
 static bool
-write_own(const g2t_job *job, const char *folder, g2_error *err)
+fill_adapter_config(const g2t_job *job, cJSON *json)
+{
+	static const char *const targets[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
+	const g2_train *o = job->options;
+	const char *base = g2t_text(o->base),
+			   *slash = strrchr(base, '/');
+
+	return add_string(json, "peft_type", "LORA") && add_string(json, "task_type", "CAUSAL_LM") &&
+		add_string(json, "base_model_name_or_path", slash ? slash + 1 : base) &&
+		add_number(json, "r", o->lora_rank) && add_number(json, "lora_alpha", o->lora_alpha) &&
+		add_number(json, "lora_dropout", 0) && add_string(json, "bias", "none") &&
+		cJSON_AddTrueToObject(json, "fan_in_fan_out") &&
+		cJSON_AddTrueToObject(json, "inference_mode") &&
+		cJSON_AddItemToObject(json, "target_modules",
+							  cJSON_CreateStringArray(targets, (int) G2_LENGTH(targets)));
+}
+
+static bool
+write_adapter_config(const g2t_job *job, const char *folder, g2_error *err)
+{
+	cJSON	   *json = cJSON_CreateObject();
+	bool		ok;
+
+	if (!json)
+		return g2_fail_memory(err, 64);
+	ok = write_json(folder, G2_ADAPTER_CONFIG, json, fill_adapter_config(job, json), err);
+	cJSON_Delete(json);
+	return ok;
+}
+
+/* Special tokens stay the base's. */
+static bool
+fill_own(const g2t_job *job, cJSON *json)
 {
 	const char *owner = g2t_text(job->options->owner);
+
+	if (job->options->keep_adapter)
+	{
+		cJSON_DeleteItemFromObjectCaseSensitive(json, "end_token");
+		cJSON_DeleteItemFromObjectCaseSensitive(json, "start_token");
+		if (!add_string(json, "base_hash", job->base_hash))
+			return false;
+	}
+	return add_strings(json, "roles", owner) && add_string(json, "owner", owner);
+}
+
+static bool
+write_own(const g2t_job *job, const char *folder, g2_error *err)
+{
 	cJSON	   *json;
 	bool		ok;
 
 	if (!start_json(job, G2_OWN_JSON, &json, err))
 		return false;
-	ok = write_json(folder, G2_OWN_JSON, json,
-					add_strings(json, "roles", owner) && add_string(json, "owner", owner), err);
+	ok = write_json(folder, G2_OWN_JSON, json, fill_own(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -179,8 +228,30 @@ write_tokenizer(const g2t_job *job, const char *folder, g2_error *err)
 
 /* ---- weights ---- */
 
+/* A tensor of a safetensors file.  PEFT has both matrices of an adapter the other way round. */
+static void
+put_tensor(g2_buf *b, const g2t_tensor *t, bool adapter, uint64_t begin)
+{
+	const size_t stem = strlen(t->name) - 1;
+	uint64_t	rows = adapter ? t->cols : t->rows,
+				cols = adapter ? t->rows : t->cols;
+
+	if (adapter)
+		g2_buf_printf(b, ",\"base_model.model.transformer.%.*s%c.weight\"", (int) stem, t->name,
+					  t->name[stem] == 'a' ? 'A' : 'B');
+	else
+		g2_buf_printf(b, ",\"%s%s\"", strcmp(t->name, "lm_head.weight") == 0 ? ""
+					  : "transformer.", t->name);
+	g2_buf_printf(b, ":{\"dtype\":\"F32\",\"shape\":[");
+	if (t->rank == 2)
+		g2_buf_printf(b, "%llu,", (unsigned long long) rows);
+	g2_buf_printf(b, "%llu],\"data_offsets\":[%llu,%llu]}", (unsigned long long) cols,
+				  (unsigned long long) begin,
+				  (unsigned long long) (begin + g2t_tensor_size(t) * sizeof(float)));
+}
+
 static bool
-write_header(g2t_writer *w, const g2t_parameters *p, g2_error *err)
+write_header(g2t_writer *w, const g2t_parameters *p, bool adapter, g2_error *err)
 {
 	g2_buf		b = {0};
 	uint64_t	offset = 0,
@@ -191,17 +262,8 @@ write_header(g2t_writer *w, const g2t_parameters *p, g2_error *err)
 	g2_buf_printf(&b, "{\"__metadata__\":{\"format\":\"pt\"}");
 	for (uint32_t i = 0; i < p->n; i++)
 	{
-		const g2t_tensor *t = &p->tensor[i];
-		uint64_t	end = offset + g2t_tensor_size(t) * sizeof(float);
-		bool		head = strcmp(t->name, "lm_head.weight") == 0;
-
-		g2_buf_printf(&b, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[", head ? "" : "transformer.",
-					  t->name);
-		if (t->rank == 2)
-			g2_buf_printf(&b, "%llu,", (unsigned long long) t->rows);
-		g2_buf_printf(&b, "%llu],\"data_offsets\":[%llu,%llu]}", (unsigned long long) t->cols,
-					  (unsigned long long) offset, (unsigned long long) end);
-		offset = end;
+		put_tensor(&b, &p->tensor[i], adapter, offset);
+		offset += g2t_tensor_size(&p->tensor[i]) * sizeof(float);
 	}
 	g2_buf_append(&b, "}", 1);
 	while (!b.failed && b.len % 8 != 0)
@@ -220,15 +282,35 @@ write_header(g2t_writer *w, const g2t_parameters *p, g2_error *err)
 }
 
 static bool
+write_transposed(g2t_writer *w, const g2t_parameters *p, const g2t_tensor *t, g2_error *err)
+{
+	const float *x = p->w + t->at;
+	float	   *column = g2_alloc_array(t->rows, sizeof *column);
+	bool		ok = column || g2_fail_memory(err, t->rows * sizeof *column);
+
+	for (uint64_t c = 0; ok && c < t->cols; c++)
+	{
+		for (uint64_t r = 0; r < t->rows; r++)
+			column[r] = x[r * t->cols + c];
+		ok = g2t_write(w, column, t->rows * sizeof *column, err);
+	}
+	g2_free(column);
+	return ok;
+}
+
+static bool
 write_weights(const g2t_job *job, const g2t_parameters *p, g2_error *err)
 {
+	const bool	adapter = job->options->keep_adapter;
 	g2t_writer	w;
-	bool		ok = g2t_writer_open(&job->place, "model/model.safetensors", &w, err) &&
-	write_header(&w, p, err);
+	bool		ok = g2t_writer_open(&job->place, adapter ? "model/" G2_ADAPTER_WEIGHTS
+									 : "model/model.safetensors", &w, err) &&
+	write_header(&w, p, adapter, err);
 
 	for (uint32_t i = 0; ok && i < p->n; i++)
-		ok = g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
-					   err);
+		ok = adapter ? write_transposed(&w, p, &p->tensor[i], err) :
+			g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
+					  err);
 	ok = ok && g2t_writer_finish(&w, err);
 	g2t_writer_close(&w);
 	return ok;
@@ -267,8 +349,9 @@ put_settings(const g2_train *o, g2_buf *b)
 
 	g2_buf_printf(b, "| setting | value |\n|---|---|\n");
 	if (o->base.len > 0)
-		g2_buf_printf(b, "| made from | `%s` |\n| lora_rank, lora_alpha | %u, %g |\n",
-					  g2t_text(o->base), o->lora_rank, o->lora_alpha);
+		g2_buf_printf(b, "| made from | `%s` |\n| lora_rank, lora_alpha | %u, %g%s |\n",
+					  g2t_text(o->base), o->lora_rank, o->lora_alpha,
+					  o->keep_adapter ? ", kept beside it" : "");
 	else
 		g2_buf_printf(b, "| tokenizer, vocab_size | %s, %u |\n"
 					  "| n_layer, n_head, n_embd, context | %u, %u, %u, %u |\n",
@@ -376,8 +459,9 @@ g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcom
 	g2t_place_path(&job->place, "model", folder);
 	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", folder);
-	return write_config(job, folder, err) && write_own(job, folder, err) &&
-		write_tokenizer(job, folder, err) && write_weights(job, p, err) &&
+	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
+			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&
+		write_own(job, folder, err) && write_weights(job, p, err) &&
 		write_curve(&outcome->curve, folder, err) && write_readme(job, outcome, folder, err) &&
 		g2t_windows_forget(&job->place, err) && move_folder(job, folder, models, err);
 }

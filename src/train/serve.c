@@ -79,7 +79,7 @@ send_error(serving *s, const g2_error *err)
 {
 	g2_writer	w = {.grow = s->connection.out.grow};
 
-	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint);
+	g2_error_encode(&w, g2_sqlstate(err->code), err->message, err->detail, err->hint, false);
 	if (!w.failed)
 		send_frame(s, G2_MSG_ERROR, &w);
 	g2_free(w.data);
@@ -292,6 +292,7 @@ train(serving *s, g2_error *err)
 	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);
 	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
 		return false;
+	job->place.keep_free = s->options.keep_free;
 	ok = get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
 	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);

@@ -70,6 +70,12 @@ g2t_curve_add(g2t_curve *curve, const g2t_point *point, g2_error *err)
 
 /* ---- opening ---- */
 
+static uint32_t
+pass_rows_of(const g2t_job *job)
+{
+	return G2_MAX(g2t_window_length(job), G2_MIN(job->options->batch_tokens, PASS_ROWS));
+}
+
 static bool
 open_weights(training *t, g2_error *err)
 {
@@ -102,7 +108,7 @@ open_data(training *t, g2_error *err)
 	const g2_train *o = t->options;
 	const g2t_place *place = &t->job->place;
 
-	t->pass_rows = G2_MAX(g2t_window_length(t->job), G2_MIN(o->batch_tokens, PASS_ROWS));
+	t->pass_rows = pass_rows_of(t->job);
 	t->start = g2_alloc_array((size_t) t->pass_rows + 1, sizeof *t->start);
 	if (!t->start)
 		return g2_fail_memory(err, t->pass_rows * sizeof *t->start);
@@ -163,7 +169,7 @@ check_memory(const training *t, g2_error *err)
 	const g2_train *o = t->options;
 	double		parameters = (double) g2_arch_parameters(&t->job->arch),
 				bytes = parameters * (o->base.len > 0 && o->lora_rank > 0 ? 4.0 : 16.0) +
-		(double) g2t_network_bytes(&t->job->arch, PASS_ROWS, true),
+		(double) g2t_network_bytes(&t->job->arch, pass_rows_of(t->job), true),
 				there = (double) g2_machine_memory();
 
 	if (bytes <= there)
@@ -405,7 +411,7 @@ choose_weights(training *t, g2_error *err)
 		o->step = state.step;
 	}
 	o->loss = o->curve.n > 0 ? o->curve.point[o->curve.n - 1].loss : NAN;
-	if (t->adapters.n > 0)
+	if (t->adapters.n > 0 && !t->options->keep_adapter)
 		g2t_adapters_merge(&t->adapters,
 						   (float) (t->options->lora_alpha / t->options->lora_rank), t->p);
 	return true;
@@ -475,6 +481,12 @@ g2t_train(g2t_job *job, g2t_parameters *p, g2t_outcome *outcome, g2_error *err)
 	ok = open_training(&t, err) && run(&t, err);
 	if (!ok && err->code == G2_E_CANCELED)
 		save_for_later(&t);
+	if (ok && job->options->keep_adapter)
+	{
+		g2t_parameters_close(p);
+		*p = t.adapters;
+		t.adapters = (g2t_parameters) {0};
+	}
 	close_training(&t);
 	return ok;
 }

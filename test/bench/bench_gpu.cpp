@@ -254,6 +254,7 @@ main(int argc, char **argv)
 			double		reached;
 
 			check(b.api->model_load(b.backend, &r.w, &m, &err), err);
+			check(b.api->model_fill(m, &r.w, &err), err);
 			check(b.api->kv_reserve(m, MAX_SEQUENCES * CONTEXT / G2_BLOCK, &err), err);
 			for (uint32_t n : {1u, 64u, 256u, 1024u})
 			{

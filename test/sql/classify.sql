@@ -116,8 +116,10 @@ SELECT pg_temp.try($$SELECT gpt_classify('x', array_agg(i::text)) FROM generate_
 SELECT pg_temp.try($$SELECT gpt_classify('x', array_agg(i::text)) FROM generate_series(1, 100000) AS i$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('b', 1025)])$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('世', 300)])$$);
+SELECT pg_temp.try($$SELECT gpt_classify('x', ARRAY['a', repeat('b', 1025)], options => '{"on_error": "null"}')$$);
 SELECT pg_temp.try($$SELECT gpt_filter('x', ' ')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"template": "no input"}')$$);
+SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"template": "{label}: {input}"}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"min_prob": 1.5}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"calibrate": "no"}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"examples": ["a", "b"]}')$$);

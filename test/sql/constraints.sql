@@ -78,6 +78,7 @@ SELECT gpt_generate_array('The', 20, n => 2, options => '{"regex": "z+", "echo":
 SELECT string_agg((s).piece, '') FROM
     (SELECT gpt_stream('The', 20, options => '{"choice": ["streamed"]}') AS s) q;
 SELECT gpt_summarize('A long text.', 20, options => '{"choice": ["short\ntext"]}');
+SELECT '<' || gpt_task('A text.', 'summarize', 20, options => '{"choice": [" as it is\t"]}') || '>';
 -- many rows at once
 SELECT count(*), bool_and(r ~ '^[0-9]{3}$') FROM (
     SELECT gpt_generate('Row ' || i, 5, options => '{"regex": "[0-9]{3}"}') AS r

@@ -115,21 +115,32 @@ SELECT count(d), count(e) FROM typed;
 ALTER TABLE typed ADD one text CONSTRAINT not_three CHECK (one IS NULL OR id <> 3);
 CALL gpt_batch('typed', 'body', 'one', max_len => 2, error_column => 'e');
 SELECT id, one IS NULL AS empty, e FROM typed WHERE e IS NOT NULL;
--- also one that is checked at the commit
-CREATE TABLE kinds (kind text PRIMARY KEY);
-CREATE TABLE kind_of (id int PRIMARY KEY, body text, e text,
-                      kind text REFERENCES kinds DEFERRABLE INITIALLY DEFERRED);
-INSERT INTO kind_of SELECT i, 'Row ' || i FROM generate_series(1, 4) AS i;
-INSERT INTO kinds SELECT gpt_classify(body, '{a,b}') FROM kind_of WHERE id = 1;
-CALL gpt_batch('kind_of', 'body', 'kind', error_column => 'e', max_rows => 1,
-               options => '{"labels": ["a", "b"]}');
-TRUNCATE kinds CASCADE;
-INSERT INTO kind_of SELECT i, 'Row ' || i FROM generate_series(1, 4) AS i;
-CALL gpt_batch('kind_of', 'body', 'kind', error_column => 'e',
-               options => '{"labels": ["a", "b"]}');
-SELECT count(kind) AS kinds, count(*) FILTER (WHERE e LIKE '%kind_of_kind_fkey%') AS errors FROM kind_of;
-DROP TABLE kind_of, kinds;
 CALL gpt_batch('typed', 'body', 'list', max_len => 2, max_rows => 1);
+-- so does one that is deferred, and a trigger that raises an exception
+UPDATE typed SET one = NULL, e = NULL;
+ALTER TABLE typed DROP CONSTRAINT not_three;
+CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id = TG_ARGV[0]::int AND NEW.one IS NOT NULL THEN
+        RAISE EXCEPTION 'not %', NEW.id USING ERRCODE = TG_ARGV[1];
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON typed DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION forbid(2, '23514');
+CREATE TRIGGER at_once BEFORE UPDATE ON typed FOR EACH ROW EXECUTE FUNCTION forbid(4, 'P0001');
+CALL gpt_batch('typed', 'body', 'one', max_len => 2, error_column => 'e');
+SELECT id, one IS NULL AS empty, e FROM typed WHERE e IS NOT NULL ORDER BY id;
+-- any other error ends it, when the rows before it have been committed
+UPDATE typed SET one = NULL, e = NULL;
+CREATE TRIGGER ends BEFORE UPDATE ON typed FOR EACH ROW EXECUTE FUNCTION forbid(5, '55P03');
+\set VERBOSITY terse
+CALL gpt_batch('typed', 'body', 'one', max_len => 2, error_column => 'e');
+\set VERBOSITY default
+SELECT id, one IS NULL AS empty, e FROM typed WHERE one IS NOT NULL OR e IS NOT NULL ORDER BY id;
+DROP TRIGGER at_commit ON typed;
+DROP TRIGGER at_once ON typed;
+DROP TRIGGER ends ON typed;
 
 -- keys of any kind, odd names
 CREATE SCHEMA "Odd; schema";
@@ -227,6 +238,7 @@ CALL gpt_batch('docs', 'body', 'answer', target => 'other_key');
 CREATE TABLE keyless (id int, answer text);
 CALL gpt_batch('docs', 'body', 'answer', target => 'keyless');
 CALL gpt_batch('docs', 'body', 'both', target => 'joined');
+CALL gpt_batch('docs', 'body', 'summary', target => 'docs');
 -- filters
 CALL gpt_batch('docs', 'body', 'summary', filter => '');
 CALL gpt_batch('docs', 'body', 'summary', filter => 'id =');
@@ -272,6 +284,18 @@ BEGIN
                    remaining => r);
     RAISE WARNING '% done, % failed, % remaining', d, f, r;
 END $$;
+-- what comes behind it in the block has the session's settings again
+SET gpt2.on_error = 'null';
+SET default_transaction_isolation = 'repeatable read';
+DO $$
+DECLARE
+    d bigint; f bigint; r bigint;
+BEGIN
+    CALL gpt_batch('docs', 'body', 'summary', max_rows => 0, done => d, failed => f, remaining => r);
+    RAISE WARNING '% %', current_setting('gpt2.on_error'), current_setting('transaction_isolation');
+END $$;
+RESET gpt2.on_error;
+RESET default_transaction_isolation;
 CREATE FUNCTION in_function() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     d bigint; f bigint; r bigint;
@@ -303,6 +327,19 @@ UPDATE docs SET summary = NULL;
 CREATE TRIGGER refuse BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION refuse();
 CALL gpt_batch('docs', 'body', 'summary', max_len => 1, filter => 'id <= 6');
 DROP TRIGGER refuse ON docs;
+-- what a batch has taken is given back
+CREATE TABLE many (id int PRIMARY KEY, body text, summary text);
+INSERT INTO many SELECT i, 'Row' FROM generate_series(1, 120) AS i;
+CREATE TABLE memory (id int, used bigint);
+CREATE FUNCTION note_memory() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO memory
+    SELECT NEW.id, sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'SPI Proc';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER UPDATE ON many FOR EACH ROW EXECUTE FUNCTION note_memory();
+CALL gpt_batch('many', 'body', 'summary', max_len => 1, batch_size => 1);
+SELECT count(*), max(used) - min(used) < 50000 AS steady FROM memory WHERE id > 20;
 
 -- privileges and row-level security are the caller's
 CREATE ROLE gpt2_filler;
@@ -320,6 +357,8 @@ CALL gpt_batch('docs', 'body', 'answer', target => 'answers', max_len => 1);
 SET ROLE gpt2_filler;
 CALL gpt_batch('docs', 'body', 'summary', max_len => 1);
 CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem', max_len => 1);
+-- said before anything is computed
+CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem', max_rows => 0);
 RESET ROLE;
 SELECT array_agg(id ORDER BY id) FROM docs WHERE summary IS NOT NULL;
 REVOKE EXECUTE ON FUNCTION gpt_summarize FROM PUBLIC;
@@ -331,10 +370,10 @@ GRANT EXECUTE ON FUNCTION gpt_summarize TO PUBLIC;
 
 -- nothing runs now
 SELECT count(*) FROM gpt_stat_progress_batch WHERE command <> 'SELECT';
-DROP TABLE docs, long_docs, typed, parts, answers, more_answers, no_key, other_key, keyless, levels
-CASCADE;
+DROP TABLE docs, long_docs, typed, parts, answers, more_answers, no_key, other_key, keyless, levels,
+many, memory CASCADE;
 DROP SCHEMA "Odd; schema" CASCADE;
-DROP FUNCTION in_function, note_level, refuse;
+DROP FUNCTION in_function, note_level, note_memory, refuse, forbid;
 DROP TYPE mood;
 DROP DOMAIN short;
 DROP ROLE gpt2_filler, gpt2_reader;

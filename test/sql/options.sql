@@ -46,6 +46,7 @@ SELECT pg_temp.option('{"Min_p": 1}');
 SELECT pg_temp.option('{"": 1}');
 SELECT pg_temp.option(format('{"%s": 1}', repeat('k', 1000)));
 SELECT pg_temp.option('{"temperature": 1}');
+SELECT pg_temp.option('{"max_len": 1}');
 SELECT pg_temp.option('{"top_k": 1}');
 SELECT pg_temp.option('{"num_return_sequences": 3}');
 SELECT pg_temp.option('{"template": "{input}"}');

@@ -56,6 +56,13 @@ CREATE TYPE pg_temp.grade AS ENUM ('good', 'bad');
 SELECT gpt_classify(repeat('x', 2000), NULL::pg_temp.grade, options => '{"truncate": "error"}');
 SELECT count(*), count(gpt_generate(body, -1)) FROM texts;
 SELECT gpt_generate('', 2) IS NULL AS failed, gpt_generate(NULL, 2) IS NULL AS failed;
+-- what is wrong in the options is wrong for all rows, also where only the engine can see it
+SELECT id, gpt_generate(body, 4, options => '{"regex": "a(b"}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"json_schema": {"type": "text"}}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"logit_bias": {"200000": 1}}') FROM texts;
+SELECT id, gpt_loss(body, options => '{"stride": 100000}') FROM texts;
+-- but not what may be for want of room
+SELECT id, gpt_generate(body, 2, options => '{"choice": ["a b c d e f g"]}') FROM texts WHERE id = 1;
 
 -- two functions in one statement: one warning
 SELECT count(gpt_generate(body, 4)), count(gpt_task(body, 'sentiment')) FROM texts;

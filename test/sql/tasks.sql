@@ -17,6 +17,10 @@ SELECT gpt_task('My printer leaks water.', 'summarize') =
        gpt_summarize('My printer leaks water.') AS same;
 SELECT gpt_task(E'My printer leaks.', 'sentiment', 5, 'demo',
                 '{"template": "{input}\nCategory:", "stop": ["\n"]}');
+-- white space at the ends goes, but for what a constraint asks for
+SELECT gpt_task('My printer leaks.', 'sentiment', options => '{"stop": ["zzz"]}') ~ '^\S.*\S$' AS bare,
+       gpt_task('My printer leaks.', 'sentiment', options => '{"choice": [" up ", "\n down"]}')
+       IN (' up ', E'\n down') AS as_asked;
 SELECT gpt_task('', 'sentiment') = '' AS empty, gpt_task(E' \n', 'sentiment') = '' AS blank,
        gpt_task(NULL, 'sentiment') IS NULL AS no_text, gpt_task('x', NULL) IS NULL AS no_task;
 SELECT gpt_task('x', 'sing');

@@ -25,7 +25,7 @@ is(ask($other, "$call;"), $count, 'another session is connected');
 for my $signal ('KILL', 'SEGV', 'TERM', 'ABRT')
 {
 	my $engine = engine_pid($node);
-	my $query = start_query($node, $sql);
+	my $query = start_generating($node, 1000);
 
 	ok(wait_generating($node), "$signal: generating");
 	my $started = time;
@@ -33,18 +33,18 @@ for my $signal ('KILL', 'SEGV', 'TERM', 'ABRT')
 	ok(poll_sql($node, "SELECT engine_pid <> $engine FROM gpt_info()"), "$signal: a new engine");
 	elapsed_ok($started, 5, "$signal: back");
 	is(ask($other, "$call;"), $count, "$signal: the other session goes on");
-	my ($rc, $out, $err) = finish_query($query);
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right, "$signal: the query ends with the same text");
 }
 is(ask($other, 'SELECT pg_backend_pid();'), $other_pid, 'no session was restarted');
 
 # The supervisor ends, and its engine with it: the waiting query starts both again.
 {
-	my ($supervisor, $query) = (supervisor_pid($node), start_query($node, $sql));
+	my ($supervisor, $query) = (supervisor_pid($node), start_generating($node, 1000));
 
 	ok(wait_generating($node), 'supervisor: generating');
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($supervisor)");
-	my ($rc, $out, $err) = finish_query($query);
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right, 'supervisor: the query ends with the same text');
 	isnt(supervisor_pid($node), $supervisor, 'supervisor: another one');
 }

@@ -12,7 +12,6 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_server('main', slow_model => 1);
-my $sql = slow_sql(1000);
 
 sub log_count
 {
@@ -42,8 +41,6 @@ sub reload
 		'loads at once: loaded');
 }
 
-my $right = $node->safe_psql('postgres', $sql);
-
 # Directories are taken over by the running engine.
 {
 	my $engine = engine_pid($node);
@@ -65,8 +62,9 @@ my $right = $node->safe_psql('postgres', $sql);
 
 # Threads and kernels need another process; running queries go on.
 {
+	my $right = $node->safe_psql('postgres', slow_sql(1000));
 	my $engine = engine_pid($node);
-	my $query = start_query($node, $sql);
+	my $query = start_generating($node, 1000);
 
 	ok(wait_generating($node), 'threads: generating');
 	# More often than a request may see its engine die: these are no deaths.
@@ -80,7 +78,7 @@ my $right = $node->safe_psql('postgres', $sql);
 			"threads: another engine with $threads");
 		ok(wait_generating($node), 'threads: generating again');
 	}
-	my ($rc, $out, $err) = finish_query($query);
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right, 'threads: the running query ends with the same text');
 	ok(!process_exists($engine), 'threads: the old engine is gone');
 

@@ -57,20 +57,20 @@ is(sql($short), $right, 'stop: the next call starts it again');
 
 # A query that waits goes on with the next engine.
 my $expected = sql(slow_sql(1500));
-my $query = start_query($node, slow_sql(1500));
+my $query = start_generating($node, 1500);
 ok(wait_generating($node), 'stop under a query: generating');
 $engine = engine_pid($node);
 sql('SELECT gpt_stop_engine()');
 ok(!process_exists($engine), 'stop under a query: that engine has gone');
-is(join('', (finish_query($query))[ 1, 2 ]), $expected, 'stop under a query: the same text');
+is(join('', (finish_generating($node, $query))[ 1, 2 ]), $expected, 'stop under a query: the same text');
 
 # A restart under a query: the next engine goes on with it.
-$query = start_query($node, slow_sql(1500));
+$query = start_generating($node, 1500);
 ok(wait_generating($node), 'restart under a query: generating');
 $engine = engine_pid($node);
 sql('SELECT gpt_restart_engine()');
 ok(poll_until(sub { !process_exists($engine) }), 'restart under a query: that engine goes');
-is(join('', (finish_query($query))[ 1, 2 ]), $expected, 'restart under a query: the same text');
+is(join('', (finish_generating($node, $query))[ 1, 2 ]), $expected, 'restart under a query: the same text');
 is(log_count(qr/LOG:  gpt2 engine stopped \(PID $engine\): it was told to/), 1,
 	'restart: one line for its stop');
 

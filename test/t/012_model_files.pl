@@ -15,9 +15,8 @@ my $node = new_server('main', slow_model => 1);
 my $models = $node->data_dir . '/gpt2_models';
 my $file = "$models/slow/model.safetensors";
 my $saved = $node->data_dir . '/saved';
-my $long = slow_sql(1000);
 my $short = slow_sql(20);
-my $right_long = $node->safe_psql('postgres', $long);
+my $right_long = $node->safe_psql('postgres', slow_sql(1000));
 my $right = $node->safe_psql('postgres', $short);
 my $engine = engine_pid($node);
 
@@ -30,11 +29,11 @@ copy($file, $saved) or die "could not copy: $!";
 sub change
 {
 	my ($what, $code) = @_;
-	my $query = start_query($node, $long);
+	my $query = start_generating($node, 1000);
 
 	ok(wait_generating($node), "$what: generating");
 	$code->();
-	my ($rc, $out, $err) = finish_query($query);
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right_long, "$what: the running query ends with the same text");
 	($rc, $out, $err) = finish_query(start_query($node, "SELECT gpt_unload_model('slow')",
 			"SELECT gpt_load_model('slow')", 'SELECT 1'));

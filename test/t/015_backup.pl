@@ -49,14 +49,14 @@ is($primary->safe_psql('postgres', $short), $right, 'the same text with checksum
 
 # A base backup while a generation runs.
 {
-	my $query = start_query($primary, slow_sql(1500));
+	my $query = start_generating($primary, 1500);
 	my $copy = $primary->backup_dir . '/copy';
 
 	ok(wait_generating($primary), 'backup: generating');
 	# It compares every file with the manifest.
 	$primary->backup('copy');
 	$primary->command_ok([ 'pg_verifybackup', '-n', $copy ], 'backup: pg_verifybackup');
-	is((finish_query($query))[0], 0, 'backup: the query goes on');
+	is((finish_generating($primary, $query))[0], 0, 'backup: the query goes on');
 	ok(!-e "$copy/$packs", 'backup: no packs');
 	is(join(' ', glob "$copy/pg_stat_tmp/*"), '', 'backup: no socket, no lock file');
 	ok(-f "$copy/gpt2_models/slow/model.safetensors", 'backup: the models');
@@ -111,7 +111,7 @@ $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 	ok(-S $primary->data_dir . '/pg_stat_tmp/gpt2_engine.sock', 'rewind: its socket is left');
 	$standby->promote;
 	$standby->safe_psql('postgres', 'CREATE TABLE after_promotion AS SELECT 1 AS a; CHECKPOINT');
-	my $query = start_query($standby, slow_sql(1500));
+	my $query = start_generating($standby, 1500);
 	ok(wait_generating($standby), 'rewind: the new primary generates');
 
 	# As Cluster.pm's own tests do: the configuration of the target is kept.
@@ -124,7 +124,7 @@ $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 			$standby->connstr('postgres'), '--config-file', $conf ],
 		'>', \$out, '2>', \$err);
 	ok($ok, 'rewind: pg_rewind') or diag($out, $err);
-	is((finish_query($query))[0], 0, 'rewind: the query on the source goes on');
+	is((finish_generating($standby, $query))[0], 0, 'rewind: the query on the source goes on');
 	ok(!-e "$data/$packs", 'rewind: no packs');
 	system_or_bail('cp', $conf, "$data/postgresql.conf");
 	$primary->enable_streaming($standby);

@@ -50,10 +50,10 @@ SKIP:
 	with_file("$scripts/gpt2--1.0--1.0next.sql",
 		"CREATE FUNCTION gpt_next() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
 		sub {
-			my $query = start_query($node, $long);
+			my $query = start_generating($node, 1000);
 			ok(wait_generating($node), 'update: generating');
 			$node->safe_psql('postgres', "ALTER EXTENSION gpt2 UPDATE TO '1.0next'");
-			my ($rc, $out, $err) = finish_query($query);
+			my ($rc, $out, $err) = finish_generating($node, $query);
 			is("$out$err", $right, 'update: the running query ends with the same text');
 		});
 	is(ask($session, 'SELECT gpt_next();'), 1, 'update: the new function in the old session');
@@ -80,7 +80,7 @@ SKIP:
 	my $right = $node->safe_psql('postgres', $long);
 	my $engine = engine_pid($node);
 	my $session = open_session($node);
-	my $query = start_query($node, $long);
+	my $query = start_generating($node, 1000);
 
 	ok(wait_generating($node), 'package: generating');
 	is($node->safe_psql('postgres', $pending), 'f', 'package: nothing is pending');
@@ -89,7 +89,7 @@ SKIP:
 		system_or_bail('cp', '-p', $file, "$file.new");
 		rename "$file.new", $file or die "could not rename: $!";
 	}
-	is((finish_query($query))[1], $right, 'package: the running query ends with the same text');
+	is((finish_generating($node, $query))[1], $right, 'package: the running query ends with the same text');
 	is(ask($session, "$long;"), $right, 'package: a new session, the old engine');
 	is(engine_pid($node), $engine, 'package: it is the old engine');
 	is($node->safe_psql('postgres', $pending), 't', 'package: a restart is pending');

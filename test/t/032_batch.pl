@@ -85,6 +85,9 @@ for my $limit (1, 2, 3, 10, 40)
 }
 is(started("SELECT $call"), 1000, 'all rows are started where all are read');
 cmp_ok(figure('Mean Rows in Flight', "SELECT $call"), '>', 55, '64 at a time');
+cmp_ok(started("SELECT gpt_generate('A' || i, 1), gpt_generate('B' || i, 1), gpt_generate('C' || i, 1) "
+		  . 'FROM generate_series(1, 1000) AS i', 'gpt2.batch_rows = 1024'), '>=', 2990,
+	'so they are with more calls than a session may have in flight');
 is(started("SELECT gpt_generate('Ticket ' || i % 10, 2) FROM generate_series(1, 64) AS i"), 10,
 	'equal calls of a window are sent once');
 is(started("SELECT gpt_generate('Ticket', 2, temperature => 1) FROM generate_series(1, 64) AS i"),
@@ -93,6 +96,27 @@ cmp_ok(figure('Mean Rows in Flight',
 		"SELECT gpt_generate('Row ' || i, 2), length(ballast) "
 		  . "FROM (SELECT i, repeat(md5(i::text), 500) AS ballast FROM generate_series(1, 30) AS i "
 		  . "OFFSET 0) AS q", 'work_mem = 64'), '<', 6, 'rows ahead are bounded by work_mem');
+
+# Whoever takes rows a few at a time, from a cursor that cannot go back or a function in SQL, goes on with
+# the calls that are ahead.
+$node->safe_psql('postgres', 'CREATE FUNCTION sixty() RETURNS SETOF text LANGUAGE sql AS $$'
+	  . "SELECT gpt_generate('Row ' || i, 2) FROM generate_series(1, 60) AS i \$\$");
+
+# Requests that statements make; all of them have been answered when the statements have ended.
+sub calls_of
+{
+	my ($statements) = @_;
+	return $node->safe_psql('postgres', "SELECT gpt_stat_reset(); $statements;"
+		  . 'SELECT sum(calls) FROM gpt_stat_usage') =~ s/.*\n//sr;
+}
+
+my $sixty = "SELECT i, gpt_generate('Row ' || i, 2) FROM generate_series(1, 60) AS i";
+is(calls_of("BEGIN; DECLARE c NO SCROLL CURSOR FOR $sixty; FETCH 10 FROM c; FETCH 10 FROM c;"
+		  . 'MOVE 5 FROM c; FETCH ALL FROM c; COMMIT'),
+	60, 'a cursor that cannot go back makes each call once');
+is(calls_of('SELECT sixty()'), 60, 'so does a function in SQL that gives one row at a time');
+is(calls_of("DO \$\$ DECLARE r record; BEGIN FOR r IN $sixty GROUP BY i LOOP END LOOP; END \$\$"),
+	60, 'and a loop over groups');
 
 # ---- the first statement of a session ----
 
@@ -109,6 +133,27 @@ like($notice, qr/NOTICE:  this statement will take about \d+ h \d+ min, and keep
 	'a change that takes long is told of');
 (undef, undef, $notice) = $node->psql('postgres', "EXPLAIN $long");
 is($notice, '', 'not by EXPLAIN');
+
+# Hours that an INSERT of no row, which the planner takes for many, is said to take.
+sub hours
+{
+	my ($source) = @_;
+	my (undef, undef, $told) = $node->psql('postgres',
+		"INSERT INTO sink SELECT id, gpt_generate(body, 1000000, model => 'slow') FROM $source "
+		  . 'WHERE id < (SELECT -1)');
+	return $told =~ /about (\d+) h/ ? $1 : 0;
+}
+
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE halves (id int, body text) PARTITION BY RANGE (id);
+CREATE TABLE half1 PARTITION OF halves FOR VALUES FROM (0) TO (3000);
+CREATE TABLE half2 PARTITION OF halves FOR VALUES FROM (3000) TO (6000);
+INSERT INTO halves SELECT i, 'x' FROM generate_series(0, 5999) AS i;
+ANALYZE halves;
+END
+my $hours = hours('(SELECT * FROM halves OFFSET 0) AS q');
+cmp_ok($hours, '>', 0, 'many rows take hours');
+cmp_ok(abs(hours('halves') / $hours - 1), '<', 0.1, 'and no more of them where they are in partitions');
 
 # ---- the end of a query ----
 

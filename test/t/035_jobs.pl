@@ -183,6 +183,23 @@ make_docs(300);
 	sql('DROP TABLE papers CASCADE');
 }
 
+# ---- the key gets another type ----
+
+make_docs(300);
+{
+	my $beyond = '4294967297';	# 1 in the 32 bits that keys had
+
+	sql('UPDATE docs SET body = NULL WHERE id = 1');
+	my $query = start_query($node, "$slow, batch_size => 1)");
+
+	poll_sql($node, 'SELECT count(summary) >= 2 FROM docs');
+	sql("ALTER TABLE docs ALTER id TYPE bigint; INSERT INTO docs VALUES ($beyond, 'Far')");
+	my ($status, $out, $err) = finish_query($query);
+	like($err, qr/ERROR:  55000: the type of key column "id" of public\.docs was changed meanwhile/,
+		'keys are not taken for what they were');
+	is(sql("SELECT count(summary) FROM docs WHERE id IN (1, $beyond)"), 0, 'and no row for another');
+}
+
 # ---- a source that may only be read ----
 
 make_docs(9);

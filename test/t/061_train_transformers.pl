@@ -1,5 +1,6 @@
 # Trained models in Hugging Face transformers: the same tokens, the same texts, and log-probabilities
-# within 1e-4 of the engine's in f32.  GPT2_TEST_PYTHON is a Python with torch and transformers.
+# within 1e-4 of the engine's in f32.  GPT2_TEST_PYTHON is a Python with torch and transformers, and peft
+# for an adapter.
 use strict;
 use warnings;
 
@@ -60,5 +61,12 @@ for my $tokenizer ('char', 'byte', 'bpe')
 }
 sql("CALL gpt_finetune('bpe', 'SELECT t FROM lines', 'tuned', lora_rank => 2, steps => 5)");
 compare('tuned');
+SKIP:
+{
+	skip 'the Python has no peft', 5 if system(qq{"$python" -c "import peft" 2>/dev/null}) != 0;
+	sql("CALL gpt_finetune('bpe', 'SELECT reverse(t) FROM lines', 'kept', lora_rank => 4, steps => 20,
+		learning_rate => 0.01, merge => false)");
+	compare('kept');
+}
 
 done_testing();

@@ -17,7 +17,7 @@ use Time::HiRes qw(time);
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
-  idle_engine wait_generating slow_sql);
+  idle_engine wait_generating slow_sql start_generating finish_generating);
 
 use constant SLACK => 20;
 use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
@@ -218,6 +218,44 @@ sub finish_query
 	$query->{run}->finish;
 	chomp(my $out = $query->{out});
 	return ($query->{run}->result(0), $out, $query->{err});
+}
+
+# A query that is at work until finish_generating tells it by a file: it asks for slow_sql's text again
+# and again, and gives it.  So whatever a test does after wait_generating is done under it, on fast
+# machines and busy ones.
+sub start_generating
+{
+	my ($node, $tokens) = @_;
+	my $sql = slow_sql($tokens);
+
+	unlink told_file($node);
+	return start_query($node, <<"END", 'SELECT pg_temp.generating()');
+CREATE FUNCTION pg_temp.generating() RETURNS text LANGUAGE plpgsql AS \$\$
+DECLARE
+    wanted text := ($sql);
+BEGIN
+    WHILE (pg_stat_file('told', true)).size IS NULL LOOP
+        IF ($sql) <> wanted THEN
+            RAISE 'another text';
+        END IF;
+    END LOOP;
+    RETURN wanted;
+END \$\$
+END
+}
+
+sub finish_generating
+{
+	my ($node, $query) = @_;
+
+	append_to_file(told_file($node), '');
+	return finish_query($query);
+}
+
+sub told_file
+{
+	my ($node) = @_;
+	return $node->data_dir . '/told';
 }
 
 # The client vanishes: kill -9.

@@ -184,11 +184,16 @@ choose_backend(void)
 	api = BACKEND;
 }
 
-/* Whether the device does what a bit of G2_LACKS_... names. */
-static UNUSED bool
-has(const device *d, uint32_t lacks)
+static UNUSED g2_backend_model *
+load_model(g2_backend *backend, const g2_weights *of)
 {
-	return !api->lacks || (api->lacks(d->model) & lacks) == 0;
+	g2_backend_model *m = NULL;
+	g2_error	err = {0};
+
+	if (!api->model_load(backend, of, &m, &err) ||
+		(api->model_fill && !api->model_fill(m, of, &err)))
+		fail_msg("%s", err.message);
+	return m;
 }
 
 static UNUSED device
@@ -200,7 +205,7 @@ open_device(uint32_t threads, const char *isa)
 
 	assert_true(d.fd >= 0);
 	assert_true(api->open(&options, d.fd, &d.backend, &err));
-	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
+	d.model = load_model(d.backend, &weights);
 	assert_true(api->kv_reserve(d.model, BLOCKS, &err));
 	return d;
 }

@@ -164,4 +164,17 @@ same_completions(const char *a, size_t a_len, const char *b, size_t b_len)
 		memcmp(a + tail, b + tail, a_len - tail) == 0;
 }
 
+static UNUSED uint32_t
+count_descriptors(void)
+{
+	DIR		   *dir = opendir("/proc/self/fd");
+	uint32_t	n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 #endif							/* ENGINE_FIXTURE_H */

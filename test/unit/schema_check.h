@@ -293,9 +293,9 @@ random_string(cJSON *schema)
 static void
 random_number(cJSON *schema)
 {
-	static const double scales[] = {1, 10, 1000, 1e6, 0.5, 0.125};
-	double		lo = ((double) random_below(200) - 100) * scales[random_below(6)],
-				hi = lo + (1 + random_below(200)) * scales[random_below(6)];
+	static const double scales[] = {1, 10, 1000, 1e6, 0.5, 0.125, 0.01};
+	double		lo = ((double) random_below(200) - 100) * scales[random_below(7)],
+				hi = lo + (1 + random_below(200)) * scales[random_below(7)];
 
 	if (random_below(2))
 		cJSON_AddNumberToObject(schema, random_below(3) ? "minimum" : "exclusiveMinimum", lo);

@@ -442,11 +442,6 @@ test_candidates(void **state)
 	bool		chosen[VOCAB] = {false};
 
 	(void) state;
-	if (!has(&d, G2_LACKS_CANDIDATES))
-	{
-		close_device(&d);
-		skip();					/* it is refused: test_backend_rules.c */
-	}
 	for (uint32_t i = 0; i < ROWS; i++)
 		position[i] = i;
 	assert_true(api->slot_set(d.backend, 0, &slot, NULL));

@@ -84,7 +84,7 @@ test_unload_in_flight(void **state)
 	{
 		g2_backend_model *other;
 
-		assert_true(api->model_load(d.backend, &weights, &other, &err));
+		other = load_model(d.backend, &weights);
 		assert_true(api->kv_reserve(other, OTHER_BLOCKS, &err));
 		assert_true(api->kv_zero(other, blocks, OTHER_BLOCKS, &err));
 		submit(&d, &plan, &result);
@@ -232,60 +232,42 @@ test_bad_plans(void **state)
 	close_device(&d);
 }
 
-/* What a device lacks it refuses, and all else it takes. */
+/* All that a slot or an output may ask for. */
 static void
-test_lacking(void **state)
+test_decoding(void **state)
 {
 	static const g2_bias bias = {3, 1};
-	const struct
-	{
-		uint32_t	lacks;
-		g2_sampling sampling;
-	}			slots[] = {
-		{G2_LACKS_TYPICAL, {.typical_p = 0.5f}},
-		{G2_LACKS_COUNTS, {.presence_penalty = 1}},
-		{G2_LACKS_COUNTS, {.frequency_penalty = -1}},
-		{0, {.biases = &bias, .n_biases = 1}},
-		{0, {.min_new = 2}},
+	static const g2_sampling samplings[] = {
+		{.typical_p = 0.5f},
+		{.presence_penalty = 1},
+		{.frequency_penalty = -1},
+		{.biases = &bias, .n_biases = 1},
+		{.min_new = 2},
 	};
-	const struct
-	{
-		uint32_t	lacks;
-		g2_output	output;
-	}			outputs[] = {
-		{0, {.want = G2_WANT_TOKEN, .banned = text, .n_banned = 1}},
-		{0, {.want = G2_WANT_TOKEN, .mask = (const uint64_t[(VOCAB + 63) / 64]) {1}}},
-		{G2_LACKS_CANDIDATES, {.want = G2_WANT_CANDIDATES}},
+	const g2_output outputs[] = {
+		{.want = G2_WANT_TOKEN, .banned = text, .n_banned = 1},
+		{.want = G2_WANT_TOKEN, .mask = (const uint64_t[(VOCAB + 63) / 64]) {1}},
+		{.want = G2_WANT_CANDIDATES},
 	};
 	device		d = open_device(1, ISA);
 	bad_case	c;
 
 	(void) state;
-	for (size_t i = 0; i < G2_LENGTH(slots); i++)
+	for (size_t i = 0; i < G2_LENGTH(samplings); i++)
 	{
-		g2_slot_state slot = {.sampling = slots[i].sampling, .most_new = 5};
-		g2_error	err = {0};
+		g2_slot_state slot = {.sampling = samplings[i], .most_new = 5};
 
 		slot.sampling.repetition_penalty = slot.sampling.top_p = 1;
-		assert_int_equal(api->slot_set(d.backend, 0, &slot, &err), has(&d, slots[i].lacks));
-		assert_int_equal(err.code, has(&d, slots[i].lacks) ? G2_OK : G2_E_UNSUPPORTED);
+		assert_true(api->slot_set(d.backend, 0, &slot, NULL));
 	}
 	set_slot(&d, 0, 0.0f, 1.0f, G2_TOKEN_NONE, NULL, 0);
 	set_slot(&d, 1, 0.0f, 1.0f, G2_TOKEN_NONE, NULL, 0);
 	for (size_t i = 0; i < G2_LENGTH(outputs); i++)
 	{
-		g2_error	err = {0};
-
 		good_case(&d, &c);
 		give_tops(&c);
-		c.out[0] = outputs[i].output;
-		if (has(&d, outputs[i].lacks))
-			run(&d, &c.plan, &c.result);
-		else
-		{
-			assert_false(api->step_submit(d.backend, &c.plan, &c.result, &err));
-			assert_int_equal(err.code, G2_E_UNSUPPORTED);
-		}
+		c.out[0] = outputs[i];
+		run(&d, &c.plan, &c.result);
 	}
 	close_device(&d);
 }
@@ -376,7 +358,7 @@ life(int fd, long fail_at, g2_error *err)
 				answer;
 	g2_plan_sequence seq = {0, 0, 1, table};
 	g2_output	out = {.want = G2_WANT_TOKEN};
-	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = CUDA ? 0 : 1},
+	g2_slot_state slot = {.sampling = {.repetition_penalty = 1.1f, .presence_penalty = 1},
 		.history = token, .n_history = 1, .next_index = 1, .most_new = 5};
 	g2_plan		plan = {.n_steps = 1, .n_rows = 1, .token = token, .position = position,
 		.n_sequences = 1, .sequences = &seq, .n_outputs = 1, .outputs = &out};
@@ -385,6 +367,7 @@ life(int fd, long fail_at, g2_error *err)
 
 	g2_alloc_fail_at(fail_at);
 	ok = api->open(&options, fd, &b, err) && api->model_load(b, &weights, &m, err) &&
+		(!api->model_fill || api->model_fill(m, &weights, err)) &&
 		api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
 		api->kv_copy(m, 1, 0, err) && api->kv_zero(m, table, 1, err);
 	plan.model = m;
@@ -425,7 +408,7 @@ test_allocation_failures(void **state)
 	/* Address space, too, can run out. */
 	d = open_device(1, ISA);
 	api->model_unload(d.backend, d.model);
-	assert_true(api->model_load(d.backend, &weights, &d.model, &err));
+	d.model = load_model(d.backend, &weights);
 	assert_false(api->kv_reserve(d.model, UINT32_MAX, &err));
 	assert_int_equal(err.code, G2_E_MEMORY);
 	assert_true(api->kv_reserve(d.model, 2, &err));
@@ -439,7 +422,7 @@ main(void)
 		cmocka_unit_test(test_kv_operations),
 		cmocka_unit_test(test_unload_in_flight),
 		cmocka_unit_test(test_bad_plans),
-		cmocka_unit_test(test_lacking),
+		cmocka_unit_test(test_decoding),
 		cmocka_unit_test(test_bad_models),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_allocation_failures),

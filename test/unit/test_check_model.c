@@ -1,6 +1,7 @@
 /*
  * test_check_model.c: CHECK_MODEL: what is said about good and bad folders, thing by thing.
  */
+#include "adapter_fixture.h"
 #include "engine_driver.h"
 
 #define MAX_ROWS 16
@@ -130,6 +131,51 @@ test_bad(void **state)
 	close_engine();
 }
 
+/* An adapter, and each fault of one. */
+static void
+test_adapter_folder(void **state)
+{
+	static const char *const items[] = {"folder", "adapter_config.json", "base", "weights",
+	"gpt2.json", "roles"};
+	test_adapter t = adapter_make(&tiny_model, 4, 8, 0.1f, 5, 1);
+	const char *folder = strdup(fixture_folder(&places, "a"));
+	checked		c;
+
+	(void) state;
+	open_engine();
+	adapter_write(&t, &places, "a", "tiny", "");
+	check("a", &c);
+	assert_int_equal(c.n, G2_LENGTH(items));
+	for (size_t i = 0; i < G2_LENGTH(items); i++)
+		expect(&c, items[i], G2_CHECK_OK, "");
+	expect(&c, "adapter_config.json", G2_CHECK_OK, "LoRA, rank 4, scale 2");
+	expect(&c, "base", G2_CHECK_OK, "tiny");
+	expect(&c, "weights", G2_CHECK_OK, "adapters of 4 matrices, rank 4");
+	done(&c);
+	tb_text(folder, "adapter_model.safetensors", "abc");
+	tb_text(folder, "gpt2.json", "{\"rolez\": []}");
+	check("a", &c);
+	expect(&c, "base", G2_CHECK_OK, "tiny");
+	expect(&c, "weights", G2_CHECK_FAILED, "adapter_model.safetensors");
+	/* it is read for base_hash too */
+	expect(&c, "gpt2.json", G2_CHECK_FAILED, "rolez");
+	done(&c);
+	adapter_write(&t, &places, "a", "nosuch", "");
+	check("a", &c);
+	expect(&c, "base", G2_CHECK_FAILED, "not there");
+	expect(&c, "weights", G2_CHECK_SKIPPED, "base");
+	done(&c);
+	tb_text(folder, "adapter_config.json", "{\"r\": 4}");
+	check("a", &c);
+	expect(&c, "adapter_config.json", G2_CHECK_FAILED, "base_model_name_or_path");
+	expect(&c, "base", G2_CHECK_SKIPPED, "adapter_config.json");
+	expect(&c, "weights", G2_CHECK_SKIPPED, "base");
+	done(&c);
+	close_engine();
+	free((char *) folder);
+	adapter_free(&t);
+}
+
 static void
 test_cancel(void **state)
 {
@@ -190,6 +236,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_adapter_folder),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_no_memory),
 	};

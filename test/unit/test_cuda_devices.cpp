@@ -10,6 +10,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <vector>
 
 extern "C"
 {
@@ -64,7 +65,8 @@ struct devices
 		g2_error	err = {};
 
 		api->place(backend, place);
-		if (!api->model_load(backend, &of.w, &m, &err) || !api->kv_reserve(m, 4, &err))
+		if (!api->model_load(backend, &of.w, &m, &err) || !api->model_fill(m, &of.w, &err) ||
+			!api->kv_reserve(m, 4, &err))
 			fail_msg("%s %s", err.message, err.detail);
 		return m;
 	}
@@ -175,16 +177,27 @@ static void
 test_places(void **)
 {
 	model		q4(G2_FORMAT_Q4, 64),
-				odd(G2_FORMAT_F32, 48);
+				odd(G2_FORMAT_F32, 48),
+				adapted(G2_FORMAT_F32, 64);
+	std::vector<g2_layer_adapter> layers(adapted.w.arch.n_layer);
 	g2_error	err = {};
 
+	adapted.w.adapter = layers.data();
+	adapted.w.adapter_rank = 1;
 	{
 		devices		d("auto");
 		g2_backend_model *m = d.load(q4, "auto"),
-				   *n = d.load(odd, "auto");
+				   *n = d.load(odd, "auto"),
+				   *o = d.load(adapted, "auto");
 
 		assert_string_equal(api->device(m), "cpu");
 		assert_string_equal(api->device(n), "cpu");
+		assert_string_equal(api->device(o), "cpu");
+		assert_true(d.refused(adapted, "cuda", &err));
+		assert_int_equal(err.code, G2_E_UNSUPPORTED);
+		assert_non_null(strstr(err.message, "an adapter beside its base"));
+		assert_non_null(strstr(err.hint, "merge"));
+		api->model_unload(d.backend, o);
 		assert_non_null(strstr(logged.c_str(), "a model runs on the CPU: model graph not supported by "
 							   "the CUDA back end: format q4"));
 		assert_true(d.refused(q4, "cuda", &err));
@@ -218,6 +231,40 @@ test_places(void **)
 	}
 }
 
+/* Where weights would find room and the cache of one text would not, auto is the CPU. */
+static void
+test_room(void **)
+{
+	model		q8(G2_FORMAT_Q8, 64);
+	devices		d("auto");
+	g2_backend_device about;
+	g2_backend_model *first,
+			   *second;
+	g2_error	err = {};
+	uint64_t	bytes,
+				left;
+
+	api->describe(d.backend, &about);
+	bytes = about.free_bytes;
+	assert_true(api->model_load(d.backend, &q8.w, &first, &err));
+	api->describe(d.backend, &about);
+	bytes -= about.free_bytes;	/* of a model */
+	left = bytes + 8 * api->kv_block_bytes(first);	/* a text has up to 19 blocks */
+	assert_true(api->kv_reserve(first, (uint32_t) ((about.free_bytes - left) /
+												   api->kv_block_bytes(first)), &err));
+	second = d.load(q8, "auto");
+	assert_string_equal(api->device(first), "cuda");
+	assert_string_equal(api->device(second), "cpu");
+	assert_non_null(strstr(logged.c_str(), "a model runs on the CPU: not enough memory on the CUDA "
+						   "device for the model's KV cache"));
+	assert_true(d.refused(q8, "cuda", &err));
+	assert_int_equal(err.code, G2_E_MEMORY);
+	api->model_unload(d.backend, second);
+	api->model_unload(d.backend, first);
+	api->describe(d.backend, &about);
+	assert_true(about.free_bytes > left);
+}
+
 /* Opens the device, and loses it in the midst of a plan. */
 static void
 lose_device()
@@ -241,6 +288,31 @@ lose_device()
 	assert_true(failed);
 	assert_int_equal(err.code, G2_E_SYSTEM);
 	assert_true(g2_devices_lost(d.backend));
+	lose(0);
+	api->model_unload(d.backend, m);
+}
+
+/* A device that is lost while a model is filled, with no plan that would tell. */
+static void
+test_lost_at_load(void **)
+{
+	model		q8(G2_FORMAT_Q8, 64);
+	devices		d("auto");
+	g2_backend_model *m;
+	g2_error	err = {};
+	void		(*lose) (long);
+
+	*reinterpret_cast<void **>(&lose) = dlsym(dlopen("gpt2_cuda.so", RTLD_NOW | RTLD_NOLOAD),
+											  "emu_lose_device_at");
+	assert_non_null(lose);
+	lose(1);
+	assert_true(api->model_load(d.backend, &q8.w, &m, &err));
+	assert_false(g2_devices_lost(d.backend));
+	assert_false(api->model_fill(m, &q8.w, &err));
+	assert_int_equal(err.code, G2_E_SYSTEM);
+	assert_true(g2_devices_lost(d.backend));
+	assert_true(d.refused(q8, "auto", &err));	/* not on the CPU instead: the engine ends */
+	assert_int_equal(err.code, G2_E_SYSTEM);
 	lose(0);
 	api->model_unload(d.backend, m);
 }
@@ -297,6 +369,8 @@ main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_both),
 		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_lost_at_load),
 		cmocka_unit_test(test_lost),
 	};
 

@@ -13,7 +13,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 #include "cuda_backend.h"
+
+#ifndef G2_TEST_GPU
+static const uint64_t memory_bytes = 160 << 20;
+#endif
 
 struct device
 {
@@ -22,16 +29,18 @@ struct device
 	g2_backend *backend;
 	g2_backend_model *m;
 
-	device(const g2_backend_api *api_, const model &of)
+	device(const g2_backend_api *api_, const model &of, uint32_t slots = n_slots)
 		: api(api_), fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL), m(NULL)
 	{
 		g2_backend_options options = {};
 		g2_error	err = {};
 
 		options.threads = 1;
-		options.slots = n_slots;
+		options.slots = slots;
 		if (!api->open(&options, fd, &backend, &err) ||
-			!api->model_load(backend, &of.w, &m, &err) || !api->kv_reserve(m, n_blocks, &err))
+			!api->model_load(backend, &of.w, &m, &err) ||
+			(api->model_fill && !api->model_fill(m, &of.w, &err)) ||
+			!api->kv_reserve(m, slots > n_blocks ? slots : n_blocks, &err))
 			fail_msg("%s %s", err.message, err.detail);
 	}
 
@@ -188,88 +197,172 @@ test_q8(void **)
 	check_format(G2_FORMAT_Q8, 64, 72);
 }
 
-/* n sequences with the same prompt, a row each, in every slot: the same tokens, M = 1 .. n. */
+/* [step][row] */
+struct samples
+{
+	std::vector<uint32_t> token;
+	std::vector<double> logprob;
+};
+
+/* Sequences with the same prompt of one token, a row, a slot and a block each. */
+static samples
+sample_rows(device &d, uint32_t rows, uint32_t steps)
+{
+	const uint32_t prompt = 17;
+	std::vector<uint32_t> token(rows, prompt),
+				position(rows, 0),
+				blocks(rows);
+	std::vector<g2_plan_sequence> sequences;
+	std::vector<g2_output> outputs;
+	std::vector<uint8_t> ended(rows * steps);
+	samples		s = {std::vector<uint32_t>(rows * steps), std::vector<double>(rows * steps)};
+	g2_plan		plan = {};
+	g2_result	result = {};
+
+	for (uint32_t i = 0; i < rows; i++)
+	{
+		g2_slot_state state = {};
+		g2_error	err;
+
+		state.sampling.temperature = 0.9f;
+		state.sampling.top_p = 0.95f;
+		state.sampling.repetition_penalty = 1.1f;
+		state.sampling.frequency_penalty = 0.3f;
+		state.sampling.typical_p = 0.9f;
+		state.sampling.seed = 3;
+		state.most_new = steps;
+		state.end_token = G2_TOKEN_NONE;
+		state.history = &prompt;
+		state.n_history = 1;
+		assert_true(d.api->slot_set(d.backend, i, &state, &err));
+		blocks[i] = i;
+		sequences.push_back({i, i, 1, &blocks[i]});
+		outputs.push_back({i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, NULL, 0, NULL});
+	}
+	plan.model = d.m;
+	plan.n_steps = steps;
+	plan.n_rows = plan.n_sequences = plan.n_outputs = rows;
+	plan.token = token.data();
+	plan.position = position.data();
+	plan.sequences = sequences.data();
+	plan.outputs = outputs.data();
+	result.token = s.token.data();
+	result.logprob = s.logprob.data();
+	result.ended = ended.data();
+	d.run(plan, &result);
+	return s;
+}
+
+/* The same tokens in every row and slot, for each number of rows. */
 static void
-check_rows(g2_format format, uint32_t head_dim, uint32_t n)
+check_rows(g2_format format, uint32_t head_dim, const std::vector<uint32_t> &counts, uint32_t steps)
 {
 	model		m(format, head_dim);
-	device		d(g2_cuda_backend(), m);
-	const uint32_t steps = 4;
-	std::vector<uint32_t> token(n),
-				position(n),
-				first_tokens,
-				tables(n);
-	std::vector<double> first_logprobs;
+	device		d(g2_cuda_backend(), m, counts.back());
+	const samples alone = sample_rows(d, 1, steps);
 
-	for (uint32_t rows : {1u, n / 3, n})
+	for (uint32_t rows : counts)
 	{
-		std::vector<g2_plan_sequence> sequences;
-		std::vector<g2_output> outputs;
-		std::vector<uint32_t> sampled(rows * steps);
-		std::vector<double> logprob(rows * steps);
-		std::vector<uint8_t> ended(rows * steps);
-		g2_plan		plan = {};
-		g2_result	result = {};
+		const samples s = sample_rows(d, rows, steps);
 
-		for (uint32_t i = 0; i < rows; i++)
+		for (uint32_t i = 0; i < rows * steps; i++)
 		{
-			const uint32_t prompt = 17;
-			g2_slot_state state = {};
-			g2_error	err;
-
-			state.sampling.temperature = 0.9f;
-			state.sampling.top_p = 0.95f;
-			state.sampling.repetition_penalty = 1.1f;
-			state.sampling.seed = 3;
-			state.end_token = G2_TOKEN_NONE;
-			state.history = &prompt;
-			state.n_history = 1;
-			assert_true(d.api->slot_set(d.backend, i, &state, &err));
-			tables[i] = i;
-			token[i] = prompt;
-			position[i] = 0;
-			sequences.push_back({i, i, 1, &tables[i]});
-			outputs.push_back({i, i, G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, NULL, 0, NULL});
+			assert_int_equal(s.token[i], alone.token[i / rows]);
+			assert_memory_equal(&s.logprob[i], &alone.logprob[i / rows], sizeof(double));
 		}
-		plan.model = d.m;
-		plan.n_steps = steps;
-		plan.n_rows = plan.n_sequences = plan.n_outputs = rows;
-		plan.token = token.data();
-		plan.position = position.data();
-		plan.sequences = sequences.data();
-		plan.outputs = outputs.data();
-		result.token = sampled.data();
-		result.logprob = logprob.data();
-		result.ended = ended.data();
-		d.run(plan, &result);
-		if (rows == 1)
-		{
-			first_tokens = sampled;
-			first_logprobs = logprob;
-		}
-		for (uint32_t s = 0; s < steps; s++)
-			for (uint32_t i = 0; i < rows; i++)
-			{
-				assert_int_equal(sampled[s * rows + i], first_tokens[s]);
-				assert_memory_equal(&logprob[s * rows + i], &first_logprobs[s], sizeof(double));
-			}
 	}
 }
 
 static void
 test_rows(void **)
 {
-#ifdef G2_TEST_GPU
-	const uint32_t most = getenv("GPT2_TEST_QUICK") ? 100 : 1024;
-
-	check_rows(G2_FORMAT_Q8, 64, most);
-	check_rows(G2_FORMAT_BF16, 128, most);
-#else
 	const bool	quick = getenv("GPT2_TEST_QUICK") != NULL;
+#ifdef G2_TEST_GPU
+	const std::vector<uint32_t> counts = quick ? std::vector<uint32_t>{33, 100} :
+		std::vector<uint32_t>{2, 9, 17, 33, 64, 341, 1024};
 
-	check_rows(G2_FORMAT_Q8, 64, quick ? 12 : 70);
-	check_rows(G2_FORMAT_BF16, 128, quick ? 9 : 40);
+	check_rows(G2_FORMAT_Q8, 64, counts, 4);
+	check_rows(G2_FORMAT_BF16, 128, counts, 4);
+#else
+	check_rows(G2_FORMAT_Q8, 64, {quick ? 4u : 23u, quick ? 12u : 70u}, 4);
+	check_rows(G2_FORMAT_BF16, 128, {3, quick ? 9u : 40u}, 4);
 #endif
+}
+
+#ifndef G2_TEST_GPU
+
+/* As many rows as a pass takes. */
+static void
+test_most_rows(void **)
+{
+	if (getenv("GPT2_TEST_QUICK"))
+		skip();
+	emu_set_memory(400 << 20);
+	check_rows(G2_FORMAT_BF16, 64, {1024}, 2);
+	emu_set_memory(memory_bytes);
+}
+
+/* Where there is no memory for a graph, a step is launched: the same tokens. */
+static void
+test_without_graphs(void **)
+{
+	model		m(G2_FORMAT_Q8, 64);
+	samples		s[2];
+
+	for (int allowed = 0; allowed < 2; allowed++)
+	{
+		device		d(g2_cuda_backend(), m);
+
+		emu_allow_graphs(allowed);
+		s[allowed] = sample_rows(d, 3, 5);
+		emu_allow_graphs(true);
+	}
+	assert_true(s[0].token == s[1].token && s[0].logprob == s[1].logprob);
+}
+
+#endif
+
+/* A model is filled by another thread, in memory that one before has left, while plans run. */
+static void
+test_fill_beside(void **)
+{
+	model		m(G2_FORMAT_Q8, 64),
+				other(G2_FORMAT_BF16, 64);
+	device		d(g2_cuda_backend(), m);
+	const samples want = sample_rows(d, 3, 4);
+	std::vector<float> logits;
+
+	for (int round = 0; round < 3; round++)
+	{
+		g2_backend_model *second,
+				   *first = d.m;
+		g2_error	err = {};
+		std::atomic<bool> ready(false);
+		bool		filled = false;
+
+		assert_true(d.api->model_load(d.backend, &other.w, &second, &err));
+		std::thread loader([&] {
+			g2_error	why;
+
+			filled = d.api->model_fill(second, &other.w, &why);
+			ready = true;
+		});
+		do
+		{
+			const samples got = sample_rows(d, 3, 4);
+
+			assert_true(got.token == want.token && got.logprob == want.logprob);
+		} while (!ready);
+		loader.join();
+		assert_true(filled);
+		assert_true(d.api->kv_reserve(second, n_blocks, &err));
+		d.m = second;
+		std::vector<float> now = all_logits(d, 20, 20, 0, 0);
+		d.m = first;
+		assert_true(round == 0 || memcmp(now.data(), logits.data(), now.size() * sizeof(float)) == 0);
+		logits = now;
+		d.api->model_unload(d.backend, second);
+	}
 }
 
 /* A prompt of more rows than go through the layers together. */
@@ -513,6 +606,11 @@ main(void)
 		cmocka_unit_test(test_bf16),
 		cmocka_unit_test(test_q8),
 		cmocka_unit_test(test_rows),
+#ifndef G2_TEST_GPU
+		cmocka_unit_test(test_most_rows),
+		cmocka_unit_test(test_without_graphs),
+#endif
+		cmocka_unit_test(test_fill_beside),
 		cmocka_unit_test(test_several_passes),
 		cmocka_unit_test(test_drafts),
 		cmocka_unit_test(test_not_finite),
@@ -523,7 +621,7 @@ main(void)
 	};
 
 #ifndef G2_TEST_GPU
-	emu_set_memory(160 << 20);
+	emu_set_memory(memory_bytes);
 #endif
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -267,6 +267,46 @@ test_bf16(void **)
 	}
 }
 
+/* Up to 1,024 rows, with every shape of tile and each number of rows where one gives way to the next:
+ * what a row gives is the same. */
+static void
+test_many_rows(void **)
+{
+	static const uint32_t counts[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129,
+		192, 255, 256, 257, 384, 512, 513, 768, 1000, 1023};
+	const extras none = {{}, {}, G2D_NO_ACTIVATION};
+	const uint32_t k = 270,		/* bf16: a chunk and a part of one */
+				n = 19,
+				most = getenv("GPT2_TEST_QUICK") ? 130 : 1024;
+
+	for (g2_format format : {G2_FORMAT_F32, G2_FORMAT_BF16, G2_FORMAT_Q8})
+	{
+		test_matrix m(format, k, n);
+		const std::vector<float> x = random_floats((size_t) most * k);
+		std::vector<uint64_t> best;
+		std::vector<uint32_t> bad;
+		const std::vector<float> all = device_product(m, x, most, none, &best, &bad);
+
+		check_best(all, most, n, best, bad);
+		if (format != G2_FORMAT_BF16)
+			assert_memory_equal(all.data(), cpu_product(m, x, most, none).data(),
+								all.size() * sizeof(float));
+		for (uint32_t rows : counts)
+		{
+			if (rows >= most)
+				break;
+			/* The last rows, so that each stands elsewhere than before. */
+			const std::vector<float> some(x.end() - (ptrdiff_t) rows * k, x.end());
+			std::vector<float> y;
+
+			emu_seed(rows);
+			y = device_product(m, some, rows, none, &best, &bad);
+			assert_memory_equal(y.data(), &all[(size_t) (most - rows) * n], y.size() * sizeof(float));
+			check_best(y, rows, n, best, bad);
+		}
+	}
+}
+
 /* ---- rows ---- */
 
 /* Row r of a q8 operand of the device against the CPU's. */
@@ -398,6 +438,7 @@ main(void)
 		cmocka_unit_test(test_q8),
 		cmocka_unit_test(test_q8_odd_values),
 		cmocka_unit_test(test_bf16),
+		cmocka_unit_test(test_many_rows),
 	};
 
 	return cmocka_run_group_tests(tests, open_stream, close_stream);

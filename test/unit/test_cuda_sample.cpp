@@ -24,11 +24,13 @@ struct device_row
 	std::vector<uint64_t> seen;
 	std::vector<uint64_t> banned;
 	std::vector<g2_bias> biases;
+	std::vector<g2_count> counts;
 	std::vector<g2d_slot> slots;
 	std::vector<char> pass;
 	std::vector<char> chunk;
 	std::vector<g2d_top> top;
 	std::vector<g2d_top> unsorted;
+	std::vector<float> changed;
 	std::vector<uint64_t> sets;
 	uint32_t	mask = G2D_NO_SET;
 	uint32_t	barred = G2D_NO_SET;
@@ -37,9 +39,10 @@ struct device_row
 
 	explicit device_row(const std::vector<float> &l)
 		: logits(l), best((l.size() + 15) / 16), bad(1), seen(n_slots * G2D_SEEN_WORDS),
-		  banned(n_slots * G2D_SEEN_WORDS), biases(n_slots * G2_MOST_BIASES), slots(n_slots), pass(sizeof(g2d_pass)),
-		  chunk(sizeof(g2d_chunk) + sizeof(g2d_output)), top(l.size()), unsorted(l.size()), result(),
-		  position(3)
+		  banned(n_slots * G2D_SEEN_WORDS), biases(n_slots * G2_MOST_BIASES),
+		  counts(n_slots * G2D_MOST_CTX), slots(n_slots), pass(sizeof(g2d_pass)),
+		  chunk(sizeof(g2d_chunk) + sizeof(g2d_output)), top(l.size()), unsorted(l.size()),
+		  changed(l.size()), result(), position(3)
 	{
 		for (uint32_t i = 0; i < l.size(); i++)
 		{
@@ -65,7 +68,7 @@ struct device_row
 		a.chunk = c;
 		a.pass = reinterpret_cast<g2d_pass *>(pass.data());
 		a.position_of = &position;
-		a.slots = {slots.data(), seen.data(), banned.data(), biases.data()};
+		a.slots = {slots.data(), seen.data(), banned.data(), biases.data(), counts.data()};
 		a.logits = logits.data();
 		a.ld = a.n_vocab = (uint32_t) logits.size();
 		a.best = best.data();
@@ -74,6 +77,7 @@ struct device_row
 		a.results = &result;
 		a.top = top.data();
 		a.unsorted = unsorted.data();
+		a.changed = changed.data();
 		g2d_launch_sample(stream, &a, 1);
 		finish_work();
 	}
@@ -85,57 +89,122 @@ same_double(double a, double b)
 	return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b);
 }
 
+/* What a token is chosen behind, as tests say it; the CPU's past points to it. */
+struct past
+{
+	uint32_t	index = 0;
+	uint32_t	end_token = G2_TOKEN_NONE;
+	std::vector<uint32_t> seen;
+	std::vector<g2_count> counts;
+	uint32_t	most_counts = 0;
+	std::vector<uint64_t> mask;
+	std::vector<uint32_t> barred;
+
+	g2_past
+	on_cpu() const
+	{
+		g2_past		p = {};
+
+		p.index = index;
+		p.end_token = end_token;
+		p.seen = seen.data();
+		p.n_seen = (uint32_t) seen.size();
+		p.counts = counts.data();
+		p.n_counts = (uint32_t) counts.size();
+		p.banned = barred.data();
+		p.n_banned = (uint32_t) barred.size();
+		p.mask = mask.empty() ? NULL : mask.data();
+		return p;
+	}
+
+	/* To slot 1 and the sets of a row. */
+	void
+	on_device(device_row *d, const g2_sampling &s) const
+	{
+		const uint32_t words = g2d_set_words((uint32_t) d->logits.size());
+		g2d_slot   *slot = &d->slots[1];
+
+		slot->sampling = s;
+		slot->next_index = index;
+		slot->end_token = end_token;
+		slot->has_seen = s.repetition_penalty != 1.0f;
+		slot->has_banned = s.n_banned > 0;
+		slot->n_counts = (uint32_t) counts.size();
+		slot->most_counts = most_counts;
+		for (uint32_t id : seen)
+			d->seen[G2D_SEEN_WORDS + id / 64] |= (uint64_t) 1 << id % 64;
+		for (uint32_t i = 0; i < s.n_banned; i++)
+			if (s.banned[i] != s.spared &&
+				g2_bias_find(s.biases, s.n_biases, s.banned[i]) == s.n_biases)
+				d->banned[G2D_SEEN_WORDS + s.banned[i] / 64] |= (uint64_t) 1 << s.banned[i] % 64;
+		d->sets.resize(2 * words);
+		d->barred = barred.empty() ? G2D_NO_SET : 0;
+		for (uint32_t id : barred)
+			if (id < d->logits.size())
+				d->sets[id / 64] |= (uint64_t) 1 << id % 64;
+		d->mask = mask.empty() ? G2D_NO_SET : 1;
+		std::copy_n(mask.begin(), mask.empty() ? 0 : words, d->sets.begin() + words);
+		std::copy_n(s.biases, s.n_biases, d->biases.begin() + G2_MOST_BIASES);
+		std::copy(counts.begin(), counts.end(), d->counts.begin() + G2D_MOST_CTX);
+	}
+};
+
+/* The slot's counts behind a token, which it had not always counted before. */
+static void
+check_counts(const device_row &d, const past &before, uint32_t token)
+{
+	std::vector<g2_count> want(before.counts);
+	uint32_t	n = (uint32_t) want.size();
+
+	want.resize(before.most_counts > n ? before.most_counts : n);
+	g2_count_token(want.data(), &n, before.most_counts, token);
+	assert_int_equal(d.slots[1].n_counts, n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		assert_int_equal(d.counts[G2D_MOST_CTX + i].token, want[i].token);
+		assert_int_equal(d.counts[G2D_MOST_CTX + i].n, want[i].n);
+	}
+}
+
+static void
+compare(const std::vector<float> &logits, const g2_sampling &s, const past &behind)
+{
+	device_row	d(logits);
+	std::vector<float> copy(logits);
+	aligned<char> scratch(g2_sampler_scratch_bytes((uint32_t) logits.size()));
+	const g2_past past = behind.on_cpu();
+	const uint32_t want = g2_sample(&s, &past, copy.data(), (uint32_t) copy.size(), scratch.at());
+
+	behind.on_device(&d, s);
+	d.run(G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, 0);
+	if (d.result.token != want)
+		print_error("T %g k %u p %g min %g typical %g: %u instead of %u\n", s.temperature, s.top_k,
+					s.top_p, s.min_p, s.typical_p, d.result.token, want);
+	assert_int_equal(d.result.token, want);
+	assert_true(!past.mask || (past.mask[want / 64] >> want % 64 & 1));
+	assert_true(same_double(d.result.logprob,
+							g2_logprob(logits.data(), (uint32_t) logits.size(), want)));
+	assert_int_equal(d.slots[1].last_token, want);
+	assert_int_equal(d.slots[1].next_index, past.index + 1);
+	if (d.slots[1].has_seen)
+		assert_true(d.seen[G2D_SEEN_WORDS + want / 64] >> want % 64 & 1);
+	if (behind.most_counts > 0)
+		check_counts(d, behind, want);
+}
+
 static void
 compare(const std::vector<float> &logits, const g2_sampling &s, const std::vector<uint32_t> &seen,
 		uint32_t index, uint32_t end_token = G2_TOKEN_NONE, const std::vector<uint64_t> &mask = {},
 		const std::vector<uint32_t> &barred = {})
 {
-	device_row	d(logits);
-	std::vector<float> copy(logits);
-	aligned<char> scratch(g2_sampler_scratch_bytes((uint32_t) logits.size()));
-	const uint32_t words = g2d_set_words((uint32_t) logits.size());
-	g2_past		past = {};
-	uint32_t	want;
+	past		behind;
 
-	d.slots[1].sampling = s;
-	d.slots[1].next_index = index;
-	d.slots[1].end_token = end_token;
-	d.slots[1].has_seen = s.repetition_penalty != 1.0f;
-	d.slots[1].has_banned = s.n_banned > 0;
-	for (uint32_t id : seen)
-		d.seen[G2D_SEEN_WORDS + id / 64] |= (uint64_t) 1 << id % 64;
-	for (uint32_t i = 0; i < s.n_banned; i++)
-		if (s.banned[i] != s.spared &&
-			g2_bias_find(s.biases, s.n_biases, s.banned[i]) == s.n_biases)
-			d.banned[G2D_SEEN_WORDS + s.banned[i] / 64] |= (uint64_t) 1 << s.banned[i] % 64;
-	d.sets.resize(2 * words);
-	d.barred = barred.empty() ? G2D_NO_SET : 0;
-	for (uint32_t id : barred)
-		if (id < logits.size())
-			d.sets[id / 64] |= (uint64_t) 1 << id % 64;
-	d.mask = mask.empty() ? G2D_NO_SET : 1;
-	std::copy_n(mask.begin(), mask.empty() ? 0 : words, d.sets.begin() + words);
-	std::copy_n(s.biases, s.n_biases, d.biases.begin() + G2_MOST_BIASES);
-	d.run(G2_WANT_TOKEN | G2_WANT_LOGPROB, 0, 0);
-	past.index = index;
-	past.end_token = end_token;
-	past.banned = barred.data();
-	past.n_banned = (uint32_t) barred.size();
-	past.mask = mask.empty() ? NULL : mask.data();
-	past.seen = seen.data();
-	past.n_seen = (uint32_t) seen.size();
-	want = g2_sample(&s, &past, copy.data(), (uint32_t) copy.size(), scratch.at());
-	if (d.result.token != want)
-		print_error("T %g k %u p %g min %g: %u instead of %u\n", s.temperature, s.top_k, s.top_p,
-					s.min_p, d.result.token, want);
-	assert_int_equal(d.result.token, want);
-	assert_true(mask.empty() || (mask[want / 64] >> want % 64 & 1));
-	assert_true(same_double(d.result.logprob,
-							g2_logprob(logits.data(), (uint32_t) logits.size(), want)));
-	assert_int_equal(d.slots[1].last_token, want);
-	assert_int_equal(d.slots[1].next_index, index + 1);
-	if (d.slots[1].has_seen)
-		assert_true(d.seen[G2D_SEEN_WORDS + want / 64] >> want % 64 & 1);
+	behind.index = index;
+	behind.end_token = end_token;
+	behind.seen = seen;
+	behind.mask = mask;
+	behind.barred = barred;
+	compare(logits, s, behind);
 }
 
 /* Logits of several kinds. */
@@ -241,6 +310,72 @@ test_changes(void **)
 			}
 }
 
+/* typical_p alone and between the other filters. */
+static void
+test_typical(void **)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t kind = 0; kind < 6; kind++)
+		for (uint32_t size : {1u, 203u, 1500u, 2500u})	/* up to three blocks of the mean */
+			for (uint32_t way = 0; way < 12; way++, n++)
+			{
+				g2_sampling s = {};
+
+				s.temperature = way == 11 ? 1e-30f : way % 2 ? 0.7f : 1.6f;
+				s.typical_p = way % 4 == 0 ? 0.02f : way % 4 == 1 ? 0.5f : 0.95f;
+				s.top_k = way == 4 || way == 7 ? 9 : way == 8 ? 300 : 0;
+				s.top_p = way == 5 || way >= 7 ? 0.8f : 1.0f;
+				s.min_p = way == 6 || way == 9 ? 0.1f : way == 10 ? 1.0f :
+					way == 8 ? 2.0f : 0.0f;
+				s.repetition_penalty = way == 3 ? 1.4f : 1.0f;
+				s.seed = n;
+				emu_seed(n);
+				compare(some_logits(kind, size), s, {0, 7, 100}, n % 5);
+			}
+}
+
+/* Presence and frequency penalties over an answer of a few tokens and of many, and what is counted
+ * behind it. */
+static void
+test_counts(void **)
+{
+	uint32_t	n = 0;
+
+	for (uint32_t kind = 0; kind < 6; kind++)
+		for (uint32_t size : {6u, 203u, 1500u})
+			for (uint32_t way = 0; way < 10; way++, n++)
+			{
+				std::vector<float> l = some_logits(kind, size);
+				const uint32_t best = (uint32_t) (std::max_element(l.begin(), l.end()) - l.begin());
+				const g2_bias bias = {best, -0.5f};
+				g2_sampling s = {};
+				past		p;
+
+				s.temperature = way % 2 ? 0.9f : 0.0f;
+				s.top_p = way == 5 ? 0.7f : 1.0f;
+				s.repetition_penalty = way >= 6 ? 1.2f : 1.0f;
+				s.presence_penalty = way == 1 ? 0.0f : way == 2 ? -1.5f : 0.37f;
+				s.frequency_penalty = way == 0 ? 0.0f : way == 3 ? -0.21f : 1.13f;
+				s.typical_p = way == 7 ? 0.6f : 0.0f;
+				s.seed = n;
+				s.biases = &bias;
+				s.n_biases = way >= 8;
+				for (uint32_t i = 0; i < size; i += way < 4 ? 1 + size / 3 : 2)
+				{
+					p.counts.push_back({way % 2 ? i : size - 1 - i, 1 + random_word() % 4});
+					p.seen.push_back(p.counts.back().token);
+				}
+				if (way == 4)
+					p.counts.clear();
+				p.index = (uint32_t) p.counts.size();
+				/* Room for one more, or for none. */
+				p.most_counts = p.index + (way != 9);
+				emu_seed(n);
+				compare(l, s, p);
+			}
+}
+
 /* Masks of many and of few ids, what an output alone bans, all of a mask banned. */
 static void
 test_masks(void **)
@@ -261,7 +396,7 @@ test_masks(void **)
 				s.repetition_penalty = way == 5 ? 1.2f : 1.0f;
 				s.seed = n;
 				for (uint32_t i = 0; i < mask.size(); i++)
-					mask[i] = way < 4 ? random_word() : i == mask.size() / 2 ? 0x28 : 0;
+					mask[i] = way < 4 ? random_word() | 0x8 : i == mask.size() / 2 ? 0x28 : 0;
 				for (uint32_t i = 0; way != 2 && i < size; i += 1 + random_word() % 3)
 					barred.push_back(i);
 				if (way >= 6)
@@ -315,6 +450,66 @@ test_top(void **)
 		}
 }
 
+/* The best by score behind all that may change it; the slot stays as it was. */
+static void
+test_candidates(void **)
+{
+	static const uint32_t banned[] = {0, 2, 5, 9, 100};
+	const std::vector<g2_bias> biases = {{1, 2.5f}, {9, -4.0f}, {640, 7.0f}};
+	uint32_t	n = 0;
+
+	for (uint32_t kind = 0; kind < 7; kind++)
+		for (uint32_t n_top : {1u, 6u, 300u})
+			for (uint32_t way = 0; way < 4; way++, n++)
+			{
+				std::vector<float> l = some_logits(kind, 1300);
+				device_row	d(l);
+				aligned<char> scratch(g2_sampler_scratch_bytes((uint32_t) l.size()));
+				std::vector<uint32_t> ids(n_top);
+				std::vector<float> score(l.size());
+				g2_sampling s = {};
+				past		p;
+				g2_past		behind;
+				double		norm;
+
+				s.repetition_penalty = way >= 1 ? 1.3f : 1.0f;
+				s.presence_penalty = way >= 2 ? 0.4f : 0.0f;
+				s.frequency_penalty = way >= 2 ? 0.3f : 0.0f;
+				s.biases = biases.data();
+				s.n_biases = way >= 3 ? 3 : 0;
+				s.banned = banned;
+				s.n_banned = way >= 3 ? 5 : 0;
+				s.spared = 5;
+				s.min_new = way >= 2 ? 9 : 0;
+				p.index = 4;
+				p.end_token = 17;
+				p.seen = {3, 4, 640, 1299};
+				p.counts = {{640, 2}, {4, 1}, {1200, 1}};
+				p.most_counts = 8;
+				if (way >= 1)
+					p.barred = {8, 700, 1400};
+				if (kind == 6)
+					l[3] = d.logits[3] = NAN, d.bad[0] = 1;
+				p.on_device(&d, s);
+				emu_seed(n);
+				d.run(G2_WANT_CANDIDATES, 0, n_top);
+				behind = p.on_cpu();
+				norm = g2_log_sum_exp(l.data(), (uint32_t) l.size());
+				for (size_t i = 0; i < l.size(); i++)
+					score[i] = (float) ((double) l[i] - norm);
+				g2_sampler_change(&s, &behind, score.data(), (uint32_t) l.size());
+				g2_top(score.data(), (uint32_t) l.size(), n_top, ids.data(), scratch.at());
+				for (uint32_t t = 0; t < n_top; t++)
+				{
+					assert_int_equal(d.top[t].token, ids[t]);
+					assert_true(same_double((double) d.top[t].score, (double) score[ids[t]]));
+					assert_true(same_double(d.top[t].logprob, (double) l[ids[t]] - norm));
+				}
+				assert_int_equal(d.slots[1].next_index, 4);
+				assert_int_equal(d.slots[1].n_counts, 3);
+			}
+}
+
 /* The shared functions of single values give what the CPU's loops over 16 lanes give. */
 static void
 test_shared_functions(void **)
@@ -346,9 +541,12 @@ main(void)
 		cmocka_unit_test(test_shared_functions),
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_typical),
+		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_masks),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_top),
+		cmocka_unit_test(test_candidates),
 	};
 
 	return cmocka_run_group_tests(tests, open_stream, close_stream);

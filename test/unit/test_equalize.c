@@ -2,9 +2,9 @@
  * test_equalize.c: outlier channels are evened out when a model is packed: which, by how much, and
  * that a model with outliers becomes the very pack of the model that it was made from.
  */
+#include "outliers.h"
 #include "pack_fixture.h"
 
-#include <fcntl.h>
 #include <math.h>
 
 #include "pack_equalize.h"
@@ -88,65 +88,6 @@ test_nothing(void **state)
 
 /* ---- packs ---- */
 
-static const g2_synth_options plain_model = {
-	.n_layer = 2, .n_embd = 96, .n_head = 4, .n_ff = 200, .n_ctx = 8, .n_vocab = 60,
-	.sigma = 0.05, .seed = 8,
-};
-
-/* Multiplies n elements of a tensor in the folder's file. */
-static void
-multiply(const char *folder, const char *name, uint64_t begin, uint64_t n, float factor)
-{
-	g2_safetensors *st;
-	const g2_tensor *t;
-	g2_error	err = {0};
-	int			fd = open(tb_path(folder, "model.safetensors"), O_RDWR);
-
-	EXPECT_OK(g2_safetensors_open(folder, "model.safetensors", &st, &err), err);
-	t = g2_safetensors_find(st, name);
-	assert_true(t && fd >= 0);
-	for (uint64_t i = begin; i < begin + n; i++)
-	{
-		float		x;
-		off_t		at = (off_t) (t->begin + i * sizeof x);
-
-		assert_int_equal(pread(fd, &x, sizeof x, at), sizeof x);
-		x *= factor;
-		assert_int_equal(pwrite(fd, &x, sizeof x, at), sizeof x);
-	}
-	close(fd);
-	g2_safetensors_close(st);
-}
-
-static void
-make_outlier(const char *folder, uint32_t layer, const char *norm, const char *matrix,
-			 uint32_t channel, float factor)
-{
-	uint64_t	n = strcmp(norm, "ln_1") == 0 ? 3 * 96 : 200;
-	char		name[64];
-
-	snprintf(name, sizeof name, "h.%u.%s.weight", layer, norm);
-	multiply(folder, name, channel, 1, factor);
-	snprintf(name, sizeof name, "h.%u.%s.bias", layer, norm);
-	multiply(folder, name, channel, 1, factor);
-	snprintf(name, sizeof name, "h.%u.%s.weight", layer, matrix);
-	multiply(folder, name, channel * n, n, 1 / factor);
-}
-
-/* A model of outliers, by powers of two. */
-static void
-make_outliers(const char *from, const char *to)
-{
-	char	   *folder = strdup(fixture_folder(&fx, to));
-
-	rewrite_model(&fx, from, to, &(rewrite) {.dtype = "F32", .prefix = ""});
-	make_outlier(folder, 0, "ln_1", "attn.c_attn", 0, 32);
-	make_outlier(folder, 0, "ln_1", "attn.c_attn", 95, 16);
-	make_outlier(folder, 1, "ln_1", "attn.c_attn", 40, 1.0f / 64);
-	make_outlier(folder, 1, "ln_2", "mlp.c_fc", 7, 128);
-	free(folder);
-}
-
 static g2_pack *
 open_format(const char *name, g2_format format, uint64_t *sum)
 {
@@ -166,7 +107,7 @@ test_same_pack(void **state)
 
 	(void) state;
 	fixture_synth(&fx, "plain", &plain_model);
-	make_outliers("plain", "outliers");
+	make_outliers(&fx, "plain", "outliers");
 	rewrite_model(&fx, "outliers", "shards",
 				  &(rewrite) {.dtype = "F32", .prefix = "transformer.", .shards = 3});
 	for (size_t i = 0; i < G2_LENGTH(names); i++)
@@ -197,7 +138,7 @@ test_memory(void **state)
 
 	(void) state;
 	fixture_synth(&fx, "plain", &plain_model);
-	make_outliers("plain", "outliers");
+	make_outliers(&fx, "plain", "outliers");
 	for (; !ok && n < 2000; n++)
 	{
 		g2_alloc_fail_at(n);

@@ -5,6 +5,7 @@
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -223,14 +224,14 @@ check_set(const char *regex, const g2_char_range *ranges, size_t n)
 static void
 test_characters(void **state)
 {
-	static const g2_char_range dot[] = {{0, 9}, {11, G2_MAX_CHAR}},
+	static const g2_char_range dot[] = {{0, 9}, {11, 12}, {14, 0x2027}, {0x202A, G2_MAX_CHAR}},
 				all[] = {{0, G2_MAX_CHAR}},
 				one[] = {{0x20AC, 0x20AC}},
 				some[] = {{0x7F, 0x801}, {0xD000, 0xE100}, {0x1F600, 0x20000}},
 				others[] = {{0, 'a' - 1}, {'z' + 1, 0x3FF}, {0x500, 0xFFFE}, {0x10001, G2_MAX_CHAR}};
 
 	(void) state;
-	check_set(".", dot, 2);
+	check_set(".", dot, 4);
 	check_set("[\\s\\S]", all, 1);
 	check_set("\xE2\x82\xAC", one, 1);
 	check_set("\\u20ac", one, 1);
@@ -413,6 +414,22 @@ test_depth(void **state)
 	assert_int_equal(err.code, G2_E_TOO_LONG);
 }
 
+/* Nothing is kept beyond what the states need, by which constraints in use are limited. */
+static void
+test_bytes(void **state)
+{
+	g2_dfa		dfa;
+
+	(void) state;
+	/* One state more than the last power of two. */
+	must_compile("[a-c]{0,128}", G2_REGEX_WHOLE, G2_CHARS_RAW, &dfa);
+	assert_int_equal(dfa.n_states, 129);
+	assert_true(malloc_usable_size(dfa.next) < (dfa.n_states + 20) * dfa.n_classes * 4);
+	assert_true(malloc_usable_size(dfa.least) < (dfa.n_states + 20) * 4);
+	assert_true(malloc_usable_size(dfa.accepts) < dfa.n_states + 80);
+	g2_dfa_free(&dfa);
+}
+
 /* A cancel ends what takes long. */
 static void
 test_cancel(void **state)
@@ -467,6 +484,7 @@ main(void)
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_memory),
 	};

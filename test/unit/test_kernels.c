@@ -104,6 +104,44 @@ test_products(void **state)
 	product_case(130, 129, 1, G2_ACT_GELU_NEW, true, true, true);
 }
 
+/* ---- dot products ---- */
+
+static void
+test_dots(void **state)
+{
+	(void) state;
+	for (uint32_t k = 1; k <= 130; k++)
+		for (uint32_t n = 1; n <= 9; n++)
+		{
+			float	   *x = random_floats(k),
+					   *a = random_floats((size_t) n * k),
+					   *first = random_floats(n),
+					   *y = random_floats(n);
+
+			for (int s = 0; s < n_sets; s++)
+			{
+				sets[s]->dots(x, k, a, n, s == 0 ? first : y);
+				if (s > 0)
+					assert_memory_equal(y, first, n * sizeof *y);
+			}
+			for (uint32_t j = 0; j < n; j++)
+			{
+				double		sum = 0.0;
+
+				for (uint32_t i = 0; i < k; i++)
+					sum += (double) x[i] * a[(size_t) j * k + i];
+				assert_close(first[j], sum, sqrt(k));
+				/* whatever rows are there beside it */
+				sets[0]->dots(x, k, a + (size_t) j * k, 1, y);
+				assert_memory_equal(y, first + j, sizeof *y);
+			}
+			free(x);
+			free(a);
+			free(first);
+			free(y);
+		}
+}
+
 /* ---- layer norm ---- */
 
 static void
@@ -423,6 +461,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_products),
 		cmocka_unit_test(test_layer_norm),
+		cmocka_unit_test(test_dots),
 		cmocka_unit_test(test_attention),
 		cmocka_unit_test(test_logits),
 		cmocka_unit_test(test_unclean_logits),

@@ -1,6 +1,7 @@
 /*
  * test_model_memory.c: models that are unloaded because memory is short, and that are preloaded.
  */
+#include "adapter_fixture.h"
 #include "registry_fixture.h"
 
 /* Five models of the same size: "a" .. "e". */
@@ -43,6 +44,41 @@ set_limit(g2_settings *s, uint64_t bytes)
 
 	s->model_memory = bytes;
 	EXPECT_OK(g2_registry_configure(registry, s, &err), err);
+}
+
+/* Weights that adapters share count once, whoever has them. */
+static void
+test_adapters(void **state)
+{
+	g2_settings s = settings();
+	test_adapter t = adapter_make(&tiny_model, 4, 8, 0.1f, 15, 1);
+	uint64_t	bytes = make_five(),
+				own;
+
+	(void) state;
+	for (char name[2] = "b"; name[0] <= 'd'; name[0]++)
+	{
+		tb_remove(strdup(fixture_folder(&places, name)));
+		adapter_write(&t, &places, name, "a", "");
+	}
+	open_registry(&s);
+	for (char name[2] = "a"; name[0] <= 'd'; name[0]++)
+		use_model(name);
+	own = g2_pack_own_bytes(find_model("b")->pack);
+	assert_true(own > 0 && own < bytes);
+	set_limit(&s, bytes + 3 * own);
+	expect_models("abcd");
+	/* the base alone gives nothing back, so that the next adapter goes too */
+	set_limit(&s, bytes + 2 * own);
+	expect_models("cd");
+	set_limit(&s, bytes + own);
+	expect_models("d");
+	use_model("a");
+	expect_models("ad");
+	use_model("e");
+	expect_models("e");
+	close_registry();
+	adapter_free(&t);
 }
 
 static void
@@ -267,6 +303,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_adapters, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory_detached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_preload, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_preload_order, set_up, tear_down),

@@ -139,7 +139,8 @@ test_typical(void **state)
 	static float logits[N],
 				copy[N];
 	void	   *scratch = malloc(g2_sampler_scratch_bytes(N));
-	uint32_t	compared = 0;
+	uint32_t	compared = 0,
+				n_untypical = 0;
 
 	(void) state;
 	for (uint32_t c = 0; c < 300; c++)
@@ -150,7 +151,7 @@ test_typical(void **state)
 			.typical_p = 0.02f + 0.96f * fabsf(noise(c, 3)),
 		};
 		bool		kept[N];
-		uint32_t	best_kept = UINT32_MAX;
+		uint32_t	best = 0;
 
 		for (uint32_t i = 0; i < n; i++)
 			logits[i] = 5 * noise(i, 100 + c);
@@ -164,16 +165,17 @@ test_typical(void **state)
 			memcpy(copy, logits, sizeof copy);
 			assert_true(kept[g2_sample(&s, &past, copy, n, scratch)]);
 		}
-		/* top_p, which comes behind it, keeps the best of what is kept. */
-		for (uint32_t i = 0; i < n; i++)
-			if (kept[i] && (best_kept == UINT32_MAX || logits[i] > logits[best_kept]))
-				best_kept = i;
-		s.top_p = 1e-6f;
+		/* top_p and min_p come before it: of the best token alone it keeps that, typical or not. */
+		for (uint32_t i = 1; i < n; i++)
+			best = logits[i] > logits[best] ? i : best;
+		n_untypical += !kept[best];
+		s.top_p = c % 2 ? 1e-6f : 1;
+		s.min_p = c % 2 ? 0 : 1;
 		memcpy(copy, logits, sizeof copy);
 		assert_int_equal(g2_sample(&s, &(g2_past) {.end_token = G2_TOKEN_NONE}, copy, n, scratch),
-						 best_kept);
+						 best);
 	}
-	assert_true(compared > 200);
+	assert_true(compared > 200 && n_untypical > 20);
 	free(scratch);
 }
 

@@ -63,7 +63,7 @@ text_of(g2_span s)
 static void
 error_encode(g2_writer *w)
 {
-	g2_error_encode(w, "22023", "top_p is wrong", "It is 7.", "Say 1.");
+	g2_error_encode(w, "22023", "top_p is wrong", "It is 7.", "Say 1.", true);
 }
 
 static bool
@@ -78,7 +78,7 @@ error_again(g2_writer *w, const message *m)
 	char	   *texts[3] = {text_of(m->error.message), text_of(m->error.detail),
 	text_of(m->error.hint)};
 
-	g2_error_encode(w, m->error.sqlstate, texts[0], texts[1], texts[2]);
+	g2_error_encode(w, m->error.sqlstate, texts[0], texts[1], texts[2], m->error.of_options);
 	for (int i = 0; i < 3; i++)
 		free(texts[i]);
 }
@@ -226,7 +226,7 @@ WHOLE(load, load)
 
 static const kind kinds[] = {
 	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
-	KIND(error, 3), KIND(notice, 2), KIND(generate, 27), KIND(head, 7), KIND(completion, 3),
+	KIND(error, 4), KIND(notice, 2), KIND(generate, 27), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };
 

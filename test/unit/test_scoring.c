@@ -240,6 +240,7 @@ CHANGE(empty_label, m->labels[1] = g2_span_of(""))
 CHANGE(long_label, m->labels[1] = ((g2_span) {long_text, G2_MAX_LABEL_BYTES + 1}))
 CHANGE(wide_label, m->labels[1] = ((g2_span) {long_text, N_CTX}))
 CHANGE(no_prompt, m->template_text = g2_span_of("{input}{label}"); m->text = g2_span_of(""))
+CHANGE(late_input, m->template_text = g2_span_of("Of {label}: {input}"))
 CHANGE(no_task, m->template_text = g2_span_of(""); m->task = g2_span_of("sing"))
 CHANGE(many_examples, m->n_examples = 1;
 	   m->example_texts[0] = ((g2_span) {long_text, 2 * N_CTX}))
@@ -262,6 +263,7 @@ static const bad bads[] = {
 	{"XX000", "kind", no_kind}, {"XX000", "kind", high_kind}, {"22023", "label", no_labels},
 	{"22023", "label", empty_label}, {"54000", "label", long_label},
 	{"54000", "context", wide_label}, {"22023", "before the label", no_prompt},
+	{"22023", "{input} behind {label} only", late_input},
 	{"22023", "sing", no_task}, {"54000", "examples", many_examples},
 	{"54000", "examples and text have more than 33554432 bytes", full_example},
 	{"22023", "salt", long_salt}, {"22023", "stride", wide_stride},

@@ -1,7 +1,6 @@
 /*
  * test_server.c: the server on real Unix sockets, with clients that behave and clients that do not.
  */
-#include <dirent.h>
 #include <sys/resource.h>
 
 #include "server_fixture.h"
@@ -457,19 +456,6 @@ test_sigterm(void **state)
 	while (fill(&c))
 		;
 	leave(&c);
-}
-
-static uint32_t
-count_descriptors(void)
-{
-	DIR		   *dir = opendir("/proc/self/fd");
-	uint32_t	n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static uint32_t descriptors;

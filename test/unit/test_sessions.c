@@ -50,6 +50,61 @@ test_other_user(void **state)
 	close_engine();
 }
 
+/* The first of a session's requests is what it waits for: those after it, whose text is sooner done,
+ * do not take the only sequence that its role may have. */
+static void
+test_order(void **state)
+{
+	const size_t long_len = 4 << 20;
+	char	   *long_text = malloc(long_len);
+	reply		r[6] = {0};
+	g2_generate m;
+	uint32_t	before;
+
+	(void) state;
+	assert_non_null(long_text);
+	memset(long_text, 'x', long_len);
+	open_engine();
+	attach_as(r, &somebody);
+	say_session(r, 10, "eva", UNSET, 1, UNSET);
+	m = generate("tiny");
+	send_generate(r, 0, &m);	/* and the model is loaded */
+	run_until(r);
+	free_replies(r, 1);
+	before = n_replies;
+	m.max_new = 5;
+	m.flags |= G2_GEN_TRUNCATE_LEFT;
+	m.prompt = (g2_span) {long_text, (uint32_t) long_len};
+	for (uint32_t i = 0; i < G2_LENGTH(r); i++)
+	{
+		send_generate(r, i, &m);
+		m.prompt.len = 5;
+	}
+	/* One that waits for its turn is withdrawn, one whose turn it is and one that is being
+	 * worked on too. */
+	assert_true(g2_engine_cancel(client_of(r), 4));
+	assert_true(g2_engine_cancel(client_of(r), 2));
+	run_idle();
+	for (uint32_t i = 0; i < G2_LENGTH(r); i++)
+		assert_int_equal(r[i].type, i == 2 || i == 4 ? 0 : G2_MSG_COMPLETIONS);
+	assert_int_equal(r[0].order, before + 1);
+	assert_int_equal(r[1].order, before + 2);
+	assert_int_equal(r[3].order, before + 3);
+	assert_int_equal(r[5].order, before + 4);
+	free_replies(r, G2_LENGTH(r));
+	/* And all of them, in any state. */
+	for (uint32_t i = 0; i < G2_LENGTH(r); i++)
+	{
+		m.prompt.len = i == 1 ? (uint32_t) long_len : 5;
+		send_generate(r, i, &m);
+	}
+	leave(r);
+	run_idle();
+	assert_int_equal(n_replies, before + 4);
+	free(long_text);
+	close_engine();
+}
+
 /* ---- models for some roles only ---- */
 
 static void
@@ -489,7 +544,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_other_user), cmocka_unit_test(test_roles),
+		cmocka_unit_test(test_other_user), cmocka_unit_test(test_order), cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_all_requests), cmocka_unit_test(test_changed_roles),
 		cmocka_unit_test(test_many_grants), cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_no_memory),

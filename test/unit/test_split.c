@@ -4,6 +4,7 @@
  */
 #include "engine_driver.h"
 
+#include "backend.h"
 #include "cut.h"
 #include "usage_fixture.h"
 
@@ -283,6 +284,49 @@ test_usage(void **state)
 	close_engine();
 }
 
+/* A constraint is for the summary of the parts, and what is wrong with it is said before them. */
+static void
+test_constraint(void **state)
+{
+	static const char *const bad[] = {"(unmatched", "twelve bytes"};
+	static const g2_bias end = {256, G2_MAX_BIAS};
+	char	   *text = make_text(3000),
+			   *got;
+	g2_generate m = summary_of(text, 3000, G2_GEN_SPLIT);
+
+	(void) state;
+	open_engine();
+	m.constraint_kind = G2_CONSTRAINT_REGEX;
+	for (size_t i = 0; i < G2_LENGTH(bad); i++)
+	{
+		reply		r = {0};
+
+		m.constraint = g2_span_of(bad[i]);
+		send_generate(&r, 0, &m);
+		run_idle();
+		expect_error(&r, "22023", i == 0 ? "unmatched" : "max_len is too small");
+		free_replies(&r, 1);
+	}
+	assert_int_equal(usage_now().sequences, 0);
+	m.constraint = g2_span_of("yes|no");
+	got = ask(&m, NULL);
+	assert_true(strcmp(got, "yes") == 0 || strcmp(got, "no") == 0);
+	assert_true(usage_now().sequences > 30);
+	free(got);
+	/* Parts that all end at once have an empty summary, which the constraint does not allow. */
+	m.decoding.n_biases = 1;
+	m.decoding.biases = (const char *) &end;
+	got = ask(&m, NULL);
+	assert_true(strcmp(got, "yes") == 0 || strcmp(got, "no") == 0);
+	free(got);
+	m.constraint_kind = G2_CONSTRAINT_NONE;
+	got = ask(&m, NULL);
+	assert_string_equal(got, "");
+	free(got);
+	free(text);
+	close_engine();
+}
+
 static void
 test_cancel(void **state)
 {
@@ -438,6 +482,7 @@ main(void)
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_constraint),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_cut),

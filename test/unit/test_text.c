@@ -64,14 +64,18 @@ reference_clean(const unsigned char *s, size_t n, g2_buf *out)
 	for (size_t at = 0; at < n;)
 	{
 		int			len = reference_character(s + at, n - at);
+		size_t		bytes = len == 0 ? 1 : (size_t) len;
 
 		if (len < 0)
 			return;
+		/* A character that goes wrong is one, up to where it does. */
+		while (len == 0 && bytes < n - at && reference_character(s + at, bytes + 1) < 0)
+			bytes++;
 		if (len == 0 || s[at] == 0)
 			g2_buf_append(out, "\xEF\xBF\xBD", 3);
 		else
-			g2_buf_append(out, s + at, (size_t) len);
-		at += len == 0 ? 1 : (size_t) len;
+			g2_buf_append(out, s + at, bytes);
+		at += bytes;
 	}
 }
 
@@ -128,7 +132,11 @@ test_clean_bad(void **state)
 		CASE("\xED\xA0\x80", R R R), CASE("\xF0\x80\x80\x80", R R R R),
 		CASE("\xF4\x90\x80\x80", R R R R), CASE("\xF5\x80", R R), CASE("\xFF\xFE", R R),
 		CASE("\xE4\xB8", ""), CASE("\xE4", ""), CASE("x\xF0\x9F\x98", "x"),
-		CASE("\xE4\xB8" "a", R R "a"),
+		CASE("\xE4\xB8" "a", R "a"), CASE("\xF0\x9F\x98\xE4\xB8\xAD", R "\xE4\xB8\xAD"),
+		CASE("\xF0\x9F\xF0\x9F\x98" "a", R R "a"), CASE("\xF0\x9F\x98\xFF\x98", R R R),
+		/* the example of the Unicode standard, chapter 3.9 */
+		CASE("\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64",
+			 R R R "b" R "c" R R "d"),
 		CASE("\xE0\x9F", R R), CASE("\xED\xA0", R R), CASE("\xC2\0", R R), CASE("\xE4\0", R R),
 		CASE("\xC3\xE4\xB8", R),
 #undef R

@@ -314,6 +314,116 @@ test_lock(void **state)
 	close_bench(&b);
 }
 
+/* Large files leave room for the server's, small ones do not ask. */
+static void
+test_space(void **state)
+{
+	char	   *root = tb_folder(),
+			   *piece = calloc(1, 1 << 20);
+	g2t_place	place;
+	g2t_writer	w;
+	g2_error	err = {0};
+	bool		ok = true;
+	int			n = 0;
+
+	(void) state;
+	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+	place.keep_free = UINT64_MAX;
+	EXPECT_OK(g2t_writer_open(&place, "small", &w, &err), err);
+	EXPECT_OK(g2t_write(&w, piece, 1 << 20, &err), err);
+	EXPECT_OK(g2t_writer_finish(&w, &err), err);
+	g2t_writer_close(&w);
+	EXPECT_OK(g2t_writer_open(&place, "large", &w, &err), err);
+	for (; ok && n < 32; n++)
+		ok = g2t_write(&w, piece, 1 << 20, &err);
+	assert_int_equal(n, 16);
+	EXPECT_ERROR(err, G2_E_DISK_FULL, "not enough disk space to train");
+	g2t_writer_close(&w);
+	assert_false(g2t_place_has(&place, "large"));
+	g2t_place_remove(&place);
+	free(piece);
+	tb_remove(root);
+}
+
+/* Until the process has the file open. */
+static void
+wait_for_open(pid_t pid, const char *file)
+{
+	int64_t		start = g2_now_us();
+	char		directory[64],
+				target[512];
+
+	snprintf(directory, sizeof directory, "/proc/%d/fd", (int) pid);
+	for (;;)
+	{
+		for (int fd = 3; fd < 64; fd++)
+		{
+			char		name[16];
+			ssize_t		n;
+
+			snprintf(name, sizeof name, "%d", fd);
+			n = readlink(tb_path(directory, name), target, sizeof target - 1);
+			if (n > 0 && (target[n] = '\0', strcmp(target, file) == 0))
+				return;
+		}
+		if (g2_now_us() - start > 60000000)
+			fail_msg("the process does not open %s", file);
+		usleep(1000);
+	}
+}
+
+/* Who waits for a directory that is then removed has one of its own. */
+static void
+test_removed(void **state)
+{
+	char	   *root = tb_folder();
+	g2t_place	place,
+				other;
+	g2_error	err;
+	pid_t		pid;
+
+	(void) state;
+	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+	{
+		close(place.lock_fd);
+		_exit(g2t_place_open(root, "job", 60000, &other, &err) &&
+			  g2t_place_has(&other, "lock") ? 0 : 1);
+	}
+	wait_for_open(pid, tb_path(place.path, "lock"));
+	g2t_place_remove(&place);
+	expect_done(pid);
+	assert_int_equal(tb_count(root), 1);
+	tb_remove(root);
+}
+
+/* Old directories go, and what is left of one that was being removed; not what is in use. */
+static void
+test_purge(void **state)
+{
+	char	   *root = tb_folder();
+	g2t_place	used,
+				old;
+	g2_error	err;
+
+	(void) state;
+	EXPECT_OK(g2t_place_open(root, "used", 0, &used, &err), err);
+	EXPECT_OK(g2t_place_open(root, "old", 0, &old, &err), err);
+	g2t_place_close(&old);
+	assert_int_equal(mkdir(tb_path(root, ".gone.1.x"), 0700), 0);
+	tb_text(tb_path(root, ".gone.1.x"), "rows", "x");
+	g2t_place_purge(root, 3600);
+	assert_int_equal(tb_count(root), 2);
+	g2t_place_purge(root, -3600);
+	assert_int_equal(tb_count(root), 1);
+	assert_true(g2t_place_has(&used, "lock"));
+	g2t_place_remove(&used);
+	assert_int_equal(tb_count(root), 0);
+	tb_remove(root);
+}
+
 int
 main(void)
 {
@@ -326,6 +436,9 @@ main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_lock),
+		cmocka_unit_test(test_space),
+		cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_purge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,6 +350,34 @@ test_finetune(void **state)
 	tb_remove(root);
 }
 
+/* ---- nothing to learn ---- */
+
+/* It is said again where the process was killed as it said so. */
+static void
+test_no_rows(void **state)
+{
+	char	   *root = tb_folder();
+	g2_train	o = small_options();
+	g2t_place	place;
+	g2t_writer	w;
+	g2_error	err;
+
+	(void) state;
+	o.tokenizer = G2T_BYTE;
+	EXPECT_OK(g2t_place_open(tb_path(root, "train"), "job", 0, &place, &err), err);
+	EXPECT_OK(g2t_writer_open(&place, G2T_ROWS_FILE, &w, &err), err);
+	EXPECT_OK(g2t_spool_write(&w, false, NULL, 0, "", 0, &err), err);
+	EXPECT_OK(g2t_writer_finish(&w, &err), err);
+	g2t_writer_close(&w);
+	g2t_place_close(&place);
+	for (int i = 0; i < 2; i++)
+	{
+		assert_false(run_job(root, &o, 20, &err));
+		EXPECT_ERROR(err, G2_E_PARAM, "no rows to learn from");
+	}
+	tb_remove(root);
+}
+
 /* ---- what is refused ---- */
 
 static void
@@ -428,6 +456,7 @@ main(void)
 		cmocka_unit_test(test_patience),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_finetune),
+		cmocka_unit_test(test_no_rows),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_hash),
 	};

@@ -11,18 +11,13 @@ presence_penalty and frequency_penalty; here they are a logits processor of a fe
 given to generate(), as the API that they come from defines them.
 """
 
-import argparse
-import dataclasses
-import os
-import tempfile
-
 import torch
 import transformers
 from transformers import LogitsProcessor
 
-import synth
-from make_vectors import header, load, number, seeded_ids
-from synth import ACTIVATIONS, Options
+from make_vectors import number, seeded_ids
+from one_model import main
+from synth import Options
 
 MODEL = Options(2, 48, 3, 192, 160, 257, "gelu_new", False, True, 0.2, 621)
 NOISE = 1e-4
@@ -173,33 +168,12 @@ def write_case(out, m32, m64, stream, n_prompt, n_new, options):
                   f" ids {len(answer)} {' '.join(map(str, answer))}\n")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser.add_argument("--out", default=os.path.join(here, "data"), help="where to write")
-    args = parser.parse_args()
-
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        synth.synth(folder, MODEL)
-        sha256 = synth.hash_folder(folder)
-        m32, m64 = load(folder, torch.float32), load(folder, torch.float64)
-    with open(os.path.join(args.out, "decoding.vec"), "w", encoding="ascii", newline="\n") as out:
-        header(out, "decoding: tokens and scores of generate() of GPT2LMHeadModel",
-               "make_decoding.py")
-        out.write("model\n")
-        for field in dataclasses.fields(MODEL):
-            value = getattr(MODEL, field.name)
-            if field.name == "activation":
-                value = ACTIVATIONS.index(value)
-            out.write(f"{field.name} {int(value) if isinstance(value, bool) else value}\n")
-        out.write(f"sha256 {sha256}\n")
-        for stream, (n_prompt, n_new, options) in enumerate(CASES):
-            write_case(out, m32, m64, stream, n_prompt, n_new, options)
+def write_cases(out, m32, m64):
+    for stream, (n_prompt, n_new, options) in enumerate(CASES):
+        write_case(out, m32, m64, stream, n_prompt, n_new, options)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, MODEL, "decoding.vec",
+         "decoding: tokens and scores of generate() of GPT2LMHeadModel", "make_decoding.py",
+         write_cases)

@@ -10,17 +10,11 @@ transformers' documentation does it: windows of one context, each `stride` token
 before, each of which counts only the tokens that the one before it did not reach.
 """
 
-import argparse
-import dataclasses
-import os
-import tempfile
-
 import torch
-import transformers
 
-import synth
-from make_vectors import header, load, number, seeded_ids
-from synth import ACTIVATIONS, Options
+from make_vectors import number, seeded_ids
+from one_model import main
+from synth import Options
 
 # 256 bytes and one special token: a text's bytes are its ids.
 MODEL = Options(2, 48, 3, 192, 96, 257, "gelu_new", False, True, 0.2, 515)
@@ -112,35 +106,14 @@ def write_labels(out, m32, m64, stream, n, lengths):
         out.write(f"label {length} {' '.join(map(str, label))} logprob {number(sum(scores))}\n")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser.add_argument("--out", default=os.path.join(here, "data"), help="where to write")
-    args = parser.parse_args()
-
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        synth.synth(folder, MODEL)
-        sha256 = synth.hash_folder(folder)
-        m32, m64 = load(folder, torch.float32), load(folder, torch.float64)
-    with open(os.path.join(args.out, "scores.vec"), "w", encoding="ascii", newline="\n") as out:
-        header(out, "scores: log-probabilities, loss, norms and labels of GPT2LMHeadModel",
-               "make_scores.py")
-        out.write("model\n")
-        for field in dataclasses.fields(MODEL):
-            value = getattr(MODEL, field.name)
-            if field.name == "activation":
-                value = ACTIVATIONS.index(value)
-            out.write(f"{field.name} {int(value) if isinstance(value, bool) else value}\n")
-        out.write(f"sha256 {sha256}\n")
-        for i, (n, stride) in enumerate(TEXTS):
-            write_text(out, m32, m64, 100 + i, n, stride)
-        for i, (n, lengths) in enumerate(LABELS):
-            write_labels(out, m32, m64, 1000 + 100 * i, n, lengths)
+def write_cases(out, m32, m64):
+    for i, (n, stride) in enumerate(TEXTS):
+        write_text(out, m32, m64, 100 + i, n, stride)
+    for i, (n, lengths) in enumerate(LABELS):
+        write_labels(out, m32, m64, 1000 + 100 * i, n, lengths)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, MODEL, "scores.vec",
+         "scores: log-probabilities, loss, norms and labels of GPT2LMHeadModel", "make_scores.py",
+         write_cases)

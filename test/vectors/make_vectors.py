@@ -331,7 +331,7 @@ def refuse_close_typical(case, logits, typical_p):
 
 
 def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p, typical_p=1):
-    """transformers' own processors in the engine's order; checks every boundary on the way."""
+    """transformers' own processors in generate()'s order; checks every boundary on the way."""
     ids, s = torch.tensor([seen]), logits[None].clone()
     if penalty != 1:
         s = RepetitionPenaltyLogitsProcessor(penalty)(ids, s)
@@ -343,9 +343,6 @@ def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p, typical_
             gap = float(best[top_k - 1] - best[top_k])
             refuse_close(case, "top_k", gap, BOUNDARY_TOP_K)
         s = TopKLogitsWarper(top_k)(ids, s)
-    if typical_p < 1:
-        refuse_close_typical(case, s[0], typical_p)
-        s = TypicalLogitsWarper(typical_p)(ids, s)
     if top_p < 1:
         p = torch.sort(torch.softmax(s[0].double(), 0), descending=True).values
         distance = float((torch.cumsum(p, 0) - top_p).abs().min())
@@ -356,6 +353,9 @@ def warp(case, logits, seen, penalty, temperature, top_k, top_p, min_p, typical_
         distance = float((p / p.max() / min_p - 1).abs().min())
         refuse_close(case, "min_p", distance, BOUNDARY_MIN_P)
         s = MinPLogitsWarper(min_p)(ids, s)
+    if typical_p < 1:
+        refuse_close_typical(case, s[0], typical_p)
+        s = TypicalLogitsWarper(typical_p)(ids, s)
     return s[0]
 
 
