@@ -297,8 +297,11 @@ end_all_tickets(Gpt2Batch *batch)
 		end_tickets(batch, gpt2_row_at(batch, i));
 }
 
-/* No more rows are wanted; but at the end of each run of so many rows, as a FETCH is one, the executor
- * says so too, and may go on in the next. */
+/*
+ * No more rows are wanted: nobody is to wait for what is in flight.  The executor says so at the end
+ * of each run of a cursor without SCROLL, and of each row of a function in SQL, too: a run that is
+ * for some rows only may be followed by another, which goes on with what is ahead.
+ */
 static void
 shutdown_batch(CustomScanState *node)
 {
