@@ -169,6 +169,7 @@ static size_t
 take_row(Gpt2Job *job, HeapTuple tuple, TupleDesc desc)
 {
 	Gpt2JobRow *row = &job->rows[job->n_rows];
+	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
 	Datum		keys[INDEX_MAX_KEYS];
 	bool		isnull;
 
@@ -178,13 +179,13 @@ take_row(Gpt2Job *job, HeapTuple tuple, TupleDesc desc)
 		keys[i] = SPI_getbinval(tuple, desc, i + 1, &isnull);
 	row->keys = copy_keys(job, keys);
 	row->input = DatumGetTextPCopy(SPI_getbinval(tuple, desc, job->n_keys + 1, &isnull));
+	MemoryContextSwitchTo(old);
 	return VARSIZE_ANY(row->input);
 }
 
 bool
 gpt2_job_read(Gpt2Job *job, int64 most)
 {
-	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
 	Portal		portal;
 	size_t		bytes = 0;
 	bool		any = false;
@@ -193,17 +194,14 @@ gpt2_job_read(Gpt2Job *job, int64 most)
 	if (OidIsValid(job->target))
 		check_still_there(job->target, job->target_name);
 	most = Min(most, job->batch_size);
-	job->rows = palloc0(most * sizeof(Gpt2JobRow));
+	job->rows = MemoryContextAllocZero(job->batch_context, most * sizeof(Gpt2JobRow));
 	portal = SPI_cursor_open(NULL, job->last_keys ? job->next_plan : job->first_plan,
 							 job->last_keys, NULL, false);
 	while (job->n_rows < most && bytes < MAX_BATCH_BYTES)
 	{
 		SPI_cursor_fetch(portal, true, 1);
 		if (SPI_processed == 0)
-		{
-			SPI_freetuptable(SPI_tuptable);
 			break;
-		}
 		any = true;
 		bytes += take_row(job, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 		SPI_freetuptable(SPI_tuptable);
@@ -211,7 +209,6 @@ gpt2_job_read(Gpt2Job *job, int64 most)
 		job->n_rows += !was_tried(job, &job->rows[job->n_rows]);
 	}
 	SPI_cursor_close(portal);
-	MemoryContextSwitchTo(old);
 	job->found_any |= job->n_rows > 0;
 	return any;
 }
