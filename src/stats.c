@@ -364,9 +364,7 @@ is_visible(List *visible, g2_span model)
 
 	foreach(cell, visible)
 	{
-		const char *name = (const char *) lfirst(cell);
-
-		if (strlen(name) == model.len && memcmp(name, model.data, model.len) == 0)
+		if (g2_span_is(model, (const char *) lfirst(cell)))
 			return true;
 	}
 	return false;

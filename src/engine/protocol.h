@@ -446,5 +446,6 @@ extern bool g2_load_decode(const void *p, size_t n, g2_load *m);
 
 /* A span of a C string. */
 extern g2_span g2_span_of(const char *s);
+extern bool g2_span_is(g2_span span, const char *s);
 
 #endif							/* G2_PROTOCOL_H */

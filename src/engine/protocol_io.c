@@ -97,6 +97,12 @@ g2_span_of(const char *s)
 	return span;
 }
 
+bool
+g2_span_is(g2_span span, const char *s)
+{
+	return span.len == strlen(s) && memcmp(span.data, s, span.len) == 0;
+}
+
 g2_reader
 g2_read(const void *payload, size_t len)
 {

@@ -4,22 +4,12 @@
  * The list holds detached models too, until their last user is gone; of those that are not
  * detached no two have the same name.
  */
-#include "registry_load.h"
+#include "registry_settings.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "json.h"
-
-typedef struct registry_settings
-{
-	g2_shared_paths *paths;
-	g2_format	format;
-	uint64_t	model_memory;	/* bytes of the packs of loaded models; 0 = no limit */
-	uint64_t	pack_cache_size;	/* bytes of all packs; 0 = no limit */
-	uint32_t	n_preload;
-	char	   *preload[G2_MAX_PRELOAD];	/* different names */
-} registry_settings;
 
 struct g2_registry
 {
@@ -27,15 +17,9 @@ struct g2_registry
 	g2_loader	loader;
 	g2_model   *models;
 	uint64_t	uses;			/* of all models so far */
-	registry_settings settings;
+	g2_registry_settings settings;
 	uint32_t	next_preload;	/* index in settings.preload of the next to be looked at */
 };
-
-static bool
-span_is(g2_span s, const char *text)
-{
-	return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
-}
 
 static void registry_log(const g2_registry *registry, g2_level level, const char *fmt, ...)
 	G2_PRINTF(3, 4);
@@ -54,66 +38,13 @@ registry_log(const g2_registry *registry, g2_level level, const char *fmt, ...)
 	registry->options.log(registry->options.arg, level, line);
 }
 
-/* ---- settings ---- */
-
-static bool
-parse_format(g2_span span, g2_format *format, g2_error *err)
-{
-	char		name[16];
-
-	snprintf(name, sizeof name, "%.*s", (int) G2_MIN(span.len, sizeof name), span.data);
-	return g2_format_from_name(name, format, err);
-}
-
-static bool
-is_preloaded(const registry_settings *s, g2_span name)
-{
-	for (uint32_t i = 0; i < s->n_preload; i++)
-		if (span_is(name, s->preload[i]))
-			return true;
-	return false;
-}
-
-static void
-settings_free(registry_settings *s)
-{
-	for (uint32_t i = 0; i < s->n_preload; i++)
-		g2_free(s->preload[i]);
-	g2_shared_paths_release(s->paths);
-	memset(s, 0, sizeof *s);
-}
-
-static bool
-settings_copy(const g2_settings *from, registry_settings *s, g2_error *err)
-{
-	*s = (registry_settings) {
-		.format = G2_FORMAT_F32, .model_memory = from->model_memory,
-		.pack_cache_size = from->pack_cache_size,
-	};
-	if ((from->weight_format.len > 0 && !parse_format(from->weight_format, &s->format, err)) ||
-		!(s->paths = g2_shared_paths_new(from, err)))
-		return false;
-	for (uint32_t i = 0; i < from->n_preload; i++)
-	{
-		if (is_preloaded(s, from->preload[i]))
-			continue;
-		if (!(s->preload[s->n_preload] = g2_span_dup(from->preload[i])))
-		{
-			settings_free(s);
-			return g2_fail_memory(err, from->preload[i].len);
-		}
-		s->n_preload++;
-	}
-	return true;
-}
-
 /* ---- the list ---- */
 
 static g2_model *
 find(g2_registry *registry, g2_span name)
 {
 	for (g2_model *m = registry->models; m; m = m->next)
-		if (!m->detached && span_is(name, m->name))
+		if (!m->detached && g2_span_is(name, m->name))
 			return m;
 	return NULL;
 }
@@ -144,7 +75,7 @@ add(g2_registry *registry, g2_span name, g2_format format, g2_model **out, g2_er
 static void
 trim_packs(const g2_registry *registry)
 {
-	const registry_settings *s = &registry->settings;
+	const g2_registry_settings *s = &registry->settings;
 
 	if (s->pack_cache_size > 0)
 		g2_loader_trim(&registry->loader, s->paths, s->pack_cache_size);
@@ -202,8 +133,8 @@ start(g2_model *model, g2_error *err)
 static bool
 goes_before(const g2_registry *registry, const g2_model *a, const g2_model *b)
 {
-	bool		keep_a = is_preloaded(&registry->settings, g2_span_of(a->name)),
-				keep_b = is_preloaded(&registry->settings, g2_span_of(b->name));
+	bool		keep_a = g2_is_preloaded(&registry->settings, g2_span_of(a->name)),
+				keep_b = g2_is_preloaded(&registry->settings, g2_span_of(b->name));
 
 	return keep_a != keep_b ? keep_b : a->used < b->used;
 }
@@ -271,7 +202,7 @@ keep_limit(g2_registry *registry, const g2_model *used)
 static void
 preload_next(g2_registry *registry)
 {
-	registry_settings *s = &registry->settings;
+	g2_registry_settings *s = &registry->settings;
 
 	for (const g2_model *m = registry->models; m; m = m->next)
 		if (m->state == G2_MODEL_LOADING)
@@ -301,7 +232,7 @@ load_asked(g2_model *model)
 	const g2_registry *registry = model->registry;
 	bool		wanted;
 
-	if (!model->roles.restricted || is_preloaded(&registry->settings, g2_span_of(model->name)))
+	if (!model->roles.restricted || g2_is_preloaded(&registry->settings, g2_span_of(model->name)))
 		return true;
 	model->users++;
 	wanted = registry->options.permits(registry->options.arg, model);
@@ -381,7 +312,7 @@ g2_registry_hold(g2_registry *registry, g2_span name, g2_span format_name, const
 	g2_model   *model = find(registry, name),
 			   *old = NULL;		/* gives way to another: who holds it keeps it */
 
-	if (format_name.len > 0 && !parse_format(format_name, &format, err))
+	if (format_name.len > 0 && !g2_format_parse(format_name, &format, err))
 		return false;
 	if (model && ((format_name.len > 0 && model->format != format) || elsewhere(model, device)))
 		old = model;
@@ -468,11 +399,11 @@ g2_model_roles_encode(const g2_model *model, g2_writer *w)
 bool
 g2_registry_configure(g2_registry *registry, const g2_settings *settings, g2_error *err)
 {
-	registry_settings fresh;
+	g2_registry_settings fresh;
 
-	if (!settings_copy(settings, &fresh, err))
+	if (!g2_registry_settings_copy(settings, &fresh, err))
 		return false;
-	settings_free(&registry->settings);
+	g2_registry_settings_free(&registry->settings);
 	registry->settings = fresh;
 	registry->next_preload = 0;
 	trim_packs(registry);
@@ -531,6 +462,6 @@ g2_registry_close(g2_registry *registry)
 		next = m->next;
 		g2_loader_free(&registry->loader, m);
 	}
-	settings_free(&registry->settings);
+	g2_registry_settings_free(&registry->settings);
 	g2_free(registry);
 }

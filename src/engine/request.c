@@ -86,19 +86,13 @@ check_generate(const g2_generate *m, g2_error *err)
 		g2_constraint_check(m, err);
 }
 
-static bool
-is_device(g2_span device, const char *name)
-{
-	return device.len == strlen(name) && memcmp(device.data, name, device.len) == 0;
-}
-
 const char *
 g2_request_device(const g2_request *request)
 {
 	if (request->type != G2_MSG_LOAD)
 		return NULL;
-	return is_device(request->m.load.device, "cpu") ? "cpu" :
-		is_device(request->m.load.device, "cuda") ? "cuda" : NULL;
+	return g2_span_is(request->m.load.device, "cpu") ? "cpu" :
+		g2_span_is(request->m.load.device, "cuda") ? "cuda" : NULL;
 }
 
 static bool
@@ -106,8 +100,8 @@ check_device(g2_span device, g2_error *err)
 {
 	char		name[32];
 
-	if (device.len == 0 || is_device(device, "auto") || is_device(device, "cpu") ||
-		is_device(device, "cuda"))
+	if (device.len == 0 || g2_span_is(device, "auto") || g2_span_is(device, "cpu") ||
+		g2_span_is(device, "cuda"))
 		return true;
 	snprintf(name, sizeof name, "%.*s", (int) G2_MIN(device.len, sizeof name - 1), device.data);
 	name[g2_utf8_valid_prefix(name, strlen(name))] = '\0';
