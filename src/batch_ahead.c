@@ -7,7 +7,7 @@
  * compared with the ticket: where that is the same to the byte, the request that is under way is
  * the answer. So nothing here can make a result wrong, only slow.
  *
- * A call site's state (call.c, on seeds) is copied before each look: the number of the row among
+ * A call site's state (call_site.c) is copied before each look: the number of the row among
  * the site's evaluations goes on from there, and a base seed is never drawn ahead.
  */
 #include "compat.h"

@@ -106,6 +106,12 @@ gpt2_duration_text(double seconds)
 	return psprintf("%.0f h %.0f min", hours, minutes - 60 * hours);
 }
 
+double
+gpt2_estimate_price(const Gpt2Estimate *estimate)
+{
+	return gpt2_price_per_hour * estimate->seconds / SECONDS_PER_HOUR;
+}
+
 char *
 gpt2_estimate_text(const Gpt2Estimate *estimate)
 {
@@ -117,7 +123,7 @@ gpt2_estimate_text(const Gpt2Estimate *estimate)
 		return counts;
 	if (gpt2_price_per_hour <= 0)
 		return psprintf("%s, %s", counts, gpt2_duration_text(estimate->seconds));
-	cost = gpt2_price_per_hour * estimate->seconds / SECONDS_PER_HOUR;
+	cost = gpt2_estimate_price(estimate);
 	return psprintf(cost < 0.1 ? "%s, %s, cost %.2g" : "%s, %s, cost %.2f", counts,
 					gpt2_duration_text(estimate->seconds), cost);
 }

@@ -23,6 +23,9 @@ extern void gpt2_estimate_add(Gpt2Estimate *estimate, const CustomScan *batch, b
 /* As in "200000 calls, 26M tokens, 6 h 50 min, cost 13.67"; palloc'd. */
 extern char *gpt2_estimate_text(const Gpt2Estimate *estimate);
 
+/* By gpt2.price_per_hour. */
+extern double gpt2_estimate_price(const Gpt2Estimate *estimate);
+
 /* As in "6 h 50 min"; palloc'd. */
 extern char *gpt2_duration_text(double seconds);
 

@@ -67,6 +67,26 @@ explain_figures(const Gpt2BatchFigures *f, ExplainState *es)
 	ExplainPropertyFloat("Engine Time", "ms", f->engine_us / 1e3, 3, es);
 }
 
+static void
+explain_estimate(const CustomScan *batch, ExplainState *es)
+{
+	Gpt2Estimate estimate = {0};
+
+	gpt2_estimate_add(&estimate, batch, true);
+	if (es->format == EXPLAIN_FORMAT_TEXT)
+	{
+		ExplainPropertyText("Estimated", gpt2_estimate_text(&estimate), es);
+		return;
+	}
+	ExplainPropertyFloat("Estimated Calls", NULL, estimate.calls, 0, es);
+	ExplainPropertyFloat("Estimated Tokens", NULL, estimate.tokens, 0, es);
+	if (estimate.unmeasured)
+		return;
+	ExplainPropertyFloat("Estimated Time", "s", estimate.seconds, 3, es);
+	if (gpt2_price_per_hour > 0)
+		ExplainPropertyFloat("Estimated Cost", NULL, gpt2_estimate_price(&estimate), 4, es);
+}
+
 void
 gpt2_batch_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 {
@@ -82,10 +102,5 @@ gpt2_batch_explain(CustomScanState *node, List *ancestors, ExplainState *es)
 	if (es->analyze)
 		explain_figures(&batch->figures, es);
 	else if (es->costs)
-	{
-		Gpt2Estimate estimate = {0};
-
-		gpt2_estimate_add(&estimate, (CustomScan *) node->ss.ps.plan, true);
-		ExplainPropertyText("Estimated", gpt2_estimate_text(&estimate), es);
-	}
+		explain_estimate((CustomScan *) node->ss.ps.plan, es);
 }

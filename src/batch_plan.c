@@ -137,7 +137,8 @@ reader_of_inner(const Plan *plan, Gpt2Reader reader)
 
 /* ---- rewriting ---- */
 
-static Plan *rewrite_plan(Plan *plan, Gpt2Reader reader, bool wraps, Gpt2Rewrite *rewrite);
+/* marks: the node's reader goes back to a mark in its rows, which a GPT Batch cannot. */
+static Plan *rewrite_plan(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite);
 
 static bool
 evaluates_calls(const Plan *plan)
@@ -204,25 +205,28 @@ tell_limit(const Limit *limit)
 }
 
 static void
-rewrite_children(Plan *plan, Gpt2Reader reader, Gpt2Rewrite *rewrite)
+rewrite_children(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite)
 {
-	/* A merge join goes back to a mark in its inner rows, which a GPT Batch cannot. */
-	bool		marks = IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore;
+	/* A merge join marks its inner rows, and a Result lets its child do it. */
+	bool		marks_inner = IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore;
+	bool		marks_outer = IsA(plan, Result) && marks;
 	Gpt2Reader	other = IsA(plan, MergeAppend) || IsA(plan, CustomScan) ? READER_MAY_STOP : reader;
 	ListCell   *cell;
 
-	plan->lefttree = rewrite_plan(plan->lefttree, reader_of_outer(plan, reader), true, rewrite);
-	plan->righttree = rewrite_plan(plan->righttree, reader_of_inner(plan, reader), !marks, rewrite);
+	plan->lefttree = rewrite_plan(plan->lefttree, reader_of_outer(plan, reader), marks_outer,
+								  rewrite);
+	plan->righttree = rewrite_plan(plan->righttree, reader_of_inner(plan, reader), marks_inner,
+								   rewrite);
 	foreach(cell, other_links(plan))
 	{
 		Plan	  **link = (Plan **) lfirst(cell);
 
-		*link = rewrite_plan(*link, other, true, rewrite);
+		*link = rewrite_plan(*link, other, false, rewrite);
 	}
 }
 
 static Plan *
-rewrite_plan(Plan *plan, Gpt2Reader reader, bool wraps, Gpt2Rewrite *rewrite)
+rewrite_plan(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite)
 {
 	Gpt2Reader	below = reader;
 
@@ -231,7 +235,7 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool wraps, Gpt2Rewrite *rewrite)
 	check_stack_depth();
 	if (reader == READER_OF_RUN_BY_ROW && !is_one_to_one(plan))
 		below = READER_OF_RUN;
-	rewrite_children(plan, below, rewrite);
+	rewrite_children(plan, below, marks, rewrite);
 	gpt2_skip_unused(plan);
 	if (IsA(plan, Limit))
 	{
@@ -242,7 +246,7 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool wraps, Gpt2Rewrite *rewrite)
 		return gpt2_lift_above((Append *) plan, reader, rewrite);
 	if (IsA(plan, Agg) && plan->lefttree)
 		gpt2_wrap_input((Agg *) plan, below, rewrite);
-	return wraps && evaluates_calls(plan) ? gpt2_wrap(plan, reader, rewrite) : plan;
+	return !marks && evaluates_calls(plan) ? gpt2_wrap(plan, reader, rewrite) : plan;
 }
 
 static Plan *
@@ -298,9 +302,9 @@ rewrite_statement(PlannedStmt *statement, int eflags)
 	foreach(cell, statement->subplans)
 		rewrite.next_id = Max(rewrite.next_id, greatest_id((Plan *) lfirst(cell)));
 	rewrite.next_id++;
-	statement->planTree = rewrite_plan(statement->planTree, READER_OF_RUN_BY_ROW, true, &rewrite);
+	statement->planTree = rewrite_plan(statement->planTree, READER_OF_RUN_BY_ROW, false, &rewrite);
 	foreach(cell, statement->subplans)
-		lfirst(cell) = rewrite_plan((Plan *) lfirst(cell), READER_MAY_STOP, true, &rewrite);
+		lfirst(cell) = rewrite_plan((Plan *) lfirst(cell), READER_MAY_STOP, false, &rewrite);
 	if (rewrite.batches == NIL)
 		return;
 	estimate_calls(statement, rewrite.batches, eflags);
@@ -358,6 +362,8 @@ run_executor(GPT2_RUN_PARAMETERS)
 	PG_END_TRY();
 	if (count == 0)
 		return;
+	if (ScanDirectionIsForward(direction) && query->estate->es_processed < count)
+		gpt2_batch_shut_down(query->estate);
 	/* A cursor that stands still for hours must neither look stuck nor be in the way. */
 	gpt2_batch_report(query->estate);
 	if (outer.estate == NULL)

@@ -289,6 +289,14 @@ rescan_batch(CustomScanState *node)
 		ExecReScan(outerPlanState(node));
 }
 
+/* Nobody is to wait for what is in flight. */
+static void
+end_all_tickets(Gpt2Batch *batch)
+{
+	for (int i = 0; i < batch->n_rows; i++)
+		end_tickets(batch, gpt2_row_at(batch, i));
+}
+
 /*
  * No more rows are wanted: nobody is to wait for what is in flight.  The executor says so at the end
  * of each run of a cursor without SCROLL, and of each row of a function in SQL, too: a run that is
@@ -297,12 +305,22 @@ rescan_batch(CustomScanState *node)
 static void
 shutdown_batch(CustomScanState *node)
 {
-	Gpt2Batch  *batch = (Gpt2Batch *) node;
+	if (gpt2_run.estate != node->ss.ps.state || gpt2_run.count == 0)
+		end_all_tickets((Gpt2Batch *) node);
+}
 
-	if (gpt2_run.estate == node->ss.ps.state && gpt2_run.count > 0)
-		return;
-	for (int i = 0; i < batch->n_rows; i++)
-		end_tickets(batch, gpt2_row_at(batch, i));
+void
+gpt2_batch_shut_down(const EState *estate)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &batches)
+	{
+		Gpt2Batch  *batch = dlist_container(Gpt2Batch, node, iter.cur);
+
+		if (is_of_query(batch, estate))
+			end_all_tickets(batch);
+	}
 }
 
 static void

@@ -108,6 +108,9 @@ gpt2_ticket_bytes(const Gpt2Ticket *ticket)
 /* The query has stopped in between: what the engine knows of its progress is brought up to date. */
 extern void gpt2_batch_report(const EState *estate);
 
+/* It has come to its end: nobody is to wait for what is in flight. */
+extern void gpt2_batch_shut_down(const EState *estate);
+
 /* batch_window.c.  What a LIMIT above lets through, which nodes below want to know too. */
 extern void gpt2_batch_find_bound(Gpt2Batch *batch);
 

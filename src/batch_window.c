@@ -17,6 +17,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 #include "attempt.h"
 #include "batch_scan.h"
@@ -47,9 +48,9 @@ gpt2_batch_find_bound(Gpt2Batch *batch)
 		return;
 	count = evaluate_count(batch, (ExprState *) linitial(batch->limit));
 	offset = evaluate_count(batch, (ExprState *) lsecond(batch->limit));
-	if (count < 0 || (offset > 0 && count > PG_INT64_MAX - offset))
-		return;
-	batch->bound = count + Max(offset, 0);
+	if (count >= 0 && (offset <= 0 || count <= PG_INT64_MAX - offset))
+		batch->bound = count + Max(offset, 0);
+	/* Also where there is none: in an earlier scan there may have been one. */
 	ExecSetTupleBound(batch->bound, outerPlanState(batch));
 }
 
@@ -138,10 +139,30 @@ look(Gpt2Batch *batch)
 	MemoryContextSwitchTo(old);
 }
 
+/* Sets it until the end of the current level. */
+static void
+set_in_level(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 static void
 look_step(void *arg)
 {
-	look((Gpt2Batch *) arg);
+	Gpt2Batch  *batch = arg;
+	int			level = NewGUCNestLevel();
+	bool		is_silent = true;
+
+	for (int i = 0; i < batch->n_sites; i++)
+		is_silent &= batch->sites[i].never_fails;
+	/* What functions in arguments say, the row will make them say when it is its turn. */
+	if (!is_silent)
+	{
+		set_in_level("client_min_messages", "error");
+		set_in_level("log_min_messages", "error");
+	}
+	look(batch);
+	AtEOXact_GUC(true, level);
 }
 
 static void

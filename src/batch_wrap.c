@@ -16,6 +16,7 @@
  */
 #include "compat.h"
 
+#include "parser/parsetree.h"
 
 #include "batch_expr.h"
 #include "batch_wrap.h"
@@ -48,7 +49,10 @@ gpt2_put_above(Plan *plan, Plan *child, Gpt2Rewrite *rewrite)
 	plan->total_cost = child->total_cost;
 	plan->plan_rows = child->plan_rows;
 	plan->plan_width = child->plan_width;
-	plan->parallel_safe = false;
+#if PG_VERSION_NUM >= 180000
+	plan->disabled_nodes = child->disabled_nodes;
+#endif
+	plan->parallel_safe = child->parallel_safe;
 	plan->plan_node_id = rewrite->next_id++;
 	plan->extParam = bms_copy(child->extParam);
 	plan->allParam = bms_copy(child->allParam);
@@ -150,6 +154,26 @@ take_up(Node *node, Leaves *leaves)
 
 /* ---- target list and qual ---- */
 
+#if PG_VERSION_NUM >= 150000
+/* A WindowAgg stops by a condition on its own output, whose columns are the leaves from now on. */
+static bool
+follow_output(Node *node, void *tlist)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *column = (Var *) node;
+
+		/* A window function, which is a leaf as it stands. */
+		column->varattno = castNode(Var, get_tle_by_resno((List *) tlist,
+														  column->varattno)->expr)->varattno;
+		return false;
+	}
+	return expression_tree_walker(node, follow_output, tlist);
+}
+#endif
+
 static Plan *
 wrap_tlist(Plan *plan, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 {
@@ -162,6 +186,10 @@ wrap_tlist(Plan *plan, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 	tlist = (List *) take_up((Node *) plan->targetlist, &leaves);
 	if (gpt2_find_calls(tlist) == NIL)
 		return plan;
+#if PG_VERSION_NUM >= 150000
+	if (IsA(plan, WindowAgg))
+		(void) follow_output((Node *) ((WindowAgg *) plan)->runCondition, tlist);
+#endif
 	plan->targetlist = leaves.tlist;
 	batch = make_batch(wrap_tlist(plan, reader, rewrite), reader, rewrite);
 	batch->scan.plan.targetlist = tlist;
@@ -368,6 +396,26 @@ children_do_the_same(const Append *append)
 	return true;
 }
 
+/* A scan that the Append would run asynchronously gives its rows to none but the Append itself. */
+static void
+end_async(const Append *append)
+{
+#if PG_VERSION_NUM >= 140000
+	ListCell   *cell;
+
+	foreach(cell, append->appendplans)
+	{
+		Plan	   *plan = (Plan *) lfirst(cell);
+
+		if (!gpt2_is_batch(plan))
+			continue;
+		while (gpt2_is_batch(plan))
+			plan = plan->lefttree;
+		plan->async_capable = false;
+	}
+#endif
+}
+
 Plan *
 gpt2_lift_above(Append *append, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 {
@@ -379,7 +427,10 @@ gpt2_lift_above(Append *append, Gpt2Reader reader, Gpt2Rewrite *rewrite)
 			   *label;
 
 	if (!children_do_the_same(append))
+	{
+		end_async(append);
 		return &append->plan;
+	}
 	tlist = copyObject(first->targetlist);
 	forboth(cell, tlist, label, append->plan.targetlist)
 	{

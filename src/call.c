@@ -6,25 +6,15 @@
  * be in flight at once: batch_ahead.c prepares and sends the calls of rows whose turn is still to
  * come.  When it comes, the call is prepared again, and takes the answer of what was sent ahead if
  * that is the same to the byte.
- *
- * Seeds.  A call that samples and was given no seed takes it from its call site: at its first such
- * row of a query the site draws one number from random(), and the row's seed is
- *     mix(base + (row + 1) * 0x9E3779B97F4A7C15)     (mod 2^64)
- * where row counts the site's evaluations from 0 and mix is the finalizer of SplitMix64.  So
- * setseed() fixes the texts whatever the order in which the engine works, and greedy calls leave
- * random() alone.  The site's state is flinfo->fn_extra: it lives as long as the executor's state
- * of the query (in PL/pgSQL's simple expressions: as long as the transaction).
  */
 #include "compat.h"
-
-#include <math.h>
 
 #include "access/parallel.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 
 #include "batch.h"
@@ -49,7 +39,8 @@ gpt2_model_name(NullableDatum model)
 		return gpt2_text_to_utf8(DatumGetTextPP(model.value), "model name");
 	if (gpt2_model && *gpt2_model)
 		return gpt2_to_utf8(pstrdup(gpt2_model), strlen(gpt2_model), "model name");
-	if (!noticed && !IsParallelWorker())
+	/* Not where nobody would see it, as when a row is looked ahead at. */
+	if (!noticed && !IsParallelWorker() && client_min_messages <= NOTICE)
 	{
 		noticed = true;
 		ereport(NOTICE,
@@ -58,51 +49,6 @@ gpt2_model_name(NullableDatum model)
 				 errhint("Choose a model with SET gpt2.model = '...'; see gpt_models.")));
 	}
 	return g2_span_of(DEMO_MODEL);
-}
-
-Gpt2CallSite *
-gpt2_call_site(FunctionCallInfo fcinfo)
-{
-	Gpt2CallSite *site = (Gpt2CallSite *) fcinfo->flinfo->fn_extra;
-
-	if (!site)
-	{
-		site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Gpt2CallSite));
-		site->batch = gpt2_batch_join(fcinfo->flinfo->fn_expr, site);
-		fcinfo->flinfo->fn_extra = site;
-	}
-	return site;
-}
-
-uint64
-gpt2_call_row(FunctionCallInfo fcinfo)
-{
-	return gpt2_call_site(fcinfo)->rows++;
-}
-
-static uint64
-row_seed(FunctionCallInfo fcinfo, uint64 row, Gpt2Call *call)
-{
-	Gpt2CallSite *site = gpt2_call_site(fcinfo);
-	uint64		z;
-
-	if (!site->drawn && site->ahead)
-	{
-		call->undrawn = true;
-		return 0;
-	}
-	if (!site->drawn)
-	{
-		/* random() has 48 or 52 good bits, depending on the version. */
-		double		r = DatumGetFloat8(DirectFunctionCall1(drandom, (Datum) 0));
-
-		site->base = (uint64) ldexp(r, 52);
-		site->drawn = true;
-	}
-	z = site->base + (row + 1) * UINT64CONST(0x9E3779B97F4A7C15);
-	z = (z ^ (z >> 30)) * UINT64CONST(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64CONST(0x94D049BB133111EB);
-	return z ^ (z >> 31);
 }
 
 /* 22023: a name of an argument or setting, and what it must be. */
@@ -356,7 +302,7 @@ gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args
 		wire->flags |= G2_GEN_SEEDED;
 	}
 	else if (wire->temperature > 0)
-		wire->seed = row_seed(fcinfo, row, call);
+		call->undrawn = !gpt2_call_seed(fcinfo, row, &wire->seed);
 	call->seeded = !args->seed.isnull || wire->temperature > 0;
 }
 

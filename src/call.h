@@ -49,7 +49,7 @@ typedef struct Gpt2Answer
 
 #define GPT2_MAX_SCORES 2		/* requests of one call, at most */
 
-/* A call site: a function expression of a query, see call.c on seeds. */
+/* A call site: a function expression of a query. */
 typedef struct Gpt2CallSite
 {
 	uint64		rows;			/* evaluations so far */
@@ -63,18 +63,24 @@ typedef struct Gpt2CallSite
 	struct Gpt2BatchSite *batch;	/* where its rows are looked ahead at; NULL = nowhere */
 } Gpt2CallSite;
 
+
+/* call_site.c */
 extern Gpt2CallSite *gpt2_call_site(FunctionCallInfo fcinfo);
-
-/* Name of the model of a call: the argument, else the session's setting, else the demonstration
- * model (with a NOTICE, once a session). */
-extern g2_span gpt2_model_name(NullableDatum model);
-
-/* The session's gpt2.prefix_cache_salt in UTF-8; 22023 where it is too long. */
-extern g2_span gpt2_cache_salt(void);
 
 /* Number of this evaluation at its call site, from 0.  Every generating function counts every
  * evaluation, also that of a NULL. */
 extern uint64 gpt2_call_row(FunctionCallInfo fcinfo);
+
+/* The seed of the row of this number, which samples and was given none.  False: ahead of time, and
+ * the site has not drawn yet. */
+extern bool gpt2_call_seed(FunctionCallInfo fcinfo, uint64 row, uint64 *seed);
+
+/* call.c.  Name of the model of a call: the argument, else the session's setting, else the
+ * demonstration model (with a NOTICE, once a session). */
+extern g2_span gpt2_model_name(NullableDatum model);
+
+/* The session's gpt2.prefix_cache_salt in UTF-8; 22023 where it is too long. */
+extern g2_span gpt2_cache_salt(void);
 
 /* Checks and resolves everything; raises 22023 or 54000.  `row` is from gpt2_call_row. */
 extern void gpt2_call_prepare(FunctionCallInfo fcinfo, uint64 row, const Gpt2Arguments *args,

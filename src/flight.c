@@ -42,27 +42,6 @@ MemoryContext gpt2_request_context;
 static bool said_goodbye;		/* the engine of the open connection */
 static bool parked;				/* the engine has been told that nobody waits */
 
-/* ---- memory ---- */
-
-/* A copy that outlives transactions; NULL when there is no memory. */
-static char *
-keep_bytes(const char *data, size_t len)
-{
-	char	   *copy = MemoryContextAllocExtended(gpt2_request_context, len + 1, MCXT_ALLOC_NO_OOM);
-
-	if (copy && len > 0)
-		memcpy(copy, data, len);
-	return copy;
-}
-
-static void
-free_bytes(char **p)
-{
-	if (*p)
-		pfree(*p);
-	*p = NULL;
-}
-
 /* ---- states ---- */
 
 static void
@@ -74,13 +53,13 @@ finish_request(Gpt2Request *request, Gpt2RequestState state)
 		n_unsent--;
 	request->sent = false;
 	request->state = state;
-	free_bytes(&request->payload);
+	gpt2_free_bytes(&request->payload);
 }
 
 static void
 wait_again(Gpt2Request *request)
 {
-	free_bytes(&request->answer);
+	gpt2_free_bytes(&request->answer);
 	request->state = REQUEST_WAITING;
 	n_unsent++;
 }
@@ -190,7 +169,7 @@ flush_cancels(void)
 static void
 keep_answer(Gpt2Request *request, const g2_frame *frame, const char *payload)
 {
-	request->answer = keep_bytes(payload, frame->length);
+	request->answer = gpt2_keep_bytes(payload, frame->length);
 	request->answer_len = frame->length;
 	request->answer_type = (g2_message) frame->type;
 	if (frame->type == G2_MSG_ROLES && request->answer)
@@ -438,7 +417,7 @@ gpt2_flight_add(g2_message type, const g2_writer *payload)
 				 errdetail("The limit of one session is %d.", G2_MAX_IN_FLIGHT),
 				 errhint("Close the cursors on gpt_stream that are read no more.")));
 	request = MemoryContextAllocZero(gpt2_request_context, sizeof *request);
-	request->payload = keep_bytes(payload->data, payload->len);
+	request->payload = gpt2_keep_bytes(payload->data, payload->len);
 	if (!request->payload)
 	{
 		pfree(request);
@@ -467,8 +446,8 @@ cancel_and_free(Gpt2Request *request)
 	send_cancel(request);
 	dlist_delete(&request->node);
 	n_requests--;
-	free_bytes(&request->payload);
-	free_bytes(&request->answer);
+	gpt2_free_bytes(&request->payload);
+	gpt2_free_bytes(&request->answer);
 	gpt2_free_kept(&request->notices);
 	gpt2_free_kept(&request->tokens);
 	if (request->token)

@@ -70,7 +70,11 @@ struct Gpt2Request
 extern dlist_head gpt2_requests;
 extern MemoryContext gpt2_request_context;
 
-/* flight_kept.c.  A copy at the end of the list; false when there is no memory. */
+/* flight_kept.c.  A copy that outlives transactions; NULL when there is no memory. */
+extern char *gpt2_keep_bytes(const char *data, size_t len);
+extern void gpt2_free_bytes(char **p);
+
+/* The same at the end of the list; false when there is no memory. */
 extern bool gpt2_keep_in(dlist_head *list, const char *data, uint32 len);
 extern void gpt2_free_kept(dlist_head *list);
 

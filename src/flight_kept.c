@@ -1,6 +1,6 @@
 /*
- * flight_kept.c: payloads of requests in flight that wait for somebody to take them: tokens and
- * notices.
+ * flight_kept.c: payloads of requests in flight: their own, to be sent again, and those that wait for
+ * somebody to take them: answers, tokens and notices.
  *
  * Requests that wait for the same thing get the same notice of it; it is raised once.
  */
@@ -12,6 +12,24 @@
 
 #define MAX_NOTICES 16			/* of one request that nobody waits for */
 #define MAX_NOTICE_BYTES 8192
+
+char *
+gpt2_keep_bytes(const char *data, size_t len)
+{
+	char	   *copy = MemoryContextAllocExtended(gpt2_request_context, len + 1, MCXT_ALLOC_NO_OOM);
+
+	if (copy && len > 0)
+		memcpy(copy, data, len);
+	return copy;
+}
+
+void
+gpt2_free_bytes(char **p)
+{
+	if (*p)
+		pfree(*p);
+	*p = NULL;
+}
 
 bool
 gpt2_keep_in(dlist_head *list, const char *data, uint32 len)

@@ -109,6 +109,16 @@ END $$;
 SELECT pg_temp.estimated('SELECT gpt_generate(i::text, 100) FROM generate_series(1, 200000) AS i');
 SELECT pg_temp.estimated('SELECT gpt_generate_array(i::text, 10, n => 4), gpt_summarize(i::text)
                           FROM generate_series(1, 10) AS i');
+-- as numbers where programs read them
+CREATE FUNCTION pg_temp.numbers(query text) RETURNS TABLE (name text, number numeric) LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    RETURN QUERY SELECT key, value::numeric FROM json_each_text(plan -> 0 -> 'Plan')
+        WHERE key IN ('Estimated', 'Estimated Calls', 'Estimated Tokens');
+END $$;
+SELECT * FROM pg_temp.numbers('SELECT gpt_generate(i::text, 100) FROM generate_series(1, 200000) AS i');
 -- the more tokens the dearer
 CREATE FUNCTION pg_temp.cost(query text) RETURNS numeric LANGUAGE plpgsql AS $$
 DECLARE

@@ -115,6 +115,20 @@ SELECT count(d), count(e) FROM typed;
 ALTER TABLE typed ADD one text CONSTRAINT not_three CHECK (one IS NULL OR id <> 3);
 CALL gpt_batch('typed', 'body', 'one', max_len => 2, error_column => 'e');
 SELECT id, one IS NULL AS empty, e FROM typed WHERE e IS NOT NULL;
+-- also one that is checked at the commit
+CREATE TABLE kinds (kind text PRIMARY KEY);
+CREATE TABLE kind_of (id int PRIMARY KEY, body text, e text,
+                      kind text REFERENCES kinds DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO kind_of SELECT i, 'Row ' || i FROM generate_series(1, 4) AS i;
+INSERT INTO kinds SELECT gpt_classify(body, '{a,b}') FROM kind_of WHERE id = 1;
+CALL gpt_batch('kind_of', 'body', 'kind', error_column => 'e', max_rows => 1,
+               options => '{"labels": ["a", "b"]}');
+TRUNCATE kinds CASCADE;
+INSERT INTO kind_of SELECT i, 'Row ' || i FROM generate_series(1, 4) AS i;
+CALL gpt_batch('kind_of', 'body', 'kind', error_column => 'e',
+               options => '{"labels": ["a", "b"]}');
+SELECT count(kind) AS kinds, count(*) FILTER (WHERE e LIKE '%kind_of_kind_fkey%') AS errors FROM kind_of;
+DROP TABLE kind_of, kinds;
 CALL gpt_batch('typed', 'body', 'list', max_len => 2, max_rows => 1);
 -- so does one that is deferred, and a trigger that raises an exception
 UPDATE typed SET one = NULL, e = NULL;

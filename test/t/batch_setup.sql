@@ -43,6 +43,14 @@ BEGIN
     END IF;
     RETURN 'row ' || i;
 END $$;
+CREATE FUNCTION tells(i int) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RAISE NOTICE 'row %', i;
+    IF i % 10 = 0 THEN
+        RAISE WARNING 'row % too', i;
+    END IF;
+    RETURN 'row ' || i;
+END $$;
 CREATE FUNCTION caught(sql text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     r text;

@@ -426,3 +426,26 @@ UPDATE t SET alt = gpt_classify(body, ARRAY['x', 'y', 'z']) WHERE gpt_loss(body)
     SELECT id, alt FROM t ORDER BY id
 
 SELECT id, gpt_loss(body, options => ('{"stride": ' || 20 - id || '}')::jsonb) FROM t ORDER BY id
+
+SELECT * FROM (SELECT gpt_generate(body || coalesce(alt, ''), 2) AS g, row_number() OVER (ORDER BY
+    id) AS n FROM t) AS q WHERE n <= 5
+
+SELECT * FROM (SELECT gpt_generate(gpt_generate(body || grp || flag, 2), 2) AS g, rank() OVER
+    (PARTITION BY grp ORDER BY id) AS r, id FROM t) AS q WHERE r < 3 ORDER BY id
+
+SELECT * FROM (SELECT gpt_generate(body || coalesce(alt, ''), 2) AS g, row_number() OVER (ORDER BY
+    id) AS n, count(*) OVER (PARTITION BY grp ORDER BY id DESC) AS c FROM t) AS q WHERE n <= 20 AND
+    c <= 4 ORDER BY n
+
+CREATE INDEX ON t (grp); SET LOCAL enable_hashjoin = off; SET LOCAL enable_sort = off; SET LOCAL
+    enable_seqscan = off; SET LOCAL enable_material = off; SELECT a.id, b.id FROM (SELECT * FROM t
+    WHERE now() > '2000-01-01' AND gpt_generate(body, 1) <> 'x') AS a FULL JOIN (SELECT * FROM t
+    WHERE now() > '2000-01-01' AND gpt_generate(body, 2) LIKE '%a%') AS b ON a.grp = b.grp ORDER BY
+    1, 2
+
+SELECT id, gpt_generate(tells(id), 2) FROM t ORDER BY id LIMIT 25
+
+SELECT id, CASE WHEN tells(id) LIKE '%1' THEN gpt_generate(body, 2) END FROM t ORDER BY id
+
+SELECT u.id, q.* FROM u, LATERAL (SELECT t.id AS tid, gpt_generate(t.body || u.word, 2) AS g FROM t
+    ORDER BY t.grp DESC, t.id LIMIT CASE WHEN u.id % 3 > 0 THEN u.id % 3 END) AS q ORDER BY 1, 2
