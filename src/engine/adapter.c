@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "describe.h"
 #include "file.h"
@@ -237,29 +236,15 @@ check_base_hash(const g2_pack *pack, const char *name, const g2_adapter_config *
 
 /* ---- the pack ---- */
 
-static bool
-file_state(const char *folder, const char *name, g2_file_state *state)
-{
-	char	   *path = g2_file_path(folder, name);
-	struct stat st;
-	bool		there = path && lstat(path, &st) == 0;
-
-	*state = (g2_file_state) {0};
-	if (there)
-		*state = g2_file_state_of(&st);
-	g2_free(path);
-	return there;
-}
-
 bool
 g2_adapter_changed(const g2_adapter *a, const g2_file_state *own_json)
 {
-	g2_file_state config,
-				weights,
-				own = g2_own_json_state(a->folder);
+	const g2_file_state config = g2_file_state_at(a->folder, G2_ADAPTER_CONFIG),
+				weights = g2_file_state_at(a->folder, G2_ADAPTER_WEIGHTS),
+				own = g2_file_state_at(a->folder, G2_OWN_JSON),
+				gone = {0};
 
-	if (!file_state(a->folder, G2_ADAPTER_CONFIG, &config) ||
-		!file_state(a->folder, G2_ADAPTER_WEIGHTS, &weights))
+	if (g2_file_state_equal(&config, &gone) || g2_file_state_equal(&weights, &gone))
 		return false;
 	return !g2_file_state_equal(&config, &a->config_file) ||
 		!g2_file_state_equal(&weights, &a->weights_file) || !g2_file_state_equal(&own, own_json);
@@ -294,8 +279,8 @@ attach(g2_pack *pack, g2_adapter *a, const char *base_folder, const atomic_bool 
 
 	if (!a->folder)
 		return g2_fail_memory(err, G2_MAX_NAME);
-	file_state(a->folder, G2_ADAPTER_CONFIG, &a->config_file);
-	file_state(a->folder, G2_ADAPTER_WEIGHTS, &a->weights_file);
+	a->config_file = g2_file_state_at(a->folder, G2_ADAPTER_CONFIG);
+	a->weights_file = g2_file_state_at(a->folder, G2_ADAPTER_WEIGHTS);
 	if (!g2_adapter_own(a->folder, &tasks, err))
 		return false;
 	g2_free(pack->description.tasks);

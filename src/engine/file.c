@@ -11,10 +11,10 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_TAIL 200			/* bytes of a path that a message has room for */
+#define RESERVE_PART 10			/* this part of a file system stays free */
 
 char *
 g2_file_path(const char *folder, const char *name)
@@ -168,6 +168,28 @@ g2_file_read(const char *folder, const char *name, size_t max_bytes, g2_buf *buf
 	g2_free(path);
 	close(fd);
 	return ok;
+}
+
+g2_file_state
+g2_file_state_at(const char *folder, const char *name)
+{
+	char	   *path = g2_file_path(folder, name);
+	struct stat st;
+	g2_file_state state = {0};
+
+	if (path && lstat(path, &st) == 0)
+		state = g2_file_state_of(&st);
+	g2_free(path);
+	return state;
+}
+
+g2_file_space
+g2_file_space_of(const struct statvfs *fs, uint64_t keep)
+{
+	return (g2_file_space) {
+		.free_bytes = (uint64_t) fs->f_bavail * fs->f_frsize,
+		.reserve = G2_MAX(keep, (uint64_t) fs->f_blocks / RESERVE_PART * fs->f_frsize),
+	};
 }
 
 bool

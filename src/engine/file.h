@@ -4,6 +4,9 @@
 #ifndef G2_FILE_H
 #define G2_FILE_H
 
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
 #include "util.h"
 
 /*
@@ -20,6 +23,43 @@ extern bool g2_file_read(const char *folder, const char *name, size_t max_bytes,
 
 /* True when there is an entry of that name, of any kind: opening says what is wrong with it. */
 extern bool g2_file_exists(const char *folder, const char *name);
+
+/* What a file was when somebody looked at it; all zero: it was not there. */
+typedef struct g2_file_state
+{
+	uint64_t	size;
+	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
+	uint64_t	inode;
+} g2_file_state;
+
+static inline g2_file_state
+g2_file_state_of(const struct stat *st)
+{
+	return (g2_file_state) {
+		.size = (uint64_t) st->st_size,
+		.ctime_ns = (int64_t) st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+		.inode = (uint64_t) st->st_ino,
+	};
+}
+
+static inline bool
+g2_file_state_equal(const g2_file_state *a, const g2_file_state *b)
+{
+	return a->size == b->size && a->ctime_ns == b->ctime_ns && a->inode == b->inode;
+}
+
+/* The folder's entry of that name as it is now; a link is not followed. */
+extern g2_file_state g2_file_state_at(const char *folder, const char *name);
+
+/* Bytes of a file system that are free, and how many of them are to stay so: `keep`, or a tenth of
+ * all. */
+typedef struct g2_file_space
+{
+	uint64_t	free_bytes;
+	uint64_t	reserve;
+} g2_file_space;
+
+extern g2_file_space g2_file_space_of(const struct statvfs *fs, uint64_t keep);
 
 /* pread until n bytes are there; 58030 at an early end. */
 extern bool g2_file_pread(int fd, const char *path, void *to, size_t n, uint64_t offset,

@@ -13,8 +13,8 @@
 #define G2_MODEL_H
 
 #include <stdatomic.h>
-#include <sys/stat.h>
 
+#include "file.h"
 #include "tokenizer.h"
 #include "weights.h"
 
@@ -129,30 +129,6 @@ extern uint64_t g2_pack_own_bytes(const g2_pack *pack);
 
 /* Both have the same packed file in memory. */
 extern bool g2_pack_shares(const g2_pack *a, const g2_pack *b);
-
-/* What a file was when somebody looked at it; all zero: it was not there. */
-typedef struct g2_file_state
-{
-	uint64_t	size;
-	int64_t		ctime_ns;		/* changes with every write, whatever mtime is set to */
-	uint64_t	inode;
-} g2_file_state;
-
-static inline g2_file_state
-g2_file_state_of(const struct stat *st)
-{
-	return (g2_file_state) {
-		.size = (uint64_t) st->st_size,
-		.ctime_ns = (int64_t) st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
-		.inode = (uint64_t) st->st_ino,
-	};
-}
-
-static inline bool
-g2_file_state_equal(const g2_file_state *a, const g2_file_state *b)
-{
-	return a->size == b->size && a->ctime_ns == b->ctime_ns && a->inode == b->inode;
-}
 
 typedef struct g2_pack_trimmed
 {

@@ -9,25 +9,12 @@
 #include "file.h"
 #include "protocol.h"
 
-g2_file_state
-g2_own_json_state(const char *folder)
-{
-	char	   *path = g2_file_path(folder, G2_OWN_JSON);
-	struct stat st;
-	g2_file_state state = {0};
-
-	if (path && lstat(path, &st) == 0)
-		state = g2_file_state_of(&st);
-	g2_free(path);
-	return state;
-}
-
 bool
 g2_own_json_read(const char *folder, cJSON **json, g2_file_state *state, g2_error *err)
 {
 	/* Before the file is read: a change after that shows. */
 	if (state)
-		*state = g2_own_json_state(folder);
+		*state = g2_file_state_at(folder, G2_OWN_JSON);
 	return g2_json_read(folder, G2_OWN_JSON, G2_MAX_OWN_JSON, json, err);
 }
 

@@ -16,9 +16,6 @@
 extern bool g2_own_json_read(const char *folder, cJSON **json, g2_file_state *state,
 							 g2_error *err);
 
-/* What the file is now; all zero where there is none. */
-extern g2_file_state g2_own_json_state(const char *folder);
-
 /* Its part in the content, as text in one spelling: without roles and owner, keys in order, no
  * white space.  Changes json.  *content is g2_free'd by the caller; NULL: nothing is left, as
  * without the file. */

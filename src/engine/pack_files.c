@@ -260,7 +260,7 @@ g2_pack_changed(const g2_pack *pack, const g2_file_state *own_json)
 	}
 	if (!files_is_model(folder) || !(now = files_now(&view, folder, NULL)))
 		return false;
-	own_now = g2_own_json_state(folder);
+	own_now = g2_file_state_at(folder, G2_OWN_JSON);
 	changed = !files_equal(view.files, view.header->n_files, now, false) ||
 		!g2_file_state_equal(&own_now, own_json);
 	g2_free(now);

@@ -228,7 +228,7 @@ open_adapter(const g2_model_paths *paths, const char *name, const char *folder, 
 	if (!g2_adapter_config_read(folder, &config, err) ||
 		!g2_adapter_find_base(paths, name, &config, &base, err))
 		return false;
-	own_json = g2_own_json_state(base);
+	own_json = g2_file_state_at(base, G2_OWN_JSON);
 	ok = open_folder(paths, config.base, base, format, progress, cancel, &pack, err);
 	if (ok)
 	{

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -20,7 +19,6 @@
 #include "pack.h"
 #include "pack_convert.h"
 
-#define RESERVE_PART 10			/* this part of the file system stays free */
 #define WRITE_ATTEMPTS 3		/* when the source changes meanwhile */
 
 _Static_assert(sizeof(g2_pack_header) <= G2_PACK_ALIGN, "the header has one page");
@@ -105,20 +103,20 @@ static bool
 write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 {
 	struct statvfs fs;
-	uint64_t	free_bytes,
-				reserve,
-				with_reserve;
+	g2_file_space space;
+	uint64_t	with_reserve;
 
 	if (mkdir(paths->pack_directory, 0700) != 0 && errno != EEXIST)
 		return g2_pack_fail_place(err, errno, "create directory", paths->pack_directory);
 	if (statvfs(paths->pack_directory, &fs) != 0)
 		return g2_fail_errno(err, errno, "stat the file system of",
 							 g2_file_tail(paths->pack_directory));
-	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
-	reserve = need < G2_PACK_SMALL ? need :
-		G2_MAX(paths->keep_free, (uint64_t) fs.f_blocks / RESERVE_PART * fs.f_frsize);
-	if (__builtin_add_overflow(need, reserve, &with_reserve) || free_bytes < with_reserve)
-		return write_fail_space(paths, need, free_bytes, reserve, err);
+	space = g2_file_space_of(&fs, paths->keep_free);
+	if (need < G2_PACK_SMALL)
+		space.reserve = need;
+	if (__builtin_add_overflow(need, space.reserve, &with_reserve) ||
+		space.free_bytes < with_reserve)
+		return write_fail_space(paths, need, space.free_bytes, space.reserve, err);
 	return true;
 }
 

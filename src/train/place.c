@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -267,18 +266,16 @@ static bool
 check_space(const g2t_writer *w, g2_error *err)
 {
 	struct statvfs fs;
-	uint64_t	free_bytes,
-				keep;
+	g2_file_space space;
 
 	if (fstatvfs(w->fd, &fs) != 0)
 		return g2_fail_errno(err, errno, "stat the file system of", g2_file_tail(w->path));
-	free_bytes = (uint64_t) fs.f_bavail * fs.f_frsize;
-	keep = G2_MAX(w->keep_free, (uint64_t) fs.f_blocks / 10 * fs.f_frsize);
-	if (free_bytes > keep)
+	space = g2_file_space_of(&fs, w->keep_free);
+	if (space.free_bytes > space.reserve)
 		return true;
 	g2_fail(err, G2_E_DISK_FULL, "not enough disk space to train: \"%s\"", g2_file_tail(w->path));
 	g2_fail_detail(err, "%llu bytes are free, and %llu must stay free.",
-				   (unsigned long long) free_bytes, (unsigned long long) keep);
+				   (unsigned long long) space.free_bytes, (unsigned long long) space.reserve);
 	return g2_fail_hint(err, "Free some space; the same CALL goes on from where it was.");
 }
 

@@ -141,7 +141,7 @@ test_changed(void **state)
 	pack = open_model("m");
 	tb_text(folder, "gpt2.json", "{}");
 	assert_true(g2_pack_changed(pack, &own));
-	own = g2_own_json_state(folder);
+	own = g2_file_state_at(folder, G2_OWN_JSON);
 	assert_false(g2_pack_changed(pack, &own));
 	assert_int_equal(unlink(tb_path(folder, "gpt2.json")), 0);
 	assert_true(g2_pack_changed(pack, &own));
