@@ -22,6 +22,13 @@
 #define G2_ADAPTER_CONFIG "adapter_config.json"
 #define G2_ADAPTER_WEIGHTS "adapter_model.safetensors"
 #define G2_ADAPTER_MAX_RANK 256
+#define G2_ADAPTER_MODULES 4	/* matrices of a layer that can have adapters */
+
+/* Their names, as in a model's tensors. */
+extern const char *const g2_adapter_modules[G2_ADAPTER_MODULES];
+
+/* Inputs k and outputs n of a layer's matrix. */
+extern void g2_adapter_shape(const g2_arch *arch, uint32_t module, uint32_t *k, uint32_t *n);
 
 typedef struct g2_adapter_config
 {

@@ -18,20 +18,17 @@
 #include "safetensors.h"
 #include "weights_source.h"
 
-#define MATRICES 4				/* of a layer that can have adapters */
-
-static const char *const modules[MATRICES] = {
+const char *const g2_adapter_modules[G2_ADAPTER_MODULES] = {
 	"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj",
 };
 
-/* Inputs and outputs of a matrix of a layer. */
-static void
-module_shape(const g2_arch *a, uint32_t module, uint32_t *k, uint32_t *n)
+void
+g2_adapter_shape(const g2_arch *a, uint32_t module, uint32_t *k, uint32_t *n)
 {
 	const uint32_t heads = a->n_head * a->head_dim,
-				in[MATRICES] = {a->n_embd, heads, a->n_embd, a->n_ff},
-				out[MATRICES] = {(a->n_head + 2 * a->n_kv_head) * a->head_dim, a->n_embd, a->n_ff,
-	a->n_embd};
+				qkv = (a->n_head + 2 * a->n_kv_head) * a->head_dim,
+				in[G2_ADAPTER_MODULES] = {a->n_embd, heads, a->n_embd, a->n_ff},
+				out[G2_ADAPTER_MODULES] = {qkv, a->n_embd, a->n_ff, a->n_embd};
 
 	*k = in[module];
 	*n = out[module];
@@ -68,7 +65,7 @@ typedef struct tensors
 	const char *path;			/* for messages */
 	const g2_arch *arch;
 	uint32_t	rank;
-	pair	   *pairs;			/* [n_layer][MATRICES] */
+	pair	   *pairs;			/* [n_layer][G2_ADAPTER_MODULES] */
 	uint32_t	n;				/* pairs that are there */
 } tensors;
 
@@ -100,14 +97,14 @@ find_place(const tensors *t, const char *name, uint32_t *module, bool *is_b)
 	name = end;
 	if (layer >= t->arch->n_layer || !skip(&name, "."))
 		return NULL;
-	for (*module = 0; !skip(&name, modules[*module]);)
-		if (++*module == MATRICES)
+	for (*module = 0; !skip(&name, g2_adapter_modules[*module]);)
+		if (++*module == G2_ADAPTER_MODULES)
 			return NULL;
 	*is_b = strcmp(name, ".lora_B.weight") == 0;
 	if (!*is_b && strcmp(name, ".lora_A.weight") != 0)
 		return NULL;
-	return *is_b ? &t->pairs[layer * MATRICES + *module].b :
-		&t->pairs[layer * MATRICES + *module].a;
+	return *is_b ? &t->pairs[layer * G2_ADAPTER_MODULES + *module].b :
+		&t->pairs[layer * G2_ADAPTER_MODULES + *module].a;
 }
 
 static bool
@@ -118,7 +115,7 @@ check_tensor(const tensors *t, const g2_tensor *tensor, uint32_t module, bool is
 	uint64_t	rows,
 				cols;
 
-	module_shape(t->arch, module, &k, &n);
+	g2_adapter_shape(t->arch, module, &k, &n);
 	rows = is_b ? n : t->rank;
 	cols = is_b ? t->rank : k;
 	if (tensor->dtype == G2_DTYPE_OTHER)
@@ -160,7 +157,7 @@ place_all(tensors *t, g2_error *err)
 	for (uint32_t i = 0; i < g2_safetensors_count(t->st); i++)
 		if (!place_tensor(t, g2_safetensors_at(t->st, i), err))
 			return false;
-	for (uint32_t i = 0; i < t->arch->n_layer * MATRICES; i++)
+	for (uint32_t i = 0; i < t->arch->n_layer * G2_ADAPTER_MODULES; i++)
 	{
 		const pair *p = &t->pairs[i];
 
@@ -182,7 +179,7 @@ tensors_close(tensors *t)
 static bool
 tensors_open(const char *folder, uint32_t rank, const g2_arch *arch, tensors *t, g2_error *err)
 {
-	const size_t n = (size_t) arch->n_layer * MATRICES;
+	const size_t n = (size_t) arch->n_layer * G2_ADAPTER_MODULES;
 
 	*t = (tensors) {.arch = arch, .rank = rank};
 	if (!g2_safetensors_open(folder, G2_ADAPTER_WEIGHTS, &t->st, err))
@@ -365,14 +362,14 @@ read_layer(const tensors *t, uint32_t layer, const g2_weights *base, float scale
 {
 	const g2_layer *l = &base->layers[layer];
 
-	for (uint32_t m = 0; m < MATRICES; m++)
+	for (uint32_t m = 0; m < G2_ADAPTER_MODULES; m++)
 	{
-		const pair *p = &t->pairs[layer * MATRICES + m];
+		const pair *p = &t->pairs[layer * G2_ADAPTER_MODULES + m];
 		bool		behind_norm = m == 0 || m == 2;
 		uint32_t	k,
 					n;
 
-		module_shape(t->arch, m, &k, &n);
+		g2_adapter_shape(t->arch, m, &k, &n);
 		if (behind_norm && !norms_next(s, t->arch, m == 0 ? l->norm1_gain : l->norm2_gain,
 									   m == 0 ? l->norm1_bias : l->norm2_bias, err))
 			return false;
@@ -390,12 +387,12 @@ allocate(const tensors *t, g2_adapter *adapter, float **rows, g2_error *err)
 	size_t		floats = 0,
 				most = 0;
 
-	for (uint32_t i = 0; i < t->arch->n_layer * MATRICES; i++)
+	for (uint32_t i = 0; i < t->arch->n_layer * G2_ADAPTER_MODULES; i++)
 	{
 		uint32_t	k,
 					n;
 
-		module_shape(t->arch, i % MATRICES, &k, &n);
+		g2_adapter_shape(t->arch, i % G2_ADAPTER_MODULES, &k, &n);
 		most = G2_MAX(most, (size_t) t->rank * n);
 		if (!t->pairs[i].a)
 			continue;

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "adapter.h"
 #include "layout.h"
 #include "philox.h"
 #include "product.h"
@@ -13,8 +14,6 @@
 
 #define ALIGN 16				/* floats */
 #define START_PURPOSE 3			/* third word of the counter; 1 and 2 are synth's */
-
-static const char *const adapted[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
 
 bool
 g2t_arch_check(const g2_arch *a, g2_error *err)
@@ -80,23 +79,25 @@ g2t_parameters_open(const g2_arch *arch, bool trained, g2t_parameters *p, g2_err
 static void
 add_adapters(const g2_arch *a, uint32_t layer, uint32_t rank, g2t_parameters *p)
 {
-	const uint64_t in[] = {a->n_embd, a->n_embd, a->n_embd, a->n_ff},
-				out[] = {3 * (uint64_t) a->n_embd, a->n_embd, a->n_ff, a->n_embd};
 	char		name[64];
 
-	for (size_t i = 0; i < G2_LENGTH(adapted); i++)
+	for (uint32_t i = 0; i < G2_ADAPTER_MODULES; i++)
 	{
-		snprintf(name, sizeof name, "h.%u.%s.lora_a", layer, adapted[i]);
-		add_tensor(p, name, 2, in[i], rank);
-		snprintf(name, sizeof name, "h.%u.%s.lora_b", layer, adapted[i]);
-		add_tensor(p, name, 2, rank, out[i]);
+		uint32_t	k,
+					n;
+
+		g2_adapter_shape(a, i, &k, &n);
+		snprintf(name, sizeof name, "h.%u.%s.lora_a", layer, g2_adapter_modules[i]);
+		add_tensor(p, name, 2, k, rank);
+		snprintf(name, sizeof name, "h.%u.%s.lora_b", layer, g2_adapter_modules[i]);
+		add_tensor(p, name, 2, rank, n);
 	}
 }
 
 bool
 g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p, g2_error *err)
 {
-	size_t		n = (size_t) arch->n_layer * G2_LENGTH(adapted) * 2;
+	size_t		n = (size_t) arch->n_layer * G2_ADAPTER_MODULES * 2;
 
 	memset(p, 0, sizeof *p);
 	p->tensor = g2_alloc_array(n, sizeof *p->tensor);

@@ -127,7 +127,6 @@ write_config(const g2t_job *job, const char *folder, g2_error *err)
 static bool
 fill_adapter_config(const g2t_job *job, cJSON *json)
 {
-	static const char *const targets[] = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
 	const g2_train *o = job->options;
 	const char *base = g2t_text(o->base),
 			   *slash = strrchr(base, '/');
@@ -139,7 +138,7 @@ fill_adapter_config(const g2t_job *job, cJSON *json)
 		cJSON_AddTrueToObject(json, "fan_in_fan_out") &&
 		cJSON_AddTrueToObject(json, "inference_mode") &&
 		cJSON_AddItemToObject(json, "target_modules",
-							  cJSON_CreateStringArray(targets, (int) G2_LENGTH(targets)));
+							  cJSON_CreateStringArray(g2_adapter_modules, G2_ADAPTER_MODULES));
 }
 
 static bool
