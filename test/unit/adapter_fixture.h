@@ -15,6 +15,12 @@ static const char *const adapter_modules[ADAPTER_MATRICES] = {
 	"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj",
 };
 
+/* The base of most of them. */
+static UNUSED const g2_synth_options base_model = {
+	.n_layer = 2, .n_embd = 96, .n_head = 4, .n_ff = 200, .n_ctx = 64, .n_vocab = 257,
+	.sigma = 0.2, .seed = 21,
+};
+
 /* Of a model of these sizes; matrices [layer * 4 + module]. */
 typedef struct test_adapter
 {

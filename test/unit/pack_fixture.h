@@ -31,12 +31,21 @@ teardown(void **state)
 }
 
 static UNUSED g2_pack *
-open_model(const char *name)
+open_as(const char *name, g2_format format)
 {
 	g2_pack    *pack = NULL;
 	g2_error	err = {0};
 
-	EXPECT_OK(g2_pack_open(&fx.paths, name, G2_FORMAT_F32, NULL, NULL, &pack, &err), err);
+	EXPECT_OK(g2_pack_open(&fx.paths, name, format, NULL, NULL, &pack, &err), err);
+	return pack;
+}
+
+static UNUSED g2_pack *
+open_model(const char *name)
+{
+	g2_pack    *pack = open_as(name, G2_FORMAT_F32);
+	g2_error	err = {0};
+
 	EXPECT_OK(g2_pack_verify(pack, &err), err);
 	return pack;
 }

@@ -8,17 +8,6 @@
 
 #include "adapter.h"
 
-static bool
-contains(const char *root, const char *file, const char *what)
-{
-	size_t		len;
-	char	   *text = made_file(root, file, &len);
-	bool		found = memmem(text, len, what, strlen(what)) != NULL;
-
-	free(text);
-	return found;
-}
-
 /* Column n of a matrix of the merged model is the base's, plus what the adapter adds. */
 static void
 expect_column(const g2_matrix *base, const g2_low_rank *adapter, const g2_matrix *merged, uint32_t n)

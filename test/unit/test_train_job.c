@@ -66,17 +66,6 @@ check_folder(const char *root)
 	g2_buf_free(&blob);
 }
 
-static bool
-contains(const char *root, const char *file, const char *what)
-{
-	size_t		len;
-	char	   *text = made_file(root, file, &len);
-	bool		found = memmem(text, len, what, strlen(what)) != NULL;
-
-	free(text);
-	return found;
-}
-
 static void
 test_folder(void **state)
 {

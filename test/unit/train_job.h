@@ -119,4 +119,15 @@ made_file(const char *root, const char *name, size_t *len)
 	return tb_read(folder, name, len);
 }
 
+static UNUSED bool
+contains(const char *root, const char *file, const char *what)
+{
+	size_t		len;
+	char	   *text = made_file(root, file, &len);
+	bool		found = memmem(text, len, what, strlen(what)) != NULL;
+
+	free(text);
+	return found;
+}
+
 #endif							/* TRAIN_JOB_H */
