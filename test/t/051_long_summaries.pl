@@ -91,7 +91,7 @@ for my $after (0, 1, 5, 20)
 
 # ---- the aggregate ----
 
-my $texts = "(SELECT repeat('All is well here, or so they say. ', 30) || g AS t"
+my $texts = "(SELECT repeat('All is well here, or so they say. ', 30) || g AS t, g AS n"
   . ' FROM generate_series(1, 800) AS g) AS texts';
 my $settings = "SET gpt2.model = 'fast'; SET gpt2.max_len = 4;";
 
@@ -137,10 +137,19 @@ sub peak
 {
 	my $sql = "$settings SELECT md5(gpt_summarize_agg(t)) FROM $texts";
 	my $right_agg = $node->safe_psql('postgres', $sql);
+	my $lock = open_session($node);
+
+	# It stands at a row in the middle, so that it is not over before the engine dies.
+	ask($lock, 'SELECT pg_advisory_lock(1);');
+	$sql =~ s/\(t\)/(CASE n WHEN 400 THEN t || pg_advisory_lock(1)::text ELSE t END)/;
 	my $query = start_query($node, split(/(?<=;) /, $sql));
 
-	ok(wait_generating($node), 'aggregate, engine death: at work');
+	ok(poll_sql($node,
+			"SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"),
+		'aggregate, engine death: at work');
 	kill 'KILL', engine_pid($node);
+	ask($lock, 'SELECT pg_advisory_unlock(1);');
+	$lock->{run}->finish;
 	my ($rc, $out, $err) = finish_query($query);
 	is("$out$err", $right_agg, 'aggregate, engine death: the same summary');
 }
