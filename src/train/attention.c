@@ -68,11 +68,11 @@ transposed(const float *data, size_t ld)
 
 /* p[rows][keys] = the probabilities of queries t .. t + rows, before dropout. */
 static void
-probabilities(const attention_work *w, const head *h, size_t t, size_t rows, size_t keys, float *p)
+probabilities(const attention_work *w, uint32_t thread, const head *h, size_t t, size_t rows, size_t keys, float *p)
 {
 	size_t		ld = 3 * h->c;
 
-	g2t_multiply_here(rows, keys, w->a->head_dim, 1.0f, plain(h->q + t * ld, ld),
+	g2t_multiply_here(w->context, thread, rows, keys, w->a->head_dim, plain(h->q + t * ld, ld),
 					  transposed(h->k, ld), false, p, keys);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax(keys, t + r + 1, w->a->scale, p + r * keys);
@@ -104,9 +104,9 @@ forward_head(void *arg, uint32_t task, uint32_t thread)
 		size_t		rows = G2_MIN(h.n - t, (size_t) TILE),
 					keys = t + rows;
 
-		probabilities(w, &h, t, rows, keys, p);
+		probabilities(w, thread, &h, t, rows, keys, p);
 		drop(w, &h, t, rows, keys, p);
-		g2t_multiply_here(rows, w->a->head_dim, keys, 1.0f, plain(p, keys), plain(h.v, 3 * h.c),
+		g2t_multiply_here(w->context, thread, rows, w->a->head_dim, keys, plain(p, keys), plain(h.v, 3 * h.c),
 						  false, w->out + (h.row + t) * h.c + h.index * w->a->head_dim, h.c);
 	}
 }
@@ -125,7 +125,7 @@ g2t_attention_forward(const g2t_context *context, const g2t_attention *a, const 
  *     dV += (P D)^T dO,  dP = (dO V^T) D,  dS = scale P (dP - sum dP P),  dQ = dS K,  dK += dS^T Q
  */
 static void
-backward_tile(const attention_work *w, const head *h, size_t t, float *p, float *dp)
+backward_tile(const attention_work *w, uint32_t thread, const head *h, size_t t, float *p, float *dp)
 {
 	const size_t d = w->a->head_dim,
 				ld = 3 * h->c,
@@ -136,19 +136,19 @@ backward_tile(const attention_work *w, const head *h, size_t t, float *p, float 
 			   *dk = dq + h->c,
 			   *dv = dk + h->c;
 
-	probabilities(w, h, t, rows, keys, p);
+	probabilities(w, thread, h, t, rows, keys, p);
 	drop(w, h, t, rows, keys, p);
-	g2t_multiply_here(keys, d, rows, 1.0f, transposed(p, keys), plain(dout, h->c), true, dv, ld);
+	g2t_multiply_here(w->context, thread, keys, d, rows, transposed(p, keys), plain(dout, h->c), true, dv, ld);
 	if (w->a->dropout.rate > 0.0f)
-		probabilities(w, h, t, rows, keys, p);
-	g2t_multiply_here(rows, keys, d, 1.0f, plain(dout, h->c), transposed(h->v, ld), false, dp,
+		probabilities(w, thread, h, t, rows, keys, p);
+	g2t_multiply_here(w->context, thread, rows, keys, d, plain(dout, h->c), transposed(h->v, ld), false, dp,
 					  keys);
 	drop(w, h, t, rows, keys, dp);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax_backward(keys, w->a->scale, p + r * keys, dp + r * keys);
-	g2t_multiply_here(rows, d, keys, 1.0f, plain(dp, keys), plain(h->k, ld), false, dq + t * ld,
+	g2t_multiply_here(w->context, thread, rows, d, keys, plain(dp, keys), plain(h->k, ld), false, dq + t * ld,
 					  ld);
-	g2t_multiply_here(keys, d, rows, 1.0f, transposed(dp, keys), plain(h->q + t * ld, ld), true,
+	g2t_multiply_here(w->context, thread, keys, d, rows, transposed(dp, keys), plain(h->q + t * ld, ld), true,
 					  dk, ld);
 }
 
@@ -168,7 +168,7 @@ backward_head(void *arg, uint32_t task, uint32_t thread)
 		memset(dqkv + 2 * h.c, 0, w->a->head_dim * sizeof(float));
 	}
 	for (size_t t = 0; t < h.n; t += TILE)
-		backward_tile(w, &h, t, p, dp);
+		backward_tile(w, thread, &h, t, p, dp);
 }
 
 void

@@ -15,11 +15,13 @@ typedef struct g2t_context
 {
 	g2_pool    *pool;
 	const g2t_kernels *kernels;
+	const struct g2_kernels *products;	/* the engine's: product.c */
+	float	  **packed;			/* [threads][g2t_product_scratch()]: product.c's */
 	float	  **scratch;		/* [threads][scratch_floats], for what a task needs in between */
 	size_t		scratch_floats;
 } g2t_context;
 
-/* scratch_floats for each thread.  OpenBLAS is told to use the calling thread alone. */
+/* scratch_floats for each thread. */
 extern bool g2t_context_open(uint32_t threads, uint32_t nice, size_t scratch_floats,
 							 g2t_context *context, g2_error *err);
 extern void g2t_context_close(g2t_context *context);

@@ -261,6 +261,64 @@ dropout(size_t n, uint64_t first, const g2t_dropout *d, float *x)
 	}
 }
 
+/* ---- transpose ---- */
+
+#define SIDE 8					/* of the squares that are transposed in registers */
+
+typedef float square_row __attribute__((vector_size(SIDE * sizeof(float))));
+typedef float loose_row __attribute__((vector_size(SIDE * sizeof(float)), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLE __builtin_shufflevector
+#else
+typedef int square_mask __attribute__((vector_size(SIDE * sizeof(int))));
+#define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (square_mask) {__VA_ARGS__})
+#endif
+
+/* Pairs of elements of two rows, pairs of pairs, halves. */
+static inline void
+transpose_square(const float *x, size_t ldx, float *y, size_t ldy)
+{
+	square_row	r[SIDE],
+				t[SIDE];
+
+	for (int i = 0; i < SIDE; i++)
+		r[i] = *(const loose_row *) (x + i * ldx);
+	for (int i = 0; i < SIDE; i += 2)
+	{
+		t[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+		t[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+	}
+	for (int i = 0; i < SIDE; i += 4)
+		for (int j = i; j < i + 2; j++)
+		{
+			r[2 * j - i] = SHUFFLE(t[j], t[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+			r[2 * j - i + 1] = SHUFFLE(t[j], t[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+		}
+	for (int i = 0; i < SIDE / 2; i++)
+	{
+		*(loose_row *) (y + i * ldy) = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+		*(loose_row *) (y + (i + 4) * ldy) = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+	}
+}
+
+static void
+transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *y, size_t ldy)
+{
+	for (size_t c = 0; c < cols; c += SIDE)
+		for (size_t r = 0; r < rows; r += SIDE)
+		{
+			if (rows - r >= SIDE && cols - c >= SIDE)
+			{
+				transpose_square(x + r * ldx + c, ldx, y + c * ldy + r, ldy);
+				continue;
+			}
+			for (size_t i = c; i < cols && i < c + SIDE; i++)
+				for (size_t j = r; j < rows && j < r + SIDE; j++)
+					y[i * ldy + j] = x[j * ldx + i];
+		}
+}
+
 /* ---- sums and optimizers ---- */
 
 static void
@@ -332,6 +390,7 @@ const g2t_kernels K_TABLE = {
 	.softmax_backward = softmax_backward,
 	.cross_entropy = cross_entropy,
 	.dropout = dropout,
+	.transpose = transpose,
 	.add = add,
 	.sum_squares = sum_squares,
 	.adamw = adamw,

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "layout.h"
+#include "memory.h"
 
 /* Dropouts of the network: one of the embedding, three a layer. */
 enum
@@ -266,7 +267,7 @@ g2t_network_open(const g2_arch *arch, const g2t_context *context, const g2t_para
 	if (net->layers && net->kept && net->input)
 	{
 		carve_all(&c, net, rank);
-		c.base = net->memory = g2_alloc_array(c.used, sizeof(float));
+		c.base = net->memory = g2t_floats(c.used);
 	}
 	if (!net->memory)
 	{
@@ -289,7 +290,7 @@ g2t_network_close(g2t_network *net)
 	g2_free(net->layers);
 	g2_free(net->kept);
 	g2_free(net->input);
-	g2_free(net->memory);
+	g2t_floats_free(net->memory);
 	g2_free(net);
 }
 

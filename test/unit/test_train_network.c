@@ -184,7 +184,7 @@ test_merge(void **state)
 	for (size_t i = 0; i < m.adapters.floats; i++)
 		m.adapters.w[i] *= 0.25f;
 	beside = loss_of(&m, &context);
-	g2t_adapters_merge(&m.adapters, 2.0f, &m.p);
+	g2t_adapters_merge(&context, &m.adapters, 2.0f, &m.p);
 	g2t_parameters_close(&m.adapters);
 	merged = loss_of(&m, &context);
 	assert_true(fabs(beside - merged) < 1e-5);
