@@ -1,8 +1,6 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
-TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
-UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
-	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
+UNIT_SOURCES = $(wildcard test/unit/test_*.c)
 # Those that take long come first, so that at the end nothing waits for one of them.
 LONG_UNIT_TESTS = $(addprefix $(B)/unit/,test_vectors_sampling test_same_bits test_vectors_large)
 UNIT_PROGRAMS = $(LONG_UNIT_TESTS) $(CUDA_TESTS) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
@@ -92,7 +90,7 @@ $(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/
 		$(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(TRAIN_CFLAGS) -Itest/unit $< $(B)/libgpt2_train.a $(B)/libgpt2_engine.a \
-	  -lcmocka $(TRAIN_LIBS) -o $@
+	  -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)

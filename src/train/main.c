@@ -1,8 +1,8 @@
 /*
  * main.c: gpt2_train COMMAND: the program that trains models.
  *
- * A program of its own, and not a command of gpt2_engine: it alone is linked with OpenBLAS, whose
- * library starts threads as it is loaded, and the engine starts without either.
+ * A program of its own, and not a command of gpt2_engine: the program that serves does not carry
+ * what trains.
  */
 #include "command.h"
 #include "commands.h"
