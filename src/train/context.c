@@ -14,6 +14,9 @@ open_memory(g2t_context *context, uint32_t threads, g2_error *err)
 	context->packed = g2_alloc_array(threads, sizeof *context->packed);
 	if (!context->scratch || !context->packed)
 		return g2_fail_memory(err, threads * sizeof *context->scratch);
+	context->shared = g2t_floats(g2t_product_shared());
+	if (!context->shared)
+		return g2_fail_memory(err, g2t_product_shared() * sizeof(float));
 	for (uint32_t t = 0; t < threads; t++)
 	{
 		context->scratch[t] = g2t_floats(context->scratch_floats);
@@ -54,6 +57,7 @@ g2t_context_close(g2t_context *context)
 
 	close_memory(context->scratch, threads);
 	close_memory(context->packed, threads);
+	g2t_floats_free(context->shared);
 	g2_pool_close(context->pool);
 	memset(context, 0, sizeof *context);
 }

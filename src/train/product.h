@@ -20,8 +20,9 @@ typedef struct g2t_operand
 	bool		transposed;
 } g2t_operand;
 
-/* Floats that each thread needs for packed operands. */
+/* Floats for packed operands: of each thread, and of all together. */
 extern size_t g2t_product_scratch(void);
+extern size_t g2t_product_shared(void);
 
 /*
  * c[m][n] = a[m][k] b[k][n], plus what is in c when `add`, plus bias[n] when that is not NULL (only
