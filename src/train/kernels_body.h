@@ -310,6 +310,9 @@ transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *y, size_t
 		{
 			if (rows - r >= SIDE && cols - c >= SIDE)
 			{
+				if (c % 16 == 0)
+					for (int i = 0; i < SIDE; i++)
+						__builtin_prefetch(x + (r + i) * ldx + c + 64);
 				transpose_square(x + r * ldx + c, ldx, y + c * ldy + r, ldy);
 				continue;
 			}

@@ -94,6 +94,8 @@ pack_panels(const product *p, size_t k0, size_t k, size_t column, size_t columns
 	/* Row by row, as it lies in memory. */
 	for (size_t i = 0; i < k; i++, from += ld, to += G2_PANEL)
 	{
+		for (size_t j = 0; j < columns; j += 16)
+			__builtin_prefetch(from + 8 * ld + j);
 		for (size_t j = 0; j < whole; j++)
 			memcpy(to + j * k * G2_PANEL, from + j * G2_PANEL, G2_PANEL * sizeof(float));
 		memcpy(to + whole * k * G2_PANEL, from + whole * G2_PANEL, rest * sizeof(float));
