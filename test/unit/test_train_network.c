@@ -61,7 +61,7 @@ open_network(const model *m, const g2t_context *context, float dropout, bool rec
 	return net;
 }
 
-/* The mean loss; gradients are added to the model's. */
+/* The mean loss; the model's gradients are set. */
 static double
 run(const model *m, uint32_t threads, float dropout, bool recompute)
 {
@@ -225,7 +225,6 @@ test_same_bits(void **state)
 	memcpy(g, m.p.g, m.p.floats * sizeof(float));
 	for (uint32_t threads = 1; threads <= 3; threads++)
 	{
-		memset(m.p.g, 0, m.p.floats * sizeof(float));
 		assert_true(run(&m, threads, 0.1f, threads != 2) == loss);
 		assert_memory_equal(m.p.g, g, m.p.floats * sizeof(float));
 	}
@@ -255,7 +254,6 @@ test_kernels(void **state)
 		double		l;
 
 		context.kernels = k;
-		memset(m.p.g, 0, m.p.floats * sizeof(float));
 		l = g2t_network_backward(net, &b.batch, 1, 1.0f);
 		if (i == 0)
 		{
@@ -314,6 +312,47 @@ test_optimizer_kernels(void **state)
 	}
 }
 
+/* A step's first pass sets every gradient, whatever was there, with a head of its own too; and with
+ * no target anywhere there is none. */
+static void
+test_first_pass(void **state)
+{
+	const g2_synth_options o = {.n_layer = 1, .n_embd = 32, .n_head = 2, .n_ff = 64, .n_ctx = 16,
+	.n_vocab = 40};
+	g2t_context context = open_context(2);
+
+	(void) state;
+	for (int tied = 0; tied < 2; tied++)
+	{
+		const uint32_t start[] = {0, 5},
+					tokens[] = {1, 2, 1, 39, 4},
+					none[] = {G2_NO_TOKEN, G2_NO_TOKEN, G2_NO_TOKEN, G2_NO_TOKEN, G2_NO_TOKEN};
+		g2t_batch	b = {.n = 5, .n_sequences = 1, .start = start, .tokens = tokens,
+		.targets = tokens};
+		model		m = {.arch = arch_of(&o)};
+		g2t_network *net;
+		float	   *g;
+		g2_error	err;
+
+		m.arch.tied_head = (uint32_t) tied;
+		EXPECT_OK(g2t_parameters_open(&m.arch, true, &m.p, &err), err);
+		g2t_parameters_start(&m.p, 1, 1);
+		net = open_network(&m, &context, 0.0f, false);
+		g2t_network_backward(net, &b, 0, 1.0f);
+		g = need_memory(m.p.floats, sizeof(float));
+		memcpy(g, m.p.g, m.p.floats * sizeof(float));
+		g2t_network_backward(net, &b, 0, 1.0f);
+		assert_memory_equal(m.p.g, g, m.p.floats * sizeof(float));
+		b.targets = none;
+		assert_true(g2t_network_backward(net, &b, 0, 1.0f) == 0.0);
+		assert_true(g2t_gradient_norm(&context, &m.p) == 0.0);
+		free(g);
+		g2t_network_close(net);
+		g2t_parameters_close(&m.p);
+	}
+	g2t_context_close(&context);
+}
+
 /* A batch may be cut into passes; dropout goes by the row of the step, not of the pass. */
 static void
 test_passes(void **state)
@@ -333,7 +372,6 @@ test_passes(void **state)
 	make_batch(&m.s, 0, m.s.n, &b);
 	whole = g2t_network_backward(net, &b.batch, 1, 1.0f);
 	memcpy(g, m.p.g, m.p.floats * sizeof(float));
-	memset(m.p.g, 0, m.p.floats * sizeof(float));
 	for (uint32_t i = 0; i < m.s.n; i++)
 	{
 		make_batch(&m.s, i, i + 1, &b);
@@ -437,6 +475,7 @@ main(void)
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_kernels),
 		cmocka_unit_test(test_optimizer_kernels),
+		cmocka_unit_test(test_first_pass),
 		cmocka_unit_test(test_passes),
 		cmocka_unit_test(test_curves),
 		cmocka_unit_test(test_schedules),

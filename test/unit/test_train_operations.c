@@ -171,7 +171,8 @@ test_norm(void **state)
 	norm.bias = get(&s, "bias")->x;
 	g2t_norm_forward(&context, &norm, N, C, get(&s, "x")->x, y, mean, rstd);
 	expect_near("y", y, get(&s, "y")->x, N * C, TOLERANCE);
-	g2t_norm_backward(&context, &norm, N, C, get(&s, "x")->x, mean, rstd, get(&s, "dy")->x, dx);
+	g2t_norm_backward(&context, &norm, N, C, get(&s, "x")->x, mean, rstd, get(&s, "dy")->x, dx,
+					  false);
 	expect_near("dx", dx, get(&s, "dx")->x, N * C, TOLERANCE);
 	expect_near("dgain", dgain, get(&s, "dgain")->x, C, TOLERANCE);
 	expect_near("dbias", dbias, get(&s, "dbias")->x, C, TOLERANCE);
@@ -296,7 +297,7 @@ test_loss(void **state)
 	scale = get(&s, "dy")->x[0];
 	/* The kernel's scale is positive: the sign goes to the comparison. */
 	loss = (float) g2t_loss(&context, &batch, C, V, get(&s, "x")->x, get(&s, "head")->x,
-							fabsf(scale), dx, dhead, work);
+							fabsf(scale), dx, dhead, false, work);
 	expect_near("loss", &loss, get(&s, "y")->x, 1, TOLERANCE);
 	for (size_t i = 0; scale < 0 && i < G2_MAX(N * C, V * C); i++)
 	{
@@ -400,7 +401,7 @@ norm_b(const float *x, const float *r, float *dx)
 	g2t_norm	norm = {.gain = norm_gain, .bias = norm_bias, .epsilon = 1e-5f};
 
 	norm_f(x, y);
-	g2t_norm_backward(&context, &norm, D_ROWS, D_COLUMNS, x, norm_mean, norm_rstd, r, dx);
+	g2t_norm_backward(&context, &norm, D_ROWS, D_COLUMNS, x, norm_mean, norm_rstd, r, dx, false);
 }
 
 /* x is the weights of a product, then its bias. */
@@ -472,7 +473,7 @@ loss_of(const float *head, float scale, float *dhead)
 	double		loss;
 
 	fill_random(8, 20, loss_x);
-	loss = g2t_loss(&context, &b, 5, 11, loss_x, head, scale, dx, dhead, work);
+	loss = g2t_loss(&context, &b, 5, 11, loss_x, head, scale, dx, dhead, true, work);
 	free(work);
 	return loss;
 }
