@@ -1,6 +1,6 @@
 /*
  * bench_train.c: gpt2_train bench: what a step of training costs, beside what its products alone
- * would at the speed of one large sgemm.
+ * would at the speed of one large product.
  *
  * The products of a token are 6 floating-point operations for each weight of a matrix (2 forward,
  * 4 back), the head's included; attention's own are left out, as it is usually done.
