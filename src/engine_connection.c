@@ -149,6 +149,9 @@ gpt2_raise_notice(const char *payload, size_t len)
 	ereport(elevel,
 			(errmsg_internal("%s", message),
 			 hint ? errhint("%s", hint) : 0));
+	pfree(message);				/* a training tells of itself for days */
+	if (hint)
+		pfree(hint);
 }
 
 /* ---- waiting ---- */

@@ -13,7 +13,9 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -315,6 +317,17 @@ read_merge(FunctionCallInfo fcinfo, const char *base, const char *model, g2_trai
 
 /* ---- the training ---- */
 
+/* No snapshot and no lock is kept while the model is trained. */
+static void
+end_transaction(void)
+{
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	SPI_commit();
+	SPI_start_transaction();	/* before the minor releases of 2022 it was not begun yet */
+	SPI_finish();
+}
+
 static void
 train(const g2_train *t, const char *query, bool atomic)
 {
@@ -329,7 +342,9 @@ train(const g2_train *t, const char *query, bool atomic)
 	payload = gpt2_train_receive(G2_MSG_TRAIN_READY, &len);
 	r = g2_read(payload, len);
 	if (g2_get_u32(&r) != 0)
-		gpt2_train_send_rows(query, atomic);
+		gpt2_train_send_rows(query);
+	if (!atomic)
+		end_transaction();
 	(void) gpt2_train_receive(G2_MSG_DONE, &len);
 }
 
@@ -337,7 +352,7 @@ static bool
 is_atomic(FunctionCallInfo fcinfo)
 {
 	return !fcinfo->context || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
 }
 
 static g2_span
@@ -351,6 +366,11 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
 	char	   *replaced;
 
+	/* Its end would end the other's connection. */
+	if (gpt2_train_is_connected())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the query of a training cannot start another one")));
 	check_model_path();
 	replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
 	if (replaced)
@@ -396,6 +416,10 @@ gpt2_finetune(PG_FUNCTION_ARGS)
 
 	t.lora_rank = int_argument(fcinfo, TUNE_LORA_RANK, "lora_rank", 0);
 	t.lora_alpha = real_argument(fcinfo, TUNE_LORA_ALPHA, 2.0 * t.lora_rank);
+	if (t.lora_rank == 0 && !PG_ARGISNULL(TUNE_LORA_ALPHA))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lora_alpha needs lora_rank")));
 	read_merge(fcinfo, base, model, &t);
 	read_common(fcinfo, TUNE_COMMON, 3, t.lora_rank > 0 ? 3e-4 : 5e-5, 0.01, &t);
 	t.base = utf8(find_base(base), "path");

@@ -31,6 +31,12 @@ static Gpt2Wire wire = GPT2_WIRE_CLOSED;
 static WaitEventSet *wait_set;
 static int	wait_socket;		/* position of the socket in wait_set */
 
+bool
+gpt2_train_is_connected(void)
+{
+	return wire.fd >= 0;
+}
+
 void
 gpt2_train_disconnect(void)
 {

@@ -6,7 +6,7 @@
  *
  *     lock          held by the process that trains
  *     rows          the query's rows (spool.h)
- *     model/        the finished folder, until it is moved; before that, the tokenizer's files
+ *     model/        the finished folder, until it is moved (result.c)
  *     tokens        the rows' tokens, and windows, held_out: where each window is (windows.h)
  *     checkpoint    weights, moments, place in the data (checkpoint.h)
  *     best          the weights with the least loss on held-out rows
@@ -38,6 +38,9 @@ typedef struct g2t_place
 extern bool g2t_place_open(const char *parent, const char *name, int wait_ms, g2t_place *place,
 						   g2_error *err);
 extern void g2t_place_close(g2t_place *place);
+
+/* Somebody has been there: it is not to be purged for some time. */
+extern void g2t_place_touch(const g2t_place *place);
 
 /* Removes the directory and all that is in it; the lock is given up with it. */
 extern void g2t_place_remove(g2t_place *place);
@@ -91,7 +94,7 @@ extern bool g2t_read(g2t_reader *r, void *to, size_t n, g2_error *err);
 /* Nothing is left. */
 extern bool g2t_reader_ended(const g2t_reader *r);
 
-/* Removes a directory and its files, one level of directories below it included. */
+/* Removes a directory and what is in it; links are not followed. */
 extern void g2t_remove_tree(const char *path);
 
 #endif							/* G2T_PLACE_H */

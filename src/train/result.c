@@ -10,7 +10,8 @@
  * An adapter that is kept beside its base (engine/adapter.h) has adapter_config.json and
  * adapter_model.safetensors in place of the first line, as PEFT has them.
  *
- * It is written in the training's directory, and moved in one step when it is whole.
+ * It is written in the training's directory, and moved in one step when it is whole: what does not
+ * depend on the training before it, the rest after it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,7 @@
 
 #define EXCHANGE 2				/* RENAME_EXCHANGE of renameat2(2) */
 #define MAX_COPY (16u << 20)
+#define README "README.md"
 
 /* ---- JSON ---- */
 
@@ -302,42 +304,21 @@ write_weights(const g2t_job *job, const g2t_parameters *p, g2_error *err)
 {
 	const bool	adapter = job->options->keep_adapter;
 	g2t_writer	w;
-	bool		ok = g2t_writer_open(&job->place, adapter ? "model/" G2_ADAPTER_WEIGHTS
-									 : "model/model.safetensors", &w, err) &&
+	bool		ok = g2t_writer_open(&job->place, adapter ? G2T_FOLDER "/" G2_ADAPTER_WEIGHTS
+									 : G2T_FOLDER "/model.safetensors", &w, err) &&
 	write_header(&w, p, adapter, err);
 
 	for (uint32_t i = 0; ok && i < p->n; i++)
-		ok = adapter ? write_transposed(&w, p, &p->tensor[i], err) :
-			g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
-					  err);
+		ok = !g2t_job_is_canceled(job, err) &&
+			(adapter ? write_transposed(&w, p, &p->tensor[i], err) :
+			 g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
+					   err));
 	ok = ok && g2t_writer_finish(&w, err);
 	g2t_writer_close(&w);
 	return ok;
 }
 
-/* ---- curve and README ---- */
-
-static bool
-write_curve(const g2t_curve *curve, const char *folder, g2_error *err)
-{
-	g2_buf		b = {0};
-	bool		ok;
-
-	g2_buf_printf(&b, "step,loss,held_out_loss,learning_rate,tokens,seconds\n");
-	for (uint32_t i = 0; i < curve->n; i++)
-	{
-		const g2t_point *p = &curve->point[i];
-
-		g2_buf_printf(&b, "%u,%.6f,", p->step, p->loss);
-		if (p->evaluated)
-			g2_buf_printf(&b, "%.6f", p->held_out_loss);
-		g2_buf_printf(&b, ",%.6g,%llu,%.1f\n", p->rate, (unsigned long long) p->tokens,
-					  p->seconds);
-	}
-	ok = g2t_write_text(folder, "training_log.csv", &b, err);
-	g2_buf_free(&b);
-	return ok;
-}
+/* ---- README ---- */
 
 static void
 put_settings(const g2_train *o, g2_buf *b)
@@ -390,7 +371,7 @@ write_readme(const g2t_job *job, const g2t_outcome *outcome, const char *folder,
 				  "```sql\n");
 	g2_buf_append(&b, o->query.data, o->query.len);
 	g2_buf_printf(&b, "\n```\n");
-	ok = g2t_write_text(folder, "README.md", &b, err);
+	ok = g2t_write_text(folder, README, &b, err);
 	g2_buf_free(&b);
 	return ok;
 }
@@ -426,14 +407,36 @@ gives_way(const g2_train *o, const char *folder)
 	return same;
 }
 
+bool
+g2t_target_check(const g2t_place *place, const char *models, g2_error *err)
+{
+	struct stat to,
+				from;
+
+	if (mkdir(models, 0700) == 0)
+	{
+		if (!g2_file_sync_directory(models, err))
+			return false;
+	}
+	else if (errno != EEXIST)
+		return g2_fail_errno(err, errno, "create directory", models);
+	if (stat(models, &to) != 0 || stat(place->path, &from) != 0)
+		return g2_fail_errno(err, errno, "stat", models);
+	if (to.st_dev == from.st_dev)
+		return access(models, W_OK | X_OK) == 0 ||
+			g2_fail_errno(err, errno, "write to directory", models);
+	g2_fail(err, G2_E_VERSION, "directory \"%s\" is on another file system than the data directory",
+			g2_file_tail(models));
+	return g2_fail_hint(err, "A finished model is moved there in one step. Make it a directory of its "
+						"own; gpt2.model_path can name others beside it.");
+}
+
 static bool
 move_folder(const g2t_job *job, const char *from, const char *models, g2_error *err)
 {
 	char		to[G2T_MAX_PATH];
 	struct stat st;
 
-	if (mkdir(models, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", models);
 	if (snprintf(to, sizeof to, "%s/%s", models, g2t_text(job->options->model)) >= (int) sizeof to)
 		return g2_fail(err, G2_E_NAME, "the new model's name is too long");
 	if (lstat(to, &st) != 0)
@@ -449,18 +452,47 @@ move_folder(const g2t_job *job, const char *from, const char *models, g2_error *
 	return g2_file_sync_directory(to, err);
 }
 
+/* ---- all of it ---- */
+
+static const char *
+folder_of(const g2t_job *job, char path[G2T_MAX_PATH])
+{
+	g2t_place_path(&job->place, G2T_FOLDER, path);
+	return path;
+}
+
+bool
+g2t_folder_empty(const g2t_job *job, g2_error *err)
+{
+	char		path[G2T_MAX_PATH];
+
+	g2t_remove_tree(folder_of(job, path));
+	return mkdir(path, 0700) == 0 || g2_fail_errno(err, errno, "create directory", path);
+}
+
+bool
+g2t_folder_begin(const g2t_job *job, g2_error *err)
+{
+	char		path[G2T_MAX_PATH];
+	const char *folder = folder_of(job, path);
+
+	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
+			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&
+		write_own(job, folder, err);
+}
+
+/* The folder's own entries are on disk before it gets its name. */
 bool
 g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcome,
 				const char *models, g2_error *err)
 {
-	char		folder[G2T_MAX_PATH];
+	char		path[G2T_MAX_PATH],
+				readme[G2T_MAX_PATH];
+	const char *folder = folder_of(job, path);
 
-	g2t_place_path(&job->place, "model", folder);
-	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", folder);
-	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
-			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&
-		write_own(job, folder, err) && write_weights(job, p, err) &&
-		write_curve(&outcome->curve, folder, err) && write_readme(job, outcome, folder, err) &&
-		g2t_windows_forget(&job->place, err) && move_folder(job, folder, models, err);
+	g2t_place_path(&job->place, G2T_FOLDER "/" README, readme);
+	return write_weights(job, p, err) && g2t_curve_write(&outcome->curve, folder, err) &&
+		write_readme(job, outcome, folder, err) && g2_file_sync_directory(readme, err) &&
+		!g2t_job_is_canceled(job, err) && g2t_windows_forget(&job->place, err) &&
+		move_folder(job, folder, models, err);
 }

@@ -81,6 +81,8 @@ make_row(void *arg, const g2t_row *row, g2_error *err)
 	bool		held_out = (uint64_t) ((double) (number + 1) * m->held_out) >
 	(uint64_t) ((double) number * m->held_out);
 
+	if (m->cancel && atomic_load(m->cancel))
+		return g2_fail(err, G2_E_CANCELED, "canceling training due to user request");
 	m->ids.len = 0;
 	if (row->has_prompt)
 	{

@@ -1,0 +1,110 @@
+# gpt_train and gpt_finetune as statements: the snapshot that they hold and do not, blocks with an
+# exception, a query that trains, rows that are large.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Gpt2Test;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $program = engine_program() =~ s/gpt2_engine$/gpt2_train/r;
+plan skip_all => 'built without OpenBLAS: no gpt2_train' unless -x $program;
+
+my $node = new_server('main', conf => "gpt2.train_threads = 1\n");
+my $data = $node->data_dir;
+my $small = "tokenizer => 'char', n_layer => 1, n_head => 2, n_embd => 32, context => 32, "
+  . 'batch_tokens => 128, learning_rate => 0.01';
+
+sub sql { return $node->safe_psql('postgres', @_) }
+
+# Errors of a statement.
+sub errors_of
+{
+	return (finish_query(start_query($node, '\set VERBOSITY verbose', @_)))[2];
+}
+
+my $lines = "CREATE TABLE lines AS
+	SELECT i AS id, i || ' plus ' || i % 7 AS t FROM generate_series(1, 100) AS i";
+sql($lines);
+
+# ---- no snapshot is kept while it trains, neither after the rows were read nor without reading them
+
+# The call that goes on for long: NOTICEs that tell how far it is come only after ten seconds.
+sub holds_none
+{
+	my ($db, $what) = @_;
+	my $call = "CALL gpt_train('endless', 'SELECT t FROM lines', $small, steps => 1000000)";
+	my $query = start_query($node, { db => $db }, $call);
+	my $progress = "FROM gpt_stat_progress_train WHERE model = 'endless' AND datname = '$db'";
+
+	ok(poll_sql($node, "SELECT count(*) > 0 $progress AND state = 'running' AND phase = 'training'"),
+		"$db, $what: it trains");
+	is(sql("SELECT count(*), count(backend_xmin) FROM pg_stat_activity WHERE pid IN (SELECT pid $progress)"),
+		'1|0', "$db, $what: no snapshot is held");
+	is(sql("SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid $progress) AND locktype = 'relation'"),
+		0, "$db, $what: nor the lock of a table");
+	sql("SELECT pg_cancel_backend(pid) $progress");
+	finish_query($query);
+	return;
+}
+
+sql('CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LC_COLLATE "C" LC_CTYPE "C"');
+$node->safe_psql('latin', "CREATE EXTENSION gpt2; $lines");
+for my $db ('postgres', 'latin')
+{
+	holds_none($db, $_) for 'from the beginning', 'going on';
+}
+
+# ---- where a transaction cannot be ended, it trains nevertheless
+
+my $short = "$small, steps => 2";
+unlike(errors_of(<<SQL), qr/ERROR/, 'in a block with an exception clause');
+DO \$\$
+BEGIN
+	CALL gpt_train('block', 'SELECT t FROM lines', $short);
+EXCEPTION WHEN division_by_zero THEN
+	RAISE 'no';
+END \$\$
+SQL
+ok(-f "$data/gpt2_models/block/config.json", 'a model is made there');
+
+# ---- a training inside of another's query
+
+sql(<<SQL);
+CREATE FUNCTION train_again() RETURNS text LANGUAGE plpgsql AS \$\$
+BEGIN
+	CALL gpt_train('inner', 'SELECT t FROM lines', $short);
+	RETURN 'x';
+END \$\$
+SQL
+like(errors_of("CALL gpt_train('outer', 'SELECT train_again()', $short)"),
+	qr/55000: the query of a training cannot start another one/, 'no training in a training');
+unlike(errors_of("CALL gpt_train('next', 'SELECT t FROM lines', $short)"), qr/ERROR/,
+	'the next one is not hindered');
+
+# ---- what would be without effect is refused
+
+like(errors_of("CALL gpt_finetune('next', 'SELECT t FROM lines', 'no', lora_alpha => 8)"),
+	qr/22023: lora_alpha needs lora_rank/, 'lora_alpha without an adapter');
+like(errors_of("CALL gpt_train('no', 'SELECT t FROM lines', $short, patience => 2, eval_fraction => 0)"),
+	qr/22023: patience needs rows that are held out/, 'patience without rows that are held out');
+like(errors_of("CALL gpt_train('few', 'SELECT t FROM lines LIMIT 10', $short, patience => 2)"),
+	qr/NOTICE: .*no rows are held out, so that patience has no effect/, 'nor with too few rows');
+like(errors_of("CALL gpt_train('no', 'SELECT t FROM lines', $small, steps => 10000000, eval_every => 2)"),
+	qr/22023: eval_every must be at least 100 for 10000000 steps/, 'a curve of millions of points');
+
+# ---- large rows: the memory is that of a row
+
+sql("CREATE TABLE large AS SELECT repeat(i || ' large ', 2000000) AS t FROM generate_series(1, 12) AS i");
+my $peak = $node->safe_psql('postgres', <<SQL);
+BEGIN;
+CALL gpt_train('large', 'SELECT t FROM large', tokenizer => 'byte', n_layer => 1, n_head => 1,
+	n_embd => 2, context => 2, steps => 1, batch_tokens => 2, eval_fraction => 0);
+SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\\s*([0-9]+) kB')::int / 1024;
+SQL
+cmp_ok($peak, '<', 200, 'rows of 16 MB take no 12 times that');
+
+done_testing();
