@@ -238,19 +238,26 @@ check_owner(const char *name, const char *folder)
 	return json ? gpt2_json_owner(json) : NULL;
 }
 
+/* A model's name as its folder has it; ends with NUL. */
+static const char *
+folder_name(const char *name)
+{
+	return gpt2_to_utf8(name, strlen(name), "model name").data;
+}
+
 /* The owner of the model that is to be replaced; NULL: there is none, or none that says so. */
 static char *
 check_new_name(const char *name, bool replace)
 {
-	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, name);
+	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, folder_name(name));
 	char	   *folder;
 
-	if (!gpt2_is_model_name(name))
+	if (!gpt2_is_model_name(folder_name(name)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("model name \"%s\" is not valid", name),
 				 errhint("A model is named by its folder's name, without a slash.")));
-	folder = gpt2_folder_find(name);
+	folder = gpt2_folder_find(folder_name(name));
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
 	if (!folder)
@@ -259,7 +266,7 @@ check_new_name(const char *name, bool replace)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("model \"%s\" exists already", name),
-				 errdetail("It is in \"%s\".", folder),
+				 errdetail("It is in \"%s\".", gpt2_from_utf8(folder, strlen(folder), NULL)),
 				 strcmp(folder, target) == 0 ?
 				 errhint("Give the new one another name, or use replace => true.") :
 				 errhint("Give the new one another name.")));
@@ -270,7 +277,8 @@ check_new_name(const char *name, bool replace)
 static char *
 find_base(const char *name)
 {
-	char	   *folder = gpt2_is_model_name(name) ? gpt2_folder_find(name) : NULL,
+	const char *utf8_name = folder_name(name);
+	char	   *folder = gpt2_is_model_name(utf8_name) ? gpt2_folder_find(utf8_name) : NULL,
 			   *error;
 	Gpt2ModelRoles roles;
 
@@ -422,7 +430,7 @@ gpt2_finetune(PG_FUNCTION_ARGS)
 				 errmsg("lora_alpha needs lora_rank")));
 	read_merge(fcinfo, base, model, &t);
 	read_common(fcinfo, TUNE_COMMON, 3, t.lora_rank > 0 ? 3e-4 : 5e-5, 0.01, &t);
-	t.base = utf8(find_base(base), "path");
+	t.base = g2_span_of(find_base(base));
 	run(fcinfo, &t, model, query);
 	PG_RETURN_VOID();
 }

@@ -58,6 +58,17 @@ for my $db ('postgres', 'latin')
 	holds_none($db, $_) for 'from the beginning', 'going on';
 }
 
+# ---- names are UTF-8 in the file system, whatever the database has
+
+my $cafe = "U&'caf\\00E9'";
+my $in_latin = sub { return (finish_query(start_query($node, { db => 'latin' }, $_[0])))[2] };
+unlike($in_latin->("CALL gpt_train($cafe, 'SELECT t FROM lines', $small, steps => 2)"), qr/ERROR/,
+	'a name that is not ASCII');
+like($in_latin->("CALL gpt_train($cafe, 'SELECT t FROM lines', $small, steps => 2)"),
+	qr/42710: model .* exists already/, 'is found before anything is done');
+unlike($in_latin->("CALL gpt_finetune($cafe, 'SELECT t FROM lines', 'tea', steps => 2)"), qr/ERROR/,
+	'and as a base');
+
 # ---- where a transaction cannot be ended, it trains nevertheless
 
 my $short = "$small, steps => 2";
@@ -84,6 +95,12 @@ like(errors_of("CALL gpt_train('outer', 'SELECT train_again()', $short)"),
 	qr/55000: the query of a training cannot start another one/, 'no training in a training');
 unlike(errors_of("CALL gpt_train('next', 'SELECT t FROM lines', $short)"), qr/ERROR/,
 	'the next one is not hindered');
+
+# ---- the socket
+
+unlink "$data/pg_stat_tmp/gpt2_train.sock" or die "could not remove: $!";
+unlike(errors_of("CALL gpt_train('again', 'SELECT t FROM lines', $short)"), qr/ERROR/,
+	'a socket that was removed is made again');
 
 # ---- what would be without effect is refused
 

@@ -350,19 +350,17 @@ static void
 wait_for_open(pid_t pid, const char *file)
 {
 	int64_t		start = g2_now_us();
-	char		directory[64],
-				target[512];
 
-	snprintf(directory, sizeof directory, "/proc/%d/fd", (int) pid);
 	for (;;)
 	{
 		for (int fd = 3; fd < 64; fd++)
 		{
-			char		name[16];
+			char		link[64],
+						target[512];
 			ssize_t		n;
 
-			snprintf(name, sizeof name, "%d", fd);
-			n = readlink(tb_path(directory, name), target, sizeof target - 1);
+			snprintf(link, sizeof link, "/proc/%d/fd/%d", (int) pid, fd);
+			n = readlink(link, target, sizeof target - 1);
 			if (n > 0 && (target[n] = '\0', strcmp(target, file) == 0))
 				return;
 		}
@@ -372,31 +370,52 @@ wait_for_open(pid_t pid, const char *file)
 	}
 }
 
-/* Who waits for a directory that is then removed has one of its own. */
+/* Who waits for a directory that is then removed has one of its own, also where its remover was
+ * killed when only the name was gone. */
 static void
-test_removed(void **state)
+check_removed(bool killed)
 {
 	char	   *root = tb_folder();
 	g2t_place	place,
 				other;
 	g2_error	err;
 	pid_t		pid;
+	int			told[2];		/* that it is locked */
 
-	(void) state;
-	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+	assert_int_equal(pipe(told), 0);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0)
 	{
-		close(place.lock_fd);
-		_exit(g2t_place_open(root, "job", 60000, &other, &err) &&
+		char		ignored;
+
+		_exit(read(told[0], &ignored, 1) == 1 &&
+			  g2t_place_open(root, "job", 60000, &other, &err) &&
 			  g2t_place_has(&other, "lock") ? 0 : 1);
 	}
+	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+	assert_int_equal(write(told[1], "x", 1), 1);
+	close(told[0]);
+	close(told[1]);
 	wait_for_open(pid, tb_path(place.path, "lock"));
-	g2t_place_remove(&place);
+	if (killed)
+	{
+		assert_int_equal(rename(place.path, tb_path(root, ".gone.1.job")), 0);
+		g2t_place_close(&place);
+	}
+	else
+		g2t_place_remove(&place);
 	expect_done(pid);
-	assert_int_equal(tb_count(root), 1);
+	assert_int_equal(tb_count(root), killed ? 2 : 1);
 	tb_remove(root);
+}
+
+static void
+test_removed(void **state)
+{
+	(void) state;
+	check_removed(false);
+	check_removed(true);
 }
 
 /* Old directories go, and what is left of one that was being removed; not what is in use. */

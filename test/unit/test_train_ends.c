@@ -247,6 +247,45 @@ test_base_gone(void **state)
 	tb_remove(b.root);
 }
 
+static atomic_bool cancel_at_end;
+
+static void
+cancel_job(void *arg, g2_level level, const char *message, const char *hint)
+{
+	(void) arg;
+	(void) level;
+	(void) hint;
+	if (strstr(message, "going on after step"))
+		atomic_store(&cancel_at_end, true);
+}
+
+/* No model comes of a training that was canceled, were it only to be written any more. */
+static void
+test_canceled_at_end(void **state)
+{
+	char	   *root = new_root();
+	g2_train	o = small_options();
+	g2t_job		job = {.options = &o, .cancel = &cancel_at_end, .notice = cancel_job,
+	.progress_fd = -1};
+	g2_error	err;
+	pid_t		pid;
+
+	(void) state;
+	o.steps = 100000;
+	o.eval_every = 1;
+	pid = fork_job(root, &o, 0);
+	wait_for_file(tb_path(root, "train/job/checkpoint"));
+	kill_job(pid);
+	o.steps = 1;
+	EXPECT_OK(g2t_place_open(tb_path(root, "train"), "job", 2000, &job.place, &err), err);
+	EXPECT_OK(g2t_target_check(&job.place, tb_path(root, "models"), &err), err);
+	assert_false(g2t_job_run(&job, tb_path(root, "models"), &err));
+	assert_int_equal(err.code, G2_E_CANCELED);
+	g2t_place_close(&job.place);
+	assert_true(access(tb_path(root, "models/made"), F_OK) != 0);
+	tb_remove(root);
+}
+
 /* Another one came between the look at its content and its weights. */
 static void
 test_base_replaced(void **state)
@@ -463,6 +502,7 @@ main(void)
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_not_finite_at_end),
 		cmocka_unit_test(test_not_finite_held_out),
+		cmocka_unit_test(test_canceled_at_end),
 		cmocka_unit_test(test_base_gone),
 		cmocka_unit_test(test_base_replaced),
 		cmocka_unit_test(test_left_behind),
