@@ -39,8 +39,8 @@ extern void gpt2_link_check_server(void);
 
 /*
  * Nobody listens at the path.  A supervisor that serves all the same has lost its socket: somebody
- * has removed the file, and nobody will ever reach it.  It is ended after some time, and the next one
- * makes another.  *since: 0 at first.
+ * has removed the file, and nobody will ever reach it.  It is ended after some time, and the next
+ * one makes another.  *since: 0 at first.
  */
 extern void gpt2_link_end_unreachable(const char *path, TimestampTz *since);
 

@@ -250,7 +250,8 @@ read_log(const char *model)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for model \"%s\"", model)));
-	data = gpt2_file_read(psprintf("%s/%s", folder, G2_TRAIN_LOG_FILE), G2_TRAIN_LOG_FILE, G2_TRAIN_MAX_LOG, &len, &error);
+	data = gpt2_file_read(psprintf("%s/%s", folder, G2_TRAIN_LOG_FILE), G2_TRAIN_LOG_FILE,
+						  G2_TRAIN_MAX_LOG, &len, &error);
 	if (!data && error)
 		ereport(ERROR,
 				(errcode(ERRCODE_IO_ERROR),

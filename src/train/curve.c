@@ -3,7 +3,7 @@
  */
 #include "curve.h"
 
-#include "learn.h"
+#include "place.h"
 #include "protocol_train.h"
 
 bool

@@ -1,6 +1,6 @@
 /*
- * curve.h: the losses of a training as it goes on: part of its checkpoints, and at the end a file of
- * the model's folder, which gpt_training_log reads.
+ * curve.h: the losses of a training as it goes on: part of its checkpoints, and at the end a file
+ * of the model's folder, which gpt_training_log reads.
  */
 #ifndef G2T_CURVE_H
 #define G2T_CURVE_H

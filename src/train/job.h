@@ -62,8 +62,8 @@ extern bool g2t_job_is_canceled(const g2t_job *job, g2_error *err);
 /* Writes the progress file. */
 extern void g2t_progress(g2t_job *job, g2_train_phase phase);
 
-/* place, options, base_hash, cancel and notice are set; the spool is there.  The new model's folder is in
- * `models` when it returns true, and the training's directory is gone. */
+/* place, options, base_hash, cancel and notice are set; the spool is there.  The new model's folder
+ * is in `models` when it returns true, and the training's directory is gone. */
 extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
 
 /* ---- prepare.c ---- */
@@ -90,8 +90,8 @@ typedef struct g2t_outcome
 
 struct g2t_parameters;
 
-/* Trains to the end; p gets the final weights, with adapters merged, or the adapters alone where they
- * are kept.  Opened here, closed by the caller. */
+/* Trains to the end; p gets the final weights, with adapters merged, or the adapters alone where
+ * they are kept.  Opened here, closed by the caller. */
 extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outcome,
 					  g2_error *err);
 

@@ -335,6 +335,33 @@ g2t_writer_close(g2t_writer *w)
 	(void) unlink(temporary);
 }
 
+bool
+g2t_write_text(const char *folder, const char *name, const g2_buf *text, g2_error *err)
+{
+	char	   *path;
+	int			fd;
+	bool		ok;
+
+	if (text->failed)
+		return g2_fail_memory(err, text->len);
+	path = g2_file_path(folder, name);
+	if (!path)
+		return g2_fail_memory(err, strlen(folder));
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		ok = g2_fail_errno(err, errno, "create", path);
+	else
+	{
+		ok = g2_file_write(fd, path, text->data, text->len, err);
+		if (ok && fsync(fd) != 0)
+			ok = g2_fail_errno(err, errno, "write", path);
+		if (close(fd) != 0 && ok)
+			ok = g2_fail_errno(err, errno, "write", path);
+	}
+	g2_free(path);
+	return ok;
+}
+
 /* ---- reading ---- */
 
 bool

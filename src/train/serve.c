@@ -217,7 +217,8 @@ get_rows(serving *s, g2_error *err)
 	g2_free(w.data);
 	if (!wants)
 	{
-		g2t_notice(&s->job, G2_LEVEL_NOTICE, NULL, "going on with the rows that were read before");
+		g2t_notice(&s->job, G2_LEVEL_NOTICE, "With another seed it begins anew, with the rows that "
+				   "are there now.", "going on with the rows that were read before");
 		return true;
 	}
 	ok = g2t_writer_open(&s->job.place, G2T_ROWS_FILE, &rows, err) && receive_rows(s, &rows, err);
@@ -297,7 +298,8 @@ train(serving *s, g2_error *err)
 	/* now that its own is in use, however old it is */
 	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);
 	job->place.keep_free = s->options.keep_free;
-	ok = g2t_target_check(&job->place, G2_TRAIN_MODELS, err) && get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
+	ok = g2t_target_check(&job->place, G2_TRAIN_MODELS, err) && get_rows(s, err) &&
+		start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
 	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);
 	g2t_place_close(&job->place);

@@ -1,13 +1,13 @@
 /*
  * training.c: the steps of a training, its evaluations and its checkpoints.
  *
- * A step: windows for batch_tokens rows; passes over some of them at a time, which add
- * to the gradient; the optimizer.  How a step is cut into passes depends on the options alone.
+ * A step: windows for batch_tokens rows; passes over some of them at a time, which add to the
+ * gradient; the optimizer.  How a step is cut into passes depends on the options alone.
  *
  * A checkpoint is written when so much time has passed that writing it costs little, and before the
  * process ends for a cancel.  Weights change only when a step's gradient is whole and finite; the
- * checkpoint is written just before that, so that it has weights whose loss is known to be a number.
- * What is under way then can be dropped: the step is done again.
+ * checkpoint is written just before that, so that it has weights whose loss is a number.  What is
+ * under way can be dropped: the step is done again.
  */
 #include <math.h>
 

@@ -96,6 +96,27 @@ like(errors_of("CALL gpt_train('outer', 'SELECT train_again()', $short)"),
 unlike(errors_of("CALL gpt_train('next', 'SELECT t FROM lines', $short)"), qr/ERROR/,
 	'the next one is not hindered');
 
+# ---- a model's answers train another
+
+unlike(errors_of("CALL gpt_train('pupil', \$\$SELECT t, gpt_generate(t, 4, model => 'next') FROM lines
+	LIMIT 20\$\$, $short)"), qr/ERROR/, 'the query calls a model');
+
+# ---- the supervisor's end is the training's, and the next one goes on
+
+my $long = "CALL gpt_train('long', 'SELECT t FROM lines', $small, steps => 1000000)";
+my $progress = "FROM gpt_stat_progress_train WHERE model = 'long'";
+my $query = start_query($node, $long);
+ok(poll_sql($node, "SELECT count(*) > 0 $progress AND step > 5"), 'it trains');
+my ($trainer) = grep { /\S/ } split /\n/, `pgrep -P @{[ supervisor_pid($node) ]} gpt2_train`;
+sql("SELECT pg_terminate_backend(@{[ supervisor_pid($node) ]})");
+like((finish_query($query))[2], qr/57014: the training was told to end.*|58000: the process that trains/s,
+	'a training ends with its supervisor');
+ok(poll_until(sub { !process_exists($trainer) }), 'so does its process');
+$query = start_query($node, $long);
+ok(poll_sql($node, "SELECT count(*) > 0 $progress AND state = 'running' AND step > 5"), 'it goes on');
+sql("SELECT pg_cancel_backend(pid) $progress");
+like((finish_query($query))[2], qr/going on after step/, 'from where it was');
+
 # ---- the socket
 
 unlink "$data/pg_stat_tmp/gpt2_train.sock" or die "could not remove: $!";

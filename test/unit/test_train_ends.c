@@ -1,6 +1,6 @@
 /*
- * test_train_ends.c: how trainings end: by patience, at a loss that is no number, with a base that is
- * gone, where the folder cannot be moved; what is on disk when it is, and what has been left behind.
+ * test_train_ends.c: how trainings end: by patience, at a loss that is no number, with a base that
+ * is gone, where the folder cannot be moved; what is on disk when it is, and what was left behind.
  */
 #include "train_job.h"
 
@@ -374,7 +374,7 @@ test_other_file_system(void **state)
 
 #define MAX_EVENTS 200
 
-/* What was synced or renamed, in its order, by the last part of its path; renames by the new name. */
+/* What was synced or renamed, in its order, by the last part of its (new) path. */
 static char events[MAX_EVENTS][300];
 static int	n_events;
 
