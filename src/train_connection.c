@@ -139,12 +139,15 @@ gpt2_train_send(int type, const g2_writer *payload)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	while (!gpt2_wire_flush(&wire) && gpt2_wire_queued(&wire) > MAX_UNSENT)
+	while (!gpt2_wire_flush(&wire))
 	{
 		size_t		len;
 
-		wait_for_process();
+		/* A query that goes on for long is not to go on for a process that has ended. */
 		(void) take(-1, &len);
+		if (gpt2_wire_queued(&wire) <= MAX_UNSENT)
+			break;
+		wait_for_process();
 	}
 }
 

@@ -101,13 +101,40 @@ unlike(errors_of("CALL gpt_train('next', 'SELECT t FROM lines', $short)"), qr/ER
 unlike(errors_of("CALL gpt_train('pupil', \$\$SELECT t, gpt_generate(t, 4, model => 'next') FROM lines
 	LIMIT 20\$\$, $short)"), qr/ERROR/, 'the query calls a model');
 
+# ---- a query that takes long does not go on for a process that has ended
+
+sub trainer_pid
+{
+	return (grep { /\S/ } split /\n/, `pgrep -P @{[ supervisor_pid($node) ]} gpt2_train`)[0];
+}
+
+my $query = start_query($node, "CALL gpt_train('slow', 'SELECT t FROM lines, generate_series(1, 10000)
+	WHERE pg_sleep(0.01) IS NOT NULL', $short)");
+ok(poll_sql($node, "SELECT count(*) > 0 FROM gpt_stat_progress_train
+	WHERE model = 'slow' AND phase = 'reading rows' AND state = 'running'"), 'it reads rows');
+kill 'KILL', trainer_pid();
+like((finish_query($query))[2], qr/58000: the process that trains has ended/,
+	'a query ends soon after the process that its rows are for');
+
+# ---- a model that is in use is replaced
+
+my $hash = "SELECT content_hash FROM gpt_models WHERE name = 'next'";
+my $before = sql($hash);
+isnt($before, '', 'a model is loaded');
+unlike(errors_of("CALL gpt_train('next', 'SELECT t FROM lines', $short, seed => 2, replace => true)"),
+	qr/ERROR/, 'and replaced');
+ok(poll_until(sub {
+	sql("SELECT gpt_generate('x', 1, model => 'next')");
+	return sql($hash) ne $before;
+}), 'the engine goes over to the new one');
+
 # ---- the supervisor's end is the training's, and the next one goes on
 
 my $long = "CALL gpt_train('long', 'SELECT t FROM lines', $small, steps => 1000000)";
 my $progress = "FROM gpt_stat_progress_train WHERE model = 'long'";
-my $query = start_query($node, $long);
+$query = start_query($node, $long);
 ok(poll_sql($node, "SELECT count(*) > 0 $progress AND step > 5"), 'it trains');
-my ($trainer) = grep { /\S/ } split /\n/, `pgrep -P @{[ supervisor_pid($node) ]} gpt2_train`;
+my $trainer = trainer_pid();
 sql("SELECT pg_terminate_backend(@{[ supervisor_pid($node) ]})");
 like((finish_query($query))[2], qr/57014: the training was told to end.*|58000: the process that trains/s,
 	'a training ends with its supervisor');
