@@ -99,10 +99,6 @@ extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outco
 
 #define G2T_FOLDER "model"		/* in the training's directory */
 
-/* `models` is there, and a folder can be moved from the place into it in one step; else 55000, or
- * what forbids it.  Before anything is spent on the model. */
-extern bool g2t_target_check(const g2t_place *place, const char *models, g2_error *err);
-
 /* The folder, without files: what a process has left there that was killed, or the model that it
  * has replaced. */
 extern bool g2t_folder_empty(const g2t_job *job, g2_error *err);
@@ -114,5 +110,15 @@ extern bool g2t_folder_begin(const g2t_job *job, g2_error *err);
 /* The other files; then it is moved. */
 extern bool g2t_write_model(g2t_job *job, const struct g2t_parameters *p,
 							const g2t_outcome *outcome, const char *models, g2_error *err);
+
+/* ---- target.c ---- */
+
+/* `models` is there, and a folder can be moved from the place into it; else 55000, or what forbids
+ * it.  Before anything is spent on the model. */
+extern bool g2t_target_check(const g2t_place *place, const char *models, g2_error *err);
+
+/* Moves the finished folder there; 55000 when another of that name is there and does not give way. */
+extern bool g2t_target_move(const g2t_job *job, const char *folder, const char *models,
+							g2_error *err);
 
 #endif							/* G2T_JOB_H */

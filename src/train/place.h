@@ -7,6 +7,7 @@
  *     lock          held by the process that trains
  *     rows          the query's rows (spool.h)
  *     model/        the finished folder, until it is moved (result.c)
+ *     replaced/     the model that gave way to it (target.c)
  *     tokens        the rows' tokens, and windows, held_out: where each window is (windows.h)
  *     checkpoint    weights, moments, place in the data (checkpoint.h)
  *     best          the weights with the least loss on held-out rows

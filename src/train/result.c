@@ -10,17 +10,13 @@
  * An adapter that is kept beside its base (engine/adapter.h) has adapter_config.json and
  * adapter_model.safetensors in place of the first line, as PEFT has them.
  *
- * It is written in the training's directory, and moved in one step when it is whole: what does not
- * depend on the training before it, the rest after it.
+ * It is written in the training's directory, what does not depend on the training before it, the
+ * rest after it, and moved when it is whole (target.c).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "adapter.h"
 #include "file.h"
@@ -31,7 +27,6 @@
 #include "own_json.h"
 #include "parameters.h"
 
-#define EXCHANGE 2				/* RENAME_EXCHANGE of renameat2(2) */
 #define MAX_COPY (16u << 20)
 #define README "README.md"
 
@@ -376,82 +371,6 @@ write_readme(const g2t_job *job, const g2t_outcome *outcome, const char *folder,
 	return ok;
 }
 
-/* ---- its place ---- */
-
-static bool
-fail_exists(const char *name, g2_error *err)
-{
-	g2_fail(err, G2_E_VERSION, "model \"%s\" exists already", name);
-	return g2_fail_hint(err, "The training is kept: the same CALL with replace => true "
-						"puts it in the old one's place.");
-}
-
-/* May the model that is there give way?  Another may have come since the backend looked. */
-static bool
-gives_way(const g2_train *o, const char *folder)
-{
-	cJSON	   *json = NULL;
-	const cJSON *owner;
-	bool		same = false;
-
-	if (o->replace != G2_TRAIN_REPLACE_OWN)
-		return o->replace == G2_TRAIN_REPLACE_ANY;
-	if (g2_own_json_read(folder, &json, NULL, NULL))
-	{
-		owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
-		same = cJSON_IsString(owner) &&
-			(strcmp(owner->valuestring, g2t_text(o->owner)) == 0 ||
-			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0));
-	}
-	cJSON_Delete(json);
-	return same;
-}
-
-bool
-g2t_target_check(const g2t_place *place, const char *models, g2_error *err)
-{
-	struct stat to,
-				from;
-
-	if (mkdir(models, 0700) == 0)
-	{
-		if (!g2_file_sync_directory(models, err))
-			return false;
-	}
-	else if (errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", models);
-	if (stat(models, &to) != 0 || stat(place->path, &from) != 0)
-		return g2_fail_errno(err, errno, "stat", models);
-	if (to.st_dev == from.st_dev)
-		return access(models, W_OK | X_OK) == 0 ||
-			g2_fail_errno(err, errno, "write to directory", models);
-	g2_fail(err, G2_E_VERSION, "directory \"%s\" is on another file system than the data directory",
-			g2_file_tail(models));
-	return g2_fail_hint(err, "A finished model is moved there in one step. Make it a directory of its "
-						"own; gpt2.model_path can name others beside it.");
-}
-
-static bool
-move_folder(const g2t_job *job, const char *from, const char *models, g2_error *err)
-{
-	char		to[G2T_MAX_PATH];
-	struct stat st;
-
-	if (snprintf(to, sizeof to, "%s/%s", models, g2t_text(job->options->model)) >= (int) sizeof to)
-		return g2_fail(err, G2_E_NAME, "the new model's name is too long");
-	if (lstat(to, &st) != 0)
-	{
-		if (rename(from, to) != 0)
-			return g2_fail_errno(err, errno, "rename", from);
-	}
-	else if (!gives_way(job->options, to))
-		return fail_exists(g2t_text(job->options->model), err);
-	/* The old one goes with the training's directory. */
-	else if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, EXCHANGE) != 0)
-		return g2_fail_errno(err, errno, "rename", from);
-	return g2_file_sync_directory(to, err);
-}
-
 /* ---- all of it ---- */
 
 static const char *
@@ -494,5 +413,5 @@ g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcom
 	return write_weights(job, p, err) && g2t_curve_write(&outcome->curve, folder, err) &&
 		write_readme(job, outcome, folder, err) && g2_file_sync_directory(readme, err) &&
 		!g2t_job_is_canceled(job, err) && g2t_windows_forget(&job->place, err) &&
-		move_folder(job, folder, models, err);
+		g2t_target_move(job, folder, models, err);
 }
