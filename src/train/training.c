@@ -84,13 +84,15 @@ open_data(training *t, g2_error *err)
 {
 	const g2_train *o = t->options;
 	const g2t_place *place = &t->job->place;
+	uint32_t	length = g2t_window_length(t->job),
+				n_vocab = t->job->arch.n_vocab;
 
 	t->pass_rows = g2t_pass_rows(t->job);
 	t->start = g2_alloc_array((size_t) t->pass_rows + 1, sizeof *t->start);
 	if (!t->start)
 		return g2_fail_memory(err, t->pass_rows * sizeof *t->start);
-	return g2t_windows_open(place, false, o->seed, &t->windows, err) &&
-		g2t_windows_open(place, true, 0, &t->held_out, err) &&
+	return g2t_windows_open(place, false, o->seed, length, n_vocab, &t->windows, err) &&
+		g2t_windows_open(place, true, 0, length, n_vocab, &t->held_out, err) &&
 		g2t_step_open(o->batch_tokens, &t->batch, err);
 }
 
