@@ -1,9 +1,10 @@
 /*
  * job.h: one training, from its options to the finished folder.
  *
- * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows),
- * training.c (steps, evaluations, checkpoints), result.c (the model's folder).  Each leaves its
- * result in the training's directory, and is passed over when it is there already.
+ * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows, what the
+ * folder has of the base), training.c (steps, evaluations, checkpoints), result.c (the rest of the
+ * model's folder), target.c (where it goes).  Each leaves its result in the training's directory, and
+ * is passed over when it is there already.
  */
 #ifndef G2T_JOB_H
 #define G2T_JOB_H
