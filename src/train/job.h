@@ -3,8 +3,8 @@
  *
  * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows, what the
  * folder has of the base), training.c (steps, evaluations, checkpoints), result.c (the rest of the
- * model's folder), target.c (where it goes).  Each leaves its result in the training's directory, and
- * is passed over when it is there already.
+ * model's folder), target.c (where it goes).  Each leaves its result in the training's directory,
+ * and is passed over when it is there already.
  */
 #ifndef G2T_JOB_H
 #define G2T_JOB_H
@@ -118,7 +118,7 @@ extern bool g2t_write_model(g2t_job *job, const struct g2t_parameters *p,
  * it.  Before anything is spent on the model. */
 extern bool g2t_target_check(const g2t_place *place, const char *models, g2_error *err);
 
-/* Moves the finished folder there; 55000 when another of that name is there and does not give way. */
+/* Moves the finished folder there; 55000 when one of that name is there and does not give way. */
 extern bool g2t_target_move(const g2t_job *job, const char *folder, const char *models,
 							g2_error *err);
 

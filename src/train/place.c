@@ -17,7 +17,7 @@
 #define CHECK_SPACE (16u << 20)	/* bytes of a file between two looks at the space that is left */
 #define NEW ".new"
 #define LOCK_POLL_MS 20
-#define MAX_DEPTH 16			/* of directories that are removed: a model's folder may have some */
+#define MAX_DEPTH 16			/* of what is removed: a model's folder may have folders */
 #define OPEN_ATTEMPTS 100		/* while others remove the directory */
 #define GONE ".gone."			/* and a number: a directory that is being removed */
 

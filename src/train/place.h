@@ -74,8 +74,8 @@ extern bool g2t_writer_finish(g2t_writer *w, g2_error *err);
 /* After a failure, or after finish: frees it, and removes what has no name yet. */
 extern void g2t_writer_close(g2t_writer *w);
 
-/* A small text file folder/name, on disk when it returns true.  After a failure or a crash a part of
- * it may be there: who reads it knows by something else that it is whole. */
+/* A small text file folder/name, on disk when it returns true.  After a failure or a crash a part
+ * of it may be there: who reads it knows by something else that it is whole. */
 extern bool g2t_write_text(const char *folder, const char *name, const g2_buf *text,
 						   g2_error *err);
 

@@ -1,8 +1,8 @@
 /*
  * target.c: the directory that finished models go to.
  *
- * A model's folder is moved there whole.  One of the same name gives way only where the CALL says so
- * and its owner is the new one's, or a superuser asks.
+ * A model's folder is moved there whole.  One of the same name gives way only where the CALL says
+ * so and its owner is the new one's, or a superuser asks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,8 +68,8 @@ g2t_target_check(const g2t_place *place, const char *models, g2_error *err)
 			g2_fail_errno(err, errno, "write to directory", models);
 	g2_fail(err, G2_E_VERSION, "directory \"%s\" is on another file system than the data directory",
 			g2_file_tail(models));
-	return g2_fail_hint(err, "A finished model is moved there in one step. Make it a directory of its "
-						"own; gpt2.model_path can name others beside it.");
+	return g2_fail_hint(err, "A finished model is moved there in one step. Make it a directory of "
+						"its own; gpt2.model_path can name others beside it.");
 }
 
 /* The old one goes with the training's directory.  Where the file system cannot exchange two names

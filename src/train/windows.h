@@ -54,10 +54,11 @@ typedef struct g2t_windows
 	int			index_fd;
 	uint64_t	n;				/* windows */
 	uint64_t	seed;
-	uint32_t	length;			/* what they were made with: no window is longer, no token greater */
-	uint32_t	n_vocab;
+	uint32_t	length;			/* inputs at most */
+	uint32_t	n_vocab;		/* of the tokens */
 } g2t_windows;
 
+/* length and n_vocab are those that they were made with; what is beyond is damaged (58030). */
 extern bool g2t_windows_open(const g2t_place *place, bool held_out, uint64_t seed,
 							 uint32_t length, uint32_t n_vocab, g2t_windows *w, g2_error *err);
 extern void g2t_windows_close(g2t_windows *w);

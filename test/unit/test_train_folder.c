@@ -201,7 +201,8 @@ test_durable(void **state)
 	while ((entry = readdir(directory)) != NULL)
 	{
 		const bool	weights = strcmp(entry->d_name, "model.safetensors") == 0;
-		int			at = last_event("sync", weights ? "model.safetensors.new" : entry->d_name, moved);
+		const char *name = weights ? "model.safetensors.new" : entry->d_name;
+		int			at = last_event("sync", name, moved);
 
 		if (entry->d_name[0] == '.')
 			continue;

@@ -1,6 +1,6 @@
 /*
- * test_train_place.c: the directories of trainings: room that is left on their file system, who waits
- * for one that is removed, which go by themselves.
+ * test_train_place.c: the directories of trainings: room that is left on their file system, who
+ * waits for one that is removed, which go by themselves.
  */
 #include "train_job.h"
 
