@@ -16,6 +16,7 @@
 #include "optimizer.h"
 #include "pack.h"
 #include "parameters.h"
+#include "unicode.h"
 
 /* Another number for other files in a training's directory, or other results of the same options:
  * what an older version has left there is begun again. */
@@ -97,6 +98,9 @@ check_rates(const g2_train *o, g2_error *err)
 bool
 g2t_job_check(const g2_train *o, g2_error *err)
 {
+	/* gpt2.json is written at the end */
+	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
+		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
 		(o->base.len > 0 ? check_number("the length of the base's path", o->base.len, 1,
 										G2T_MAX_PATH - 1, err)

@@ -330,6 +330,8 @@ test_refused(void **state)
 		{G2_E_PARAM, "epochs", small_options()},
 		{G2_E_PARAM, "context", small_options()},
 		{G2_E_PARAM, "batch_tokens", small_options()},
+		{G2_E_PARAM, "the role is not valid UTF-8", small_options()},
+		{G2_E_PARAM, "patience needs rows", small_options()},
 	};
 
 	(void) state;
@@ -342,6 +344,9 @@ test_refused(void **state)
 	bad[5].o.steps = 0;
 	bad[6].o.context = 1;
 	bad[7].o.batch_tokens = 1u << 30;
+	bad[8].o.owner = g2_span_of("m\xFCller");
+	bad[9].o.patience = 1;
+	bad[9].o.eval_fraction = 0;
 	for (size_t i = 0; i < G2_LENGTH(bad); i++)
 	{
 		g2_error	err;
