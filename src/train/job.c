@@ -98,7 +98,7 @@ check_rates(const g2_train *o, g2_error *err)
 bool
 g2t_job_check(const g2_train *o, g2_error *err)
 {
-	/* gpt2.json is written at the end */
+	/* gpt2.json will have it */
 	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
 		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
