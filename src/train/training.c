@@ -100,14 +100,12 @@ static bool
 choose_steps(training *t, g2_error *err)
 {
 	const g2_train *o = t->options;
-	uint64_t	epoch;
 	double		steps = o->steps;
 
 	if (o->steps == 0)
 	{
-		if (!g2t_windows_steps(&t->windows, o->batch_tokens, &epoch, err))
+		if (!g2t_windows_steps(&t->windows, o->batch_tokens, o->epochs, &steps, err))
 			return false;
-		steps = ceil(o->epochs * (double) epoch);
 		if (steps > G2_TRAIN_MAX_STEPS)
 			return g2_fail(err, G2_E_PARAM, "%g epochs are %.0f steps, more than %d", o->epochs,
 						   steps, G2_TRAIN_MAX_STEPS);

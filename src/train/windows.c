@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -19,6 +20,7 @@
 #define WINDOWS_FILE "windows"
 #define HELD_OUT_FILE "held_out"
 #define NOT_LEARNED 0x80000000u
+#define MOST_COUNTED (1u << 20)	/* windows of several epochs that are looked at for their steps */
 #define ORDER_PURPOSE 5			/* third word of the random numbers' counter */
 
 /* ---- from rows to windows ---- */
@@ -331,12 +333,16 @@ g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step 
 }
 
 bool
-g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps, g2_error *err)
+g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, double epochs, double *steps,
+				  g2_error *err)
 {
-	uint64_t	rows = max_rows;
+	const double all = ceil(epochs * (double) w->n),
+				most = (double) G2_MAX(w->n, (uint64_t) MOST_COUNTED),
+				some = fmin(all, most);
+	uint64_t	rows = max_rows,
+				n = 0;
 
-	*steps = 0;
-	for (uint64_t i = 0; i < w->n; i++)
+	for (uint64_t i = 0; i < (uint64_t) some; i++)
 	{
 		g2t_window	window;
 
@@ -344,11 +350,12 @@ g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps, g2_e
 			return false;
 		if (rows + window.n > max_rows)
 		{
-			++*steps;
+			n++;
 			rows = 0;
 		}
 		rows += window.n;
 	}
+	*steps = ceil((double) n * (all / some));
 	return true;
 }
 

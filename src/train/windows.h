@@ -86,9 +86,10 @@ extern void g2t_step_close(g2t_step *step);
 extern bool g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step *step,
 							 g2_error *err);
 
-/* Steps of an epoch. */
-extern bool g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps,
-							  g2_error *err);
+/* The steps that take so many epochs' windows, the last of which may take some more: a step begins
+ * the next epoch where it has room.  Of very many windows only some are looked at. */
+extern bool g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, double epochs,
+							  double *steps, g2_error *err);
 
 /* The sequences of a step from `first` on that fit into `rows`, as a batch; its start array is
  * given by the caller ([rows + 1]).  Returns the sequence behind them. */

@@ -205,9 +205,9 @@ test_windows(void **state)
 	g2t_step	step;
 	g2_error	err;
 	uint64_t	cursor = 0,
-				steps,
 				rows = 0,
 				learned = 0;
+	double		steps;
 
 	(void) state;
 	open_bench(&b);
@@ -239,8 +239,21 @@ test_windows(void **state)
 	}
 	assert_int_equal(rows, 4 + 4 + 2 + 4);
 	assert_int_equal(learned, 13);
-	EXPECT_OK(g2t_windows_steps(&w, 8, &steps, &err), err);
-	assert_int_equal(steps, 2);
+	EXPECT_OK(g2t_windows_steps(&w, 8, 1, &steps, &err), err);
+	assert_int_equal((int) steps, 2);
+	/* Steps go on into the next epoch: several take less than as many times the first. */
+	for (double epochs = 0.3; epochs < 40; epochs *= 1.7)
+	{
+		int			n = 0;
+
+		for (cursor = 0; (double) cursor < epochs * (double) w.n; n++)
+			EXPECT_OK(g2t_windows_take(&w, UINT64_MAX, &cursor, &step, &err), err);
+		EXPECT_OK(g2t_windows_steps(&w, 8, epochs, &steps, &err), err);
+		assert_int_equal((int) steps, n);
+	}
+	/* more than are counted: 14 rows an epoch, in steps of 8 that are not always full */
+	EXPECT_OK(g2t_windows_steps(&w, 8, 1e6, &steps, &err), err);
+	assert_true(steps > 14e6 / 8 && steps < 2e6);
 	g2t_step_close(&step);
 	g2t_windows_close(&w);
 	close_bench(&b);
