@@ -171,5 +171,6 @@ CALL gpt_train('large', 'SELECT t FROM large', tokenizer => 'byte', n_layer => 1
 SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\\s*([0-9]+) kB')::int / 1024;
 SQL
 cmp_ok($peak, '<', 200, 'rows of 16 MB take no 12 times that');
+note "peak $peak MB";
 
 done_testing();
