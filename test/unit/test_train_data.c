@@ -158,6 +158,13 @@ test_bpe(void **state)
 	encode(&b, "\xE4\xBD\xA0 newer \x01", true);
 	close_bench(&b);
 
+	/* No room for a merge. */
+	open_bench(&b);
+	add_row(&b, NULL, "low low");
+	learn(&b, G2T_BPE, 257);
+	assert_int_equal(b.n_vocab, 257);
+	close_bench(&b);
+
 	/* No pair occurs twice: it stops early. */
 	open_bench(&b);
 	add_row(&b, NULL, "abcd");

@@ -308,6 +308,13 @@ test_no_rows(void **state)
 		assert_false(run_job(root, &o, 20, &err));
 		EXPECT_ERROR(err, G2_E_PARAM, "no rows to learn from");
 	}
+	for (o.tokenizer = G2T_CHAR; o.tokenizer <= G2T_BPE; o.tokenizer += G2T_BPE - G2T_CHAR)
+	{
+		unlink(tb_path(root, "train/job/windows"));
+		o.vocab_size = 300;
+		assert_false(run_job(root, &o, 20, &err));
+		EXPECT_ERROR(err, G2_E_PARAM, "no rows to learn from");
+	}
 	tb_remove(root);
 }
 
