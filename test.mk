@@ -26,7 +26,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers bench-constraints
+.PHONY: stress stress-run check-versions check-transformers bench-load bench-rows bench-peers bench-constraints
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -54,6 +54,9 @@ fuzz:                   ## each fuzzer for FUZZ_SECONDS (60; CI: 30), from the c
 	scripts/run_fuzz.sh build/fuzzing/fuzz $(FUZZ_SECONDS)
 
 fuzz-programs: $(FUZZ_PROGRAMS)
+
+check-transformers:     ## trained models in transformers and PEFT (from PyPI: 6 GB, two minutes)
+	scripts/check_transformers.sh
 
 stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), with and without ThreadSanitizer
 	$(MAKE) stress-run B=build/tsan ENGINE_CC=$(CLANG) ENGINE_EXTRA='-fsanitize=thread'

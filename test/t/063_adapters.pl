@@ -44,18 +44,6 @@ sub logprobs
 		WHERE logprob IS NOT NULL ORDER BY pos");
 }
 
-sub largest_difference
-{
-	my ($x, $y) = @_;
-	my $largest = 0;
-	for my $i (0 .. $#$x)
-	{
-		my $d = abs($x->[$i] - $y->[$i]);
-		$largest = $d if $d > $largest;
-	}
-	return $largest;
-}
-
 sub write_file
 {
 	my ($path, $text) = @_;

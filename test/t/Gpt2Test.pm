@@ -17,7 +17,8 @@ use Time::HiRes qw(time);
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
-  idle_engine wait_generating slow_sql start_generating finish_generating);
+  idle_engine wait_generating slow_sql start_generating finish_generating
+  largest_difference);
 
 use constant SLACK => 20;
 use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
@@ -309,6 +310,23 @@ sub hear
 	(my $answer = $session->{out}) =~ s/^$marker\n//m;
 	chomp $answer;
 	return $answer;
+}
+
+# ---- numbers ----
+
+# Of two lists of the same length; more than any number where they are not.
+sub largest_difference
+{
+	my ($x, $y) = @_;
+	my $largest = 0;
+
+	return 9**9**9 if @$x != @$y;
+	for my $i (0 .. $#$x)
+	{
+		my $d = abs($x->[$i] - $y->[$i]);
+		$largest = $d if $d > $largest;
+	}
+	return $largest;
 }
 
 # ---- what the engine is doing ----
