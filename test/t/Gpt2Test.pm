@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
-  engine_pid supervisor_pid engines_of server_processes process_exists engine_program
+  engine_pid supervisor_pid engines_of children_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
   idle_engine wait_generating slow_sql start_generating finish_generating
   largest_difference);
@@ -87,10 +87,10 @@ sub slow_sql
 
 # ---- polling ----
 
-# Calls code until it returns true; false after so many seconds.
+# Calls code until it returns true, with a pause between; false after so many seconds.
 sub poll_until
 {
-	my ($code, $seconds) = @_;
+	my ($code, $seconds, $pause) = @_;
 	my $deadline = time + ($seconds || LIMIT);
 
 	while (1)
@@ -98,7 +98,7 @@ sub poll_until
 		my $value = $code->();
 		return $value if $value;
 		return 0 if time > $deadline;
-		select(undef, undef, undef, 0.02);
+		select(undef, undef, undef, $pause || 0.02);
 	}
 }
 
@@ -176,6 +176,20 @@ sub server_processes
 
 	return ($postmaster,
 		grep { my @stat = process_stat($_); @stat && $stat[1] == $postmaster } all_processes());
+}
+
+# Children of a process that have a name.
+sub children_of
+{
+	my ($parent, $wanted) = @_;
+	my @children;
+
+	for my $pid (all_processes())
+	{
+		my ($name, $of) = process_stat($pid);
+		push @children, $pid if defined $name && $name eq $wanted && $of == $parent;
+	}
+	return @children;
 }
 
 # The engines below this server's postmaster.  (Who is not root cannot see more of an engine than
