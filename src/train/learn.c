@@ -31,7 +31,7 @@ g2t_write_text(const char *folder, const char *name, const g2_buf *text, g2_erro
 	path = g2_file_path(folder, name);
 	if (!path)
 		return g2_fail_memory(err, strlen(folder));
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (fd < 0)
 		ok = g2_fail_errno(err, errno, "create", path);
 	else

@@ -43,7 +43,7 @@ learn(g2t_job *job, const char *folder, g2_error *err)
 {
 	uint32_t	n_vocab;
 
-	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+	if (mkdir(folder, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", folder);
 	if (!g2t_learn(&job->place, (g2t_tokenizer_kind) job->options->tokenizer,
 				   job->options->vocab_size, folder, job->cancel, &n_vocab, err))

@@ -432,7 +432,7 @@ move_folder(const g2t_job *job, const char *from, const char *models, g2_error *
 	char		to[G2T_MAX_PATH];
 	struct stat st;
 
-	if (mkdir(models, 0700) != 0 && errno != EEXIST)
+	if (mkdir(models, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", models);
 	if (snprintf(to, sizeof to, "%s/%s", models, g2t_text(job->options->model)) >= (int) sizeof to)
 		return g2_fail(err, G2_E_NAME, "the new model's name is too long");
@@ -456,7 +456,7 @@ g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcom
 	char		folder[G2T_MAX_PATH];
 
 	g2t_place_path(&job->place, "model", folder);
-	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+	if (mkdir(folder, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", folder);
 	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
 			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&

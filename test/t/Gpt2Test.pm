@@ -32,13 +32,14 @@ sub engine_program
 	return "$dir/gpt2_engine";
 }
 
-# A running server with the extension in database postgres; conf => text of postgresql.conf.
+# A running server with the extension in database postgres; conf => text of postgresql.conf; initdb =>
+# options of initdb.
 sub new_server
 {
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(extra => $options{initdb} || []);
 	# Cluster.pm switches off the restart after a crash.  What is asked again is to be computed again.
 	$node->append_conf('postgresql.conf',
 		# Without drafts slow queries stay slow: texts of random weights repeat themselves.
