@@ -26,7 +26,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run check-versions check-transformers bench-load bench-rows bench-peers bench-constraints
+.PHONY: stress stress-run check-versions check-transformers bench-load bench-rows bench-peers bench-constraints bench-adapters
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -79,6 +79,9 @@ bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch 
 
 bench-rows:             ## rows of one query in flight, against row by row and the engine alone
 	scripts/bench_rows.sh
+
+bench-adapters:         ## adapters beside their base: speed and memory (124M shape, q8, rank 8; three minutes)
+	scripts/bench_adapters.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh

@@ -16,6 +16,8 @@
 typedef struct bench
 {
 	g2_cli		cli;
+	const char *adapter;		/* name of one beside the model; NULL: the model alone */
+	const char *model;			/* that is asked: one of the two */
 	g2_engine  *engine;
 	g2_pool    *pool;
 	char	   *memory;			/* READ_BYTES, larger than any cache */
@@ -81,7 +83,7 @@ encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new
 		return false;
 	for (uint32_t i = 0; i < n_prompt; i++)
 		ids[i] = (i % b->period * 2654435761u + salt * 40503u) % b->n_vocab;
-	m.model = g2_span_of(b->cli.model);
+	m.model = g2_span_of(b->model);
 	m.prompt = (g2_span) {(const char *) ids, n_prompt * (uint32_t) sizeof *ids};
 	g2_generate_encode(w, &m);
 	g2_free(ids);
@@ -149,28 +151,38 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
 }
 
-/* Decode rate alone: the same batch with many and with few new tokens; the difference. */
+#define DECODE_PROMPT 16
+#define DECODE_FEW 8
+#define DECODE_MANY 72
+
+/* Decode rate alone, of one round: the same batch with many and with few new tokens; the difference.
+ * -1: a request has failed. */
+static double
+decode_rate(bench *b, uint32_t n_sequences)
+{
+	uint64_t	few,
+				many;
+	double		s_few = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_FEW, &few),
+				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many);
+
+	return s_few < 0 || s_many < 0 ? -1 : (double) (many - few) / (s_many - s_few);
+}
+
 static bool
 bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 {
-	const uint32_t n_prompt = 16,
-				few = 8,
-				many = 72;
 	double		best = 0;
 
-	if (n_prompt + many > b->n_ctx)
+	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
 		return true;
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		uint64_t	tokens_few,
-					tokens_many;
-		double		s_few = run_batch(b, n_sequences, n_prompt, few, &tokens_few),
-					s_many = run_batch(b, n_sequences, n_prompt, many, &tokens_many),
+		double		rate = decode_rate(b, n_sequences),
 					now = read_bandwidth(b);
 
-		if (s_few < 0 || s_many < 0)
+		if (rate < 0)
 			return false;
-		best = G2_MAX(best, (double) (tokens_many - tokens_few) / (s_many - s_few));
+		best = G2_MAX(best, rate);
 		bandwidth = G2_MAX(bandwidth, now);
 	}
 	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, best);
@@ -179,6 +191,34 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 			   100 * best * (double) b->weight_bytes / bandwidth,
 			   bandwidth / (double) b->weight_bytes, bandwidth / 1e9);
 	printf("\n");
+	return true;
+}
+
+/* The model and an adapter of it, in turns. */
+static bool
+bench_adapter(bench *b, g2_error *err)
+{
+	static const uint32_t batches[] = {1, 64};
+
+	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
+		return g2_fail(err, G2_E_PARAM, "the model's context is too short");
+	for (size_t i = 0; i < G2_LENGTH(batches); i++)
+	{
+		double		best[2] = {0};
+
+		for (int round = 0; round < 2 * ROUNDS; round++)
+		{
+			double		rate;
+
+			b->model = round % 2 ? b->adapter : b->cli.model;
+			rate = decode_rate(b, batches[i]);
+			if (rate < 0)
+				return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+			best[round % 2] = G2_MAX(best[round % 2], rate);
+		}
+		printf("decode %3u sequences      %9.1f tokens/s, adapter %9.1f tokens/s   %.2f\n",
+			   batches[i], best[0], best[1], best[1] / best[0]);
+	}
 	return true;
 }
 
@@ -296,6 +336,9 @@ bench_run(bench *b, g2_error *err)
 
 	if (!bench_open(b, err))
 		return false;
+	b->model = b->cli.model;
+	if (b->adapter)
+		return bench_adapter(b, err);
 	for (int round = 0; round < ROUNDS; round++)
 		bandwidth = G2_MAX(bandwidth, read_bandwidth(b));
 	printf("read bandwidth            %9.1f GB/s   (%u threads)\n", bandwidth / 1e9,
@@ -326,7 +369,9 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	{
 		if (i + 1 == argc)
 			return g2_fail(err, G2_E_PARAM, "option %s needs a value", argv[i]);
-		if (!g2_cli_option(&b.cli, argv[i], argv[i + 1], err))
+		if (strcmp(argv[i], "--adapter") == 0)
+			b.adapter = argv[i + 1];
+		else if (!g2_cli_option(&b.cli, argv[i], argv[i + 1], err))
 			return false;
 	}
 	if (!g2_cli_finish(&b.cli, err))
