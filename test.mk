@@ -80,7 +80,7 @@ bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch 
 bench-rows:             ## rows of one query in flight, against row by row and the engine alone
 	scripts/bench_rows.sh
 
-bench-adapters:         ## adapters beside their base: speed and memory (124M shape, q8, rank 8; three minutes)
+bench-adapters:         ## adapters beside their base: speed and memory (124M shape, q8, rank 8; four minutes)
 	scripts/bench_adapters.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)

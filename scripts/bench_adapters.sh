@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench_adapters.sh: what `make bench-adapters` prints: decoding with LoRA adapters that stay beside
 # their base, against the base alone, and what they take of memory, on GPT-2's 124M shape in q8, made by
-# gpt_finetune in a private installation.  Takes three minutes; quiet machines only.
+# gpt_finetune in a private installation.  Takes four minutes; quiet machines only.
 #
 # RANK (8): of the adapters.
 set -euo pipefail

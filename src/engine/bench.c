@@ -4,6 +4,7 @@
  * only ever makes them worse; limits and rates are measured in turns.
  */
 #include <stdio.h>
+#include <time.h>
 
 #include "cli.h"
 #include "machine.h"
@@ -12,6 +13,7 @@
 
 #define READ_BYTES (512u << 20)
 #define ROUNDS 3
+#define ADAPTER_ROUNDS 6
 
 typedef struct bench
 {
@@ -155,17 +157,34 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 #define DECODE_FEW 8
 #define DECODE_MANY 72
 
-/* Decode rate alone, of one round: the same batch with many and with few new tokens; the difference.
- * -1: a request has failed. */
+/* Of all threads: other work on the machine adds little to it. */
 static double
-decode_rate(bench *b, uint32_t n_sequences)
+processor_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
+}
+
+/* Decode rate alone, of one round: the same batch with many and with few new tokens; the difference.
+ * -1: a request has failed.  *processor: seconds a token. */
+static double
+decode_rate(bench *b, uint32_t n_sequences, double *processor)
 {
 	uint64_t	few,
 				many;
-	double		s_few = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_FEW, &few),
-				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many);
+	double		begin = processor_seconds(),
+				s_few = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_FEW, &few),
+				middle = processor_seconds(),
+				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many),
+				tokens;
 
-	return s_few < 0 || s_many < 0 ? -1 : (double) (many - few) / (s_many - s_few);
+	if (s_few < 0 || s_many < 0)
+		return -1;
+	tokens = (double) (many - few);
+	*processor = (processor_seconds() - middle - (middle - begin)) / tokens;
+	return tokens / (s_many - s_few);
 }
 
 static bool
@@ -177,7 +196,8 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 		return true;
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		double		rate = decode_rate(b, n_sequences),
+		double		processor,
+					rate = decode_rate(b, n_sequences, &processor),
 					now = read_bandwidth(b);
 
 		if (rate < 0)
@@ -196,30 +216,36 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 
 /* The model and an adapter of it, in turns. */
 static bool
+compare_decode(bench *b, uint32_t n_sequences, g2_error *err)
+{
+	double		best[2] = {0},
+				least[2] = {1e9, 1e9};
+
+	for (int round = 0; round < 2 * ADAPTER_ROUNDS; round++)
+	{
+		const int	which = round % 2;
+		double		processor,
+					rate;
+
+		b->model = which ? b->adapter : b->cli.model;
+		rate = decode_rate(b, n_sequences, &processor);
+		if (rate < 0)
+			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+		best[which] = G2_MAX(best[which], rate);
+		least[which] = G2_MIN(least[which], processor);
+	}
+	printf("decode %3u sequences      %9.1f tokens/s, adapter %9.1f: %.2f; %.3f ms of processors a "
+		   "token, adapter %.3f: %.2f\n", n_sequences, best[0], best[1], best[1] / best[0],
+		   least[0] * 1e3, least[1] * 1e3, least[0] / least[1]);
+	return true;
+}
+
+static bool
 bench_adapter(bench *b, g2_error *err)
 {
-	static const uint32_t batches[] = {1, 64};
-
 	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
 		return g2_fail(err, G2_E_PARAM, "the model's context is too short");
-	for (size_t i = 0; i < G2_LENGTH(batches); i++)
-	{
-		double		best[2] = {0};
-
-		for (int round = 0; round < 2 * ROUNDS; round++)
-		{
-			double		rate;
-
-			b->model = round % 2 ? b->adapter : b->cli.model;
-			rate = decode_rate(b, batches[i]);
-			if (rate < 0)
-				return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
-			best[round % 2] = G2_MAX(best[round % 2], rate);
-		}
-		printf("decode %3u sequences      %9.1f tokens/s, adapter %9.1f tokens/s   %.2f\n",
-			   batches[i], best[0], best[1], best[1] / best[0]);
-	}
-	return true;
+	return compare_decode(b, 1, err) && compare_decode(b, 64, err);
 }
 
 static bool
