@@ -175,6 +175,7 @@ read_common(FunctionCallInfo fcinfo, int at, double epochs, double rate, double 
 		t->replace = superuser() ? G2_TRAIN_REPLACE_ANY : G2_TRAIN_REPLACE_OWN;
 	t->nice = (uint32) gpt2_nice;
 	t->memory = ACTIVATION_MEMORY;
+	t->checkpoint_seconds = (uint32) gpt2_train_checkpoint_interval;
 	t->keep_free = (uint64) max_wal_size_mb * 2 * 1024 * 1024;
 }
 

@@ -92,6 +92,7 @@ typedef struct g2_train
 	uint32_t	nice;
 	uint64_t	memory;			/* bytes of activations beyond which they are computed again */
 	uint64_t	keep_free;		/* bytes of the file system that large files leave: these, or a tenth */
+	uint32_t	checkpoint_seconds; /* between two checkpoints; 0 = one after each step */
 } g2_train;
 
 /* A row: prompt and completion, or a text alone. */

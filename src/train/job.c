@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "learn.h"
 #include "model.h"
 #include "optimizer.h"
@@ -129,6 +130,7 @@ g2t_job_hash(const g2_train *options, char hex[65], char base[65], g2_error *err
 	same.replace = same.threads = same.nice = 0;
 	same.replaced = (g2_span) {0};
 	same.memory = same.keep_free = 0;
+	same.checkpoint_seconds = 0;
 	g2_put_u32(&w, RULES);
 	g2_train_encode(&w, &same);
 	if (ok && w.failed)
@@ -204,7 +206,8 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 	if (job->progress_fd < 0)
 	{
 		g2t_place_path(&job->place, G2_TRAIN_PROGRESS_FILE, path);
-		job->progress_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		job->progress_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+								G2_FILE_MODE);
 	}
 	if (p->started_us == 0)
 		p->started_us = unix_us();

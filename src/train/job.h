@@ -40,7 +40,6 @@ typedef struct g2t_job
 	g2t_data_counts counts;
 } g2t_job;
 
-#define G2T_CHECKPOINT_SECONDS 20.0
 #define G2T_CHECKPOINT_FILE "checkpoint"
 
 /* A string of the options with a NUL, in a static buffer for each of two calls. */

@@ -58,7 +58,7 @@ g2t_place_has(const g2t_place *place, const char *file)
 static bool
 make_directory(const char *path, g2_error *err)
 {
-	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+	if (mkdir(path, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", path);
 	return true;
 }
@@ -73,7 +73,7 @@ take_lock(g2t_place *place, int wait_ms, bool *gone, g2_error *err)
 
 	*gone = false;
 	g2t_place_path(place, "lock", path);
-	place->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	place->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (place->lock_fd < 0)
 	{
 		*gone = errno == ENOENT;
@@ -245,7 +245,7 @@ g2t_writer_open(const g2t_place *place, const char *file, g2t_writer *w, g2_erro
 		return g2_fail(err, G2_E_INTERNAL, "the path of \"%s\" is too long", file);
 	join(place->path, file, "", w->path);
 	join(place->path, file, NEW, temporary);
-	w->fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	w->fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (w->fd < 0)
 		return g2_fail_errno(err, errno, "create", temporary);
 	return true;
@@ -347,7 +347,7 @@ g2t_write_text(const char *folder, const char *name, const g2_buf *text, g2_erro
 	path = g2_file_path(folder, name);
 	if (!path)
 		return g2_fail_memory(err, strlen(folder));
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (fd < 0)
 		ok = g2_fail_errno(err, errno, "create", path);
 	else

@@ -386,7 +386,7 @@ g2t_folder_empty(const g2t_job *job, g2_error *err)
 	char		path[G2T_MAX_PATH];
 
 	g2t_remove_tree(folder_of(job, path));
-	return mkdir(path, 0700) == 0 || g2_fail_errno(err, errno, "create directory", path);
+	return mkdir(path, G2_DIRECTORY_MODE) == 0 || g2_fail_errno(err, errno, "create directory", path);
 }
 
 bool

@@ -17,6 +17,7 @@
 
 #include "commands.h"
 #include "connection.h"
+#include "file.h"
 #include "job.h"
 #include "pool.h"
 #include "spool.h"
@@ -286,13 +287,14 @@ train(serving *s, g2_error *err)
 	job->cancel = &cancel;
 	job->notice = send_notice;
 	job->arg = s;
-	job->checkpoint_seconds = G2T_CHECKPOINT_SECONDS;
 	if (!greet(s, err) || !read_options(s, err) ||
 		!g2t_job_hash(&s->options, hash, job->base_hash, err))
 		return false;
+	job->checkpoint_seconds = s->options.checkpoint_seconds;
 	fill_progress(s);
 	g2_pool_be_nice(s->options.nice);
-	(void) mkdir(G2_TRAIN_PARENT, 0700);	/* opening the place says what is wrong */
+	/* opening the place says what is wrong */
+	(void) mkdir(G2_TRAIN_PARENT, G2_DIRECTORY_MODE);
 	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
 		return false;
 	/* now that its own is in use, however old it is */

@@ -54,7 +54,7 @@ g2t_target_check(const g2t_place *place, const char *models, g2_error *err)
 	struct stat to,
 				from;
 
-	if (mkdir(models, 0700) == 0)
+	if (mkdir(models, G2_DIRECTORY_MODE) == 0)
 	{
 		if (!g2_file_sync_directory(models, err))
 			return false;
