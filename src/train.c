@@ -248,6 +248,12 @@ check_new_name(const char *name, bool replace)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("model name \"%s\" is not valid", name),
 				 errhint("A model is named by its folder's name, without a slash.")));
+	if (strlen(name) > G2_TRAIN_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("model name \"%s\" is too long", name),
+				 errdetail("With more than %d bytes, base backups have no room for the paths of its "
+						   "files.", G2_TRAIN_MAX_NAME)));
 	folder = gpt2_folder_find(name);
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
