@@ -200,9 +200,9 @@ tell_made(const g2t_job *job, const g2t_outcome *o)
 	char		held_out[64] = "";
 
 	if (isfinite(o->held_out_loss))
-		snprintf(held_out, sizeof held_out, ", held-out loss %.4f", o->held_out_loss);
+		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
 	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "
-			   "%.4f at the end%s", g2t_text(job->options->model), o->step, o->steps, o->loss,
+			   "%.4g at the end%s", g2t_text(job->options->model), o->step, o->steps, o->loss,
 			   held_out);
 }
 

@@ -65,6 +65,15 @@ unlike(messages_of("CALL gpt_train('tame', 'SELECT t FROM lines', $small, steps 
 like(messages_of("CALL gpt_finetune('said', \$\$VALUES ('XYZ'), ('line')\$\$, 'foreign', steps => 2)"),
 	qr/NOTICE:.* 3 tokens stand for what the vocabulary lacks/, 'characters that the model does not know');
 
+my $picture = sql("SELECT gpt_training_svg('said')");
+my ($curve, $held_out) = $picture =~ /points="([^"]+)"/g;
+is(split(/ /, $curve), sql("SELECT count(*) FROM gpt_training_log('said')"), 'the picture has the curve');
+is(split(/ /, $held_out), 20, 'and that of held-out rows');
+like($picture, qr/points="65\.6,30\.0 /, 'from the highest loss on');
+unlike("$curve $held_out", qr/\.\d\d|NaN/, 'its numbers are short');
+sql("CALL gpt_train('<&', 'SELECT t FROM lines', $small, steps => 1, eval_fraction => 0)");
+like(sql("SELECT gpt_training_svg('<&')"), qr/>&lt;&amp;<.*points=""/, 'of any name, without rows held out');
+
 # ---- names
 
 my $longest = 'n' x 61;
