@@ -352,9 +352,24 @@ utf8(const char *s, const char *what)
 	return gpt2_to_utf8(s, strlen(s), what);
 }
 
+/* Who cancels a long training may not know that it is not lost. */
+static void
+rethrow(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !error->hint)
+		error->hint = "The same CALL goes on from where it was, once its rows have been read.";
+	ReThrowError(error);
+}
+
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
+	MemoryContext context = CurrentMemoryContext;
 	char	   *replaced;
 
 	check_model_path();
@@ -373,7 +388,7 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		PG_RE_THROW();
+		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();

@@ -65,6 +65,22 @@ unlike(messages_of("CALL gpt_train('tame', 'SELECT t FROM lines', $small, steps 
 like(messages_of("CALL gpt_finetune('said', \$\$VALUES ('XYZ'), ('line')\$\$, 'foreign', steps => 2)"),
 	qr/NOTICE:.* 3 tokens stand for what the vocabulary lacks/, 'characters that the model does not know');
 
+# Messages of a training that is canceled while it trains.
+sub canceled
+{
+	my $query = start_query($node, '\set VERBOSITY verbose',
+		"CALL gpt_train('endless', 'SELECT t FROM lines', $small, steps => 1000000)");
+	my $running = "FROM gpt_stat_progress_train WHERE state = 'running' AND phase = 'training'";
+
+	ok(poll_sql($node, "SELECT count(*) = 1 $running"), 'it trains');
+	sql("SELECT pg_cancel_backend(pid) $running");
+	return (finish_query($query))[2];
+}
+
+like(canceled(), qr/57014: .*user request\nHINT:  The same CALL goes on/, 'that what was done is not lost');
+like(canceled(), qr/NOTICE:.* going on with the rows that were read before\nHINT:  Another seed begins anew/,
+	'that it goes on, and how it would not');
+
 my $picture = sql("SELECT gpt_training_svg('said')");
 my ($curve, $held_out) = $picture =~ /points="([^"]+)"/g;
 is(split(/ /, $curve), sql("SELECT count(*) FROM gpt_training_log('said')"), 'the picture has the curve');
