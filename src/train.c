@@ -258,6 +258,12 @@ check_new_name(const char *name, bool replace)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("model name \"%s\" is not valid", name),
 				 errhint("A model is named by its folder's name, without a slash.")));
+	if (strlen(folder_name(name)) > G2_TRAIN_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("model name \"%s\" is too long", name),
+				 errdetail("With more than %d bytes, base backups have no room for the paths of its "
+						   "files.", G2_TRAIN_MAX_NAME)));
 	folder = gpt2_folder_find(folder_name(name));
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
@@ -370,9 +376,24 @@ utf8(const char *s, const char *what)
 	return gpt2_to_utf8(s, strlen(s), what);
 }
 
+/* Who cancels a long training may not know that it is not lost. */
+static void
+rethrow(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !error->hint)
+		error->hint = "The same CALL goes on from where it was, once its rows have been read.";
+	ReThrowError(error);
+}
+
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
+	MemoryContext context = CurrentMemoryContext;
 	char	   *replaced;
 
 	/* Its end would end the other's connection. */
@@ -396,7 +417,7 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		PG_RE_THROW();
+		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 
 #include "encoding.h"
 #include "train_connection.h"
@@ -51,7 +52,7 @@ check_columns(TupleDesc columns)
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of the query has type %s, not text",
 							NameStr(column->attname), format_type_be(column->atttypid)),
-					 errhint("Cast it: %s::text.", quote_identifier(NameStr(column->attname)))));
+					 errhint("Cast it to text.")));
 	}
 }
 
@@ -142,6 +143,44 @@ send_all(Portal portal)
 	return nulls;
 }
 
+/* Rows that are read again after a failure must not be gone, or written twice. */
+static bool
+only_reads(SPIPlanPtr plan)
+{
+	ListCell   *source,
+			   *lc;
+
+	foreach(source, SPI_plan_get_plan_sources(plan))
+		foreach(lc, ((CachedPlanSource *) lfirst(source))->query_list)
+	{
+		Query	   *query = lfirst_node(Query, lc);
+
+		if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
+			return false;
+	}
+	return true;
+}
+
+static SPIPlanPtr
+prepare(const char *query)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
+
+	if (!plan)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query of a training must be one that returns rows"),
+				 errhint("Give one SELECT.")));
+	if (!only_reads(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query of a training must be a SELECT that changes nothing"),
+				 errhint("Put the rows into a table first.")));
+	return plan;
+}
+
 void
 gpt2_train_send_rows(const char *query)
 {
@@ -151,15 +190,10 @@ gpt2_train_send_rows(const char *query)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare(query, 0, NULL);
-	if (!plan)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	if (!SPI_is_cursor_plan(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the query of a training must be one that returns rows"),
-				 errhint("Give one SELECT.")));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	plan = prepare(query);
+	/* Not "read only": that would be the snapshot of the outermost CALL or DO, which does not see
+	 * what the procedure has written before. */
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
 	g2_put_u64(&w, send_all(portal));
 	SPI_cursor_close(portal);
 	gpt2_train_send(G2_MSG_TRAIN_ROWS_END, &w);

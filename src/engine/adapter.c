@@ -221,16 +221,16 @@ g2_adapter_find_base(const g2_model_paths *paths, const char *name,
 				   "adapter too", name, config->base);
 }
 
-static bool
-check_base_hash(const g2_pack *pack, const char *name, const g2_adapter_config *config,
-				g2_error *err)
+bool
+g2_adapter_check_base(const char *name, const g2_adapter_config *config, const char *content_hash,
+					  g2_error *err)
 {
-	if (!config->base_hash[0] || strcmp(config->base_hash, pack->content_hash) == 0)
+	if (!config->base_hash[0] || strcmp(config->base_hash, content_hash) == 0)
 		return true;
 	g2_fail(err, G2_E_VERSION, "model \"%s\" is not the one that adapter \"%s\" was made from",
 			config->base, name);
 	g2_fail_detail(err, "Its content hash is %s, \"" BASE_HASH "\" in the adapter's \"gpt2.json\" "
-				   "is %s.", pack->content_hash, config->base_hash);
+				   "is %s.", content_hash, config->base_hash);
 	return g2_fail_hint(err, "Put the base's old files back, or train the adapter again. Where "
 						"only templates differ, \"" BASE_HASH "\" may be changed.");
 }
@@ -301,7 +301,7 @@ g2_adapter_attach(g2_pack *pack, const char *name, const char *folder,
 {
 	g2_adapter *a;
 
-	if (!check_base_hash(pack, name, config, err))
+	if (!g2_adapter_check_base(name, config, pack->content_hash, err))
 		return false;
 	a = g2_alloc(sizeof *a);
 	if (!a)

@@ -63,6 +63,10 @@ extern bool g2_adapter_config_read(const char *folder, g2_adapter_config *config
 extern bool g2_adapter_find_base(const g2_model_paths *paths, const char *name,
 								 const g2_adapter_config *config, char **base, g2_error *err);
 
+/* The base has the content that the adapter was made for; 55000. */
+extern bool g2_adapter_check_base(const char *name, const g2_adapter_config *config,
+								  const char *content_hash, g2_error *err);
+
 /* The content of an adapter's gpt2.json for tasks (own_json.h), without base_hash; *tasks is
  * g2_free'd by the caller.  22032 also for special tokens, which are the base's. */
 extern bool g2_adapter_own(const char *folder, char **tasks, g2_error *err);

@@ -38,6 +38,9 @@ enum							/* messages; g2_message has those below */
 #define G2_TRAIN_MAX_STEPS 100000000
 #define G2_TRAIN_MAX_RANK 256
 #define G2_TRAIN_MAX_EVALUATIONS 100000
+/* A tar file, which base backups are, has room for 99 bytes of "gpt2_models/NAME/" and
+ * "adapter_model.safetensors". */
+#define G2_TRAIN_MAX_NAME 61
 #define G2_TRAIN_AUTO UINT32_MAX
 
 /* Whose model of the same name gives way when the new one is finished, which may be long after the

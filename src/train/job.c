@@ -103,6 +103,7 @@ g2t_job_check(const g2_train *o, g2_error *err)
 	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
 		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
+		check_number("the length of the model's name", o->model.len, 1, G2_TRAIN_MAX_NAME, err) &&
 		(o->base.len > 0 ? check_number("the length of the base's path", o->base.len, 1,
 										G2T_MAX_PATH - 1, err)
 		 : check_shape(o, err)) &&
@@ -223,6 +224,18 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 /* ---- its phases ---- */
 
 static void
+tell_made(const g2t_job *job, const g2t_outcome *o)
+{
+	char		held_out[64] = "";
+
+	if (isfinite(o->held_out_loss))
+		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
+	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "
+			   "%.4g at the end%s", g2t_text(job->options->model), o->step, o->steps, o->loss,
+			   held_out);
+}
+
+static void
 close_job(g2t_job *job)
 {
 	g2_tokenizer_close(job->tokenizer);
@@ -245,6 +258,8 @@ g2t_job_run(g2t_job *job, const char *models, g2_error *err)
 	{
 		g2t_progress(job, G2_TRAIN_WRITING);
 		ok = g2t_write_model(job, &p, &outcome, models, err);
+		if (ok)
+			tell_made(job, &outcome);
 	}
 	g2t_parameters_close(&p);
 	g2_free(outcome.curve.point);

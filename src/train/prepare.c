@@ -119,6 +119,9 @@ tell_counts(const g2t_job *job)
 	if (c->short_rows > 0)
 		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are too short to learn from",
 				   (unsigned long long) c->short_rows);
+	if (c->unknown_tokens > 0)
+		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu tokens stand for what the vocabulary lacks",
+				   (unsigned long long) c->unknown_tokens);
 	if (c->cut_rows > 0)
 		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are longer than %u tokens and are cut "
 				   "into windows", (unsigned long long) c->cut_rows, g2t_window_length(job));

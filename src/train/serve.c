@@ -330,6 +330,7 @@ g2t_cmd_serve(int argc, char **argv, g2_error *err)
 		return g2_fail(err, G2_E_PARAM, "serve takes no options: PostgreSQL starts it");
 	/* Rows are in its memory. */
 	(void) prctl(PR_SET_DUMPABLE, 0);
+	g2_memory_words("the training", "Take a smaller model or context, or lora_rank => 8.");
 	sigaction(SIGTERM, &action, NULL);
 	g2_connection_init(&s.connection, G2_TRAIN_FD);
 	if (train(&s, &failure))

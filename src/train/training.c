@@ -68,13 +68,15 @@ open_weights(training *t, g2_error *err)
 			return false;
 	}
 	else
-		g2t_parameters_start(t->p, arch->n_layer, o->seed);
+		g2t_parameters_start(t->p, arch->n_layer, o->seed, t->job->cancel);
+	if (g2t_job_is_canceled(t->job, err))
+		return false;
 	t->trained = t->p;
 	if (all)
 		return true;
 	if (!g2t_adapters_open(arch, o->lora_rank, &t->adapters, err))
 		return false;
-	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed);
+	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed, NULL);
 	t->trained = &t->adapters;
 	return true;
 }
@@ -418,6 +420,20 @@ choose_weights(training *t, g2_error *err)
 	return true;
 }
 
+/* A finite loss may be a bad one: a model that says all tokens to be as likely has log(tokens). */
+static void
+tell_failure(const training *t)
+{
+	const g2t_outcome *o = t->outcome;
+	double		loss = isnan(o->held_out_loss) ? o->loss : o->held_out_loss,
+				guess = log(t->job->arch.n_vocab);
+
+	if (loss >= guess)
+		g2t_notice(t->job, G2_LEVEL_WARNING, "Try another learning_rate, or more steps.",
+				   "the model has learned nothing: its loss is %.4f, and %.4f where all tokens "
+				   "are as likely", loss, guess);
+}
+
 static void
 tell_end(const training *t)
 {
@@ -459,6 +475,7 @@ run(training *t, g2_error *err)
 	if (!look_at_end(t, err) || !choose_weights(t, err))
 		return false;
 	tell_end(t);
+	tell_failure(t);
 	return true;
 }
 

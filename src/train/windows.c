@@ -45,6 +45,17 @@ encode(maker *m, const g2_buf *text, g2_error *err)
 	return g2_tokenizer_encode(m->tokenizer, text->data, text->len, 0, m->cancel, &m->ids, err);
 }
 
+static uint64_t
+count_unknown(const maker *m)
+{
+	uint32_t	unknown = g2_tokenizer_unknown(m->tokenizer);
+	uint64_t	n = 0;
+
+	for (size_t i = 0; unknown != G2_NO_TOKEN && i < m->ids.len; i++)
+		n += (m->ids.data[i] & ~NOT_LEARNED) == unknown;
+	return n;
+}
+
 static bool
 add_window(maker *m, size_t from, uint32_t n, bool held_out, g2_error *err)
 {
@@ -95,6 +106,7 @@ make_row(void *arg, const g2t_row *row, g2_error *err)
 	}
 	if (!encode(m, &row->text, err))
 		return false;
+	m->counts->unknown_tokens += count_unknown(m);
 	if (m->end_token != G2_NO_TOKEN && !g2_ids_push(&m->ids, m->end_token))
 		return g2_fail_memory(err, m->ids.len);
 	if (m->ids.len >= 2)

@@ -34,6 +34,7 @@ typedef struct g2t_data_counts
 	uint64_t	held_out_rows;
 	uint64_t	tokens;			/* targets that are learned, of one epoch */
 	uint64_t	held_out_tokens;
+	uint64_t	unknown_tokens;	/* of all, for what the vocabulary lacks */
 } g2t_data_counts;
 
 /* Tokenizes the spool.  57014 soon after *cancel. */

@@ -203,6 +203,30 @@ test_bpe_large(void **state)
 
 /* ---- windows ---- */
 
+/* Which a prompt has, too. */
+static void
+test_unknown(void **state)
+{
+	bench		b;
+	g2t_data_counts c;
+	g2_error	err;
+
+	(void) state;
+	open_bench(&b);
+	add_row(&b, NULL, "aaabb");
+	add_row(&b, "ca", "acd");
+	learn(&b, G2T_CHAR, 4);		/* a and b */
+	EXPECT_OK(g2t_windows_make(&b.place, b.tokenizer, 1, 8, 0, NULL, &c, &err), err);
+	assert_int_equal(c.unknown_tokens, 3);
+	close_bench(&b);
+	open_bench(&b);
+	add_row(&b, NULL, "aaabb");
+	learn(&b, G2T_BYTE, 0);
+	EXPECT_OK(g2t_windows_make(&b.place, b.tokenizer, 1, 8, 0, NULL, &c, &err), err);
+	assert_int_equal(c.unknown_tokens, 0);
+	close_bench(&b);
+}
+
 static void
 test_windows(void **state)
 {
@@ -396,6 +420,7 @@ main(void)
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_bpe),
 		cmocka_unit_test(test_bpe_large),
+		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_damaged),

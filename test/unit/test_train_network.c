@@ -162,11 +162,27 @@ test_direction(void **state)
 	check_direction(&m, &m.p, 0.0f);
 	check_direction(&m, &m.p, 0.3f);
 	EXPECT_OK(g2t_adapters_open(&m.arch, 3, &m.adapters, &err), err);
-	g2t_parameters_start(&m.adapters, m.arch.n_layer, 4);
+	g2t_parameters_start(&m.adapters, m.arch.n_layer, 4, NULL);
 	for (size_t i = 0; i < m.adapters.floats; i++)
 		m.adapters.w[i] += 0.125f;	/* lora_b is zero at the start */
 	check_direction(&m, &m.adapters, 0.0f);
 	check_direction(&m, &m.adapters, 0.3f);
+	close_model(&m);
+}
+
+/* Nothing is made for somebody who has gone. */
+static void
+test_start_canceled(void **state)
+{
+	const atomic_bool cancel = true;
+	model		m;
+
+	(void) state;
+	open_model(&m);
+	memset(m.p.w, 0, m.p.floats * sizeof(float));
+	g2t_parameters_start(&m.p, m.arch.n_layer, 4, &cancel);
+	for (size_t i = 0; i < m.p.floats; i++)
+		assert_true(m.p.w[i] == 0.0f);
 	close_model(&m);
 }
 
@@ -436,6 +452,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gradients),
 		cmocka_unit_test(test_direction),
+		cmocka_unit_test(test_start_canceled),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_kernels),
