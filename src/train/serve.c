@@ -218,8 +218,8 @@ get_rows(serving *s, g2_error *err)
 	g2_free(w.data);
 	if (!wants)
 	{
-		g2t_notice(&s->job, G2_LEVEL_NOTICE, "With another seed it begins anew, with the rows that "
-				   "are there now.", "going on with the rows that were read before");
+		g2t_notice(&s->job, G2_LEVEL_NOTICE, "Another seed begins anew, with the rows of now.",
+				   "going on with the rows that were read before");
 		return true;
 	}
 	ok = g2t_writer_open(&s->job.place, G2T_ROWS_FILE, &rows, err) && receive_rows(s, &rows, err);
