@@ -64,6 +64,9 @@ extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
 
 /* ---- prepare.c ---- */
 
+/* Whether the base can be trained, before rows are read: 0A000 and what is wrong with its files. */
+extern bool g2t_prepare_check(g2t_job *job, g2_error *err);
+
 /* tokenizer, arch, windows. */
 extern bool g2t_prepare(g2t_job *job, g2_error *err);
 

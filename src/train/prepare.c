@@ -98,6 +98,17 @@ open_base(g2t_job *job, g2_error *err)
 							 err);
 }
 
+bool
+g2t_prepare_check(g2t_job *job, g2_error *err)
+{
+	bool		ok = job->options->base.len == 0 || open_base(job, err);
+
+	g2_tokenizer_close(job->tokenizer);
+	g2_buf_free(&job->tokenizer_blob);
+	job->tokenizer = NULL;
+	return ok;
+}
+
 /* ---- windows ---- */
 
 static void

@@ -294,7 +294,7 @@ train(serving *s, g2_error *err)
 	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
 		return false;
 	job->place.keep_free = s->options.keep_free;
-	ok = get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
+	ok = g2t_prepare_check(job, err) && get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
 	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);
 	g2t_place_close(&job->place);

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use File::Copy qw(copy);
 use FindBin;
 use lib $FindBin::RealBin;
 use Gpt2Test;
@@ -51,6 +52,17 @@ like(messages_of("CALL gpt_train('no', \$\$$_\$\$, $small)"), $changes, "refused
 is(sql('SELECT count(*) FROM lines'), 102, 'and has changed nothing');
 like(messages_of("CALL gpt_train('no', 'SELECT 1', $small)"), qr/HINT:  Cast it to text\./,
 	'a column that is no text: what to do');
+
+my $relu = $node->data_dir . '/gpt2_models/relu';
+mkdir $relu or die "could not create $relu: $!";
+copy($_, $relu) or die "could not copy $_: $!" for glob "models/demo/*.*";
+my $config = slurp_file("$relu/config.json");
+unlink "$relu/config.json";
+append_to_file("$relu/config.json", $config =~ s/"gelu_new"/"relu"/r);
+sql('CREATE SEQUENCE numbers');
+like(messages_of("CALL gpt_finetune('relu', \$\$SELECT nextval('numbers')::text\$\$, 'no')"),
+	qr/ERROR:  0A000: .*activation_function/, 'a base that cannot be trained');
+is(sql('SELECT is_called FROM numbers'), 'f', 'is refused before the rows are read');
 
 # ---- what is said
 
