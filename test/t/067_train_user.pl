@@ -93,6 +93,19 @@ like(canceled(), qr/57014: .*user request\nHINT:  The same CALL goes on/, 'that 
 like(canceled(), qr/NOTICE:.* going on with the rows that were read before\nHINT:  Another seed begins anew/,
 	'that it goes on, and how it would not');
 
+# ---- too many
+
+my $running = "FROM gpt_stat_progress_train WHERE state = 'running' AND phase = 'training'";
+my @queries = map { start_query($node,
+	"CALL gpt_train('one$_', 'SELECT t FROM lines', $small, steps => 1000000)") } 1 .. 4;
+ok(poll_sql($node, "SELECT count(*) = 4 $running"), 'four train');
+like(messages_of("CALL gpt_train('fifth', 'SELECT t FROM lines', $small)"),
+	qr/53400: too many trainings run at the same time\nHINT:.* at most 4 run/, 'a fifth is refused');
+sql("SELECT pg_cancel_backend(pid) $running");
+finish_query($_) for @queries;
+
+# ---- the picture
+
 my $picture = sql("SELECT gpt_training_svg('said')");
 my ($curve, $held_out) = $picture =~ /points="([^"]+)"/g;
 is(split(/ /, $curve), sql("SELECT count(*) FROM gpt_training_log('said')"), 'the picture has the curve');
