@@ -13,6 +13,7 @@
 
 #include "config.h"
 #include "curve.h"
+#include "json.h"
 #include "place.h"
 #include "protocol_train.h"
 #include "tokenizer.h"
@@ -68,6 +69,9 @@ extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
 
 /* ---- prepare.c ---- */
 
+/* Whether the base can be trained, before rows are read: 0A000 and what is wrong with its files. */
+extern bool g2t_prepare_check(g2t_job *job, g2_error *err);
+
 /* tokenizer, arch, windows.  53200 where the machine has not the memory to go on. */
 extern bool g2t_prepare(g2t_job *job, g2_error *err);
 
@@ -96,6 +100,10 @@ extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outco
 					  g2_error *err);
 
 /* ---- result.c ---- */
+
+/* A JSON file of the folder; complete: nothing is missing in it for lack of memory. */
+extern bool g2t_write_json(const char *folder, const char *name, cJSON *json, bool complete,
+						   g2_error *err);
 
 #define G2T_FOLDER "model"		/* in the training's directory */
 

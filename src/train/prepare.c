@@ -106,6 +106,17 @@ open_base(g2t_job *job, g2_error *err)
 							 err) && g2t_folder_empty(job, err);
 }
 
+bool
+g2t_prepare_check(g2t_job *job, g2_error *err)
+{
+	bool		ok = job->options->base.len == 0 || open_base(job, err);
+
+	g2_tokenizer_close(job->tokenizer);
+	g2_buf_free(&job->tokenizer_blob);
+	job->tokenizer = NULL;
+	return ok;
+}
+
 /* ---- windows ---- */
 
 static void

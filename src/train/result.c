@@ -32,8 +32,8 @@
 
 /* ---- JSON ---- */
 
-static bool
-write_json(const char *folder, const char *name, cJSON *json, bool complete, g2_error *err)
+bool
+g2t_write_json(const char *folder, const char *name, cJSON *json, bool complete, g2_error *err)
 {
 	char	   *text = complete ? cJSON_Print(json) : NULL;
 	g2_buf		b = {0};
@@ -116,7 +116,7 @@ write_config(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!start_json(job, "config.json", &json, err))
 		return false;
-	ok = write_json(folder, "config.json", json, fill_config(job, json), err);
+	ok = g2t_write_json(folder, "config.json", json, fill_config(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -146,7 +146,7 @@ write_adapter_config(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!json)
 		return g2_fail_memory(err, 64);
-	ok = write_json(folder, G2_ADAPTER_CONFIG, json, fill_adapter_config(job, json), err);
+	ok = g2t_write_json(folder, G2_ADAPTER_CONFIG, json, fill_adapter_config(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -175,7 +175,7 @@ write_own(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!start_json(job, G2_OWN_JSON, &json, err))
 		return false;
-	ok = write_json(folder, G2_OWN_JSON, json, fill_own(job, json), err);
+	ok = g2t_write_json(folder, G2_OWN_JSON, json, fill_own(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }

@@ -300,8 +300,8 @@ train(serving *s, g2_error *err)
 	/* now that its own is in use, however old it is */
 	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);
 	job->place.keep_free = s->options.keep_free;
-	ok = g2t_target_check(&job->place, G2_TRAIN_MODELS, err) && get_rows(s, err) &&
-		start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
+	ok = g2t_target_check(&job->place, G2_TRAIN_MODELS, err) && g2t_prepare_check(job, err) &&
+		get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
 	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);
 	g2t_place_close(&job->place);

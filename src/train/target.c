@@ -27,25 +27,59 @@ fail_exists(const char *name, g2_error *err)
 						"puts it in the old one's place.");
 }
 
-/* May the model that is there give way?  Another may have come since the backend looked. */
-static bool
-gives_way(const g2_train *o, const char *folder)
+/* The gpt2.json of the model that is there, where it is of the owner that the backend has seen, or of
+ * the new one's; else NULL: another may have come since. */
+static cJSON *
+read_replaced(const g2_train *o, const char *folder)
 {
 	cJSON	   *json = NULL;
-	const cJSON *owner;
-	bool		same = false;
 
-	if (o->replace != G2_TRAIN_REPLACE_OWN)
-		return o->replace == G2_TRAIN_REPLACE_ANY;
 	if (g2_own_json_read(folder, &json, NULL, NULL))
 	{
-		owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
-		same = cJSON_IsString(owner) &&
+		const cJSON *owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
+
+		if (cJSON_IsString(owner) &&
 			(strcmp(owner->valuestring, g2t_text(o->owner)) == 0 ||
-			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0));
+			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0)))
+			return json;
 	}
 	cJSON_Delete(json);
-	return same;
+	return NULL;
+}
+
+/* As with CREATE OR REPLACE: whoever may use the old one may use the new one. */
+static bool
+keep_roles(cJSON *old, const char *folder, g2_error *err)
+{
+	cJSON	   *roles = cJSON_DetachItemFromObjectCaseSensitive(old, "roles"),
+			   *json = NULL;
+	bool		ok = g2_own_json_read(folder, &json, NULL, err);
+
+	if (ok)
+	{
+		cJSON_DeleteItemFromObjectCaseSensitive(json, "roles");
+		if (roles && cJSON_AddItemToObject(json, "roles", roles))
+			roles = NULL;
+		ok = g2t_write_json(folder, G2_OWN_JSON, json, roles == NULL, err);
+	}
+	cJSON_Delete(roles);
+	cJSON_Delete(json);
+	return ok;
+}
+
+/* May the model that is there give way?  The new one gets its roles. */
+static bool
+give_way(const g2_train *o, const char *from, const char *to, g2_error *err)
+{
+	cJSON	   *old = read_replaced(o, to);
+	bool		ok;
+
+	if (o->replace == G2_TRAIN_REPLACE_NONE || (o->replace == G2_TRAIN_REPLACE_OWN && !old))
+		ok = fail_exists(g2t_text(o->model), err);
+	else
+		ok = !old || keep_roles(old, from, err);
+	cJSON_Delete(old);
+	return ok;
 }
 
 bool
@@ -108,9 +142,7 @@ g2t_target_move(const g2t_job *job, const char *from, const char *models, g2_err
 		if (rename(from, to) != 0)
 			return g2_fail_errno(err, errno, "rename", from);
 	}
-	else if (!gives_way(job->options, to))
-		return fail_exists(g2t_text(job->options->model), err);
-	else if (!exchange(job, from, to, err))
+	else if (!give_way(job->options, from, to, err) || !exchange(job, from, to, err))
 		return false;
 	return g2_file_sync_directory(to, err);
 }

@@ -430,8 +430,8 @@ tell_failure(const training *t)
 
 	if (loss >= guess)
 		g2t_notice(t->job, G2_LEVEL_WARNING, "Try another learning_rate, or more steps.",
-				   "the model has learned nothing: its loss is %.4f, and %.4f where all tokens "
-				   "are as likely", loss, guess);
+				   "the model is no better on these rows than a guess: its loss is %.4g, and %.4g "
+				   "where all tokens are as likely", loss, guess);
 }
 
 static void
