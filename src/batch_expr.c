@@ -78,14 +78,33 @@ gpt2_is_repeatable(Node *node)
 	return !is_unrepeatable(node, NULL);
 }
 
-/* textcat, concat: names that fmgroids.h has had in all versions do not exist for both. */
-#define TEXTCAT 1258
-#define CONCAT 3058
+/* Functions of texts that raise an error for no row, once they have raised none: by their numbers,
+ * as names that fmgroids.h has had in all versions do not exist for all of them. */
+static const Oid harmless[] = {
+	1258,						/* textcat, which is || */
+	3058, 3059,					/* concat, concat_ws */
+	3060, 3061,					/* left, right */
+	877, 936, 883, 937,			/* substr, substring */
+	870, 871,					/* lower, upper */
+	884, 885, 875, 881, 876, 882,	/* btrim, ltrim, rtrim */
+	2087,						/* replace */
+	3214						/* jsonb ->> text */
+};
 
 static bool
 is_not_harmless(Oid function, void *unused)
 {
-	return function != TEXTCAT && function != CONCAT;
+	for (int i = 0; i < lengthof(harmless); i++)
+		if (function == harmless[i])
+			return false;
+	return true;
+}
+
+/* The length of a substring must not be negative: it is good for all rows where it is constant. */
+static bool
+has_varying_length(const FuncExpr *call)
+{
+	return (call->funcid == 877 || call->funcid == 936) && !IsA(lthird(call->args), Const);
 }
 
 static bool
@@ -112,6 +131,9 @@ may_fail(Node *node, void *unused)
 				return true;
 			break;
 		case T_FuncExpr:
+			if (has_varying_length((FuncExpr *) node))
+				return true;
+			/* fall through */
 		case T_OpExpr:
 			if (check_functions_in_node(node, is_not_harmless, NULL))
 				return true;

@@ -5,8 +5,8 @@
  * the looking until that row has been evaluated in its turn.  A call that may draw a seed stops
  * the reading too, until it has drawn: random() is to be called in the order that it is called in
  * without this node.  An error while looking must leave no traces, so that is done inside a
- * subtransaction; where there can be none (parallel plans), only calls whose arguments cannot fail
- * are looked at, once they have been called.
+ * subtransaction; where there can be none, only calls whose arguments cannot fail are looked at, once
+ * they have been called.
  *
  * The window: where the reader may stop early, it holds one row more than have been evaluated, so
  * that a LIMIT k never starts more than 2k rows; where all rows will be read, or so many are
@@ -16,6 +16,7 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -123,6 +124,7 @@ look(Gpt2Batch *batch)
 	{
 		Gpt2BatchRow *row = gpt2_row_at(batch, batch->n_looked);
 
+		CHECK_FOR_INTERRUPTS();
 		gpt2_set_row(batch, row->tuple);
 		for (int i = 0; i < batch->n_sites; i++)
 		{
@@ -181,6 +183,14 @@ look_in_subtransaction(Gpt2Batch *batch)
 	batch->n_looked++;
 }
 
+/* Parallel plans permit none.  On a standby a conflict with recovery ends the whole session when it
+ * comes while one is open, and otherwise the statement. */
+static bool
+can_have_subtransactions(void)
+{
+	return !IsInParallelMode() && !RecoveryInProgress();
+}
+
 /* Constant arguments are good if they were once, and others are texts. */
 static bool
 looks_are_safe(const Gpt2Batch *batch)
@@ -236,7 +246,7 @@ can_look(const Gpt2Batch *batch)
 
 	return !is_held && batch->n_looked < batch->n_rows &&
 		(batch->n_looked == 0 || has_room(batch)) && !looks_must_wait(batch) &&
-		(!IsInParallelMode() || looks_are_safe(batch));
+		(can_have_subtransactions() || looks_are_safe(batch));
 }
 
 void
@@ -244,10 +254,10 @@ gpt2_batch_look_ahead(Gpt2Batch *batch)
 {
 	if (can_look(batch))
 	{
-		if (IsInParallelMode())
-			look(batch);
-		else
+		if (can_have_subtransactions())
 			look_in_subtransaction(batch);
+		else
+			look(batch);
 		batch->figures.batches++;
 	}
 	send_looked(batch);
