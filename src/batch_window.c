@@ -18,7 +18,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
 
 #include "attempt.h"
 #include "batch_scan.h"
@@ -141,13 +140,6 @@ look(Gpt2Batch *batch)
 	MemoryContextSwitchTo(old);
 }
 
-/* Sets it until the end of the current level. */
-static void
-set_in_level(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 static void
 look_step(void *arg)
 {
@@ -160,8 +152,8 @@ look_step(void *arg)
 	/* What functions in arguments say, the row will make them say when it is its turn. */
 	if (!is_silent)
 	{
-		set_in_level("client_min_messages", "error");
-		set_in_level("log_min_messages", "error");
+		gpt2_set("client_min_messages", "error", GUC_ACTION_SAVE);
+		gpt2_set("log_min_messages", "error", GUC_ACTION_SAVE);
 	}
 	look(batch);
 	AtEOXact_GUC(true, level);
@@ -218,11 +210,10 @@ send_ticket(Gpt2Batch *batch, Gpt2Ticket *ticket)
 	if (!ticket->bytes)
 		return;
 	for (int i = 0; i <= batch->n_sent; i++)
-		for (int k = 0; k < gpt2_n_tickets(batch); k++)
-			if (gpt2_ticket_share(ticket, &gpt2_row_at(batch, i)->tickets[k], &batch->figures))
-				return;
-	if (!gpt2_requests_are_many())
-		gpt2_ticket_send(ticket, &batch->figures);
+		if (gpt2_ticket_share(ticket, gpt2_row_at(batch, i)->tickets, gpt2_n_tickets(batch),
+							  &batch->figures))
+			return;
+	gpt2_ticket_send(ticket, &batch->figures);
 }
 
 /* Where there are too many requests, the rest is sent when some have been answered. */

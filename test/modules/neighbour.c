@@ -4,7 +4,8 @@
  *
  * From hooks, it checks that a QueryDesc has the same plan behind the end of its execution as before
  * its start, alive and unchanged.  Memory that was freed in between is overwritten before the look.
- * With neighbour.wrap a plan is put below its node, which does not run anything but that very plan.
+ * With neighbour.wrap a plan, or that of a subquery in FROM, is put below its node, which does not run
+ * anything but that very plan.
  */
 #include "postgres.h"
 
@@ -202,7 +203,12 @@ plan(Query *parse, const char *text, int cursor, ParamListInfo params)
 	PlannedStmt *result = next_planner ? next_planner(parse, text, cursor, params) :
 		standard_planner(parse, text, cursor, params);
 
-	if (wraps && result->commandType == CMD_SELECT)
+	if (!wraps || result->commandType != CMD_SELECT)
+		return result;
+	if (IsA(result->planTree, SubqueryScan))
+		((SubqueryScan *) result->planTree)->subplan =
+			wrap(((SubqueryScan *) result->planTree)->subplan);
+	else
 		result->planTree = wrap(result->planTree);
 	return result;
 }
