@@ -48,6 +48,63 @@ BEGIN
 EXCEPTION WHEN others THEN
     RETURN result || sqlerrm;
 END $$;
+CREATE FUNCTION asks(x text) RETURNS text LANGUAGE plpgsql STABLE
+AS 'BEGIN RETURN gpt_generate(x, 1); END';
+CREATE FUNCTION rows_of(n int) RETURNS TABLE (id int, g text) LANGUAGE sql STABLE
+AS 'SELECT id, gpt_generate(body) FROM t WHERE id < n';
+CREATE FUNCTION strict_of(x text) RETURNS text LANGUAGE sql STRICT
+AS 'SELECT gpt_generate(x, 2) FROM generate_series(1, 2)';
+CREATE FUNCTION query_of(n int) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT gpt_generate(body) FROM t WHERE id < n;
+    RETURN QUERY EXECUTE 'SELECT gpt_generate(body, 2) FROM t WHERE id < $1' USING n;
+END $$;
+CREATE FUNCTION cursors() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR (n int) FOR SELECT id, gpt_generate(body) AS g FROM t WHERE id > n;
+    s refcursor;
+    r record;
+BEGIN
+    OPEN c (3);
+    FETCH c INTO r;
+    RETURN NEXT r.id || r.g;
+    MOVE FORWARD 4 FROM c;
+    FETCH c INTO r;
+    RETURN NEXT r.id || r.g;
+    CLOSE c;
+    FOR r IN c (25) LOOP
+        RETURN NEXT r.id || r.g;
+        FOR i IN 1 .. 2 LOOP
+            CONTINUE WHEN i = r.id % 2 + 1;
+            RETURN NEXT gpt_generate(r.g, i);
+        END LOOP;
+        EXIT WHEN r.id = 28;
+    END LOOP;
+    OPEN s SCROLL FOR SELECT id, gpt_generate(body, 2) AS g FROM t;
+    FETCH LAST FROM s INTO r;
+    RETURN NEXT r.id || r.g;
+    FETCH PRIOR FROM s INTO r;
+    RETURN NEXT r.id || r.g;
+    CLOSE s;
+    SELECT gpt_generate(body) AS g INTO r FROM t ORDER BY id;
+    RETURN NEXT r.g;
+END $$;
+CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN NEW.s := gpt_generate(NEW.body, 2); RETURN NEW; END';
+CREATE FUNCTION on_statement() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO u SELECT id, gpt_generate(body, 2) FROM rows;
+    RETURN NULL;
+END $$;
+CREATE ROLE reader;
+CREATE TABLE secret (id int, body text, s text);
+INSERT INTO secret SELECT id, body FROM t;
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY visible ON secret USING (id > 4 AND gpt_generate(body, 2) LIKE '%a%');
+CREATE POLICY changes ON secret FOR UPDATE USING (true) WITH CHECK (gpt_generate(s, 1) <> 'x');
+GRANT ALL ON secret TO reader;
+CREATE FUNCTION leak(x text) RETURNS text LANGUAGE plpgsql STABLE COST 0.01
+AS 'BEGIN RAISE NOTICE ''seen %'', x; RETURN x; END';
 ANALYZE;
 SQL
 
@@ -280,6 +337,114 @@ SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SELECT id, gpt_generate(body) 
 SET LOCAL enable_seqscan = off; SELECT id, gpt_generate(id::text) FROM t WHERE id BETWEEN 3 AND 20
 --
 SELECT gpt_generate(body), gpt_generate(body) FROM t TABLESAMPLE bernoulli (100)
+--
+SELECT grp, id % 2 AS odd, count(gpt_generate(body, 2)), max(gpt_generate(body, 1)) FROM t GROUP BY GROUPING SETS ((grp), (odd), ()) ORDER BY 1, 2
+--
+SET LOCAL enable_hashagg = off; SELECT grp, id % 2 AS odd, count(gpt_generate(body, 2)), string_agg(gpt_generate(body, 1), ',' ORDER BY id) FROM t GROUP BY CUBE (grp, odd) ORDER BY 1, 2
+--
+SELECT grp, gpt_generate(min(body), 2), grouping(grp), gpt_generate('The ' || grouping(grp), 1) FROM t GROUP BY ROLLUP (grp) ORDER BY grp
+--
+SELECT gpt_generate(body, 1) AS g, count(*) FROM t GROUP BY ROLLUP (g) ORDER BY 1
+--
+SELECT mode() WITHIN GROUP (ORDER BY gpt_generate(body, 1)), percentile_disc(0.5) WITHIN GROUP (ORDER BY gpt_loss(body)) FROM t
+--
+SELECT max(gpt_generate(body, 2)) FILTER (WHERE gpt_generate(body, 1) <> ':') FROM t GROUP BY grp ORDER BY grp
+--
+SELECT DISTINCT ON (gpt_generate(body, 1)) gpt_generate(body, 1), id FROM t ORDER BY gpt_generate(body, 1), id DESC
+--
+SELECT gpt_generate(body, 1) FROM t INTERSECT ALL SELECT gpt_generate(body, 1) FROM t WHERE id > 9 ORDER BY 1
+--
+CREATE MATERIALIZED VIEW made AS SELECT id, gpt_generate(body) AS g FROM t; CREATE UNIQUE INDEX ON made (id); UPDATE t SET body = body || '!' WHERE id < 9; REFRESH MATERIALIZED VIEW CONCURRENTLY made; SELECT * FROM made ORDER BY id; REFRESH MATERIALIZED VIEW made; SELECT count(g) FROM made
+--
+PREPARE q(int) AS SELECT id, gpt_generate(body, $1) FROM t WHERE id < 2 * $1 LIMIT $1; EXECUTE q(1); EXECUTE q(2); EXECUTE q(3); EXECUTE q(4); EXECUTE q(5); EXECUTE q(6); EXECUTE q(7); EXECUTE q(NULL); ALTER TABLE t ADD extra int; EXECUTE q(3); CREATE TABLE made AS EXECUTE q(4); SELECT * FROM made
+--
+PREPARE q(text) AS UPDATE t SET s = gpt_generate(body || $1) WHERE id < 5 RETURNING s; EXECUTE q('a'); EXECUTE q('b'); EXECUTE q('c'); EXECUTE q('d'); EXECUTE q('e'); EXECUTE q('f'); EXECUTE q('g')
+--
+SELECT cursors()
+--
+SELECT * FROM query_of(6)
+--
+SELECT id, query_of(3) FROM t WHERE id < 3
+--
+SELECT * FROM rows_of(7)
+--
+SELECT g FROM rows_of(7) WHERE id > 2 LIMIT 2
+--
+SELECT t.id, r.g FROM t, LATERAL rows_of(t.id) AS r WHERE t.id < 5
+--
+SELECT strict_of(body) FROM t WHERE id < 7
+--
+SELECT gpt_generate(asks(body), 2) FROM t WHERE id < 12
+--
+SELECT id, w FROM t, LATERAL regexp_split_to_table(gpt_generate(body), ' ') AS w WHERE id < 9
+--
+SELECT id, w.* FROM t, ROWS FROM (gpt_generate(body, 2, 1), generate_series(1, 2)) AS w WHERE id < 6
+--
+SELECT id, regexp_split_to_table(gpt_generate(body), ' ') FROM t WHERE id < 9
+--
+SELECT id, q.g FROM t, LATERAL (SELECT gpt_generate(t.body || u.name, 2) AS g FROM u WHERE u.grp = t.grp OFFSET 0) AS q
+--
+WITH RECURSIVE r AS (SELECT id, gpt_generate(body, 1) AS g FROM t WHERE id < 4 UNION SELECT r.id + 4, gpt_generate(r.g || t.body, 1) FROM r JOIN t ON t.id = r.id + 4) SELECT * FROM r ORDER BY 1, 2
+--
+WITH RECURSIVE r AS (SELECT 1 AS n, 'The' AS g UNION ALL SELECT n + 1, gpt_generate(g, 1) FROM r WHERE gpt_generate(g, 2) <> '' AND n < 9) SELECT * FROM r LIMIT 4
+--
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SELECT grp, count(*), max(gpt_generate(body)) FROM t WHERE short(body) <> '' GROUP BY grp ORDER BY grp
+--
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SELECT a.id, gpt_generate(a.body || b.id) FROM t AS a JOIN t AS b ON b.id = a.id + 1 WHERE gpt_generate(b.body, 2) LIKE '%a%' ORDER BY 1
+--
+CREATE TRIGGER r BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION on_row(); INSERT INTO t SELECT id + 100, grp, gpt_generate(body) FROM t; UPDATE t SET body = 'The ' || id WHERE id < 9; SELECT * FROM t ORDER BY id
+--
+CREATE TRIGGER r AFTER UPDATE ON t REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION on_statement(); UPDATE t SET body = gpt_generate(body) WHERE id < 9; SELECT * FROM u ORDER BY grp, name
+--
+CREATE RULE r AS ON INSERT TO u DO ALSO UPDATE t SET s = gpt_generate(NEW.name, 2) WHERE grp = NEW.grp; INSERT INTO u SELECT grp, gpt_generate(body) FROM t WHERE id < 4; SELECT id, s FROM t ORDER BY id
+--
+SET LOCAL ROLE reader; SELECT id, gpt_generate(body) FROM secret
+--
+SET LOCAL ROLE reader; SELECT id FROM secret WHERE leak(body) <> ''
+--
+SET LOCAL ROLE reader; SELECT id FROM secret WHERE gpt_generate(leak(body), 1) <> ':' AND id < 20
+--
+SET LOCAL ROLE reader; UPDATE secret SET s = gpt_generate(body, 2) WHERE id < 9 RETURNING id, s
+--
+SET LOCAL ROLE reader; UPDATE secret SET s = 'x' WHERE id < 9
+--
+CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM t WHERE gpt_generate(body, 2) LIKE '%a%'; SELECT id FROM barrier WHERE leak(body) <> '' AND gpt_generate(leak(body), 1) <> ':'
+--
+CREATE VIEW checked AS SELECT id, body, s FROM t WHERE gpt_generate(body, 1) <> 'x' WITH CHECK OPTION; UPDATE checked SET body = gpt_generate(body, 2), s = body; SELECT * FROM checked ORDER BY id; INSERT INTO checked SELECT id + 100, gpt_generate(body) FROM t WHERE id < 9
+--
+ALTER TABLE u ADD CHECK (gpt_generate(name, 1) IS NOT NULL); INSERT INTO u SELECT id, gpt_generate(body, 2) FROM t WHERE id < 7; SELECT * FROM u ORDER BY 1, 2; INSERT INTO u SELECT id, gpt_generate(body, 2) FROM t
+--
+ALTER TABLE u ADD CHECK (gpt_generate(name, 1) <> gpt_generate(name, 1))
+--
+CREATE DOMAIN text_of AS text CHECK (gpt_generate(VALUE, 1) <> 'x'); SELECT gpt_generate(body)::text_of FROM t; SELECT gpt_generate(body::text_of) FROM t
+--
+ALTER TABLE u ADD g text DEFAULT gpt_generate('The', 2); INSERT INTO u VALUES (7, 'seven'); SELECT * FROM u ORDER BY 1, 2
+--
+ALTER TABLE u ALTER name TYPE text USING gpt_generate(name, 2); SELECT * FROM u ORDER BY 1, 2
+--
+ALTER TABLE u ADD g text GENERATED ALWAYS AS (gpt_generate(name, 2)) STORED
+--
+CREATE INDEX ON u (gpt_generate(name, 2))
+--
+CREATE INDEX ON u (name) WHERE gpt_generate(name, 2) <> ''
+--
+INSERT INTO t (id, body) SELECT id % 7, gpt_generate(body) FROM t WHERE id > 20 ON CONFLICT (id) DO NOTHING RETURNING id, body
+--
+INSERT INTO t (id, body) SELECT id, gpt_generate(body) FROM t ON CONFLICT (id) DO UPDATE SET s = excluded.body WHERE gpt_generate(t.body, 2) LIKE '%a%' RETURNING id, s, gpt_generate(s, 1)
+--
+INSERT INTO t (id, body) SELECT id % 7, gpt_generate(body) FROM t ON CONFLICT (id) DO UPDATE SET s = excluded.body
+--
+MERGE INTO t USING (SELECT grp, gpt_generate(name, 2) AS g FROM u WHERE name <> 'deux') AS w ON t.grp = w.grp AND t.id < 9 WHEN MATCHED AND gpt_generate(t.body, 1) <> ':' THEN UPDATE SET s = g WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (100, 1, g, ''); SELECT id, s, body FROM t ORDER BY id
+--
+COPY (SELECT id, gpt_generate(body) FROM t WHERE gpt_generate(body, 2) LIKE '%a%' ORDER BY id DESC) TO STDOUT (FORMAT csv); COPY (UPDATE t SET s = gpt_generate(body) WHERE id < 5 RETURNING id, s) TO STDOUT
+--
+CREATE TABLE made AS WITH c AS (DELETE FROM t WHERE id < 6 RETURNING *) SELECT id, gpt_generate(body) AS g FROM c; SELECT * FROM made ORDER BY id; SELECT id, gpt_generate(body) AS g INTO made2 FROM t; SELECT count(g) FROM made2
+--
+SELECT id, gpt_generate(body) FROM t WHERE grp = 1 ORDER BY id FOR UPDATE SKIP LOCKED
+--
+SELECT id, lag(gpt_generate(body, 2)) OVER (ORDER BY id), gpt_generate(lag(body) OVER (ORDER BY id), 1), count(*) FILTER (WHERE gpt_generate(body, 1) <> ':') OVER (ORDER BY id) FROM t
+--
+SELECT xmlelement(name a, gpt_generate(body, 1)) IS NULL, greatest(gpt_generate(body, 1), gpt_generate(body, 2)), gpt_generate(body, 1) IN ('x', ':'), (ARRAY[gpt_generate(body, 1)])[1], gpt_generate(body, 1) COLLATE "C" FROM t WHERE id < 9
 SQL
 
 # What psql prints, and the errors.
@@ -294,17 +459,57 @@ sub results
 	return "$out\n$err";
 }
 
+# Of each case.
+my %errors;
+
 foreach my $statements (@cases)
 {
 	chomp $statements;
 	my $right = results($statements, 1);
 
+	$errors{$statements} = () = $right =~ /ERROR:/g;
 	foreach my $rows (4, 64)
 	{
 		my $got = results($statements, $rows);
 		is($got, $right, "$rows rows: $statements");
 	}
 	unlike($right, qr/server closed|internal error|XX000/, 'no internal error');
+}
+
+# ---- EXPLAIN ----
+
+# The statements of a case, each with this before it that can have it.
+sub explained
+{
+	my ($how, $statements) = @_;
+	my ($out, $err);
+	my $script = join ";\n",
+	  map { /^(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|EXECUTE|CREATE TABLE made AS)/ ? "$how $_" : $_ }
+	  split /; (?=[A-Z])/, $statements;
+
+	$node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; $script;\nROLLBACK;", stdout => \$out,
+		stderr => \$err, on_error_stop => 0);
+	return ($out, $err);
+}
+
+my $nodes = 0;
+
+foreach my $statements (grep { !/\$\$/ } @cases)
+{
+	my ($out, $err) = explained('EXPLAIN (ANALYZE, BUFFERS, VERBOSE, FORMAT JSON)', $statements);
+
+	is(scalar(() = $err =~ /ERROR:/g), $errors{$statements}, "EXPLAIN ANALYZE: $statements") or diag($err);
+	$nodes++ if $out =~ /"GPT Batch"/;
+	(undef, $err) = explained('EXPLAIN (VERBOSE)', $statements);
+	unlike($err, qr/ERROR:  XX/, "EXPLAIN: $statements");
+}
+cmp_ok($nodes, '>', 90, "$nodes of them have a GPT Batch");
+SKIP:
+{
+	skip 'EXPLAIN (GENERIC_PLAN) came with 16', 1 if $node->pg_version < 16;
+	like( $node->safe_psql('postgres',
+			'EXPLAIN (GENERIC_PLAN, VERBOSE) SELECT gpt_generate(body || $1) FROM t WHERE id < $2 LIMIT $2'),
+		qr/GPT Batch/, 'EXPLAIN (GENERIC_PLAN)');
 }
 ok(idle_engine($node), 'nothing is left in the engine');
 

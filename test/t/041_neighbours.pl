@@ -109,7 +109,7 @@ like($node->safe_psql('postgres', "EXPLAIN (COSTS OFF) $query"), qr/GPT Batch/,
 	'and where it does not wrap them, calls are in flight');
 like($node->safe_psql('postgres', "LOAD '$neighbour'; SET neighbour.wrap = on; EXPLAIN (COSTS OFF) "
 		  . 'SELECT gpt_generate(body, 2) FROM (SELECT body FROM t OFFSET 0) AS q'),
-	qr/^Custom Scan \(GPT Batch\)\n.*\n.*Subquery Scan on q\n.*Custom Scan \(Neighbour\)\n.*Seq Scan/,
+	qr/^Custom Scan \(GPT Batch\).*Subquery Scan on q\n +->  Custom Scan \(Neighbour\)\n +->  Seq Scan/s,
 	'so they are above it');
 
 $node->stop;
