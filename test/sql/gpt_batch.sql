@@ -174,8 +174,10 @@ CALL gpt_batch('checked', 'body', 'one', max_len => 2, error_column => 'e', key 
 SELECT id, one IS NULL AS empty, e FROM typed WHERE e IS NOT NULL OR one IS NULL ORDER BY id;
 UPDATE typed SET one = NULL, e = NULL;
 CALL gpt_batch('checked', 'body', 'one', max_len => 2, key => ARRAY['id'], filter => 'id < 7');
+\set VERBOSITY terse
 CALL gpt_batch('checked', 'body', 'one', max_len => 2, key => ARRAY['id'], filter => 'id < 7',
                on_error => 'error');
+\set VERBOSITY default
 DROP VIEW checked;
 
 -- keys of any kind, odd names
