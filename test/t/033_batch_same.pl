@@ -408,7 +408,7 @@ SET LOCAL ROLE reader; UPDATE secret SET s = gpt_generate(body, 2) WHERE id < 9 
 --
 SET LOCAL ROLE reader; UPDATE secret SET s = 'x' WHERE id < 9
 --
-CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM t WHERE gpt_generate(body, 2) LIKE '%a%'; SELECT id FROM barrier WHERE leak(body) <> '' AND gpt_generate(leak(body), 1) <> ':'
+CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM t WHERE gpt_generate(body, 2) LIKE '%a%'; SELECT id FROM barrier WHERE leak(body) <> ''; SELECT id FROM barrier WHERE gpt_generate(leak(body), 1) <> ':'
 --
 CREATE VIEW checked AS SELECT id, body, s FROM t WHERE gpt_generate(body, 1) <> 'x' WITH CHECK OPTION; UPDATE checked SET body = gpt_generate(body, 2), s = body; SELECT * FROM checked ORDER BY id; INSERT INTO checked SELECT id + 100, gpt_generate(body) FROM t WHERE id < 9
 --
