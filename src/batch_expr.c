@@ -10,6 +10,7 @@
 
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "batch_expr.h"
@@ -78,8 +79,8 @@ gpt2_is_repeatable(Node *node)
 	return !is_unrepeatable(node, NULL);
 }
 
-/* Functions of texts that raise an error for no row, once they have raised none: by their numbers,
- * as names that fmgroids.h has had in all versions do not exist for all of them. */
+/* Functions that raise an error for no row, once they have raised none.  Those without a name here
+ * have not had the same in the fmgroids.h of all versions. */
 static const Oid harmless[] = {
 	1258,						/* textcat, which is || */
 	3058, 3059,					/* concat, concat_ws */
@@ -88,7 +89,10 @@ static const Oid harmless[] = {
 	870, 871,					/* lower, upper */
 	884, 885, 875, 881, 876, 882,	/* btrim, ltrim, rtrim */
 	2087,						/* replace */
-	3214						/* jsonb ->> text */
+	3214,						/* jsonb ->> text */
+	1257, 1317,					/* textlen, length */
+	F_TEXTEQ, F_TEXTNE,
+	F_INT4EQ, F_INT4NE, F_INT4LT, F_INT4LE, F_INT4GT, F_INT4GE
 };
 
 static bool

@@ -37,7 +37,8 @@ sub requests
 }
 
 for my $text ('body', q{left(trim(body), 100) || '?'}, q{upper(substr(body, 1, 20))},
-	q{concat_ws(': ', 'Ticket', doc ->> 'text')}, q{replace(lower(body), 'row', 'line')})
+	q{concat_ws(': ', 'Ticket', doc ->> 'text')}, q{replace(lower(body), 'row', 'line')},
+	q{CASE WHEN length(body) > 2 AND id <> 0 THEN body ELSE 'none' END})
 {
 	is(requests($text, ''), 299, "$text: all but the first row are in flight");
 }
