@@ -79,13 +79,16 @@ gpt2_is_repeatable(Node *node)
 	return !is_unrepeatable(node, NULL);
 }
 
-/* Functions that raise an error for no row, once they have raised none.  Those without a name here
- * have not had the same in the fmgroids.h of all versions. */
+#define SUBSTR 877
+#define SUBSTRING 936
+
+/* Functions that raise no error whatever they are given, but for a text without a collation and a
+ * negative length of a substring.  Numbers: names in fmgroids.h that not all versions have. */
 static const Oid harmless[] = {
 	1258,						/* textcat, which is || */
 	3058, 3059,					/* concat, concat_ws */
 	3060, 3061,					/* left, right */
-	877, 936, 883, 937,			/* substr, substring */
+	SUBSTR, SUBSTRING, 883, 937,
 	870, 871,					/* lower, upper */
 	884, 885, 875, 881, 876, 882,	/* btrim, ltrim, rtrim */
 	2087,						/* replace */
@@ -104,11 +107,27 @@ is_not_harmless(Oid function, void *unused)
 	return true;
 }
 
-/* The length of a substring must not be negative: it is good for all rows where it is constant. */
 static bool
-has_varying_length(const FuncExpr *call)
+lacks_collation(const Node *call, const List *args)
 {
-	return (call->funcid == 877 || call->funcid == 936) && !IsA(lthird(call->args), Const);
+	return args && !OidIsValid(exprInputCollation(call)) &&
+		type_is_collatable(exprType((Node *) linitial(args)));
+}
+
+static bool
+may_be_negative(const Node *length)
+{
+	return !IsA(length, Const) ||
+		(!((const Const *) length)->constisnull &&
+		 DatumGetInt32(((const Const *) length)->constvalue) < 0);
+}
+
+static bool
+call_may_fail(const FuncExpr *call)
+{
+	return lacks_collation((const Node *) call, call->args) ||
+		((call->funcid == SUBSTR || call->funcid == SUBSTRING) &&
+		 may_be_negative((const Node *) lthird(call->args)));
 }
 
 static bool
@@ -135,11 +154,13 @@ may_fail(Node *node, void *unused)
 				return true;
 			break;
 		case T_FuncExpr:
-			if (has_varying_length((FuncExpr *) node))
+			if (check_functions_in_node(node, is_not_harmless, NULL) ||
+				call_may_fail((FuncExpr *) node))
 				return true;
-			/* fall through */
+			break;
 		case T_OpExpr:
-			if (check_functions_in_node(node, is_not_harmless, NULL))
+			if (check_functions_in_node(node, is_not_harmless, NULL) ||
+				lacks_collation(node, ((OpExpr *) node)->args))
 				return true;
 			break;
 		default:

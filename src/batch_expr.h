@@ -42,7 +42,7 @@ extern bool gpt2_has_drawing_call(Node *node, void *unused);
 /* The same inputs give the same value, and evaluating it changes nothing, but for our calls. */
 extern bool gpt2_is_repeatable(Node *node);
 
-/* Evaluating it raises no error, but for lack of memory, once it has raised none. */
+/* Evaluating it raises no error, but for lack of memory. */
 extern bool gpt2_never_fails(Node *node);
 
 /* Adds the numbers of the executor's parameters that the expression reads, which a subquery may

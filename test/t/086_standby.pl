@@ -15,7 +15,8 @@ my $node = new_server('main', conf => "wal_level = replica\nmax_wal_senders = 4\
 $node->append_conf('pg_hba.conf', "local replication all trust\n");
 $node->reload;
 $node->safe_psql('postgres', <<'END');
-CREATE TABLE t AS SELECT i AS id, '  Row ' || i AS body, jsonb_build_object('text', 'Row ' || i) AS doc
+CREATE TABLE t AS SELECT i AS id, '  Row ' || i AS body, jsonb_build_object('text', 'Row ' || i) AS doc,
+    'x'::text COLLATE "C" AS c, 'x'::text COLLATE "POSIX" AS p
 FROM generate_series(1, 300) AS i;
 CREATE TABLE victims AS SELECT i AS id FROM generate_series(1, 20) AS i;
 END
@@ -44,6 +45,8 @@ for my $text ('body', q{left(trim(body), 100) || '?'}, q{upper(substr(body, 1, 2
 }
 is(requests('body || (100 / (id + 1))', ''), 0, 'what may fail is not looked ahead at');
 is(requests('substr(body, 1, id)', ''), 0, 'nor is a substring whose length differs');
+is(requests("CASE WHEN id > 0 THEN body ELSE $_ END", ''), 0, "nor what may fail in some rows: $_")
+  for ('substr(body, 1, -1)', 'lower(c || p)');
 for my $statement (q{SELECT gpt_generate(left(body, 9), 2) FROM t WHERE id < 70},
 	q{SELECT gpt_generate(body, 2) FROM t WHERE substr(body, 1, 20 - id) IS NOT NULL},
 	q{SELECT CASE WHEN id < 30 THEN gpt_generate(substr(body, 1, 20 - id), 2) END FROM t})
