@@ -97,7 +97,7 @@ open_all(bench *b, g2_error *err)
 						  &b->context, err) ||
 		!g2t_parameters_open(&b->arch, true, &b->p, err))
 		return false;
-	g2t_parameters_start(&b->p, b->arch.n_layer, 1);
+	g2t_parameters_start(&b->p, b->arch.n_layer, 1, NULL);
 	if (!g2t_network_open(&b->arch, &b->context, &b->p, &b->none, &o, &b->net, err))
 		return false;
 	b->ids = g2_alloc_array((size_t) b->tokens + 1, sizeof *b->ids);
@@ -143,8 +143,8 @@ run_steps(bench *b)
 {
 	const g2t_optimizer o = {.method = G2T_ADAMW, .rate = 1e-4, .beta1 = 0.9, .beta2 = 0.999,
 	.epsilon = 1e-8, .decay = 0.1, .clip = 1.0};
-	const g2t_batch batch = {.n = (uint32_t) b->tokens, .n_sequences = (uint32_t) b->sequences, .start = b->start,
-	.tokens = b->ids, .targets = b->ids + 1};
+	const g2t_batch batch = {.n = (uint32_t) b->tokens, .n_sequences = (uint32_t) b->sequences,
+	.start = b->start, .tokens = b->ids, .targets = b->ids + 1};
 
 	for (int64_t step = 0; step < b->steps; step++)
 	{

@@ -3,7 +3,8 @@
  *
  * Shapes: n rows (tokens), c = n_embd.  Rows of several sequences follow each other without
  * padding.  Gradients of weights are set, or with `add` added to what is there; a gradient that is
- * NULL is not wanted (its weights do not change).  Everything runs on the context's pool and returns when it is done.
+ * NULL is not wanted (its weights do not change).  Everything runs on the context's pool and returns
+ * when it is done.
  */
 #ifndef G2T_OPERATIONS_H
 #define G2T_OPERATIONS_H

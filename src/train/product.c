@@ -167,8 +167,8 @@ run_chunk(const product *p, size_t row, size_t rows, size_t column, size_t colum
 {
 	size_t		k = G2_MIN(p->k - k0, (size_t) CHUNK);
 	g2_product	q = {
-		.w = p->panels ? p->panels + column * k : s->panels, .k = (uint32_t) k, .activation = G2_NO_ACTIVATION,
-		.y = p->c + row * p->ldc + column, .ldy = p->ldc,
+		.w = p->panels ? p->panels + column * k : s->panels, .k = (uint32_t) k,
+		.activation = G2_NO_ACTIVATION, .y = p->c + row * p->ldc + column, .ldy = p->ldc,
 	};
 
 	if (!p->panels)

@@ -2,8 +2,8 @@
  * product.h: matrix products of training: the engine's f32 kernels on tiles of the output.
  *
  * An element is a sum over k in ascending order, by fused multiply-adds from 0 in each chunk of
- * G2T_PRODUCT_CHUNK; the chunks' sums are added to what c starts from in ascending order.  So neither tiles
- * nor threads nor instruction sets change a bit.
+ * G2T_PRODUCT_CHUNK; the chunks' sums are added to what c starts from in ascending order.  So neither
+ * tiles nor threads nor instruction sets change a bit.
  */
 #ifndef G2T_PRODUCT_H
 #define G2T_PRODUCT_H
