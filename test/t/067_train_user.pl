@@ -93,6 +93,20 @@ like(canceled(), qr/57014: .*user request\nHINT:  The same CALL goes on/, 'that 
 like(canceled(), qr/NOTICE:.* going on with the rows that were read before\nHINT:  Another seed begins anew/,
 	'that it goes on, and how it would not');
 
+# ---- a style, with the manual's settings of adapters
+
+for my $merge ('true', 'false')
+{
+	my $style = "style_$merge";
+
+	messages_of("CALL gpt_finetune('demo', \$\$SELECT 'Dear customer, the ' || w || ' is late.'
+		FROM unnest('{train,parcel,letter,bus,bill}'::text[]) AS w, generate_series(1, 30)\$\$,
+		'$style', lora_rank => 8, merge => $merge, steps => 60, batch_tokens => 512,
+		learning_rate => 0.01)");
+	like(sql("SELECT gpt_generate('Dear customer,', 20, model => '$style')"),
+		qr/^ the (train|parcel|letter|bus|bill) is late\.$/, "an adapter learns it, merge => $merge");
+}
+
 # ---- too many
 
 my $running = "FROM gpt_stat_progress_train WHERE state = 'running' AND phase = 'training'";
