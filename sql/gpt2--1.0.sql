@@ -226,7 +226,7 @@ CREATE FUNCTION gpt_models(
     OUT name text, OUT architecture text, OUT parameters bigint, OUT context_length int,
     OUT vocab_size int, OUT tokenizer text, OUT weight_format text, OUT device text,
     OUT state text, OUT bytes bigint, OUT content_hash text, OUT error text,
-    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int)
+    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int, OUT base text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'gpt2_models'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10;
@@ -235,7 +235,8 @@ IS 'rows of the view gpt_models';
 
 CREATE VIEW gpt_models AS
     SELECT name, architecture, parameters, context_length, vocab_size, tokenizer, weight_format,
-           device, state, bytes, content_hash, error, loaded_at, last_used_at, percent
+           device, state, bytes, content_hash, error, loaded_at, last_used_at, percent,
+           base
     FROM @extschema@.gpt_models();
 COMMENT ON VIEW gpt_models
 IS 'models in the directories of gpt2.model_path, and what the engine has loaded of them';

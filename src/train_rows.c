@@ -1,8 +1,8 @@
 /*
  * train_rows.c: the query of a training, read row by row.
  *
- * Memory does not grow with the table: some rows are fetched at a time, their texts are put into
- * one message, and what the process has not taken yet is bounded.
+ * Memory does not grow with the table: some rows are fetched at a time, fewer where they are large,
+ * their texts are put into one message, and what the process has not taken yet is bounded.
  */
 #include "compat.h"
 
@@ -19,7 +19,7 @@
 #include "train_connection.h"
 #include "train_rows.h"
 
-#define FETCH_ROWS 64
+#define MOST_ROWS 64			/* fetched at a time */
 #define MESSAGE_BYTES (256 * 1024)
 
 /* ---- columns ---- */
@@ -78,57 +78,68 @@ send_batch(g2_writer *w)
 	w->len = 0;
 }
 
-/* Sends the rows that were fetched; returns how many were NULL. */
-static uint64
-send_fetched(g2_writer *w)
+/* Its texts are in the current memory context.  False where one of them is NULL. */
+static bool
+read_row(HeapTuple tuple, TupleDesc columns, g2_train_row *row)
 {
-	TupleDesc	columns = SPI_tuptable->tupdesc;
-	bool		has_prompt = columns->natts == 2;
-	uint64		nulls = 0;
+	*row = (g2_train_row) {.has_prompt = columns->natts == 2};
+	return get_text(tuple, columns, columns->natts, &row->text) &&
+		(!row->has_prompt || get_text(tuple, columns, 1, &row->prompt));
+}
+
+/* Sends the rows that were fetched; *nulls counts those that are left out.  Returns the bytes of
+ * the others. */
+static uint64
+send_fetched(MemoryContext row_context, g2_writer *w, uint64 *nulls)
+{
+	uint64		bytes = 0;
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		g2_train_row row = {.has_prompt = has_prompt};
+		MemoryContext outer = MemoryContextSwitchTo(row_context);
+		g2_train_row row;
+		bool		whole = read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &row);
 
-		if (!get_text(SPI_tuptable->vals[i], columns, columns->natts, &row.text) ||
-			(has_prompt && !get_text(SPI_tuptable->vals[i], columns, 1, &row.prompt)))
+		MemoryContextSwitchTo(outer);
+		if (!whole)
+			++*nulls;
+		else
 		{
-			nulls++;
-			continue;
+			if (w->len + row.prompt.len + row.text.len > MESSAGE_BYTES)
+				send_batch(w);
+			g2_train_row_encode(w, &row);
+			bytes += row.prompt.len + row.text.len;
 		}
-		if (w->len > 0 && w->len + row.prompt.len + row.text.len > MESSAGE_BYTES)
-			send_batch(w);
-		g2_train_row_encode(w, &row);
+		MemoryContextReset(row_context);
 	}
-	return nulls;
+	send_batch(w);
+	return bytes;
 }
 
+/* Starts with one row, and fetches more at a time while all of them fit into one message. */
 static uint64
 send_all(Portal portal)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 training rows",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 training row",
+													  ALLOCSET_DEFAULT_SIZES);
+	g2_writer	w = gpt2_writer();
 	uint64		nulls = 0;
+	long		rows = 1;
 
 	check_columns(portal->tupDesc);
 	for (;;)
 	{
-		MemoryContext outer;
-		g2_writer	w;
+		uint64		bytes;
 
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		SPI_cursor_fetch(portal, true, rows);
 		if (SPI_processed == 0)
 			break;
-		outer = MemoryContextSwitchTo(context);
-		w = gpt2_writer();
-		nulls += send_fetched(&w);
-		send_batch(&w);
-		MemoryContextSwitchTo(outer);
-		MemoryContextReset(context);
+		bytes = send_fetched(row_context, &w, &nulls);
 		SPI_freetuptable(SPI_tuptable);
+		rows = bytes > MESSAGE_BYTES ? 1 : Min(rows * 2, MOST_ROWS);
 		CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextDelete(context);
+	MemoryContextDelete(row_context);
 	return nulls;
 }
 
@@ -171,13 +182,13 @@ prepare(const char *query)
 }
 
 void
-gpt2_train_send_rows(const char *query, bool atomic)
+gpt2_train_send_rows(const char *query)
 {
 	SPIPlanPtr	plan;
 	Portal		portal;
 	g2_writer	w = gpt2_writer();
 
-	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	plan = prepare(query);
 	/* Not "read only": that would be the snapshot of the outermost CALL or DO, which does not see
@@ -185,9 +196,6 @@ gpt2_train_send_rows(const char *query, bool atomic)
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
 	g2_put_u64(&w, send_all(portal));
 	SPI_cursor_close(portal);
-	SPI_freeplan(plan);
 	gpt2_train_send(G2_MSG_TRAIN_ROWS_END, &w);
-	if (!atomic)
-		SPI_commit();
 	SPI_finish();
 }

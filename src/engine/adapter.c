@@ -183,6 +183,7 @@ g2_adapter_config_read(const char *folder, g2_adapter_config *config, g2_error *
 	memset(config, 0, sizeof *config);
 	if (!path)
 		return g2_fail_memory(err, strlen(folder));
+	config->file = g2_file_state_at(folder, G2_ADAPTER_CONFIG);
 	ok = g2_json_read(folder, G2_ADAPTER_CONFIG, G2_MAX_JSON_FILE, &json, err);
 	if (ok && !json)
 		ok = g2_fail(err, G2_E_NO_FILE, "\"" G2_ADAPTER_CONFIG "\" is missing in \"%s\"",
@@ -246,7 +247,7 @@ g2_adapter_changed(const g2_adapter *a, const g2_file_state *own_json)
 
 	if (g2_file_state_equal(&config, &gone) || g2_file_state_equal(&weights, &gone))
 		return false;
-	return !g2_file_state_equal(&config, &a->config_file) ||
+	return !g2_file_state_equal(&config, &a->config.file) ||
 		!g2_file_state_equal(&weights, &a->weights_file) || !g2_file_state_equal(&own, own_json);
 }
 
@@ -279,7 +280,6 @@ attach(g2_pack *pack, g2_adapter *a, const char *base_folder, const atomic_bool 
 
 	if (!a->folder)
 		return g2_fail_memory(err, G2_MAX_NAME);
-	a->config_file = g2_file_state_at(a->folder, G2_ADAPTER_CONFIG);
 	a->weights_file = g2_file_state_at(a->folder, G2_ADAPTER_WEIGHTS);
 	if (!g2_adapter_own(a->folder, &tasks, err))
 		return false;

@@ -36,14 +36,14 @@ typedef struct g2_adapter_config
 	char		base_hash[65];	/* its content, hex; "" = any */
 	uint32_t	rank;
 	float		scale;			/* of what it adds */
+	g2_file_state file;			/* adapter_config.json, before it was read */
 } g2_adapter_config;
 
 typedef struct g2_adapter
 {
 	g2_adapter_config config;
 	char	   *folder;
-	g2_file_state config_file;	/* before they were read */
-	g2_file_state weights_file;
+	g2_file_state weights_file;	/* before it was read */
 	g2_file_state base_own_json;
 	g2_layer_adapter *layers;	/* [n_layer], into memory */
 	float	   *memory;

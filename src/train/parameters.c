@@ -112,6 +112,22 @@ g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p, g2_erro
 	return false;
 }
 
+uint64_t
+g2t_adapters_size(const g2_arch *arch, uint32_t rank)
+{
+	uint64_t	sum = 0;
+
+	for (uint32_t i = 0; i < G2_ADAPTER_MODULES; i++)
+	{
+		uint32_t	k,
+					n;
+
+		g2_adapter_shape(arch, i, &k, &n);
+		sum += (uint64_t) rank * ((uint64_t) k + n);
+	}
+	return arch->n_layer * sum;
+}
+
 void
 g2t_parameters_close(g2t_parameters *p)
 {

@@ -47,6 +47,9 @@ extern bool g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters
 							  g2_error *err);
 extern void g2t_parameters_close(g2t_parameters *p);
 
+/* Elements of all adapters of a graph. */
+extern uint64_t g2t_adapters_size(const g2_arch *arch, uint32_t rank);
+
 /* The place of the tensor of that name in the arrays; it is there. */
 extern size_t g2t_parameters_at(const g2t_parameters *p, const char *name);
 
