@@ -62,7 +62,9 @@ append_to_file("$relu/config.json", $config =~ s/"gelu_new"/"relu"/r);
 sql('CREATE SEQUENCE numbers');
 like(messages_of("CALL gpt_finetune('relu', \$\$SELECT nextval('numbers')::text\$\$, 'no')"),
 	qr/ERROR:  0A000: .*activation_function/, 'a base that cannot be trained');
-is(sql('SELECT is_called FROM numbers'), 'f', 'is refused before the rows are read');
+like(messages_of("CALL gpt_train('no', \$\$SELECT nextval('numbers')::text\$\$, n_layer => 64, n_embd => 4096)"),
+	qr/ERROR:  53200: training a model of .*\nHINT:  Take a smaller model\.\n/, 'and a model that is too large');
+is(sql('SELECT is_called FROM numbers'), 'f', 'are refused before the rows are read');
 
 # ---- what is said
 
