@@ -119,6 +119,7 @@ like(messages_of("CALL gpt_train('fifth', 'SELECT t FROM lines', $small)"),
 	qr/53400: too many trainings run at the same time\nHINT:.* at most 4 run/, 'a fifth is refused');
 sql("SELECT pg_cancel_backend(pid) $running");
 finish_query($_) for @queries;
+ok(poll_sql($node, "SELECT count(*) = 0 $running"), 'all have ended');
 
 # ---- the picture
 
