@@ -82,6 +82,10 @@ extern double gpt2_price_per_hour;
 extern void gpt2_define_settings(void);
 extern void gpt2_define_engine_settings(void);	/* called by the former */
 
+/* Sets it until the end of the transaction (GUC_ACTION_LOCAL), or of the level of settings that was
+ * begun last (GUC_ACTION_SAVE), whatever the caller's rights are. */
+extern void gpt2_set(const char *name, const char *value, GucAction action);
+
 /* What is wrong with a model's name, for a detail; NULL = nothing. */
 extern const char *gpt2_model_name_problem(const char *name);
 

@@ -1,9 +1,10 @@
 /*
  * models.c: the rows of the view gpt_models.
  *
- * Two sources: folders that hold a config.json (or an adapter's) in the directories of gpt2.model_path, read here
- * (so that the view works without an engine and never starts one), and what a running engine has
- * loaded, is loading or failed to load, which goes over a folder's row of the same name.
+ * Two sources: folders that hold a config.json (or an adapter's) in the directories of
+ * gpt2.model_path, read here (so that the view works without an engine and never starts one), and
+ * what a running engine has loaded, is loading or failed to load, which goes over a folder's row of
+ * the same name.
  *
  * What is wrong with one folder is a text in its row.  A model that the current user may not use
  * has no row; of one that is loaded the engine knows for whom it is, of another its gpt2.json.

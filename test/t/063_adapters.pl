@@ -189,6 +189,7 @@ ok(poll_until(sub { (try_as('trainer', "SELECT gpt_generate('21 ', 12, model => 
 fails_like('trainer', "SELECT gpt_generate('21 ', 12, model => 'kept')",
 	qr/DETAIL:  Its content hash is [0-9a-f]{64}, "base_hash" in .* is [0-9a-f]{64}/,
 	'and why is said');
+is(sql("SELECT item FROM gpt_check_model('kept') WHERE NOT ok"), 'base', 'also by gpt_check_model');
 (undef, $err) = try_as('trainer', $tune =~ s/NAME/kept/r =~ s/MERGE/false, replace => true/r);
 unlike($err, qr/ERROR/, 'made again, for the new one');
 ok(poll_until(sub { (try_as('trainer', "SELECT length(gpt_generate('21 ', 12, model => 'kept')) > 0"))[0]
