@@ -68,6 +68,7 @@ extern int	gpt2_device_memory;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_train_threads;	/* of a training; 0 = half of the cores */
+extern int	gpt2_train_checkpoint_interval; /* s; 0 = after each step */
 extern int	gpt2_step_tokens;		/* 0 = automatic */
 extern bool gpt2_speculation;
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
