@@ -54,8 +54,8 @@ sub compare_results
 	return;
 }
 
-compare_results('by hand', 64, hand_written());
-compare_results('by hand', 3, hand_written());
+compare_results('by hand', 64, hand_written(forced_parallel($node)));
+compare_results('by hand', 3, hand_written(forced_parallel($node)));
 compare_results('generated', 64, generated(300));
 
 # ---- what is started ----

@@ -52,7 +52,8 @@ ANALYZE;
 SQL
 
 # Statements are separated by a line of their own.
-my @cases = split /\n--\n/, <<'SQL';
+my $parallel = forced_parallel($node);
+my @cases = map { s/FORCED_PARALLEL/$parallel/r } split /\n--\n/, <<'SQL';
 SELECT id, gpt_generate(body) FROM t
 --
 SELECT gpt_generate(body), gpt_generate('The ' || body, 2), gpt_summarize(body) FROM t
@@ -273,7 +274,7 @@ SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64kB'; SELECT id, length(
 --
 SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SELECT id, gpt_generate(body), gpt_generate(body, 1 + id % 2) FROM t ORDER BY id
 --
-SET LOCAL force_parallel_mode = on; SELECT id, gpt_generate(short(body)) FROM t ORDER BY id
+SET LOCAL FORCED_PARALLEL = on; SELECT id, gpt_generate(short(body)) FROM t ORDER BY id
 --
 SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SELECT id, gpt_generate(body) FROM t WHERE gpt_generate(body, 2) LIKE '%a%'
 --

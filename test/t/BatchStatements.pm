@@ -23,7 +23,14 @@ sub slurp
 
 sub batch_setup { return slurp('batch_setup.sql') }
 
-sub hand_written { return grep { !/^--/ && /\S/ } split /\n\n+/, slurp('batch_shapes.sql') }
+# With the name of the setting that stands for FORCED_PARALLEL there.
+sub hand_written
+{
+	my ($parallel) = @_;
+
+	return grep { !/^--/ && /\S/ } split /\n\n+/,
+		slurp('batch_shapes.sql') =~ s/FORCED_PARALLEL/$parallel/r;
+}
 
 # ---- generated ----
 
