@@ -174,10 +174,14 @@ $started = time;
 ok(idle_engine($node), 'nothing of it is left in the engine');
 elapsed_ok($started, 1, 'that is free');
 
-$query = start_query($node, $slow);
-ok(poll_sql($node, $many), 'the same again');
-kill_query($query);
-ok(idle_engine($node), 'a client that vanishes leaves nothing either');
+SKIP:
+{
+	skip 'before 14 a server cannot look for its client', 2 if $node->pg_version < 14;
+	$query = start_query($node, $slow);
+	ok(poll_sql($node, $many), 'the same again');
+	kill_query($query);
+	ok(idle_engine($node), 'a client that vanishes leaves nothing either');
+}
 
 my $session = open_session($node);
 ask($session, "BEGIN; DECLARE c CURSOR FOR $slow;");
