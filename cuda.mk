@@ -128,13 +128,13 @@ $(B)/unit/driver/libcuda.so.1:
 	@mkdir -p $(@D)
 	echo | $(ENGINE_CC) -shared -x c - -o $@
 
-$(B)/unit/test_cuda_devices $(B)/unit/test_device_options: LINK_DEVICES = \
-	-Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
-$(B)/unit/test_cuda_devices $(B)/unit/test_device_options: $(B)/unit/gpt2_cuda.so \
-	$(B)/unit/driver/libcuda.so.1
-
 # Of C, but for a C++ library, whose sanitizers need more of their runtime.
-$(B)/unit/test_device_options: $(B)/emu/test/test_device_options.o $(B)/libgpt2_engine.a
+DEVICE_TESTS = $(B)/unit/test_device_options $(B)/unit/test_device_slots
+
+$(B)/unit/test_cuda_devices $(DEVICE_TESTS): LINK_DEVICES = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
+$(B)/unit/test_cuda_devices $(DEVICE_TESTS): $(B)/unit/gpt2_cuda.so $(B)/unit/driver/libcuda.so.1
+
+$(DEVICE_TESTS): $(B)/unit/%: $(B)/emu/test/%.o $(B)/libgpt2_engine.a
 	$(KERNEL_CXX) $(ENGINE_EXTRA) $(LINK_DEVICES) $(filter %.o %.a,$^) -lcmocka $(ENGINE_LIBS) -o $@
 
 # ---- on a GPU ----

@@ -300,7 +300,7 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	g2_error	ignored = {0};
 	uint64_t	kv_budget = settings->kv_cache_size;
 	char		device[32];
-	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa, .devices = device,
+	g2_backend_options backend_options = {.isa = isa, .devices = device,
 		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory,
 		.failures = settings->system_identifier ? G2_DEVICE_FAILURES_FILE : NULL};
 	g2_registry_options registry_options = {
