@@ -102,7 +102,7 @@ $(B)/emu/arena.o: kernels/arena.c $(CUDA_HEADERS)
 CUDA_TESTS = $(patsubst test/unit/%.cpp,$(B)/unit/%,$(wildcard test/unit/test_cuda_*.cpp)) \
 	$(B)/unit/test_backend_cuda $(B)/unit/test_backend_rules_cuda
 
-$(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h)
+$(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(EMU_CXXFLAGS) -Itest/unit -c $< -o $@
 
