@@ -141,7 +141,8 @@ $(B)/unit/test_device_options: $(B)/emu/test/test_device_options.o $(B)/libgpt2_
 
 # The same tests over the real runtime; they link the back end's objects, and need no file but those
 # of the checkout.
-GPU_TESTS = $(B)/gpu/test_backend $(B)/gpu/test_backend_rules $(B)/gpu/test_cuda_model
+GPU_TESTS = $(addprefix $(B)/gpu/,test_cuda_rows test_cuda_products test_backend test_backend_rules \
+	test_cuda_model)
 GPU_OBJECTS = $(filter-out $(B)/cuda/engine_%,$(CUDA_OBJECTS))
 
 .PHONY: test-gpu bench-gpu
