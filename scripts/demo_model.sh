@@ -1,5 +1,5 @@
 #!/bin/sh
-# demo_model.sh: makes models/demo anew, with gpt_train in a private PostgreSQL cluster: an hour on
+# demo_model.sh: makes models/demo anew, with gpt_train in a private PostgreSQL cluster: 20 minutes on
 # two cores.  The model's files are replaced only where it is as good as evaluate.sql asks.
 #
 # WORK=FOLDER: where the cluster is; what was stopped there goes on.  ROWS, BAR: another number of

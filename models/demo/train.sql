@@ -6,7 +6,7 @@
 -- Other sizes and names, for trying it out: -v rows=2000 -v model=my_demo -v threads=1
 \set ON_ERROR_STOP on
 \encoding UTF8
-\if :{?rows} \else \set rows 130000 \endif
+\if :{?rows} \else \set rows 240000 \endif
 \if :{?model} \else \set model demo_new \endif
 \if :{?threads} \else \set threads 2 \endif
 \setenv ROWS :rows

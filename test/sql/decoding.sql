@@ -64,9 +64,9 @@ FROM (SELECT prompt, token_ids AS other FROM prompts, gpt_completions(prompt, 1)
         jsonb_build_object(other[1], -100)));
 
 -- min_new_tokens: the end token does not come before
-SELECT bool_or(a.completion_tokens < 30) AS some_end, bool_and(b.completion_tokens >= 30)
+SELECT bool_or(a.completion_tokens < 40) AS some_end, bool_and(b.completion_tokens >= 40)
 FROM prompts, gpt_completions(prompt, 60) a,
-    gpt_completions(prompt, 60, options => '{"min_new_tokens": 30}') b;
+    gpt_completions(prompt, 60, options => '{"min_new_tokens": 40}') b;
 SELECT finish_reason, completion_tokens FROM gpt_completions('The printer', 9, stop => '{" "}',
     options => '{"min_new_tokens": 9}');
 

@@ -59,7 +59,9 @@ my $right = $node->safe_psql('postgres', $long);
 # ---- faults ----
 
 {
-	my $query = start_query($node, $long);
+	my $longer = $long =~ s/150/1500/r;
+	my $right = $node->safe_psql('postgres', $longer);
+	my $query = start_query($node, $longer);
 
 	ok(wait_generating($node), 'engine death: at work');
 	kill 'KILL', engine_pid($node);
