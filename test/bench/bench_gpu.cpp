@@ -337,7 +337,7 @@ full_plan()
 static bench_plan
 small_plan()
 {
-	return {true, 1, {{"small", 1, 128, 2, 300}}, {1, 4}, {1, 20, 70}, 1e9, 0.0};
+	return {true, 1, {{"small", 1, 64, 1, 200}}, {1, 4}, {1, 20, 70}, 1e9, 0.0};
 }
 
 static bool
