@@ -89,7 +89,7 @@ scores(const g2d_attention &a, const tile &t, uint32_t head, uint32_t block, flo
 					 t.table[start / G2D_KEYS], 0, head) +
 		lane / 4 * HEAD_DIM + lane % 4 * (HEAD_DIM / 4);
 
-#pragma unroll
+#pragma unroll 2				/* heads of 64: all; more at once would not fit the registers */
 	for (uint32_t step = 0; step < HEAD_DIM / 16; step += 2)
 	{
 		const uint4 q0 = query_fragment<HEAD_DIM>(a, t, head, lane, step),
