@@ -26,7 +26,7 @@ STRESS_SECONDS ?= 20
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run check-versions bench-load bench-rows bench-peers bench-constraints
+.PHONY: stress stress-run check-versions check-transformers bench-load bench-rows bench-peers bench-constraints bench-adapters
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -55,6 +55,9 @@ fuzz:                   ## each fuzzer for FUZZ_SECONDS (60; CI: 30), from the c
 
 fuzz-programs: $(FUZZ_PROGRAMS)
 
+check-transformers:     ## trained models in transformers and PEFT (from PyPI: 6 GB, two minutes)
+	scripts/check_transformers.sh
+
 stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), with and without ThreadSanitizer
 	$(MAKE) stress-run B=build/tsan ENGINE_CC=$(CLANG) ENGINE_EXTRA='-fsanitize=thread'
 	$(MAKE) stress-run
@@ -76,6 +79,9 @@ bench-peers:            ## the engine beside llama.cpp, CTranslate2 and PyTorch 
 
 bench-rows:             ## rows of one query in flight, against row by row and the engine alone
 	scripts/bench_rows.sh
+
+bench-adapters:         ## adapters beside their base: speed and memory (124M shape, q8, rank 8; four minutes)
+	scripts/bench_adapters.sh
 
 bench: all              ## speed of the engine against the machine's limits (124M shape)
 	scripts/bench.sh

@@ -11,6 +11,7 @@ pg_config=${PG_CONFIG:-pg_config}
 bin=$($pg_config --bindir)
 lib=$($pg_config --pkglibdir)
 share=$($pg_config --sharedir)
+include=$($pg_config --includedir-server)
 
 mkdir -p "$root$bin" "$root$lib" "$root$share/extension"
 for f in "$bin"/*; do
@@ -25,5 +26,7 @@ link_entries() {
 link_entries "$lib"
 link_entries "$share"
 link_entries "$share/extension"
+mkdir -p "$root${include%/*}"
+[ -e "$root$include" ] || ln -s "$include" "$root$include"
 make -s install DESTDIR="$root" PG_CONFIG="$pg_config" >/dev/null
 echo "$root$bin"

@@ -5,7 +5,7 @@ set -eu
 
 what=${1:-demo}
 build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libopenblas-dev"
-tests="g++ pgbouncer libpq-dev clang libclang-rt-dev libcmocka-dev libsimde-dev libipc-run-perl libtest-simple-perl perl git"
+tests="g++ pgbouncer libpq-dev clang libclang-rt-dev libcmocka-dev libsimde-dev libipc-run-perl libtest-simple-perl perl git python3-venv"
 
 if ! command -v dpkg-query >/dev/null; then
 	echo "setup.sh: this is not a Debian or Ubuntu system." >&2

@@ -1,8 +1,8 @@
 #!/bin/bash
 # test.sh: all tests, one part after the other; the last line is "N passed, N failed".
 # FUZZ_SECONDS (60; CI: 30) is the time for each fuzzer; 0 leaves fuzzing out.  STRESS_SECONDS (10) is
-# that of each of the two runs of the stress test.  JOBS (as many as processors) is how much is compiled
-# and tested at a time.
+# that of each of the two runs of the stress test.  TRANSFORMERS=yes (CI) downloads transformers and
+# loads trained models in it.  JOBS (as many as processors) is how much is compiled and tested at a time.
 set -u
 cd "$(dirname "$0")/.."
 scripts/setup.sh test || exit 1
@@ -57,6 +57,11 @@ if python3 -c 'import jsonschema' 2>/dev/null; then
 		python3 scripts/check_schemas.py --schemas 300
 fi
 part "SQL, faults, examples" scripts/test_server.sh
+if [ "${TRANSFORMERS:-no}" = yes ]; then
+	part "trained models in transformers and PEFT" scripts/check_transformers.sh --if-possible
+else
+	echo "== trained models in transformers and PEFT: skipped, make check-transformers downloads them"
+fi
 
 for name in "${failures[@]}"; do
 	echo "failed: $name"

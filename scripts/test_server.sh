@@ -1,7 +1,8 @@
 #!/bin/bash
-# test_server.sh: the tests that need a PostgreSQL server (pg_regress, TAP, the documentation's
-# examples), in private copies of the installation, as an ordinary user.  JOBS (as many as there are
-# processors) run at a time; each has a copy of its own, as some tests change the installation.
+# test_server.sh [PART...]: the tests that need a PostgreSQL server (pg_regress, TAP, the documentation's
+# examples), or some of them ("regress", "examples", test/t/NAME.pl), in private copies of the
+# installation, as an ordinary user.  JOBS (as many as there are processors) run at a time; each has a
+# copy of its own, as some tests change the installation.
 set -u
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -24,4 +25,4 @@ cd "$tree" || exit 1
 
 export PERL5LIB="$("$bin/pg_config" --pkglibdir)/pgxs/src/test/perl:$tree/test/t${PERL5LIB:+:$PERL5LIB}"
 as_user env PERL5LIB="$PERL5LIB" GPT2_SHARED_MODELS="$models" JOBS="$JOBS" \
-	INSTALLATIONS="$root/pg" BINDIR="${bin#"$root/pg0"}" scripts/test_server_parts.sh
+	INSTALLATIONS="$root/pg" BINDIR="${bin#"$root/pg0"}" scripts/test_server_parts.sh "$@"

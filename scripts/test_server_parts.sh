@@ -1,8 +1,8 @@
 #!/bin/bash
-# test_server_parts.sh: called by test_server.sh in the copy of the tree, as an ordinary user.  JOBS
-# parts run at a time, each with servers of its own; much of their time is waiting.  The programs of
-# installation N, from 0 to JOBS - 1, are in $INSTALLATIONS${N}$BINDIR.  It calls itself for each part:
-# "regress", "examples" or a file of TAP.
+# test_server_parts.sh [PART...]: called by test_server.sh in the copy of the tree, as an ordinary user.
+# JOBS parts run at a time, each with servers of its own; much of their time is waiting.  The programs
+# of installation N, from 0 to JOBS - 1, are in $INSTALLATIONS${N}$BINDIR.  It calls itself for each
+# part, with $INSTALLATION = N: "regress", "examples" or a file of TAP.
 set -u
 out=$PWD/output
 
@@ -21,7 +21,8 @@ tap() {
 	export TESTDIR=$out TESTLOGDIR=$out/log TESTDATADIR=$out/data
 	export PG_REGRESS=$pgxs/src/test/regress/pg_regress
 	if prove -I test/t "$1" >"$log" 2>&1; then
-		echo "ok   $1: $(sed -n 's/.*Tests=\([0-9]*\).*/\1/p' "$log") tests, $((SECONDS - started)) s"
+		echo "ok   $1: $(sed -n 's/.*\(skipped: .*\)/\1/p; s/.*Tests=\([1-9][0-9]*\).*/\1 tests/p' "$log"),\
+ $((SECONDS - started)) s"
 	else
 		cat "$log"
 		tail -n 60 "$out"/log/regress_log_"$(basename "$1" .pl)" \
@@ -43,11 +44,11 @@ examples() {
 }
 
 # The longest first, so that it is not what all wait for at the end.
-if [ $# = 0 ]; then
+if [ -z "${INSTALLATION:-}" ]; then
 	first=test/t/036_jobs_killed.pl
 	mkdir -p "$out/run"
-	printf '%s\n' "$first" regress $(ls test/t/*.pl | grep -vxF "$first") examples |
-		xargs -n 1 -P "$JOBS" --process-slot-var=INSTALLATION "$0"
+	[ $# != 0 ] || set -- "$first" regress $(ls test/t/*.pl | grep -vxF "$first") examples
+	printf '%s\n' "$@" | xargs -n 1 -P "$JOBS" --process-slot-var=INSTALLATION "$0"
 	exit
 fi
 

@@ -226,7 +226,7 @@ CREATE FUNCTION gpt_models(
     OUT name text, OUT architecture text, OUT parameters bigint, OUT context_length int,
     OUT vocab_size int, OUT tokenizer text, OUT weight_format text, OUT device text,
     OUT state text, OUT bytes bigint, OUT content_hash text, OUT error text,
-    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int)
+    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int, OUT base text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'gpt2_models'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10;
@@ -235,7 +235,8 @@ IS 'rows of the view gpt_models';
 
 CREATE VIEW gpt_models AS
     SELECT name, architecture, parameters, context_length, vocab_size, tokenizer, weight_format,
-           device, state, bytes, content_hash, error, loaded_at, last_used_at, percent
+           device, state, bytes, content_hash, error, loaded_at, last_used_at, percent,
+           base
     FROM @extschema@.gpt_models();
 COMMENT ON VIEW gpt_models
 IS 'models in the directories of gpt2.model_path, and what the engine has loaded of them';
@@ -360,6 +361,41 @@ AS 'MODULE_PATHNAME', 'gpt2_training_log'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 500;
 COMMENT ON FUNCTION gpt_training_log(text)
 IS 'the losses of a model''s training, as it went on';
+
+-- 640 x 320: steps from x 60 to 620, losses from y 280 (0) up to 30 (the highest).
+CREATE FUNCTION gpt_training_svg(model text) RETURNS text
+LANGUAGE sql STRICT VOLATILE PARALLEL RESTRICTED COST 100 SET search_path = pg_catalog, pg_temp AS $$
+    WITH point AS (
+        SELECT p.step, CASE WHEN p.loss < 'Infinity' THEN p.loss END AS loss,
+               CASE WHEN p.held_out_loss < 'Infinity' THEN p.held_out_loss END AS held_out
+        FROM @extschema@.gpt_training_log(model) AS p),
+    size AS (
+        SELECT greatest(max(step), 1) AS steps, greatest(max(loss), max(held_out), 1e-9) AS top
+        FROM point),
+    line AS (
+        SELECT step, round(60 + 560.0 * step / steps, 1) AS x,
+               round((280 - 250 * loss / top)::numeric, 1) AS y,
+               round((280 - 250 * held_out / top)::numeric, 1) AS held_out_y
+        FROM point, size)
+    SELECT format('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 320" fill="none"'
+                  ' font-family="sans-serif" font-size="12"><rect width="640" height="320" fill="white"/>'
+                  '<path stroke="black" d="M60 20V280H625"/><g fill="black">'
+                  '<text x="54" y="34" text-anchor="end">%s</text>'
+                  '<text x="54" y="284" text-anchor="end">0</text>'
+                  '<text x="620" y="298" text-anchor="end">step %s</text>'
+                  '<text x="620" y="18" text-anchor="end">%s</text></g>'
+                  '<text x="70" y="18" fill="#4477aa">loss</text>'
+                  '<text x="110" y="18" fill="#cc3311">held-out loss</text>'
+                  '<polyline stroke="#4477aa" points="%s"/>'
+                  '<polyline stroke="#cc3311" points="%s"/></svg>',
+                  round(top::numeric, 3), steps,
+                  replace(replace(model, '&', '&amp;'), '<', '&lt;'),
+                  (SELECT string_agg(x || ',' || y, ' ' ORDER BY step) FROM line),
+                  (SELECT string_agg(x || ',' || held_out_y, ' ' ORDER BY step) FROM line))
+    FROM size
+$$;
+COMMENT ON FUNCTION gpt_training_svg(text)
+IS 'the losses of a model''s training as a picture';
 
 CREATE FUNCTION gpt_stat_progress_train(
     OUT model text, OUT owner oid, OUT database oid, OUT pid int, OUT state text,

@@ -18,6 +18,7 @@
 #include "client.h"
 #include "encoding.h"
 #include "engine_connection.h"
+#include "models.h"
 #include "pack_purge.h"
 #include "result.h"
 #include "supervisor.h"
@@ -85,13 +86,55 @@ gpt2_load_model(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Models that stand on another: their names, of those that the current user may see. */
+typedef struct Adapters
+{
+	g2_span		base;
+	int			n;
+	StringInfoData names;
+} Adapters;
+
+static void
+collect_adapter(const g2_model_row *m, void *arg)
+{
+	Adapters   *a = arg;
+
+	if (m->state != G2_MODEL_LOADED || m->base.len == 0 || m->base.len != a->base.len ||
+		memcmp(m->base.data, a->base.data, m->base.len) != 0)
+		return;
+	a->n++;
+	if (gpt2_model_is_visible(m))
+		appendStringInfo(&a->names, "%s%s", a->names.len > 0 ? ", " : "",
+						 gpt2_from_utf8(m->name.data, m->name.len, NULL));
+}
+
+/* Memory is given back when nothing stands on it any more. */
+static void
+tell_adapters(g2_span base)
+{
+	Adapters	a = {.base = base};
+
+	initStringInfo(&a.names);
+	gpt2_for_each_model(collect_adapter, &a);
+	if (a.n == 0)
+		return;
+	ereport(NOTICE,
+			(errmsg_plural("the weights of model \"%s\" stay in memory: %d adapter of it is loaded",
+						   "the weights of model \"%s\" stay in memory: %d adapters of it are loaded",
+						   a.n, gpt2_from_utf8(base.data, base.len, NULL), a.n),
+			 a.names.len > 0 ? errdetail("Loaded: %s.", a.names.data) : 0,
+			 errhint("Unload the adapters too.")));
+}
+
 Datum
 gpt2_unload_model(PG_FUNCTION_ARGS)
 {
 	g2_writer	w = gpt2_writer();
+	g2_span		name = name_argument(fcinfo);
 
-	g2_put_span(&w, name_argument(fcinfo));
+	g2_put_span(&w, name);
 	gpt2_run_until_done(G2_MSG_UNLOAD, &w);
+	tell_adapters(name);
 	PG_RETURN_VOID();
 }
 

@@ -199,6 +199,8 @@ gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
 {
 	g2_writer	w = {.data = ticket->bytes, .len = ticket->len};
 
+	if (gpt2_requests_are_many())
+		return;
 	ticket->id = gpt2_request_id(gpt2_request(ticket->type, &w));
 	figures->requests++;
 	if (figures->began == 0)
@@ -206,33 +208,41 @@ gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
 }
 
 bool
-gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *sent, Gpt2BatchFigures *figures)
+gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *others, int n, Gpt2BatchFigures *figures)
 {
-	Gpt2Request *request;
+	for (int i = 0; i < n; i++)
+	{
+		const Gpt2Ticket *sent = &others[i];
+		Gpt2Request *request = sent->hash == ticket->hash &&
+			is_same(sent, ticket->type, ticket->bytes, ticket->len) ?
+			gpt2_request_find(sent->id) : NULL;
 
-	if (sent->hash != ticket->hash || !is_same(sent, ticket->type, ticket->bytes, ticket->len))
-		return false;
-	request = gpt2_request_find(sent->id);
-	if (!request)
-		return false;
-	gpt2_request_share(request);
-	ticket->id = sent->id;
-	ticket->duplicate = true;
-	figures->duplicates++;
-	return true;
+		if (!request)
+			continue;
+		gpt2_request_share(request);
+		ticket->id = sent->id;
+		ticket->duplicate = true;
+		figures->duplicates++;
+		return true;
+	}
+	return false;
 }
 
 void
-gpt2_ticket_end(Gpt2Ticket *ticket, Gpt2BatchFigures *figures)
+gpt2_tickets_end(Gpt2Ticket *tickets, int n, Gpt2BatchFigures *figures)
 {
-	Gpt2Request *request = ticket->id ? gpt2_request_find(ticket->id) : NULL;
+	for (int i = 0; i < n; i++)
+	{
+		Gpt2Ticket *ticket = &tickets[i];
+		Gpt2Request *request = ticket->id ? gpt2_request_find(ticket->id) : NULL;
 
-	if (request)
-		gpt2_request_release(request);
-	figures->unused += ticket->id != 0 && !ticket->duplicate;
-	if (ticket->bytes)
-		pfree(ticket->bytes);
-	memset(ticket, 0, sizeof *ticket);
+		if (request)
+			gpt2_request_release(request);
+		figures->unused += ticket->id != 0 && !ticket->duplicate;
+		if (ticket->bytes)
+			pfree(ticket->bytes);
+		memset(ticket, 0, sizeof *ticket);
+	}
 }
 
 /* ---- the functions ---- */

@@ -82,12 +82,15 @@ extern void gpt2_site_follow(Gpt2BatchSite *site, bool first);
  * before anything behind it. */
 extern bool gpt2_site_look(Gpt2BatchSite *site, ExprContext *econtext, Gpt2Ticket *tickets);
 
-/* Sends it, unless one of the n others, which were sent, is the same to the byte. */
-extern void gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);
-extern bool gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *sent,
+/* Lets one of the n others serve it that was sent and is the same to the byte; false: there is
+ * none. */
+extern bool gpt2_ticket_share(Gpt2Ticket *ticket, const Gpt2Ticket *others, int n,
 							  Gpt2BatchFigures *figures);
 
-/* Nobody will come for it (any more). */
-extern void gpt2_ticket_end(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);
+/* Sends it, unless there are too many requests: then the row sends it when it is its turn. */
+extern void gpt2_ticket_send(Gpt2Ticket *ticket, Gpt2BatchFigures *figures);
+
+/* Nobody will come for them (any more). */
+extern void gpt2_tickets_end(Gpt2Ticket *tickets, int n, Gpt2BatchFigures *figures);
 
 #endif							/* GPT2_BATCH_AHEAD_H */

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "batch_expr.h"
@@ -78,14 +79,55 @@ gpt2_is_repeatable(Node *node)
 	return !is_unrepeatable(node, NULL);
 }
 
-/* textcat, concat: names that fmgroids.h has had in all versions do not exist for both. */
-#define TEXTCAT 1258
-#define CONCAT 3058
+#define SUBSTR 877
+#define SUBSTRING 936
+
+/* Functions that raise no error whatever they are given, but for a text without a collation and a
+ * negative length of a substring.  Numbers: names in fmgroids.h that not all versions have. */
+static const Oid harmless[] = {
+	1258,						/* textcat, which is || */
+	3058, 3059,					/* concat, concat_ws */
+	3060, 3061,					/* left, right */
+	SUBSTR, SUBSTRING, 883, 937,
+	870, 871,					/* lower, upper */
+	884, 885, 875, 881, 876, 882,	/* btrim, ltrim, rtrim */
+	2087,						/* replace */
+	3214,						/* jsonb ->> text */
+	1257, 1317,					/* textlen, length */
+	F_TEXTEQ, F_TEXTNE,
+	F_INT4EQ, F_INT4NE, F_INT4LT, F_INT4LE, F_INT4GT, F_INT4GE
+};
 
 static bool
 is_not_harmless(Oid function, void *unused)
 {
-	return function != TEXTCAT && function != CONCAT;
+	for (int i = 0; i < lengthof(harmless); i++)
+		if (function == harmless[i])
+			return false;
+	return true;
+}
+
+static bool
+lacks_collation(const Node *call, const List *args)
+{
+	return args && !OidIsValid(exprInputCollation(call)) &&
+		type_is_collatable(exprType((Node *) linitial(args)));
+}
+
+static bool
+may_be_negative(const Node *length)
+{
+	return !IsA(length, Const) ||
+		(!((const Const *) length)->constisnull &&
+		 DatumGetInt32(((const Const *) length)->constvalue) < 0);
+}
+
+static bool
+call_may_fail(const FuncExpr *call)
+{
+	return lacks_collation((const Node *) call, call->args) ||
+		((call->funcid == SUBSTR || call->funcid == SUBSTRING) &&
+		 may_be_negative((const Node *) lthird(call->args)));
 }
 
 static bool
@@ -112,8 +154,13 @@ may_fail(Node *node, void *unused)
 				return true;
 			break;
 		case T_FuncExpr:
+			if (check_functions_in_node(node, is_not_harmless, NULL) ||
+				call_may_fail((FuncExpr *) node))
+				return true;
+			break;
 		case T_OpExpr:
-			if (check_functions_in_node(node, is_not_harmless, NULL))
+			if (check_functions_in_node(node, is_not_harmless, NULL) ||
+				lacks_collation(node, ((OpExpr *) node)->args))
 				return true;
 			break;
 		default:

@@ -1,19 +1,24 @@
 /*
  * batch_plan.c: puts GPT Batch nodes into plans.
  *
- * Plans are rewritten when their execution starts, on a copy that lives as long as the execution:
- * this library may be loaded by the planner only while it plans the first statement of a session,
- * too late for the planner's hook, and cached plans are read-only.  What calls none of our
- * functions is told by the plan's list of dependencies and costs nothing.
+ * Plans are rewritten when their execution starts, on a copy: this library may be loaded by the
+ * planner only while it plans the first statement of a session, too late for the planner's hook, and
+ * cached plans are read-only.  What calls none of our functions is told by the plan's list of
+ * dependencies and costs nothing.  The copy stays until all hooks have seen the end of the execution,
+ * and whoever looks at the QueryDesc after that finds the plan that it was made with.
  *
  * The rewriting knows for each node how many of its rows will be read (Gpt2Reader).  Where the
  * plan has to run backwards too, a Material on top keeps what was made: a GPT Batch goes forward
  * only.
+ *
+ * A CustomScan of another library stays as it is, with all below it: its provider knows the plans
+ * that it has put there, and may look at them.
  */
 #include "compat.h"
 
 #include "access/parallel.h"
 #include "jit/jit.h"
+#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -30,8 +35,21 @@
 
 #define LONG_CHANGE 600		/* seconds; a change of the database that takes longer is told of */
 
+/* A plan that was rewritten, of an execution that has not ended. */
+typedef struct Rewritten
+{
+	dlist_node	node;			/* of rewritten */
+	MemoryContext context;		/* all of it, and of the copy */
+	PlannedStmt *original;
+	PlannedStmt *copy;
+	MemoryContextCallback at_end;
+} Rewritten;
+
+static dlist_head rewritten = DLIST_STATIC_INIT(rewritten);
+
 static ExecutorStart_hook_type next_start;
 static ExecutorRun_hook_type next_run;
+static ExecutorEnd_hook_type next_end;
 
 /* ---- the tree ---- */
 
@@ -210,7 +228,7 @@ rewrite_children(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite
 	/* A merge join marks its inner rows, and a Result lets its child do it. */
 	bool		marks_inner = IsA(plan, MergeJoin) && !((MergeJoin *) plan)->skip_mark_restore;
 	bool		marks_outer = IsA(plan, Result) && marks;
-	Gpt2Reader	other = IsA(plan, MergeAppend) || IsA(plan, CustomScan) ? READER_MAY_STOP : reader;
+	Gpt2Reader	other = IsA(plan, MergeAppend) ? READER_MAY_STOP : reader;
 	ListCell   *cell;
 
 	plan->lefttree = rewrite_plan(plan->lefttree, reader_of_outer(plan, reader), marks_outer,
@@ -230,8 +248,8 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite)
 {
 	Gpt2Reader	below = reader;
 
-	if (plan == NULL)
-		return NULL;
+	if (plan == NULL || IsA(plan, CustomScan))
+		return plan;
 	check_stack_depth();
 	if (reader == READER_OF_RUN_BY_ROW && !is_one_to_one(plan))
 		below = READER_OF_RUN;
@@ -316,29 +334,58 @@ rewrite_statement(PlannedStmt *statement, int eflags)
 /* ---- hooks ---- */
 
 static void
+forget_rewritten(void *arg)
+{
+	dlist_delete(&((Rewritten *) arg)->node);
+}
+
+static Rewritten *
+find_rewritten(const PlannedStmt *copy)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &rewritten)
+	{
+		Rewritten  *r = dlist_container(Rewritten, node, iter.cur);
+
+		if (r->copy == copy)
+			return r;
+	}
+	return NULL;
+}
+
+/* Puts a rewritten copy in the plan's place.  Where the execution fails, it goes with the context
+ * that the executor's state is about to be made in. */
+static void
+replace_plan(QueryDesc *query, int eflags)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 plan",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Rewritten  *r = palloc0(sizeof *r);
+
+	r->context = context;
+	r->original = query->plannedstmt;
+	r->copy = copyObject(r->original);
+	rewrite_statement(r->copy, eflags);
+	r->at_end.func = forget_rewritten;
+	r->at_end.arg = r;
+	MemoryContextRegisterResetCallback(context, &r->at_end);
+	dlist_push_head(&rewritten, &r->node);
+	query->plannedstmt = r->copy;
+	MemoryContextSwitchTo(old);
+}
+
+static void
 start_executor(QueryDesc *query, int eflags)
 {
-	const PlannedStmt *planned = query->plannedstmt;
-	MemoryContext context = NULL;
-
 	if (gpt2_batch_rows > 1 && !IsParallelWorker() &&
-		gpt2_batch_functions_in(planned->invalItems))
-	{
-		MemoryContext old;
-
-		context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 plan",
-										ALLOCSET_DEFAULT_SIZES);
-		old = MemoryContextSwitchTo(context);
-		query->plannedstmt = copyObject(unconstify(PlannedStmt *, planned));
-		rewrite_statement(query->plannedstmt, eflags);
-		MemoryContextSwitchTo(old);
-	}
+		gpt2_batch_functions_in(query->plannedstmt->invalItems))
+		replace_plan(query, eflags);
 	if (next_start)
 		next_start(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
-	if (context)
-		MemoryContextSetParent(context, query->estate->es_query_cxt);
 }
 
 static void
@@ -370,6 +417,21 @@ run_executor(GPT2_RUN_PARAMETERS)
 		gpt2_requests_park();
 }
 
+static void
+end_executor(QueryDesc *query)
+{
+	Rewritten  *r = find_rewritten(query->plannedstmt);
+
+	if (next_end)
+		next_end(query);
+	else
+		standard_ExecutorEnd(query);
+	if (!r)
+		return;
+	query->plannedstmt = r->original;
+	MemoryContextDelete(r->context);
+}
+
 void
 gpt2_batch_initialize(void)
 {
@@ -378,4 +440,6 @@ gpt2_batch_initialize(void)
 	ExecutorStart_hook = start_executor;
 	next_run = ExecutorRun_hook;
 	ExecutorRun_hook = run_executor;
+	next_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_executor;
 }

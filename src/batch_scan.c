@@ -35,10 +35,8 @@ static void
 end_tickets(Gpt2Batch *batch, Gpt2BatchRow *row)
 {
 	for (int i = 0; i < gpt2_n_tickets(batch); i++)
-	{
 		batch->bytes -= gpt2_ticket_bytes(&row->tickets[i]);
-		gpt2_ticket_end(&row->tickets[i], &batch->figures);
-	}
+	gpt2_tickets_end(row->tickets, gpt2_n_tickets(batch), &batch->figures);
 	row->alone = false;
 }
 

@@ -5,8 +5,8 @@
  * the looking until that row has been evaluated in its turn.  A call that may draw a seed stops
  * the reading too, until it has drawn: random() is to be called in the order that it is called in
  * without this node.  An error while looking must leave no traces, so that is done inside a
- * subtransaction; where there can be none (parallel plans), only calls whose arguments cannot fail
- * are looked at, once they have been called.
+ * subtransaction; where there can be none, only calls whose arguments cannot fail are looked at, once
+ * they have been called.
  *
  * The window: where the reader may stop early, it holds one row more than have been evaluated, so
  * that a LIMIT k never starts more than 2k rows; where all rows will be read, or so many are
@@ -16,8 +16,8 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
 
 #include "attempt.h"
 #include "batch_scan.h"
@@ -123,6 +123,7 @@ look(Gpt2Batch *batch)
 	{
 		Gpt2BatchRow *row = gpt2_row_at(batch, batch->n_looked);
 
+		CHECK_FOR_INTERRUPTS();
 		gpt2_set_row(batch, row->tuple);
 		for (int i = 0; i < batch->n_sites; i++)
 		{
@@ -139,13 +140,6 @@ look(Gpt2Batch *batch)
 	MemoryContextSwitchTo(old);
 }
 
-/* Sets it until the end of the current level. */
-static void
-set_in_level(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 static void
 look_step(void *arg)
 {
@@ -158,8 +152,8 @@ look_step(void *arg)
 	/* What functions in arguments say, the row will make them say when it is its turn. */
 	if (!is_silent)
 	{
-		set_in_level("client_min_messages", "error");
-		set_in_level("log_min_messages", "error");
+		gpt2_set("client_min_messages", "error", GUC_ACTION_SAVE);
+		gpt2_set("log_min_messages", "error", GUC_ACTION_SAVE);
 	}
 	look(batch);
 	AtEOXact_GUC(true, level);
@@ -179,6 +173,14 @@ look_in_subtransaction(Gpt2Batch *batch)
 	/* The row raises it again, when it is its turn. */
 	gpt2_row_at(batch, batch->n_looked)->alone = true;
 	batch->n_looked++;
+}
+
+/* Parallel plans permit none.  On a standby a conflict with recovery ends the whole session when it
+ * comes while one is open, and otherwise the statement. */
+static bool
+can_have_subtransactions(void)
+{
+	return !IsInParallelMode() && !RecoveryInProgress();
 }
 
 /* Constant arguments are good if they were once, and others are texts. */
@@ -208,11 +210,10 @@ send_ticket(Gpt2Batch *batch, Gpt2Ticket *ticket)
 	if (!ticket->bytes)
 		return;
 	for (int i = 0; i <= batch->n_sent; i++)
-		for (int k = 0; k < gpt2_n_tickets(batch); k++)
-			if (gpt2_ticket_share(ticket, &gpt2_row_at(batch, i)->tickets[k], &batch->figures))
-				return;
-	if (!gpt2_requests_are_many())
-		gpt2_ticket_send(ticket, &batch->figures);
+		if (gpt2_ticket_share(ticket, gpt2_row_at(batch, i)->tickets, gpt2_n_tickets(batch),
+							  &batch->figures))
+			return;
+	gpt2_ticket_send(ticket, &batch->figures);
 }
 
 /* Where there are too many requests, the rest is sent when some have been answered. */
@@ -236,7 +237,7 @@ can_look(const Gpt2Batch *batch)
 
 	return !is_held && batch->n_looked < batch->n_rows &&
 		(batch->n_looked == 0 || has_room(batch)) && !looks_must_wait(batch) &&
-		(!IsInParallelMode() || looks_are_safe(batch));
+		(can_have_subtransactions() || looks_are_safe(batch));
 }
 
 void
@@ -244,10 +245,10 @@ gpt2_batch_look_ahead(Gpt2Batch *batch)
 {
 	if (can_look(batch))
 	{
-		if (IsInParallelMode())
-			look(batch);
-		else
+		if (can_have_subtransactions())
 			look_in_subtransaction(batch);
+		else
+			look(batch);
 		batch->figures.batches++;
 	}
 	send_looked(batch);

@@ -65,6 +65,7 @@ conflict(const char *argument, const char *option)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 gpt2_err_of_options(),
 			 errmsg("argument %s and option \"%s\" cannot both be given", argument, option),
 			 errhint("Give only one of them; an argument that is NULL is not given.")));
 }
@@ -99,6 +100,7 @@ resolve_length(const Gpt2Arguments *args, const Gpt2Options *options, g2_generat
 	if (options->has_max_length && options->has_max_new_tokens)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 gpt2_err_of_options(),
 				 errmsg("options \"%s\" and \"%s\" cannot both be given",
 						options->has_max_length, options->has_max_new_tokens),
 				 errhint("max_length counts the prompt too, max_new_tokens does not.")));
@@ -234,6 +236,7 @@ resolve_constraint(const Gpt2Options *options, g2_generate *wire)
 	if (options->has_constraint && wire->n_stops > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 gpt2_err_of_options(),
 				 errmsg("stop and option \"%s\" cannot both be given", options->has_constraint),
 				 errhint("The constraint says where the text ends.")));
 	wire->constraint_kind = options->constraint_kind;

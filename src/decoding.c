@@ -4,6 +4,7 @@
 #include "compat.h"
 
 #include "decoding.h"
+#include "failed_calls.h"
 
 /* 22023: an option, and what it must be. */
 static void
@@ -32,6 +33,7 @@ gpt2_resolve_decoding(const Gpt2Options *options, g2_generate *wire)
 		if (options->has_length_penalty)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 gpt2_err_of_options(),
 					 errmsg("option \"%s\" has no meaning without beams",
 							options->has_length_penalty),
 					 errhint("Add \"num_beams\" with 2 or more.")));
@@ -40,6 +42,7 @@ gpt2_resolve_decoding(const Gpt2Options *options, g2_generate *wire)
 	if (wire->temperature > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 gpt2_err_of_options(),
 				 errmsg("option \"%s\" cannot be combined with sampling",
 						options->has_num_beams),
 				 errhint("Use temperature => 0, or leave num_beams out.")));

@@ -7,32 +7,20 @@
  * Opening starts supervisor and engine where necessary.  The supervisor listens, so a connect
  * succeeds while the engine is being replaced, and its welcome comes when it is up; when it does
  * not come up, the supervisor itself answers with an error.
- *
- * Waiting is one wait event set that lives as long as the connection.  No lock is held.
  */
 #include "compat.h"
 
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include "miscadmin.h"
-#include "storage/fd.h"
-#include "storage/latch.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "encoding.h"
 #include "engine_connection.h"
+#include "link.h"
 #include "session_user.h"
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
 #define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
-#define CHECK_CLIENT_MS 1000
-#define UNREACHABLE_MS 6000		/* longer than a supervisor's end, which begins with the socket */
 
 typedef enum Greeting
 {
@@ -47,9 +35,7 @@ Gpt2Wire	gpt2_connection = GPT2_WIRE_CLOSED;
 static bool welcome;
 static uint64 number;			/* counts welcomes */
 static uint64 told_version;		/* of the session, as the engine knows it; 0 = not yet */
-static WaitEventSet *wait_set;
-static int	wait_socket;		/* position of the socket in wait_set */
-static uint32 wait_for;			/* what wait_set waits for at the socket */
+static Gpt2Waiter waiter;
 
 bool
 gpt2_connection_is_open(void)
@@ -68,87 +54,7 @@ gpt2_connection_close(void)
 {
 	welcome = false;
 	told_version = 0;
-	if (wait_set)
-	{
-		FreeWaitEventSet(wait_set);
-		wait_set = NULL;
-	}
-	if (gpt2_connection.fd >= 0)
-	{
-		gpt2_wire_close(&gpt2_connection);
-		ReleaseExternalFD();
-	}
-}
-
-/* ---- errors of the other end ---- */
-
-char *
-gpt2_message_text(g2_span s)
-{
-	return s.len ? gpt2_from_utf8(s.data, s.len, NULL) : NULL;
-}
-
-static int
-sqlstate_of(const g2_error_message *m)
-{
-	/* Classes 00 to 02 are no errors. */
-	if (m->sqlstate[0] == '0' && m->sqlstate[1] <= '2')
-		return ERRCODE_INTERNAL_ERROR;
-	return MAKE_SQLSTATE(m->sqlstate[0], m->sqlstate[1], m->sqlstate[2], m->sqlstate[3],
-						 m->sqlstate[4]);
-}
-
-int
-gpt2_error_sqlstate(const char *payload, size_t len)
-{
-	g2_error_message m;
-
-	return g2_error_decode(payload, len, &m) ? sqlstate_of(&m) : ERRCODE_INTERNAL_ERROR;
-}
-
-bool		gpt2_error_of_options;
-
-void
-gpt2_raise_error(const char *payload, size_t len)
-{
-	g2_error_message m;
-	char	   *message,
-			   *detail,
-			   *hint;
-
-	if (!g2_error_decode(payload, len, &m))
-		gpt2_malformed_answer();
-	/* Where the engine has no memory for a message, it sends none. */
-	message = m.message.len ? gpt2_message_text(m.message) : pstrdup("out of memory");
-	detail = gpt2_message_text(m.detail);
-	hint = gpt2_message_text(m.hint);
-	gpt2_error_of_options = m.of_options != 0;
-	ereport(ERROR,
-			(errcode(sqlstate_of(&m)),
-			 errmsg_internal("%s", message),
-			 detail ? errdetail_internal("%s", detail) : 0,
-			 hint ? errhint("%s", hint) : 0));
-}
-
-void
-gpt2_raise_notice(const char *payload, size_t len)
-{
-	g2_notice	notice;
-	char	   *message,
-			   *hint;
-	int			elevel = NOTICE;
-
-	if (!g2_notice_decode(payload, len, &notice) || notice.message.len == 0)
-		return;
-	if (notice.level == G2_LEVEL_WARNING)
-		elevel = WARNING;
-	else if (notice.level < G2_LEVEL_NOTICE)
-		elevel = DEBUG1;
-	message = gpt2_message_text(notice.message);
-	hint = gpt2_message_text(notice.hint);
-	ereport(elevel,
-			(errmsg_internal("%s", message),
-			 hint ? errhint("%s", hint) : 0));
+	gpt2_link_close(&gpt2_connection, &waiter);
 }
 
 /* ---- waiting ---- */
@@ -163,70 +69,10 @@ wait_event(void)
 	return event;
 }
 
-/* Ends the session when its client has gone: nobody waits for the answer. */
-static void
-check_client(void)
-{
-#ifdef GPT2_HAVE_CHECK_CONNECTION
-	static TimestampTz client_checked = 0;
-	TimestampTz now;
-
-	if (!MyProcPort)
-		return;					/* a background worker */
-	now = GetCurrentTimestamp();
-	if (!TimestampDifferenceExceeds(client_checked, now, CHECK_CLIENT_MS))
-		return;
-	client_checked = now;
-	if (!pq_check_connection())
-	{
-		ClientConnectionLost = true;
-		InterruptPending = true;
-	}
-#endif
-}
-
-/* In this order, since pq_check_connection may reset the latch that announced an interrupt. */
-void
-gpt2_check_interrupts(void)
-{
-	check_client();
-	CHECK_FOR_INTERRUPTS();
-}
-
 void
 gpt2_connection_wait(long milliseconds)
 {
-	WaitEvent	events[3];
-	uint32		want = WL_SOCKET_READABLE;
-	int			n;
-
-	if (!gpt2_wire_flush(&gpt2_connection))
-		want |= WL_SOCKET_WRITEABLE;
-	if (gpt2_wire_lost(&gpt2_connection))
-		return;
-	if (want != wait_for)
-		ModifyWaitEvent(wait_set, wait_socket, want, NULL);
-	wait_for = want;
-	n = WaitEventSetWait(wait_set, milliseconds, events, lengthof(events), wait_event());
-	for (int i = 0; i < n; i++)
-	{
-		if (events[i].events & WL_SOCKET_READABLE)
-			gpt2_wire_fill(&gpt2_connection);
-		if (events[i].events & WL_LATCH_SET)
-			ResetLatch(MyLatch);
-	}
-	gpt2_check_interrupts();
-}
-
-void
-gpt2_pause(long milliseconds, uint32 event)
-{
-	int			rc = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							   milliseconds, event);
-
-	if (rc & WL_LATCH_SET)
-		ResetLatch(MyLatch);
-	gpt2_check_interrupts();
+	gpt2_link_wait(&gpt2_connection, &waiter, milliseconds, wait_event());
 }
 
 static void
@@ -262,38 +108,6 @@ gpt2_connection_tell_session(void)
 	pfree(w.data);
 }
 
-void
-gpt2_check_peer(int fd, const char *path)
-{
-	struct ucred peer;
-	socklen_t	len = sizeof peer;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid())
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_SYSTEM_ERROR),
-			 errmsg("socket \"%s\" belongs to another user", path),
-			 errhint("Remove it, and look who can write to the data directory.")));
-}
-
-g2_writer
-gpt2_hello(void)
-{
-	g2_writer	w = gpt2_writer();
-	g2_hello	hello = {
-		.magic = G2_PROTOCOL_MAGIC,
-		.major = G2_PROTOCOL_MAJOR,
-		.minor = G2_PROTOCOL_MINOR,
-		.pid = (uint32) MyProcPid,
-		.database = MyDatabaseId,
-		.session_user = GetSessionUserId(),
-		.library_version = g2_span_of(G2_VERSION),
-	};
-
-	g2_hello_encode(&w, &hello);
-	return w;
-}
-
 static void
 send_hello(void)
 {
@@ -303,56 +117,13 @@ send_hello(void)
 	pfree(w.data);
 }
 
-static void
-make_wait_set(void)
-{
-	wait_set = gpt2_create_wait_event_set(3);
-	wait_for = WL_SOCKET_READABLE;
-	wait_socket = AddWaitEventToSet(wait_set, wait_for, gpt2_connection.fd, NULL, NULL);
-	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-}
-
 /* Connects and sends HELLO.  False: nobody listens, or too many wait (*busy). */
 static bool
 connect_once(bool *busy)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = G2_SOCKET_PATH};
-	int			fd;
-
-	*busy = false;
 	gpt2_connection_close();
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not open a connection to the gpt2 engine: %m"),
-				 errhint("See max_files_per_process, and the limit of open files of the server.")));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-	{
-		ReleaseExternalFD();
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not create a socket for the gpt2 engine: %m"),
-				 errhint("See max_files_per_process, and the limit of open files of the server.")));
-	}
-	gpt2_wire_open(&gpt2_connection, fd);
-	if (connect(fd, (struct sockaddr *) &address, sizeof address) != 0)
-	{
-		int			save_errno = errno;
-
-		gpt2_connection_close();
-		*busy = save_errno == EAGAIN || save_errno == EINTR;
-		if (*busy || save_errno == ENOENT || save_errno == ECONNREFUSED)
-			return false;
-		errno = save_errno;
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not connect to socket \"%s\": %m", G2_SOCKET_PATH),
-				 errhint("The server log says how the engine fares.")));
-	}
-	gpt2_check_peer(fd, G2_SOCKET_PATH);
-	make_wait_set();
+	if (!gpt2_link_open(&gpt2_connection, &waiter, G2_SOCKET_PATH, busy))
+		return false;
 	send_hello();
 	return true;
 }
@@ -394,48 +165,14 @@ greet(TimestampTz deadline, char **error, size_t *error_len)
 			return GREETING_LOST;
 		if (left <= 0)
 			return GREETING_TIMEOUT;
-		gpt2_connection_wait(Min(left, CHECK_CLIENT_MS));
+		gpt2_connection_wait(Min(left, GPT2_LINK_MS));
 	}
-}
-
-/* Where no supervisor can run, there is no use in waiting for one. */
-static void
-check_server(void)
-{
-	if (!IsUnderPostmaster || IsBinaryUpgrade)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the gpt2 engine cannot run in single-user mode or during an upgrade")));
 }
 
 static bool
 past(TimestampTz deadline)
 {
 	return GetCurrentTimestamp() >= deadline;
-}
-
-/*
- * Nobody listens.  A supervisor that serves all the same has lost its socket: somebody has removed
- * the file, and nobody will ever reach it.  The next one makes another.
- */
-static void
-end_unreachable(TimestampTz *since)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	pid_t		pid = gpt2_supervisor_pid();
-
-	if (pid <= 0)
-		*since = 0;
-	else if (*since == 0)
-		*since = now;
-	else if (TimestampDifferenceExceeds(*since, now, UNREACHABLE_MS))
-	{
-		ereport(LOG,
-				(errmsg("ending the gpt2 supervisor (PID %d): its socket \"%s\" has gone",
-						(int) pid, G2_SOCKET_PATH)));
-		(void) kill(pid, SIGTERM);
-		*since = 0;
-	}
 }
 
 void
@@ -449,7 +186,7 @@ gpt2_connection_open(void)
 
 	if (welcome)
 		return;
-	check_server();
+	gpt2_link_check_server();
 	for (int tries = 0; !past(deadline); tries++)
 	{
 		bool		busy;
@@ -472,7 +209,7 @@ gpt2_connection_open(void)
 			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
 		}
 		else if (!busy)
-			end_unreachable(&unreachable_since);
+			gpt2_link_end_unreachable(G2_SOCKET_PATH, &unreachable_since);
 		pause_for(Min(1 + tries / 5, 20));
 	}
 	gpt2_connection_close();

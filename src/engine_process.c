@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/file_perm.h"
 #include "miscadmin.h"
 
 #include "engine/protocol.h"
@@ -126,7 +127,8 @@ child_limits(const char *oom_score_adj)
 		limit.rlim_cur = limit.rlim_max;
 		(void) setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	(void) umask(077);
+	/* whether the group may read what they write */
+	(void) umask((mode_t) pg_mode_mask);
 	/* Prompts are in its memory.  exec undoes this: the engine does it once more for itself. */
 	(void) prctl(PR_SET_DUMPABLE, 0);
 }

@@ -195,6 +195,13 @@ gpt2_row_begins(FunctionCallInfo fcinfo)
 	gpt2_call_site(fcinfo)->in_row = true;
 }
 
+int
+gpt2_err_of_options(void)
+{
+	gpt2_error_of_options = true;
+	return 0;
+}
+
 /* What is wrong with the options is the business of who reads them. */
 static bool
 fails_alone(NullableDatum options)

@@ -12,9 +12,13 @@
  * limit, or of the engine. */
 extern bool gpt2_is_row_error(int sqlstate);
 
-/* The call's options have been read, and what is wrong from here on is its row's, unless the engine
- * says of an error that it is of the options. */
+/* The call's options have been read, and what is wrong from here on is its row's, unless it is said
+ * of an error that it is of the options. */
 extern void gpt2_row_begins(FunctionCallInfo fcinfo);
+
+/* For ereport: the error is of the call as it is written, of options that exclude each other or an
+ * argument.  (The engine says the same of its errors: engine_connection.h.) */
+extern int	gpt2_err_of_options(void);
 
 /*
  * Gives what body gives for the call.  Where the options (NULL = none), else gpt2.on_error, say

@@ -250,6 +250,12 @@ define_limits(void)
 }
 
 void
+gpt2_set(const char *name, const char *value, GucAction action)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, action, true, 0, false);
+}
+
+void
 gpt2_define_settings(void)
 {
 	define_session_settings();

@@ -68,6 +68,7 @@ extern int	gpt2_device_memory;
 extern char *gpt2_cpu;
 extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_train_threads;	/* of a training; 0 = half of the cores */
+extern int	gpt2_train_checkpoint_interval; /* s; 0 = after each step */
 extern int	gpt2_step_tokens;		/* 0 = automatic */
 extern bool gpt2_speculation;
 extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
@@ -80,6 +81,10 @@ extern double gpt2_price_per_hour;
 
 extern void gpt2_define_settings(void);
 extern void gpt2_define_engine_settings(void);	/* called by the former */
+
+/* Sets it until the end of the transaction (GUC_ACTION_LOCAL), or of the level of settings that was
+ * begun last (GUC_ACTION_SAVE), whatever the caller's rights are. */
+extern void gpt2_set(const char *name, const char *value, GucAction action);
 
 /* What is wrong with a model's name, for a detail; NULL = nothing. */
 extern const char *gpt2_model_name_problem(const char *name);

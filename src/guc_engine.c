@@ -37,6 +37,7 @@ int			gpt2_device_memory;
 char	   *gpt2_cpu;
 int			gpt2_threads;
 int			gpt2_train_threads;
+int			gpt2_train_checkpoint_interval;
 int			gpt2_step_tokens;
 bool		gpt2_speculation;
 int			gpt2_kv_cache_size;
@@ -344,6 +345,12 @@ define_machine_settings(void)
 							"Number of threads that a training may use at most.",
 							"0 means half of the processors.",
 							&gpt2_train_threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("gpt2.train_checkpoint_interval",
+							"Time between two checkpoints of a training.",
+							"It is longer where writing them would take more than a twentieth of the "
+							"time. 0 means one after each step, whatever that takes.",
+							&gpt2_train_checkpoint_interval, 20, 0, 86400, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.kv_cache_size",
 							"Memory for the keys and values of running sequences.",

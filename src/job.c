@@ -22,7 +22,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,6 +29,7 @@
 #include "attempt.h"
 #include "batch_estimate.h"
 #include "engine_connection.h"
+#include "guc.h"
 #include "job.h"
 
 PG_FUNCTION_INFO_V1(gpt2_job);
@@ -40,13 +40,6 @@ PG_FUNCTION_INFO_V1(gpt2_job);
 #define RESULT_COLUMNS 3
 
 /* ---- transactions ---- */
-
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-							 false);
-}
 
 /* The work so far is committed, and another transaction has begun, as the session has them. */
 static void
@@ -63,9 +56,9 @@ next_transaction(void)
 	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
 
 	commit();
-	set_local("transaction_isolation", "read committed");
+	gpt2_set("transaction_isolation", "read committed", GUC_ACTION_LOCAL);
 	/* Errors of rows are caught here, where their messages can be kept. */
-	set_local("gpt2.on_error", "error");
+	gpt2_set("gpt2.on_error", "error", GUC_ACTION_LOCAL);
 	/* A constraint that is deferred would fail the commit, and all rows with it. */
 	AfterTriggerSetState(&immediate);
 }
@@ -100,15 +93,25 @@ gpt2_job_is_row_error(const ErrorData *error)
 	}
 }
 
-/* An error of parameters may be that of all rows: a task that the model does not have.  Then a call
- * with any text raises it. */
 static void
-check_parameters(Gpt2Job *job, const ErrorData *error)
+try_call(void *arg)
 {
-	if (error->sqlerrcode != ERRCODE_INVALID_PARAMETER_VALUE || job->checked)
-		return;
-	gpt2_job_try_call(job);
-	job->checked = true;
+	gpt2_job_try_call(arg);
+}
+
+/* An error of parameters or limits may be that of all rows: a task that the model does not have, a
+ * regex that is too complex.  Then a call with any text raises it too.  NULL: it is the row's. */
+static ErrorData *
+error_of_all_rows(Gpt2Job *job, const ErrorData *error)
+{
+	ErrorData  *of_all;
+
+	if (job->checked || (error->sqlerrcode != ERRCODE_INVALID_PARAMETER_VALUE &&
+						 error->sqlerrcode != ERRCODE_PROGRAM_LIMIT_EXCEEDED))
+		return NULL;
+	of_all = gpt2_attempt(try_call, job);
+	job->checked = of_all == NULL;
+	return of_all;
 }
 
 /* ---- a batch ---- */
@@ -139,9 +142,14 @@ finish_row(Gpt2Job *job, Gpt2JobRow *row)
 		return true;
 	if (gpt2_job_is_row_error(error) && !job->stops_at_error)
 	{
-		check_parameters(job, error);
-		row->error = error->message;
-		return true;
+		ErrorData  *of_all = error_of_all_rows(job, error);
+
+		if (!of_all)
+		{
+			row->error = error->message;
+			return true;
+		}
+		error = of_all;
 	}
 	if (error->sqlerrcode == ERRCODE_SYSTEM_ERROR)
 		job->fault = error;

@@ -122,7 +122,7 @@ typedef struct Gpt2Job
 	ErrorData  *fault;			/* of the engine: the batch ended early */
 	int			n_faults;		/* without a row in between */
 	ErrorData  *raised;			/* what is raised when the rows before have been committed */
-	bool		checked;		/* after an error of parameters: they are not to blame */
+	bool		checked;		/* after a row's error: what all rows have in common is not to blame */
 	Gpt2Progress progress;
 	TimestampTz told;			/* the last NOTICE */
 } Gpt2Job;

@@ -214,8 +214,7 @@ look(void *arg)
 
 	memset(tickets, 0, sizeof tickets);
 	(void) gpt2_site_look(&call->site, call->econtext, tickets);
-	for (int i = 0; i < GPT2_MAX_SCORES; i++)
-		gpt2_ticket_end(&tickets[i], &call->figures);
+	gpt2_tickets_end(tickets, GPT2_MAX_SCORES, &call->figures);
 }
 
 void
@@ -283,11 +282,9 @@ send_ticket(Gpt2Job *job, int at, Gpt2Ticket *ticket)
 	if (!ticket->bytes)
 		return;
 	for (int i = at; i < job->n_looked; i++)
-		for (int k = 0; k < GPT2_MAX_SCORES; k++)
-			if (gpt2_ticket_share(ticket, &job->rows[i].tickets[k], &job->call.figures))
-				return;
-	if (!gpt2_requests_are_many())
-		gpt2_ticket_send(ticket, &job->call.figures);
+		if (gpt2_ticket_share(ticket, job->rows[i].tickets, GPT2_MAX_SCORES, &job->call.figures))
+			return;
+	gpt2_ticket_send(ticket, &job->call.figures);
 }
 
 void
@@ -311,18 +308,11 @@ gpt2_job_look_ahead(Gpt2Job *job, int at)
 	}
 }
 
-static void
-end_tickets(Gpt2Job *job, Gpt2JobRow *row)
-{
-	for (int i = 0; i < GPT2_MAX_SCORES; i++)
-		gpt2_ticket_end(&row->tickets[i], &job->call.figures);
-}
-
 void
 gpt2_job_forget_calls(Gpt2Job *job)
 {
 	for (int i = 0; i < job->n_looked; i++)
-		end_tickets(job, &job->rows[i]);
+		gpt2_tickets_end(job->rows[i].tickets, GPT2_MAX_SCORES, &job->call.figures);
 }
 
 /* ---- a row ---- */
@@ -368,7 +358,7 @@ gpt2_job_call(Gpt2Job *job, Gpt2JobRow *row)
 	call->site.current = row->tickets;
 	value = FunctionCallInvoke(call->fcinfo);
 	call->site.current = NULL;
-	end_tickets(job, row);
+	gpt2_tickets_end(row->tickets, GPT2_MAX_SCORES, &call->figures);
 	if (call->fcinfo->isnull)
 		row->error = pstrdup("the model has no answer");
 	else

@@ -277,11 +277,12 @@ write_one(void *arg)
 	write_row(one->job, one->row);
 }
 
-/* A constraint or a trigger of the table does not take the output. */
+/* A constraint or a trigger of the table, or its view's WITH CHECK OPTION, does not take the output. */
 static bool
 is_refusal(const ErrorData *error)
 {
-	return gpt2_job_is_row_error(error) || error->sqlerrcode == ERRCODE_RAISE_EXCEPTION;
+	return gpt2_job_is_row_error(error) || error->sqlerrcode == ERRCODE_RAISE_EXCEPTION ||
+		error->sqlerrcode == ERRCODE_WITH_CHECK_OPTION_VIOLATION;
 }
 
 /* Some of the rows cannot be written.  Each on its own, then: one whose output is refused has failed,

@@ -1,9 +1,10 @@
 /*
  * models.c: the rows of the view gpt_models.
  *
- * Two sources: folders that hold a config.json (or an adapter's) in the directories of gpt2.model_path, read here
- * (so that the view works without an engine and never starts one), and what a running engine has
- * loaded, is loading or failed to load, which goes over a folder's row of the same name.
+ * Two sources: folders that hold a config.json (or an adapter's) in the directories of
+ * gpt2.model_path, read here (so that the view works without an engine and never starts one), and
+ * what a running engine has loaded, is loading or failed to load, which goes over a folder's row of
+ * the same name.
  *
  * What is wrong with one folder is a text in its row.  A model that the current user may not use
  * has no row; of one that is loaded the engine knows for whom it is, of another its gpt2.json.
@@ -32,7 +33,7 @@ enum
 {
 	COL_NAME, COL_ARCHITECTURE, COL_PARAMETERS, COL_CONTEXT, COL_VOCAB, COL_TOKENIZER, COL_FORMAT,
 	COL_DEVICE, COL_STATE, COL_BYTES, COL_HASH, COL_ERROR, COL_LOADED_AT, COL_USED_AT,
-	COL_PERCENT, N_COLUMNS
+	COL_PERCENT, COL_BASE, N_COLUMNS
 };
 
 typedef struct ModelRow
@@ -114,10 +115,10 @@ set_config(ModelRow *row, Jsonb *json, char **error)
 
 /* ---- folders ---- */
 
-/* The folder whose config.json the model has: its own, or its base's.  NULL with the cause in
- * *error. */
+/* The folder whose config.json the model has: its own, or its base's, which the row names.  NULL with
+ * the cause in *error. */
 static const char *
-config_folder(const char *folder, char **error)
+config_folder(ModelRow *row, const char *folder, char **error)
 {
 	char	   *base;
 
@@ -126,6 +127,7 @@ config_folder(const char *folder, char **error)
 	base = gpt2_adapter_base(folder, error);
 	if (!base)
 		return NULL;
+	set_string(row, COL_BASE, base);
 	folder = gpt2_is_model_name(base) ? gpt2_folder_find(base) : NULL;
 	if (!folder)
 		*error = psprintf("the base model \"%s\" is not there", base);
@@ -145,7 +147,7 @@ describe_folder(ModelRow *row, const char *folder, char **error)
 	row->hidden = !gpt2_roles_permit(&roles);
 	if (*error)
 		return;
-	folder = config_folder(folder, error);
+	folder = config_folder(row, folder, error);
 	data = folder ? gpt2_folder_text(folder, "config.json", error) : NULL;
 	json = data ? gpt2_folder_json(data, "config.json", error) : NULL;
 	if (json)
@@ -248,6 +250,7 @@ overlay(ModelRow *row, const g2_model_row *m)
 	overlay_text(row, COL_DEVICE, m->device);
 	overlay_text(row, COL_HASH, m->content_hash);
 	overlay_text(row, COL_ERROR, m->error);
+	overlay_text(row, COL_BASE, m->base);
 	gpt2_set_int8(m->parameters, &row->values[COL_PARAMETERS], &row->nulls[COL_PARAMETERS]);
 	if (m->context_length > 0)
 		gpt2_set_int4(m->context_length, &row->values[COL_CONTEXT], &row->nulls[COL_CONTEXT]);

@@ -312,8 +312,7 @@ read_examples(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Option
 static void
 read_template(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Options *options)
 {
-	char	   *copy,
-			   *label;
+	char	   *copy;
 
 	if (v->type != jbvString)
 		wrong_type(key, "a string", accepts);
@@ -329,12 +328,6 @@ read_template(const OptionKey *key, const JsonbValue *v, int accepts, Gpt2Option
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"%s\" must contain {input}", key->name),
 				 errhint("The text stands in its place, as in \"{input}\\nTL;DR:\".")));
-	label = accepts & GPT2_ACCEPTS_LABELS ? strstr(copy, "{label}") : NULL;
-	if (label && strstr(copy, "{input}") > label)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"%s\" must have {input} before {label}", key->name),
-				 errhint("What stands behind {label} is not read before it.")));
 	options->template_text = gpt2_to_utf8(copy, strlen(copy), "option \"template\"");
 }
 

@@ -13,7 +13,9 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "access/xlog.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -173,6 +175,7 @@ read_common(FunctionCallInfo fcinfo, int at, double epochs, double rate, double 
 		t->replace = superuser() ? G2_TRAIN_REPLACE_ANY : G2_TRAIN_REPLACE_OWN;
 	t->nice = (uint32) gpt2_nice;
 	t->memory = ACTIVATION_MEMORY;
+	t->checkpoint_seconds = (uint32) gpt2_train_checkpoint_interval;
 	t->keep_free = (uint64) max_wal_size_mb * 2 * 1024 * 1024;
 }
 
@@ -236,19 +239,32 @@ check_owner(const char *name, const char *folder)
 	return json ? gpt2_json_owner(json) : NULL;
 }
 
+/* A model's name as its folder has it; ends with NUL. */
+static const char *
+folder_name(const char *name)
+{
+	return gpt2_to_utf8(name, strlen(name), "model name").data;
+}
+
 /* The owner of the model that is to be replaced; NULL: there is none, or none that says so. */
 static char *
 check_new_name(const char *name, bool replace)
 {
-	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, name);
+	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, folder_name(name));
 	char	   *folder;
 
-	if (!gpt2_is_model_name(name))
+	if (!gpt2_is_model_name(folder_name(name)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("model name \"%s\" is not valid", name),
 				 errhint("A model is named by its folder's name, without a slash.")));
-	folder = gpt2_folder_find(name);
+	if (strlen(folder_name(name)) > G2_TRAIN_MAX_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("model name \"%s\" is too long", name),
+				 errdetail("With more than %d bytes, base backups have no room for the paths of its "
+						   "files.", G2_TRAIN_MAX_NAME)));
+	folder = gpt2_folder_find(folder_name(name));
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
 	if (!folder)
@@ -257,7 +273,7 @@ check_new_name(const char *name, bool replace)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("model \"%s\" exists already", name),
-				 errdetail("It is in \"%s\".", folder),
+				 errdetail("It is in \"%s\".", gpt2_from_utf8(folder, strlen(folder), NULL)),
 				 strcmp(folder, target) == 0 ?
 				 errhint("Give the new one another name, or use replace => true.") :
 				 errhint("Give the new one another name.")));
@@ -268,7 +284,8 @@ check_new_name(const char *name, bool replace)
 static char *
 find_base(const char *name)
 {
-	char	   *folder = gpt2_is_model_name(name) ? gpt2_folder_find(name) : NULL,
+	const char *utf8_name = folder_name(name);
+	char	   *folder = gpt2_is_model_name(utf8_name) ? gpt2_folder_find(utf8_name) : NULL,
 			   *error;
 	Gpt2ModelRoles roles;
 
@@ -315,6 +332,17 @@ read_merge(FunctionCallInfo fcinfo, const char *base, const char *model, g2_trai
 
 /* ---- the training ---- */
 
+/* No snapshot and no lock is kept while the model is trained. */
+static void
+end_transaction(void)
+{
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	SPI_commit();
+	SPI_start_transaction();	/* before the minor releases of 2022 it was not begun yet */
+	SPI_finish();
+}
+
 static void
 train(const g2_train *t, const char *query, bool atomic)
 {
@@ -329,7 +357,9 @@ train(const g2_train *t, const char *query, bool atomic)
 	payload = gpt2_train_receive(G2_MSG_TRAIN_READY, &len);
 	r = g2_read(payload, len);
 	if (g2_get_u32(&r) != 0)
-		gpt2_train_send_rows(query, atomic);
+		gpt2_train_send_rows(query);
+	if (!atomic)
+		end_transaction();
 	(void) gpt2_train_receive(G2_MSG_DONE, &len);
 }
 
@@ -337,7 +367,7 @@ static bool
 is_atomic(FunctionCallInfo fcinfo)
 {
 	return !fcinfo->context || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic;
+		castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
 }
 
 static g2_span
@@ -346,11 +376,31 @@ utf8(const char *s, const char *what)
 	return gpt2_to_utf8(s, strlen(s), what);
 }
 
+/* Who cancels a long training may not know that it is not lost. */
+static void
+rethrow(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !error->hint)
+		error->hint = "The same CALL goes on from where it was, once its rows have been read.";
+	ReThrowError(error);
+}
+
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
+	MemoryContext context = CurrentMemoryContext;
 	char	   *replaced;
 
+	/* Its end would end the other's connection. */
+	if (gpt2_train_is_connected())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the query of a training cannot start another one")));
 	check_model_path();
 	replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
 	if (replaced)
@@ -367,7 +417,7 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		PG_RE_THROW();
+		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();
@@ -396,9 +446,13 @@ gpt2_finetune(PG_FUNCTION_ARGS)
 
 	t.lora_rank = int_argument(fcinfo, TUNE_LORA_RANK, "lora_rank", 0);
 	t.lora_alpha = real_argument(fcinfo, TUNE_LORA_ALPHA, 2.0 * t.lora_rank);
+	if (t.lora_rank == 0 && !PG_ARGISNULL(TUNE_LORA_ALPHA))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lora_alpha needs lora_rank")));
 	read_merge(fcinfo, base, model, &t);
 	read_common(fcinfo, TUNE_COMMON, 3, t.lora_rank > 0 ? 3e-4 : 5e-5, 0.01, &t);
-	t.base = utf8(find_base(base), "path");
+	t.base = g2_span_of(find_base(base));
 	run(fcinfo, &t, model, query);
 	PG_RETURN_VOID();
 }

@@ -8,39 +8,29 @@
  */
 #include "compat.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include "miscadmin.h"
-#include "storage/fd.h"
-#include "storage/latch.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "engine_connection.h"
+#include "link.h"
 #include "supervisor.h"
 #include "train_connection.h"
 
 #define START_SECONDS 30		/* for a supervisor to listen */
 #define RESTART_MS 200			/* between two attempts to start one */
 #define MAX_UNSENT (1024 * 1024)
-#define CHECK_MS 1000			/* for the client that is gone */
 
 static Gpt2Wire wire = GPT2_WIRE_CLOSED;
-static WaitEventSet *wait_set;
-static int	wait_socket;		/* position of the socket in wait_set */
+static Gpt2Waiter waiter;
+
+bool
+gpt2_train_is_connected(void)
+{
+	return wire.fd >= 0;
+}
 
 void
 gpt2_train_disconnect(void)
 {
-	if (wait_set)
-		FreeWaitEventSet(wait_set);
-	wait_set = NULL;
-	if (wire.fd < 0)
-		return;
-	gpt2_wire_close(&wire);
-	ReleaseExternalFD();
+	gpt2_link_close(&wire, &waiter);
 }
 
 /* ---- waiting ---- */
@@ -61,58 +51,13 @@ pause_for(long milliseconds)
 	gpt2_pause(milliseconds, wait_event());
 }
 
-/* Waits for the socket, and reads and writes what can be. */
 static void
 wait_for_process(void)
 {
-	WaitEvent	events[3];
-	uint32		want = WL_SOCKET_READABLE;
-	int			n;
-
-	if (!gpt2_wire_flush(&wire))
-		want |= WL_SOCKET_WRITEABLE;
-	if (gpt2_wire_lost(&wire))
-		return;
-	ModifyWaitEvent(wait_set, wait_socket, want, NULL);
-	n = WaitEventSetWait(wait_set, CHECK_MS, events, lengthof(events), wait_event());
-	for (int i = 0; i < n; i++)
-	{
-		if (events[i].events & WL_SOCKET_READABLE)
-			gpt2_wire_fill(&wire);
-		if (events[i].events & WL_LATCH_SET)
-			ResetLatch(MyLatch);
-	}
-	gpt2_check_interrupts();
+	gpt2_link_wait(&wire, &waiter, GPT2_LINK_MS, wait_event());
 }
 
 /* ---- connecting ---- */
-
-/* False: nobody listens yet. */
-static bool
-connect_once(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = G2_TRAIN_SOCKET_PATH};
-	int			fd;
-
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not open a connection for the training: %m"),
-				 errhint("See max_files_per_process, and the limit of open files of the server.")));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-	{
-		ReleaseExternalFD();
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not create a socket for the training: %m")));
-	}
-	gpt2_wire_open(&wire, fd);
-	if (connect(fd, (struct sockaddr *) &address, sizeof address) == 0)
-		return true;
-	gpt2_train_disconnect();
-	return false;
-}
 
 static void
 send_hello(void)
@@ -123,29 +68,18 @@ send_hello(void)
 	pfree(w.data);
 }
 
-static void
-make_wait_set(void)
-{
-	wait_set = gpt2_create_wait_event_set(3);
-	wait_socket = AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, wire.fd, NULL, NULL);
-	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-}
-
 void
 gpt2_train_connect(void)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
-	TimestampTz next_start = 0;
+	TimestampTz next_start = 0,
+				unreachable_since = 0;
 	int			failures = 0;
+	bool		busy;
 
-	gpt2_train_disconnect();
-	if (!IsUnderPostmaster || IsBinaryUpgrade)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a model cannot be trained in single-user mode or during an upgrade")));
-	while (!connect_once())
+	gpt2_link_check_server();
+	while (!gpt2_link_open(&wire, &waiter, G2_TRAIN_SOCKET_PATH, &busy))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
@@ -154,15 +88,15 @@ gpt2_train_connect(void)
 					(errcode(ERRCODE_SYSTEM_ERROR),
 					 errmsg("gpt2 supervisor did not start within %d seconds", START_SECONDS),
 					 errhint("See the server log, and try again.")));
-		if (now >= next_start && !gpt2_supervisor_running())
+		if (!busy && now >= next_start && !gpt2_supervisor_running())
 		{
 			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(now, RESTART_MS);
 		}
+		else if (!busy)
+			gpt2_link_end_unreachable(G2_TRAIN_SOCKET_PATH, &unreachable_since);
 		pause_for(10);
 	}
-	gpt2_check_peer(wire.fd, G2_TRAIN_SOCKET_PATH);
-	make_wait_set();
 	send_hello();
 }
 
@@ -205,12 +139,15 @@ gpt2_train_send(int type, const g2_writer *payload)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	while (!gpt2_wire_flush(&wire) && gpt2_wire_queued(&wire) > MAX_UNSENT)
+	while (!gpt2_wire_flush(&wire))
 	{
 		size_t		len;
 
-		wait_for_process();
+		/* A query that goes on for long is not to go on for a process that has ended. */
 		(void) take(-1, &len);
+		if (gpt2_wire_queued(&wire) <= MAX_UNSENT)
+			break;
+		wait_for_process();
 	}
 }
 

@@ -12,6 +12,8 @@
  * alone.  HELLO is on its way.  Interruptible; raises an error when nobody answers. */
 extern void gpt2_train_connect(void);
 
+extern bool gpt2_train_is_connected(void);
+
 /* Ends the connection, and with it the training.  May be called at any time. */
 extern void gpt2_train_disconnect(void);
 

@@ -1,8 +1,8 @@
 /*
  * train_rows.c: the query of a training, read row by row.
  *
- * Memory does not grow with the table: some rows are fetched at a time, their texts are put into
- * one message, and what the process has not taken yet is bounded.
+ * Memory does not grow with the table: some rows are fetched at a time, fewer where they are large,
+ * their texts are put into one message, and what the process has not taken yet is bounded.
  */
 #include "compat.h"
 
@@ -13,12 +13,13 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 
 #include "encoding.h"
 #include "train_connection.h"
 #include "train_rows.h"
 
-#define FETCH_ROWS 64
+#define MOST_ROWS 64			/* fetched at a time */
 #define MESSAGE_BYTES (256 * 1024)
 
 /* ---- columns ---- */
@@ -51,7 +52,7 @@ check_columns(TupleDesc columns)
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of the query has type %s, not text",
 							NameStr(column->attname), format_type_be(column->atttypid)),
-					 errhint("Cast it: %s::text.", quote_identifier(NameStr(column->attname)))));
+					 errhint("Cast it to text.")));
 	}
 }
 
@@ -77,70 +78,94 @@ send_batch(g2_writer *w)
 	w->len = 0;
 }
 
-/* Sends the rows that were fetched; returns how many were NULL. */
-static uint64
-send_fetched(g2_writer *w)
+/* Its texts are in the current memory context.  False where one of them is NULL. */
+static bool
+read_row(HeapTuple tuple, TupleDesc columns, g2_train_row *row)
 {
-	TupleDesc	columns = SPI_tuptable->tupdesc;
-	bool		has_prompt = columns->natts == 2;
-	uint64		nulls = 0;
+	*row = (g2_train_row) {.has_prompt = columns->natts == 2};
+	return get_text(tuple, columns, columns->natts, &row->text) &&
+		(!row->has_prompt || get_text(tuple, columns, 1, &row->prompt));
+}
+
+/* Sends the rows that were fetched; *nulls counts those that are left out.  Returns the bytes of
+ * the others. */
+static uint64
+send_fetched(MemoryContext row_context, g2_writer *w, uint64 *nulls)
+{
+	uint64		bytes = 0;
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		g2_train_row row = {.has_prompt = has_prompt};
+		MemoryContext outer = MemoryContextSwitchTo(row_context);
+		g2_train_row row;
+		bool		whole = read_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &row);
 
-		if (!get_text(SPI_tuptable->vals[i], columns, columns->natts, &row.text) ||
-			(has_prompt && !get_text(SPI_tuptable->vals[i], columns, 1, &row.prompt)))
+		MemoryContextSwitchTo(outer);
+		if (!whole)
+			++*nulls;
+		else
 		{
-			nulls++;
-			continue;
+			if (w->len + row.prompt.len + row.text.len > MESSAGE_BYTES)
+				send_batch(w);
+			g2_train_row_encode(w, &row);
+			bytes += row.prompt.len + row.text.len;
 		}
-		if (w->len > 0 && w->len + row.prompt.len + row.text.len > MESSAGE_BYTES)
-			send_batch(w);
-		g2_train_row_encode(w, &row);
+		MemoryContextReset(row_context);
 	}
-	return nulls;
+	send_batch(w);
+	return bytes;
 }
 
+/* Starts with one row, and fetches more at a time while all of them fit into one message. */
 static uint64
 send_all(Portal portal)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 training rows",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "gpt2 training row",
+													  ALLOCSET_DEFAULT_SIZES);
+	g2_writer	w = gpt2_writer();
 	uint64		nulls = 0;
+	long		rows = 1;
 
 	check_columns(portal->tupDesc);
 	for (;;)
 	{
-		MemoryContext outer;
-		g2_writer	w;
+		uint64		bytes;
 
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		SPI_cursor_fetch(portal, true, rows);
 		if (SPI_processed == 0)
 			break;
-		outer = MemoryContextSwitchTo(context);
-		w = gpt2_writer();
-		nulls += send_fetched(&w);
-		send_batch(&w);
-		MemoryContextSwitchTo(outer);
-		MemoryContextReset(context);
+		bytes = send_fetched(row_context, &w, &nulls);
 		SPI_freetuptable(SPI_tuptable);
+		rows = bytes > MESSAGE_BYTES ? 1 : Min(rows * 2, MOST_ROWS);
 		CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextDelete(context);
+	MemoryContextDelete(row_context);
 	return nulls;
 }
 
-void
-gpt2_train_send_rows(const char *query, bool atomic)
+/* Rows that are read again after a failure must not be gone, or written twice. */
+static bool
+only_reads(SPIPlanPtr plan)
 {
-	SPIPlanPtr	plan;
-	Portal		portal;
-	g2_writer	w = gpt2_writer();
+	ListCell   *source,
+			   *lc;
 
-	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare(query, 0, NULL);
+	foreach(source, SPI_plan_get_plan_sources(plan))
+		foreach(lc, ((CachedPlanSource *) lfirst(source))->query_list)
+	{
+		Query	   *query = lfirst_node(Query, lc);
+
+		if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
+			return false;
+	}
+	return true;
+}
+
+static SPIPlanPtr
+prepare(const char *query)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
+
 	if (!plan)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	if (!SPI_is_cursor_plan(plan))
@@ -148,12 +173,29 @@ gpt2_train_send_rows(const char *query, bool atomic)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query of a training must be one that returns rows"),
 				 errhint("Give one SELECT.")));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	if (!only_reads(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query of a training must be a SELECT that changes nothing"),
+				 errhint("Put the rows into a table first.")));
+	return plan;
+}
+
+void
+gpt2_train_send_rows(const char *query)
+{
+	SPIPlanPtr	plan;
+	Portal		portal;
+	g2_writer	w = gpt2_writer();
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = prepare(query);
+	/* Not "read only": that would be the snapshot of the outermost CALL or DO, which does not see
+	 * what the procedure has written before. */
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
 	g2_put_u64(&w, send_all(portal));
 	SPI_cursor_close(portal);
-	SPI_freeplan(plan);
 	gpt2_train_send(G2_MSG_TRAIN_ROWS_END, &w);
-	if (!atomic)
-		SPI_commit();
 	SPI_finish();
 }

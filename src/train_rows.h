@@ -8,10 +8,8 @@
 
 /*
  * Runs the query through a cursor, under one snapshot and with the rights of the current user, and
- * sends its rows to the process that trains.  42804 for columns that are no texts.  Where
- * transactions can be ended here (not `atomic`), that is done after the last row, so that no
- * snapshot is kept while the model is trained.
+ * sends its rows to the process that trains.  42804 for columns that are no texts.
  */
-extern void gpt2_train_send_rows(const char *query, bool atomic);
+extern void gpt2_train_send_rows(const char *query);
 
 #endif							/* GPT2_TRAIN_ROWS_H */

@@ -29,8 +29,6 @@
 PG_FUNCTION_INFO_V1(gpt2_stat_progress_train);
 PG_FUNCTION_INFO_V1(gpt2_training_log);
 
-#define LOG_FILE "training_log.csv"
-#define MAX_LOG (4 * 1024 * 1024)
 #define TRIES 3					/* to read a file that is being written */
 
 /* ---- progress ---- */
@@ -181,7 +179,7 @@ raise_damaged(const char *model)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("%s of model \"%s\" is damaged", LOG_FILE, model)));
+			 errmsg("%s of model \"%s\" is damaged", G2_TRAIN_LOG_FILE, model)));
 }
 
 /* The field at *at, up to a comma or the line's end, as a number; NaN where it is empty. */
@@ -252,7 +250,8 @@ read_log(const char *model)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for model \"%s\"", model)));
-	data = gpt2_file_read(psprintf("%s/%s", folder, LOG_FILE), LOG_FILE, MAX_LOG, &len, &error);
+	data = gpt2_file_read(psprintf("%s/%s", folder, G2_TRAIN_LOG_FILE), G2_TRAIN_LOG_FILE,
+						  G2_TRAIN_MAX_LOG, &len, &error);
 	if (!data && error)
 		ereport(ERROR,
 				(errcode(ERRCODE_IO_ERROR),

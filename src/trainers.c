@@ -95,7 +95,8 @@ accept_backends(void)
 								   "An administrator has set gpt2.enabled to off.");
 		else if (!place)
 			gpt2_socket_refuse_one(fd, "53400", "too many trainings run at the same time",
-								   "The view gpt_stat_progress_train shows them.");
+								   "The view gpt_stat_progress_train shows them; at most "
+						   CppAsString2(GPT2_MAX_TRAINERS) " run at a time.");
 		else
 			start_trainer(fd, place);
 	}

@@ -183,6 +183,7 @@ g2_adapter_config_read(const char *folder, g2_adapter_config *config, g2_error *
 	memset(config, 0, sizeof *config);
 	if (!path)
 		return g2_fail_memory(err, strlen(folder));
+	config->file = g2_file_state_at(folder, G2_ADAPTER_CONFIG);
 	ok = g2_json_read(folder, G2_ADAPTER_CONFIG, G2_MAX_JSON_FILE, &json, err);
 	if (ok && !json)
 		ok = g2_fail(err, G2_E_NO_FILE, "\"" G2_ADAPTER_CONFIG "\" is missing in \"%s\"",
@@ -220,16 +221,16 @@ g2_adapter_find_base(const g2_model_paths *paths, const char *name,
 				   "adapter too", name, config->base);
 }
 
-static bool
-check_base_hash(const g2_pack *pack, const char *name, const g2_adapter_config *config,
-				g2_error *err)
+bool
+g2_adapter_check_base(const char *name, const g2_adapter_config *config, const char *content_hash,
+					  g2_error *err)
 {
-	if (!config->base_hash[0] || strcmp(config->base_hash, pack->content_hash) == 0)
+	if (!config->base_hash[0] || strcmp(config->base_hash, content_hash) == 0)
 		return true;
 	g2_fail(err, G2_E_VERSION, "model \"%s\" is not the one that adapter \"%s\" was made from",
 			config->base, name);
 	g2_fail_detail(err, "Its content hash is %s, \"" BASE_HASH "\" in the adapter's \"gpt2.json\" "
-				   "is %s.", pack->content_hash, config->base_hash);
+				   "is %s.", content_hash, config->base_hash);
 	return g2_fail_hint(err, "Put the base's old files back, or train the adapter again. Where "
 						"only templates differ, \"" BASE_HASH "\" may be changed.");
 }
@@ -246,7 +247,7 @@ g2_adapter_changed(const g2_adapter *a, const g2_file_state *own_json)
 
 	if (g2_file_state_equal(&config, &gone) || g2_file_state_equal(&weights, &gone))
 		return false;
-	return !g2_file_state_equal(&config, &a->config_file) ||
+	return !g2_file_state_equal(&config, &a->config.file) ||
 		!g2_file_state_equal(&weights, &a->weights_file) || !g2_file_state_equal(&own, own_json);
 }
 
@@ -279,7 +280,6 @@ attach(g2_pack *pack, g2_adapter *a, const char *base_folder, const atomic_bool 
 
 	if (!a->folder)
 		return g2_fail_memory(err, G2_MAX_NAME);
-	a->config_file = g2_file_state_at(a->folder, G2_ADAPTER_CONFIG);
 	a->weights_file = g2_file_state_at(a->folder, G2_ADAPTER_WEIGHTS);
 	if (!g2_adapter_own(a->folder, &tasks, err))
 		return false;
@@ -301,7 +301,7 @@ g2_adapter_attach(g2_pack *pack, const char *name, const char *folder,
 {
 	g2_adapter *a;
 
-	if (!check_base_hash(pack, name, config, err))
+	if (!g2_adapter_check_base(name, config, pack->content_hash, err))
 		return false;
 	a = g2_alloc(sizeof *a);
 	if (!a)

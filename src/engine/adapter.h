@@ -36,14 +36,14 @@ typedef struct g2_adapter_config
 	char		base_hash[65];	/* its content, hex; "" = any */
 	uint32_t	rank;
 	float		scale;			/* of what it adds */
+	g2_file_state file;			/* adapter_config.json, before it was read */
 } g2_adapter_config;
 
 typedef struct g2_adapter
 {
 	g2_adapter_config config;
 	char	   *folder;
-	g2_file_state config_file;	/* before they were read */
-	g2_file_state weights_file;
+	g2_file_state weights_file;	/* before it was read */
 	g2_file_state base_own_json;
 	g2_layer_adapter *layers;	/* [n_layer], into memory */
 	float	   *memory;
@@ -62,6 +62,10 @@ extern bool g2_adapter_config_read(const char *folder, g2_adapter_config *config
  * adapter too.  name: the adapter's. */
 extern bool g2_adapter_find_base(const g2_model_paths *paths, const char *name,
 								 const g2_adapter_config *config, char **base, g2_error *err);
+
+/* The base has the content that the adapter was made for; 55000. */
+extern bool g2_adapter_check_base(const char *name, const g2_adapter_config *config,
+								  const char *content_hash, g2_error *err);
 
 /* The content of an adapter's gpt2.json for tasks (own_json.h), without base_hash; *tasks is
  * g2_free'd by the caller.  22032 also for special tokens, which are the base's. */

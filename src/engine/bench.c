@@ -4,6 +4,7 @@
  * only ever makes them worse; limits and rates are measured in turns.
  */
 #include <stdio.h>
+#include <time.h>
 
 #include "cli.h"
 #include "machine.h"
@@ -12,10 +13,13 @@
 
 #define READ_BYTES (512u << 20)
 #define ROUNDS 3
+#define ADAPTER_ROUNDS 6
 
 typedef struct bench
 {
 	g2_cli		cli;
+	const char *adapter;		/* name of one beside the model; NULL: the model alone */
+	const char *model;			/* that is asked: one of the two */
 	g2_engine  *engine;
 	g2_pool    *pool;
 	char	   *memory;			/* READ_BYTES, larger than any cache */
@@ -81,7 +85,7 @@ encode_request(const bench *b, g2_writer *w, uint32_t n_prompt, uint32_t max_new
 		return false;
 	for (uint32_t i = 0; i < n_prompt; i++)
 		ids[i] = (i % b->period * 2654435761u + salt * 40503u) % b->n_vocab;
-	m.model = g2_span_of(b->cli.model);
+	m.model = g2_span_of(b->model);
 	m.prompt = (g2_span) {(const char *) ids, n_prompt * (uint32_t) sizeof *ids};
 	g2_generate_encode(w, &m);
 	g2_free(ids);
@@ -149,28 +153,56 @@ run_batch(bench *b, uint32_t n_sequences, uint32_t n_prompt, uint32_t max_new,
 	return t.failed ? -1 : (double) (g2_now_us() - start) / 1e6;
 }
 
-/* Decode rate alone: the same batch with many and with few new tokens; the difference. */
+#define DECODE_PROMPT 16
+#define DECODE_FEW 8
+#define DECODE_MANY 72
+
+/* Of all threads: other work on the machine adds little to it. */
+static double
+processor_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
+}
+
+/* Decode rate alone, of one round: the same batch with many and with few new tokens; the difference.
+ * -1: a request has failed.  *processor: seconds a token. */
+static double
+decode_rate(bench *b, uint32_t n_sequences, double *processor)
+{
+	uint64_t	few,
+				many;
+	double		begin = processor_seconds(),
+				s_few = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_FEW, &few),
+				middle = processor_seconds(),
+				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many),
+				tokens;
+
+	if (s_few < 0 || s_many < 0)
+		return -1;
+	tokens = (double) (many - few);
+	*processor = (processor_seconds() - middle - (middle - begin)) / tokens;
+	return tokens / (s_many - s_few);
+}
+
 static bool
 bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 {
-	const uint32_t n_prompt = 16,
-				few = 8,
-				many = 72;
 	double		best = 0;
 
-	if (n_prompt + many > b->n_ctx)
+	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
 		return true;
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		uint64_t	tokens_few,
-					tokens_many;
-		double		s_few = run_batch(b, n_sequences, n_prompt, few, &tokens_few),
-					s_many = run_batch(b, n_sequences, n_prompt, many, &tokens_many),
+		double		processor,
+					rate = decode_rate(b, n_sequences, &processor),
 					now = read_bandwidth(b);
 
-		if (s_few < 0 || s_many < 0)
+		if (rate < 0)
 			return false;
-		best = G2_MAX(best, (double) (tokens_many - tokens_few) / (s_many - s_few));
+		best = G2_MAX(best, rate);
 		bandwidth = G2_MAX(bandwidth, now);
 	}
 	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, best);
@@ -180,6 +212,40 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 			   bandwidth / (double) b->weight_bytes, bandwidth / 1e9);
 	printf("\n");
 	return true;
+}
+
+/* The model and an adapter of it, in turns. */
+static bool
+compare_decode(bench *b, uint32_t n_sequences, g2_error *err)
+{
+	double		best[2] = {0},
+				least[2] = {1e9, 1e9};
+
+	for (int round = 0; round < 2 * ADAPTER_ROUNDS; round++)
+	{
+		const int	which = round % 2;
+		double		processor,
+					rate;
+
+		b->model = which ? b->adapter : b->cli.model;
+		rate = decode_rate(b, n_sequences, &processor);
+		if (rate < 0)
+			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
+		best[which] = G2_MAX(best[which], rate);
+		least[which] = G2_MIN(least[which], processor);
+	}
+	printf("decode %3u sequences      %9.1f tokens/s, adapter %9.1f: %.2f; %.3f ms of processors a "
+		   "token, adapter %.3f: %.2f\n", n_sequences, best[0], best[1], best[1] / best[0],
+		   least[0] * 1e3, least[1] * 1e3, least[0] / least[1]);
+	return true;
+}
+
+static bool
+bench_adapter(bench *b, g2_error *err)
+{
+	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
+		return g2_fail(err, G2_E_PARAM, "the model's context is too short");
+	return compare_decode(b, 1, err) && compare_decode(b, 64, err);
 }
 
 static bool
@@ -296,6 +362,9 @@ bench_run(bench *b, g2_error *err)
 
 	if (!bench_open(b, err))
 		return false;
+	b->model = b->cli.model;
+	if (b->adapter)
+		return bench_adapter(b, err);
 	for (int round = 0; round < ROUNDS; round++)
 		bandwidth = G2_MAX(bandwidth, read_bandwidth(b));
 	printf("read bandwidth            %9.1f GB/s   (%u threads)\n", bandwidth / 1e9,
@@ -326,7 +395,9 @@ g2_cmd_bench(int argc, char **argv, g2_error *err)
 	{
 		if (i + 1 == argc)
 			return g2_fail(err, G2_E_PARAM, "option %s needs a value", argv[i]);
-		if (!g2_cli_option(&b.cli, argv[i], argv[i + 1], err))
+		if (strcmp(argv[i], "--adapter") == 0)
+			b.adapter = argv[i + 1];
+		else if (!g2_cli_option(&b.cli, argv[i], argv[i + 1], err))
 			return false;
 	}
 	if (!g2_cli_finish(&b.cli, err))

@@ -23,12 +23,14 @@ g2_constraint_check(const g2_generate *m, g2_error *err)
 	if (m->decoding.n_beams > 1)
 	{
 		g2_fail(err, G2_E_PARAM, "num_beams and %s cannot both be given", name);
-		return g2_fail_hint(err, "Leave one of them out.");
+		g2_fail_hint(err, "Leave one of them out.");
+		return g2_fail_options(err);
 	}
 	if (m->n_stops > 0)
 	{
 		g2_fail(err, G2_E_PARAM, "stop strings and %s cannot both be given", name);
-		return g2_fail_hint(err, "The constraint says where the text ends.");
+		g2_fail_hint(err, "The constraint says where the text ends.");
+		return g2_fail_options(err);
 	}
 	return true;
 }
@@ -45,7 +47,8 @@ check_budget(const g2_grammar *grammar, const char *name, uint32_t end_token, ui
 	if (shortest == UINT32_MAX)
 	{
 		g2_fail(err, G2_E_PARAM, "the %s allows the empty text alone", name);
-		return g2_fail_hint(err, "A model without an end token makes one token at least.");
+		g2_fail_hint(err, "A model without an end token makes one token at least.");
+		return g2_fail_options(err);
 	}
 	g2_fail(err, G2_E_PARAM, "max_len is too small for the %s", name);
 	g2_fail_detail(err, "The text needs %u tokens, and only %u may be made.", shortest, max_new);

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "util.h"
+#include "file.h"
 
 static uint32_t
 read_recent(const char *path, int64_t now, int64_t recent[G2_DEVICE_FAILURES_MOST])
@@ -50,7 +50,7 @@ g2_device_failures_note(const char *path)
 
 	times[n++] = now;
 	drop = n > G2_DEVICE_FAILURES_MOST;
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (fd < 0)
 		return;
 	if (write(fd, times + drop, (n - drop) * sizeof *times) < 0)

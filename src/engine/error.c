@@ -87,11 +87,21 @@ g2_fail_options(g2_error *err)
 	return false;
 }
 
+static const char *memory_of = "the engine",
+		   *memory_hint = "Retry later, or lower gpt2.kv_cache_size or gpt2.model_memory.";
+
+void
+g2_memory_words(const char *program, const char *hint)
+{
+	memory_of = program;
+	memory_hint = hint;
+}
+
 bool
 g2_fail_memory(g2_error *err, unsigned long long bytes)
 {
-	g2_fail(err, G2_E_MEMORY, "out of memory in the engine (%llu bytes wanted)", bytes);
-	return g2_fail_hint(err, "Retry later, or lower gpt2.kv_cache_size or gpt2.model_memory.");
+	g2_fail(err, G2_E_MEMORY, "out of memory in %s (%llu bytes wanted)", memory_of, bytes);
+	return g2_fail_hint(err, "%s", memory_hint);
 }
 
 bool

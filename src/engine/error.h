@@ -62,6 +62,9 @@ extern bool g2_fail_options(g2_error *err);
 /* Out of memory in the engine itself: 53200 with the number of bytes asked for. */
 extern bool g2_fail_memory(g2_error *err, unsigned long long bytes);
 
+/* What it says in another program than the engine; strings that stay, before there are threads. */
+extern void g2_memory_words(const char *program, const char *hint);
+
 /* errno of a failed system call on a file: chooses the code (ENOENT 58P01, EACCES and ELOOP
  * 42501, ENOSPC 53100, ENOMEM 53200, otherwise 58030).  verb is "open", "read", "write"... */
 extern bool g2_fail_errno(g2_error *err, int errnum, const char *verb, const char *path);

@@ -118,14 +118,21 @@ g2_file_open(const char *folder, const char *name, uint64_t *size, g2_error *err
 }
 
 /* No allocation here: "no memory" must not look like "no file". */
+static bool
+look_at(const char *folder, const char *name, struct stat *st)
+{
+	char		path[PATH_MAX];
+	int			n = snprintf(path, sizeof path, "%s/%s", folder, name);
+
+	return n > 0 && (size_t) n < sizeof path && lstat(path, st) == 0;
+}
+
 bool
 g2_file_exists(const char *folder, const char *name)
 {
-	char		path[PATH_MAX];
 	struct stat st;
-	int			n = snprintf(path, sizeof path, "%s/%s", folder, name);
 
-	return n > 0 && (size_t) n < sizeof path && lstat(path, &st) == 0;
+	return look_at(folder, name, &st);
 }
 
 static bool
@@ -173,14 +180,9 @@ g2_file_read(const char *folder, const char *name, size_t max_bytes, g2_buf *buf
 g2_file_state
 g2_file_state_at(const char *folder, const char *name)
 {
-	char	   *path = g2_file_path(folder, name);
 	struct stat st;
-	g2_file_state state = {0};
 
-	if (path && lstat(path, &st) == 0)
-		state = g2_file_state_of(&st);
-	g2_free(path);
-	return state;
+	return look_at(folder, name, &st) ? g2_file_state_of(&st) : (g2_file_state) {0};
 }
 
 g2_file_space

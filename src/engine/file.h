@@ -9,6 +9,11 @@
 
 #include "util.h"
 
+/* Of what is created: the umask, which the server gives to its processes, takes the group's part away
+ * unless the data directory has group access. */
+#define G2_DIRECTORY_MODE 0750
+#define G2_FILE_MODE 0640
+
 /*
  * Opens folder/name for reading with O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC and accepts only a regular
  * file.  A symbolic link, FIFO, device or directory is 42501 (a link with the hint `cp -rL`), no

@@ -156,9 +156,11 @@ no_room(g2_request *request)
 			request->model->name);
 	g2_fail_detail(&request->error, "The context holds %u tokens.",
 				   request->model->pack->weights.arch.n_ctx);
-	return g2_fail_hint(&request->error, request->m.score.n_examples > 0 ?
-						"Give fewer or shorter examples." :
-						"Shorten the labels, the template or the condition.");
+	g2_fail_hint(&request->error, request->m.score.n_examples > 0 ?
+				 "Give fewer or shorter examples." :
+				 "Shorten the labels, the template or the condition.");
+	/* A condition is an argument, which may differ from row to row. */
+	return request->m.score.condition.len == 0 && g2_fail_options(&request->error);
 }
 
 static bool

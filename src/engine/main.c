@@ -22,8 +22,8 @@ static const g2_command commands[] = {
 		"            check the model's packs and say how near its formats are to f32"},
 	{"import", g2_cmd_import, "FOLDER: model.safetensors from its pytorch_model.bin, of\n"
 		"            which nothing is run"},
-	{"bench", g2_cmd_bench, "--model FOLDER: speed of prefill and decode against the machine's\n"
-		"            limits"},
+	{"bench", g2_cmd_bench, "--model FOLDER [--adapter NAME]: speed of prefill and decode\n"
+		"            against the machine's limits; of decode beside that of an adapter"},
 };
 
 int

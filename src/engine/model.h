@@ -26,7 +26,7 @@ typedef struct g2_model_paths
 {
 	const char *const *directories;	/* searched in order */
 	uint32_t	n_directories;
-	const char *pack_directory;	/* made when missing (0700) */
+	const char *pack_directory;	/* made when missing */
 	uint64_t	keep_free;		/* packing refuses (53100) to leave less than this, or a tenth, on
 								 * the file system, except for packs below 64 MB (twice their size) */
 } g2_model_paths;
@@ -123,6 +123,9 @@ extern bool g2_pack_open(const g2_model_paths *paths, const char *name, g2_forma
 						 g2_progress *progress, const atomic_bool *cancel, g2_pack **out,
 						 g2_error *err);
 extern void g2_pack_close(g2_pack *pack);
+
+/* The name of an adapter's base; "" for any other model. */
+extern const char *g2_pack_base(const g2_pack *pack);
 
 /* Bytes that the model has for itself: the packed file's, or an adapter's small matrices'. */
 extern uint64_t g2_pack_own_bytes(const g2_pack *pack);

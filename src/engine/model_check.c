@@ -191,24 +191,26 @@ check_tokens(model_check *c)
 
 /* ---- adapters ---- */
 
-/* The base's folder and config.json; its content is compared when the adapter is loaded. */
+/* The base's folder, config.json, and content where the adapter asks for one.  False where there is
+ * no config. */
 static bool
 check_base(model_check *c, const g2_adapter_config *adapter)
 {
 	g2_error	err;
-	char		detail[128 + G2_MAX_NAME];
-	char	   *base;
-	bool		ok = g2_adapter_find_base(c->paths, c->name, adapter, &base, &err);
+	char		detail[128 + G2_MAX_NAME],
+				hash[65];
+	char	   *base = NULL;
+	bool		has_config = g2_adapter_find_base(c->paths, c->name, adapter, &base, &err) &&
+	g2_describe_config(base, &c->config, &err),
+				ok = has_config && (!adapter->base_hash[0] ||
+									(g2_model_content_hash(base, hash, &err) &&
+									 g2_adapter_check_base(c->name, adapter, hash, &err)));
 
-	if (ok)
-	{
-		ok = g2_describe_config(base, &c->config, &err);
-		g2_free(base);
-	}
+	g2_free(base);
 	snprintf(detail, sizeof detail, "%s%s%s", adapter->base,
-			 adapter->base_hash[0] ? ", whose content hash must be " : "", adapter->base_hash);
+			 adapter->base_hash[0] ? ", whose content hash is " : "", adapter->base_hash);
 	tell(c, "base", ok, detail, &err);
-	return ok;
+	return has_config;
 }
 
 static void

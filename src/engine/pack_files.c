@@ -284,7 +284,8 @@ static int
 files_create_temp(const char *name, bool *taken, g2_error *err)
 {
 	struct stat st;
-	int			fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int			fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+						  G2_FILE_MODE);
 
 	*taken = fd < 0 && errno == EEXIST;
 	if (fd < 0)

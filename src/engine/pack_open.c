@@ -273,6 +273,12 @@ g2_pack_close(g2_pack *pack)
 	g2_free(pack);
 }
 
+const char *
+g2_pack_base(const g2_pack *pack)
+{
+	return pack->adapter ? pack->adapter->config.base : "";
+}
+
 uint64_t
 g2_pack_own_bytes(const g2_pack *pack)
 {

@@ -106,7 +106,7 @@ write_check_space(const g2_model_paths *paths, uint64_t need, g2_error *err)
 	g2_file_space space;
 	uint64_t	with_reserve;
 
-	if (mkdir(paths->pack_directory, 0700) != 0 && errno != EEXIST)
+	if (mkdir(paths->pack_directory, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_pack_fail_place(err, errno, "create directory", paths->pack_directory);
 	if (statvfs(paths->pack_directory, &fs) != 0)
 		return g2_fail_errno(err, errno, "stat the file system of",

@@ -68,7 +68,8 @@ fail_template(g2_request *request)
 	g2_fail(&request->error, G2_E_TOO_LONG,
 			"the template does not fit into the context of model \"%s\"", request->model->name);
 	g2_fail_detail(&request->error, "The context holds %u tokens.", context(request));
-	return g2_fail_hint(&request->error, "Shorten the template.");
+	g2_fail_hint(&request->error, "Shorten the template.");
+	return g2_fail_options(&request->error);
 }
 
 /* counted: all of the prompt has been encoded, and not only as much as the context holds. */

@@ -29,6 +29,7 @@ g2_train_encode(g2_writer *w, const g2_train *m)
 	g2_put_span(w, m->replaced);
 	g2_put_u32(w, m->keep_adapter);
 	g2_put_u64(w, m->keep_free);
+	g2_put_u32(w, m->checkpoint_seconds);
 }
 
 bool
@@ -58,6 +59,7 @@ g2_train_decode(const void *p, size_t n, g2_train *m)
 	m->replaced = g2_get_span(&r);
 	m->keep_adapter = g2_get_u32(&r);
 	m->keep_free = g2_get_u64(&r);
+	m->checkpoint_seconds = g2_get_u32(&r);
 	return !r.failed;
 }
 

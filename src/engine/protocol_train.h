@@ -37,6 +37,10 @@ enum							/* messages; g2_message has those below */
 #define G2_TRAIN_MAX_BATCH (1u << 18)	/* tokens */
 #define G2_TRAIN_MAX_STEPS 100000000
 #define G2_TRAIN_MAX_RANK 256
+#define G2_TRAIN_MAX_EVALUATIONS 100000
+/* A tar file, which base backups are, has room for 99 bytes of "gpt2_models/NAME/" and
+ * "adapter_model.safetensors". */
+#define G2_TRAIN_MAX_NAME 61
 #define G2_TRAIN_AUTO UINT32_MAX
 
 /* Whose model of the same name gives way when the new one is finished, which may be long after the
@@ -91,6 +95,7 @@ typedef struct g2_train
 	uint32_t	nice;
 	uint64_t	memory;			/* bytes of activations beyond which they are computed again */
 	uint64_t	keep_free;		/* bytes of the file system that large files leave: these, or a tenth */
+	uint32_t	checkpoint_seconds; /* between two checkpoints; 0 = one after each step */
 } g2_train;
 
 /* A row: prompt and completion, or a text alone. */
@@ -107,6 +112,10 @@ extern void g2_train_row_encode(g2_writer *w, const g2_train_row *row);
 
 /* The next row of a payload; false at its end, or when it is malformed (r->failed). */
 extern bool g2_train_row_get(g2_reader *r, g2_train_row *row);
+
+/* A finished model's curve, a file of its folder. */
+#define G2_TRAIN_LOG_FILE "training_log.csv"
+#define G2_TRAIN_MAX_LOG (16u << 20)	/* bytes; it has few points more than evaluations */
 
 /* ---- progress ---- */
 

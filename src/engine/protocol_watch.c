@@ -60,6 +60,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 	g2_put_u64(w, (uint64_t) m->last_used_at);
 	g2_put_names(w, m->roles, m->n_roles);
 	g2_put_u32(w, m->restricted);
+	g2_put_span(w, m->base);
 	row_end(w, begin);
 }
 
@@ -85,6 +86,7 @@ g2_model_row_get(g2_reader *r, g2_model_row *m)
 	m->last_used_at = (int64_t) g2_get_u64(&in);
 	m->n_roles = g2_get_names(&in, m->roles, G2_MAX_ROLES);
 	m->restricted = g2_get_u32(&in);
+	m->base = g2_get_span(&in);
 	r->failed |= in.failed;
 }
 

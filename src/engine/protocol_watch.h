@@ -35,6 +35,7 @@ typedef struct g2_model_row
 	g2_span		roles[G2_MAX_ROLES];
 	uint32_t	restricted;		/* 1: for members of `roles` only, where there are none for superusers;
 								 * 0: for everybody */
+	g2_span		base;			/* of an adapter that is loaded; empty otherwise */
 } g2_model_row;
 
 typedef struct g2_info

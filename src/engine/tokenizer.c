@@ -239,6 +239,12 @@ g2_tokenizer_size(const g2_tokenizer *tok)
 	return tok->header.n_ids;
 }
 
+uint32_t
+g2_tokenizer_unknown(const g2_tokenizer *tok)
+{
+	return tok->header.unknown;
+}
+
 const char *
 g2_tokenizer_piece(const g2_tokenizer *tok, uint32_t id, size_t *len)
 {

@@ -137,6 +137,9 @@ extern const uint32_t *g2_tokenizer_order(const g2_tokenizer *tok);
 /* The id whose piece is exactly this byte string (special tokens by name), or G2_NO_TOKEN. */
 extern uint32_t g2_tokenizer_find(const g2_tokenizer *tok, const char *piece, size_t len);
 
+/* The token that stands for what the vocabulary lacks, or G2_NO_TOKEN. */
+extern uint32_t g2_tokenizer_unknown(const g2_tokenizer *tok);
+
 /* True for tokens that no text can produce (<|endoftext|> and other added tokens, [UNK]): neither
  * a byte nor the result of a merge, or declared as special. */
 extern bool g2_tokenizer_is_special(const g2_tokenizer *tok, uint32_t id);

@@ -170,7 +170,7 @@ write_temp(const g2_usage_copy *s, g2_error *err)
 	/* With O_EXCL, whatever else has the name is neither followed nor written into. */
 	if (unlink(s->temp) != 0 && errno != ENOENT)
 		return g2_fail_errno(err, errno, "remove", shown);
-	fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = open(s->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, G2_FILE_MODE);
 	if (fd < 0)
 		return g2_fail_errno(err, errno, "create", shown);
 	ok = g2_file_write(fd, s->temp, &header, sizeof header, err) &&

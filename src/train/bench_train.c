@@ -94,7 +94,7 @@ open_all(bench *b, g2_error *err)
 						  &b->context, err) ||
 		!g2t_parameters_open(&b->arch, true, &b->p, err))
 		return false;
-	g2t_parameters_start(&b->p, b->arch.n_layer, 1);
+	g2t_parameters_start(&b->p, b->arch.n_layer, 1, NULL);
 	if (!g2t_network_open(&b->arch, &b->context, &b->p, &b->none, &o, &b->net, err))
 		return false;
 	b->ids = g2_alloc_array((size_t) b->tokens + 1, sizeof *b->ids);

@@ -8,7 +8,7 @@
 
 #define BEST_FILE "best"
 #define MAGIC 0x31703267u
-#define MAX_POINTS (1u << 20)
+#define MAX_POINTS (1u << 20)	/* more than a curve can have */
 
 typedef struct header
 {

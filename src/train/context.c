@@ -3,15 +3,11 @@
  */
 #include "context.h"
 
-#include <cblas.h>
-
 bool
 g2t_context_open(uint32_t threads, uint32_t nice, size_t scratch_floats, g2t_context *context,
 				 g2_error *err)
 {
 	memset(context, 0, sizeof *context);
-	/* Its own threads would cut a product in a way that depends on how many there are. */
-	openblas_set_num_threads(1);
 	context->kernels = g2t_kernels_best();
 	context->scratch_floats = scratch_floats;
 	context->scratch = g2_alloc_array(threads, sizeof *context->scratch);

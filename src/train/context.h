@@ -19,7 +19,7 @@ typedef struct g2t_context
 	size_t		scratch_floats;
 } g2t_context;
 
-/* scratch_floats for each thread.  OpenBLAS is told to use the calling thread alone. */
+/* scratch_floats for each thread. */
 extern bool g2t_context_open(uint32_t threads, uint32_t nice, size_t scratch_floats,
 							 g2t_context *context, g2_error *err);
 extern void g2t_context_close(g2t_context *context);

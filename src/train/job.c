@@ -11,11 +11,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "learn.h"
 #include "model.h"
 #include "optimizer.h"
 #include "pack.h"
 #include "parameters.h"
+#include "unicode.h"
+
+/* Another number for other files in a training's directory, or other results of the same options:
+ * what an older version has left there is begun again. */
+#define RULES 2
 
 /* ---- options ---- */
 
@@ -82,6 +88,8 @@ check_rates(const g2_train *o, g2_error *err)
 		check_number("grad_clip", o->grad_clip, 0, 1e6, err) &&
 		check_number("dropout", o->dropout, 0, 0.9, err) &&
 		check_number("eval_fraction", o->eval_fraction, 0, 0.5, err) &&
+		(o->patience == 0 || o->eval_fraction > 0 ||
+		 g2_fail(err, G2_E_PARAM, "patience needs rows that are held out")) &&
 		check_number("lora_rank", o->lora_rank, 0, G2_TRAIN_MAX_RANK, err) &&
 		check_number("lora_alpha", o->lora_alpha, 0, 1e4, err) &&
 		(!o->keep_adapter || o->lora_rank > 0 ||
@@ -91,7 +99,11 @@ check_rates(const g2_train *o, g2_error *err)
 bool
 g2t_job_check(const g2_train *o, g2_error *err)
 {
+	/* gpt2.json will have it */
+	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
+		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
+		check_number("the length of the model's name", o->model.len, 1, G2_TRAIN_MAX_NAME, err) &&
 		(o->base.len > 0 ? check_number("the length of the base's path", o->base.len, 1,
 										G2T_MAX_PATH - 1, err)
 		 : check_shape(o, err)) &&
@@ -107,18 +119,20 @@ writer_grow(void *data, size_t bytes)
 }
 
 bool
-g2t_job_hash(const g2_train *options, char hex[65], g2_error *err)
+g2t_job_hash(const g2_train *options, char hex[65], char base[65], g2_error *err)
 {
 	g2_writer	w = {.grow = writer_grow};
 	g2_train	same = *options;
 	g2_hash    *hash = g2_hash_new(err);
 	uint8_t		digest[G2_HASH];
-	char		base[65] = "";
 	bool		ok = hash != NULL;
 
+	base[0] = '\0';
 	same.replace = same.threads = same.nice = 0;
 	same.replaced = (g2_span) {0};
 	same.memory = same.keep_free = 0;
+	same.checkpoint_seconds = 0;
+	g2_put_u32(&w, RULES);
 	g2_train_encode(&w, &same);
 	if (ok && w.failed)
 		ok = g2_fail_memory(err, w.len);
@@ -134,6 +148,21 @@ g2t_job_hash(const g2_train *options, char hex[65], g2_error *err)
 	g2_hash_free(hash);
 	g2_free(w.data);
 	return ok;
+}
+
+bool
+g2t_job_check_base(const g2t_job *job, g2_error *err)
+{
+	char		now[65];
+
+	if (job->options->base.len == 0)
+		return true;
+	if (!g2_model_content_hash(g2t_text(job->options->base), now, err))
+		return false;
+	if (strcmp(now, job->base_hash) == 0)
+		return true;
+	g2_fail(err, G2_E_VERSION, "the base model was replaced while it was read");
+	return g2_fail_hint(err, "Try again.");
 }
 
 /* ---- what others see ---- */
@@ -178,7 +207,8 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 	if (job->progress_fd < 0)
 	{
 		g2t_place_path(&job->place, G2_TRAIN_PROGRESS_FILE, path);
-		job->progress_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		job->progress_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+								G2_FILE_MODE);
 	}
 	if (p->started_us == 0)
 		p->started_us = unix_us();
@@ -192,6 +222,18 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 }
 
 /* ---- its phases ---- */
+
+static void
+tell_made(const g2t_job *job, const g2t_outcome *o)
+{
+	char		held_out[64] = "";
+
+	if (isfinite(o->held_out_loss))
+		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
+	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "
+			   "%.4g at the end%s", g2t_text(job->options->model), o->step, o->steps, o->loss,
+			   held_out);
+}
 
 static void
 close_job(g2t_job *job)
@@ -211,13 +253,13 @@ g2t_job_run(g2t_job *job, const char *models, g2_error *err)
 	g2t_outcome outcome = {0};
 	bool		ok;
 
-	ok = (!job->options->keep_adapter ||
-		  g2_model_content_hash(g2t_text(job->options->base), job->base_hash, err)) &&
-		g2t_prepare(job, err) && g2t_train(job, &p, &outcome, err);
+	ok = g2t_prepare(job, err) && g2t_train(job, &p, &outcome, err);
 	if (ok)
 	{
 		g2t_progress(job, G2_TRAIN_WRITING);
 		ok = g2t_write_model(job, &p, &outcome, models, err);
+		if (ok)
+			tell_made(job, &outcome);
 	}
 	g2t_parameters_close(&p);
 	g2_free(outcome.curve.point);

@@ -1,9 +1,10 @@
 /*
  * job.h: one training, from its options to the finished folder.
  *
- * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows),
- * training.c (steps, evaluations, checkpoints), result.c (the model's folder).  Each leaves its
- * result in the training's directory, and is passed over when it is there already.
+ * Phases: rows (serve.c puts them into the spool), prepare.c (tokenizer, tokens, windows, what the
+ * folder has of the base), training.c (steps, evaluations, checkpoints), result.c (the rest of the
+ * model's folder), target.c (where it goes).  Each leaves its result in the training's directory,
+ * and is passed over when it is there already.
  */
 #ifndef G2T_JOB_H
 #define G2T_JOB_H
@@ -11,6 +12,8 @@
 #include <stdatomic.h>
 
 #include "config.h"
+#include "curve.h"
+#include "json.h"
 #include "place.h"
 #include "protocol_train.h"
 #include "tokenizer.h"
@@ -28,7 +31,7 @@ typedef struct g2t_job
 	g2_train_progress progress;
 	int			progress_fd;
 
-	char		base_hash[65];	/* of the content that an adapter is made for; "" = none is kept */
+	char		base_hash[65];	/* of the base's content, from g2t_job_hash */
 
 	/* prepare.c */
 	g2_arch		arch;
@@ -38,7 +41,6 @@ typedef struct g2t_job
 	g2t_data_counts counts;
 } g2t_job;
 
-#define G2T_CHECKPOINT_SECONDS 20.0
 #define G2T_CHECKPOINT_FILE "checkpoint"
 
 /* A string of the options with a NUL, in a static buffer for each of two calls. */
@@ -48,8 +50,11 @@ extern const char *g2t_text(g2_span s);
 extern bool g2t_job_check(const g2_train *options, g2_error *err);
 
 /* The name of the training's directory: SHA-256 over what makes it the same, the base model's
- * content included. */
-extern bool g2t_job_hash(const g2_train *options, char hex[65], g2_error *err);
+ * content included, whose own hash is in base; "" = there is none. */
+extern bool g2t_job_hash(const g2_train *options, char hex[65], char base[65], g2_error *err);
+
+/* The base is still the one of base_hash, or there is none; 55000. */
+extern bool g2t_job_check_base(const g2t_job *job, g2_error *err);
 
 extern void g2t_notice(const g2t_job *job, g2_level level, const char *hint, const char *fmt, ...)
 G2_PRINTF(4, 5);
@@ -58,40 +63,23 @@ extern bool g2t_job_is_canceled(const g2t_job *job, g2_error *err);
 /* Writes the progress file. */
 extern void g2t_progress(g2t_job *job, g2_train_phase phase);
 
-/* place, options, cancel and notice are set; the spool is there.  The new model's folder is in
- * `models` when it returns true, and the training's directory is gone. */
+/* place, options, base_hash, cancel and notice are set; the spool is there.  The new model's folder
+ * is in `models` when it returns true, and the training's directory is gone. */
 extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
 
 /* ---- prepare.c ---- */
 
-/* tokenizer, arch, windows. */
+/* Whether the base can be trained, before rows are read: 0A000 and what is wrong with its files. */
+extern bool g2t_prepare_check(g2t_job *job, g2_error *err);
+
+/* tokenizer, arch, windows.  53200 where the machine has not the memory to go on. */
 extern bool g2t_prepare(g2t_job *job, g2_error *err);
 
-/* Inputs of a window. */
+/* Inputs of a window; rows of a pass at most. */
 extern uint32_t g2t_window_length(const g2t_job *job);
+extern uint32_t g2t_pass_rows(const g2t_job *job);
 
 /* ---- training.c ---- */
-
-/* A point of the curve. */
-typedef struct g2t_point
-{
-	uint32_t	step;			/* steps done */
-	uint32_t	evaluated;
-	double		loss;			/* mean over the steps since the point before */
-	double		held_out_loss;	/* where evaluated */
-	double		rate;
-	double		seconds;		/* of training */
-	uint64_t	tokens;
-} g2t_point;
-
-typedef struct g2t_curve
-{
-	g2t_point  *point;
-	uint32_t	n;
-	uint32_t	cap;
-} g2t_curve;
-
-extern bool g2t_curve_add(g2t_curve *curve, const g2t_point *point, g2_error *err);
 
 typedef struct g2t_outcome
 {
@@ -106,15 +94,39 @@ typedef struct g2t_outcome
 
 struct g2t_parameters;
 
-/* Trains to the end; p gets the final weights, with adapters merged, or the adapters alone where they
- * are kept.  Opened here, closed by the
- * caller. */
+/* Trains to the end; p gets the final weights, with adapters merged, or the adapters alone where
+ * they are kept.  Opened here, closed by the caller. */
 extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outcome,
 					  g2_error *err);
 
 /* ---- result.c ---- */
 
+/* A JSON file of the folder; complete: nothing is missing in it for lack of memory. */
+extern bool g2t_write_json(const char *folder, const char *name, cJSON *json, bool complete,
+						   g2_error *err);
+
+#define G2T_FOLDER "model"		/* in the training's directory */
+
+/* The folder, without files: what a process has left there that was killed, or the model that it
+ * has replaced. */
+extern bool g2t_folder_empty(const g2t_job *job, g2_error *err);
+
+/* Its files but for weights, curve and README.  Here the base's are read, for the only time: it may
+ * be another, or gone, when the training is over. */
+extern bool g2t_folder_begin(const g2t_job *job, g2_error *err);
+
+/* The other files; then it is moved. */
 extern bool g2t_write_model(g2t_job *job, const struct g2t_parameters *p,
 							const g2t_outcome *outcome, const char *models, g2_error *err);
+
+/* ---- target.c ---- */
+
+/* `models` is there, and a folder can be moved from the place into it; else 55000, or what forbids
+ * it.  Before anything is spent on the model. */
+extern bool g2t_target_check(const g2t_place *place, const char *models, g2_error *err);
+
+/* Moves the finished folder there; 55000 when one of that name is there and does not give way. */
+extern bool g2t_target_move(const g2t_job *job, const char *folder, const char *models,
+							g2_error *err);
 
 #endif							/* G2T_JOB_H */

@@ -3,12 +3,8 @@
  */
 #include "learn.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "file.h"
 #include "spool.h"
 #include "unicode.h"
 
@@ -17,34 +13,7 @@
 #define CHAR_SPECIALS 2			/* UNKNOWN, G2T_END_OF_TEXT: ids 0 and 1 */
 #define MAX_CHARACTERS 65536	/* of a vocabulary without a limit of its own */
 
-/* ---- files ---- */
-
-bool
-g2t_write_text(const char *folder, const char *name, const g2_buf *text, g2_error *err)
-{
-	char	   *path;
-	int			fd;
-	bool		ok;
-
-	if (text->failed)
-		return g2_fail_memory(err, text->len);
-	path = g2_file_path(folder, name);
-	if (!path)
-		return g2_fail_memory(err, strlen(folder));
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		ok = g2_fail_errno(err, errno, "create", path);
-	else
-	{
-		ok = g2_file_write(fd, path, text->data, text->len, err);
-		if (ok && fsync(fd) != 0)
-			ok = g2_fail_errno(err, errno, "write", path);
-		if (close(fd) != 0 && ok)
-			ok = g2_fail_errno(err, errno, "write", path);
-	}
-	g2_free(path);
-	return ok;
-}
+/* ---- JSON ---- */
 
 static void
 put_unit(g2_buf *b, uint32_t unit)
@@ -66,18 +35,6 @@ put_character(g2_buf *b, uint32_t c)
 		put_unit(b, 0xD800 + ((c - 0x10000) >> 10));
 		put_unit(b, 0xDC00 + ((c - 0x10000) & 0x3FF));
 	}
-}
-
-void
-g2t_json_string(g2_buf *b, const char *text, size_t len)
-{
-	size_t		n;
-
-	g2_buf_append(b, "\"", 1);
-	len = g2_utf8_valid_prefix(text, len);
-	for (size_t i = 0; i < len; i += n)
-		put_character(b, g2_utf8_char(text + i, &n));
-	g2_buf_append(b, "\"", 1);
 }
 
 /* ---- characters ---- */

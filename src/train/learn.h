@@ -42,11 +42,4 @@ typedef struct g2t_merge
 extern bool g2t_learn_bpe(const g2t_place *place, uint32_t max_merges, const atomic_bool *cancel,
 						  g2t_merge **merges, uint32_t *n, g2_error *err);
 
-/* A small text file folder/name, whole or not there. */
-extern bool g2t_write_text(const char *folder, const char *name, const g2_buf *text,
-						   g2_error *err);
-
-/* Appends a JSON string with its quotes; what is not ASCII is escaped. */
-extern void g2t_json_string(g2_buf *b, const char *text, size_t len);
-
 #endif							/* G2T_LEARN_H */

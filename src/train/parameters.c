@@ -14,6 +14,7 @@
 
 #define ALIGN 16				/* floats */
 #define START_PURPOSE 3			/* third word of the counter; 1 and 2 are synth's */
+#define CANCEL_ELEMENTS 65536	/* between two looks for a cancel */
 
 bool
 g2t_arch_check(const g2_arch *a, g2_error *err)
@@ -111,6 +112,22 @@ g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p, g2_erro
 	return false;
 }
 
+uint64_t
+g2t_adapters_size(const g2_arch *arch, uint32_t rank)
+{
+	uint64_t	sum = 0;
+
+	for (uint32_t i = 0; i < G2_ADAPTER_MODULES; i++)
+	{
+		uint32_t	k,
+					n;
+
+		g2_adapter_shape(arch, i, &k, &n);
+		sum += (uint64_t) rank * ((uint64_t) k + n);
+	}
+	return arch->n_layer * sum;
+}
+
 void
 g2t_parameters_close(g2t_parameters *p)
 {
@@ -172,7 +189,7 @@ start_deviation(const g2t_tensor *t, uint32_t n_layer)
 }
 
 void
-g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t seed)
+g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t seed, const atomic_bool *cancel)
 {
 	for (uint32_t i = 0; i < p->n; i++)
 	{
@@ -181,8 +198,12 @@ g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t seed)
 		bool		gain = t->rank == 1 && ends_with(t->name, ".weight");
 
 		for (size_t e = 0; e < g2t_tensor_size(t); e++)
+		{
+			if (e % CANCEL_ELEMENTS == 0 && cancel && atomic_load(cancel))
+				return;
 			p->w[t->at + e] = t->rank == 1 ? (gain ? 1.0f : 0.0f)
 				: deviation > 0.0f ? deviation * normal(seed, e, i) : 0.0f;
+		}
 	}
 }
 

@@ -8,6 +8,8 @@
 #ifndef G2T_PARAMETERS_H
 #define G2T_PARAMETERS_H
 
+#include <stdatomic.h>
+
 #include "util.h"
 #include "weights.h"
 
@@ -45,6 +47,9 @@ extern bool g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters
 							  g2_error *err);
 extern void g2t_parameters_close(g2t_parameters *p);
 
+/* Elements of all adapters of a graph. */
+extern uint64_t g2t_adapters_size(const g2_arch *arch, uint32_t rank);
+
 /* The place of the tensor of that name in the arrays; it is there. */
 extern size_t g2t_parameters_at(const g2t_parameters *p, const char *name);
 
@@ -56,8 +61,9 @@ g2t_tensor_size(const g2t_tensor *t)
 
 /* As GPT-2 starts: normal with deviation 0.02, the products that end in the residual stream by
  * 1 / sqrt(2 n_layer) less, gains 1, biases 0.  Adapters: lora_a normal with deviation
- * 1 / sqrt(in), lora_b 0. */
-extern void g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t seed);
+ * 1 / sqrt(in), lora_b 0.  Stops early where *cancel becomes true (NULL: nobody cancels). */
+extern void g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t seed,
+								 const atomic_bool *cancel);
 
 /* The weights of a model's folder.  Its arch is the one that p was opened for. */
 extern bool g2t_parameters_read(const char *folder, const g2_arch *arch, g2t_parameters *p,

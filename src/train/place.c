@@ -17,6 +17,7 @@
 #define CHECK_SPACE (16u << 20)	/* bytes of a file between two looks at the space that is left */
 #define NEW ".new"
 #define LOCK_POLL_MS 20
+#define MAX_DEPTH 16			/* of what is removed: a model's folder may have folders */
 #define OPEN_ATTEMPTS 100		/* while others remove the directory */
 #define GONE ".gone."			/* and a number: a directory that is being removed */
 
@@ -57,7 +58,7 @@ g2t_place_has(const g2t_place *place, const char *file)
 static bool
 make_directory(const char *path, g2_error *err)
 {
-	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+	if (mkdir(path, G2_DIRECTORY_MODE) != 0 && errno != EEXIST)
 		return g2_fail_errno(err, errno, "create directory", path);
 	return true;
 }
@@ -67,11 +68,12 @@ static bool
 take_lock(g2t_place *place, int wait_ms, bool *gone, g2_error *err)
 {
 	char		path[G2T_MAX_PATH];
-	struct stat st;
+	struct stat locked,
+				there;
 
 	*gone = false;
 	g2t_place_path(place, "lock", path);
-	place->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	place->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (place->lock_fd < 0)
 	{
 		*gone = errno == ENOENT;
@@ -88,13 +90,20 @@ take_lock(g2t_place *place, int wait_ms, bool *gone, g2_error *err)
 		}
 		usleep(LOCK_POLL_MS * 1000);
 	}
-	if (fstat(place->lock_fd, &st) == 0 && st.st_nlink == 0)
+	if (fstat(place->lock_fd, &locked) != 0 || stat(path, &there) != 0 ||
+		there.st_ino != locked.st_ino)
 	{
 		*gone = true;
 		return g2_fail(err, G2_E_IO, "\"%s\" is just being removed", place->path);
 	}
-	(void) futimens(place->lock_fd, NULL);
+	g2t_place_touch(place);
 	return true;
+}
+
+void
+g2t_place_touch(const g2t_place *place)
+{
+	(void) futimens(place->lock_fd, NULL);
 }
 
 bool
@@ -150,11 +159,11 @@ remove_level(const char *path, int depth)
 void
 g2t_remove_tree(const char *path)
 {
-	remove_level(path, 1);
+	remove_level(path, MAX_DEPTH);
 }
 
 /* The name is free at once, whatever else is in the directory; whoever waits for its lock sees that
- * the file is unlinked. */
+ * the file is there no more. */
 static void
 remove_place(const char *path)
 {
@@ -175,8 +184,7 @@ g2t_place_remove(g2t_place *place)
 	g2t_place_close(place);
 }
 
-/* The descriptor of its lock, locked, when nobody has been there for so long (each that comes touches
- * the file); -1. */
+/* The descriptor of its lock, locked, when nobody has been there for so long; -1. */
 static int
 lock_stale(const char *path, int64_t seconds)
 {
@@ -237,7 +245,7 @@ g2t_writer_open(const g2t_place *place, const char *file, g2t_writer *w, g2_erro
 		return g2_fail(err, G2_E_INTERNAL, "the path of \"%s\" is too long", file);
 	join(place->path, file, "", w->path);
 	join(place->path, file, NEW, temporary);
-	w->fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	w->fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
 	if (w->fd < 0)
 		return g2_fail_errno(err, errno, "create", temporary);
 	return true;
@@ -325,6 +333,33 @@ g2t_writer_close(g2t_writer *w)
 	w->fd = -1;
 	temporary_of(w, temporary);
 	(void) unlink(temporary);
+}
+
+bool
+g2t_write_text(const char *folder, const char *name, const g2_buf *text, g2_error *err)
+{
+	char	   *path;
+	int			fd;
+	bool		ok;
+
+	if (text->failed)
+		return g2_fail_memory(err, text->len);
+	path = g2_file_path(folder, name);
+	if (!path)
+		return g2_fail_memory(err, strlen(folder));
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, G2_FILE_MODE);
+	if (fd < 0)
+		ok = g2_fail_errno(err, errno, "create", path);
+	else
+	{
+		ok = g2_file_write(fd, path, text->data, text->len, err);
+		if (ok && fsync(fd) != 0)
+			ok = g2_fail_errno(err, errno, "write", path);
+		if (close(fd) != 0 && ok)
+			ok = g2_fail_errno(err, errno, "write", path);
+	}
+	g2_free(path);
+	return ok;
 }
 
 /* ---- reading ---- */

@@ -6,7 +6,8 @@
  *
  *     lock          held by the process that trains
  *     rows          the query's rows (spool.h)
- *     model/        the finished folder, until it is moved; before that, the tokenizer's files
+ *     model/        the finished folder, until it is moved (result.c)
+ *     replaced/     the model that gave way to it (target.c)
  *     tokens        the rows' tokens, and windows, held_out: where each window is (windows.h)
  *     checkpoint    weights, moments, place in the data (checkpoint.h)
  *     best          the weights with the least loss on held-out rows
@@ -39,6 +40,9 @@ extern bool g2t_place_open(const char *parent, const char *name, int wait_ms, g2
 						   g2_error *err);
 extern void g2t_place_close(g2t_place *place);
 
+/* Somebody has been there: it is not to be purged for some time. */
+extern void g2t_place_touch(const g2t_place *place);
+
 /* Removes the directory and all that is in it; the lock is given up with it. */
 extern void g2t_place_remove(g2t_place *place);
 
@@ -70,6 +74,11 @@ extern bool g2t_writer_finish(g2t_writer *w, g2_error *err);
 /* After a failure, or after finish: frees it, and removes what has no name yet. */
 extern void g2t_writer_close(g2t_writer *w);
 
+/* A small text file folder/name, on disk when it returns true.  After a failure or a crash a part
+ * of it may be there: who reads it knows by something else that it is whole. */
+extern bool g2t_write_text(const char *folder, const char *name, const g2_buf *text,
+						   g2_error *err);
+
 /* A file being read from its start, buffered. */
 typedef struct g2t_reader
 {
@@ -91,7 +100,7 @@ extern bool g2t_read(g2t_reader *r, void *to, size_t n, g2_error *err);
 /* Nothing is left. */
 extern bool g2t_reader_ended(const g2t_reader *r);
 
-/* Removes a directory and its files, one level of directories below it included. */
+/* Removes a directory and what is in it; links are not followed. */
 extern void g2t_remove_tree(const char *path);
 
 #endif							/* G2T_PLACE_H */

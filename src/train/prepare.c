@@ -1,23 +1,32 @@
 /*
  * prepare.c: from the spooled rows to windows of tokens: the tokenizer, learned or the base's, and
- * the graph.
+ * the graph; and whether there is memory for what follows.
  */
 #include "job.h"
 
-#include <errno.h>
 #include <math.h>
-#include <sys/stat.h>
 
+#include "adapter.h"
 #include "file.h"
 #include "learn.h"
+#include "machine.h"
 #include "model.h"
+#include "network.h"
 #include "parameters.h"
 #include "tokenizer_folder.h"
+
+#define PASS_ROWS 1024
 
 uint32_t
 g2t_window_length(const g2t_job *job)
 {
 	return G2_MIN(job->arch.n_ctx, job->options->batch_tokens);
+}
+
+uint32_t
+g2t_pass_rows(const g2t_job *job)
+{
+	return G2_MAX(g2t_window_length(job), G2_MIN(job->options->batch_tokens, PASS_ROWS));
 }
 
 /* ---- a model from nothing ---- */
@@ -43,8 +52,6 @@ learn(g2t_job *job, const char *folder, g2_error *err)
 {
 	uint32_t	n_vocab;
 
-	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", folder);
 	if (!g2t_learn(&job->place, (g2t_tokenizer_kind) job->options->tokenizer,
 				   job->options->vocab_size, folder, job->cancel, &n_vocab, err))
 		return false;
@@ -60,8 +67,9 @@ open_learned(g2t_job *job, g2_error *err)
 	char		folder[G2T_MAX_PATH];
 	uint32_t	ignored;
 
-	g2t_place_path(&job->place, "model", folder);
-	if (!g2t_windows_made(&job->place) && !learn(job, folder, err))
+	g2t_place_path(&job->place, G2T_FOLDER, folder);
+	if (!g2t_windows_made(&job->place) &&
+		(!g2t_folder_empty(job, err) || !learn(job, folder, err)))
 		return false;
 	if (!g2_tokenizer_of_folder(folder, NULL, G2_MAX_VOCAB, &job->tokenizer_blob,
 								&job->tokenizer, &ignored, err))
@@ -95,7 +103,18 @@ open_base(g2t_job *job, g2_error *err)
 		return g2_fail_hint(err, "Put the tokenizer's files into its folder.");
 	}
 	return g2_tokenizer_open(job->tokenizer_blob.data, job->tokenizer_blob.len, &job->tokenizer,
-							 err);
+							 err) && g2t_folder_empty(job, err);
+}
+
+bool
+g2t_prepare_check(g2t_job *job, g2_error *err)
+{
+	bool		ok = job->options->base.len == 0 || open_base(job, err);
+
+	g2_tokenizer_close(job->tokenizer);
+	g2_buf_free(&job->tokenizer_blob);
+	job->tokenizer = NULL;
+	return ok;
 }
 
 /* ---- windows ---- */
@@ -111,9 +130,34 @@ tell_counts(const g2t_job *job)
 	if (c->short_rows > 0)
 		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are too short to learn from",
 				   (unsigned long long) c->short_rows);
+	if (c->unknown_tokens > 0)
+		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu tokens stand for what the vocabulary lacks",
+				   (unsigned long long) c->unknown_tokens);
 	if (c->cut_rows > 0)
 		g2t_notice(job, G2_LEVEL_NOTICE, NULL, "%llu rows are longer than %u tokens and are cut "
 				   "into windows", (unsigned long long) c->cut_rows, g2t_window_length(job));
+}
+
+/* ---- all of it ---- */
+
+/* What it will take, before anything is allocated: a clear error instead of the kernel's help. */
+static bool
+check_memory(const g2t_job *job, g2_error *err)
+{
+	const g2_train *o = job->options;
+	bool		all = o->base.len == 0 || o->lora_rank == 0;
+	double		parameters = (double) g2_arch_parameters(&job->arch),
+				adapters = all ? 0.0 : (double) g2t_adapters_size(&job->arch, o->lora_rank),
+				bytes = parameters * (all ? 16.0 : 4.0) + adapters * 16.0 +
+		(double) g2t_network_bytes(&job->arch, g2t_pass_rows(job), true),
+				there = (double) g2_machine_memory();
+
+	if (bytes <= there)
+		return true;
+	g2_fail(err, G2_E_MEMORY, "training a model of %.0f million parameters takes %.1f GB of "
+			"memory, and the machine has %.1f GB", parameters / 1e6, bytes / 1e9, there / 1e9);
+	return g2_fail_hint(err, all ? "Take a smaller model, or lora_rank => 8." :
+						"Take a smaller model, or a smaller lora_rank.");
 }
 
 bool
@@ -124,7 +168,8 @@ g2t_prepare(g2t_job *job, g2_error *err)
 				ok;
 
 	g2t_progress(job, G2_TRAIN_TOKENIZING);
-	if (!(o->base.len > 0 ? open_base(job, err) : open_learned(job, err)))
+	if (!(o->base.len > 0 ? open_base(job, err) : open_learned(job, err)) ||
+		!check_memory(job, err) || !g2t_folder_begin(job, err))
 		return false;
 	made = g2t_windows_made(&job->place);
 	ok = made ? g2t_windows_counts(&job->place, &job->counts, err) :

@@ -35,10 +35,23 @@ operand_at(const g2t_operand *x, size_t row, size_t column)
 	return x->transposed ? x->data + column * x->ld + row : x->data + row * x->ld + column;
 }
 
+/* OpenBLAS's own threads would cut a product in a way that depends on how many there are.  Its
+ * builds with OpenMP keep that number for each thread that calls. */
+static void
+use_this_thread_alone(void)
+{
+	static _Thread_local bool told;
+
+	if (!told)
+		openblas_set_num_threads(1);
+	told = true;
+}
+
 void
 g2t_multiply_here(size_t m, size_t n, size_t k, float alpha, g2t_operand a, g2t_operand b,
 				  bool add, float *c, size_t ldc)
 {
+	use_this_thread_alone();
 	cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
 				b.transposed ? CblasTrans : CblasNoTrans, (int) m, (int) n, (int) k, alpha, a.data,
 				(int) a.ld, b.data, (int) b.ld, add ? 1.0f : 0.0f, c, (int) ldc);

@@ -1,8 +1,9 @@
 /*
  * product.h: matrix products of training: OpenBLAS on tiles of the output.
  *
- * OpenBLAS gives other bits for another number of its threads, so it has one; the pool's threads
- * share the tiles, whose shape is a function of the matrices' shapes alone.
+ * OpenBLAS gives other bits for another number of its threads, so it has one, whichever of its
+ * builds (threads, OpenMP, none) the system has chosen; the pool's threads share the tiles, whose
+ * shape is a function of the matrices' shapes alone.
  */
 #ifndef G2T_PRODUCT_H
 #define G2T_PRODUCT_H

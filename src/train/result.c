@@ -10,16 +10,13 @@
  * An adapter that is kept beside its base (engine/adapter.h) has adapter_config.json and
  * adapter_model.safetensors in place of the first line, as PEFT has them.
  *
- * It is written in the training's directory, and moved in one step when it is whole.
+ * It is written in the training's directory, what does not depend on the training before it, the
+ * rest after it, and moved when it is whole (target.c).
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "adapter.h"
 #include "file.h"
@@ -30,13 +27,13 @@
 #include "own_json.h"
 #include "parameters.h"
 
-#define EXCHANGE 2				/* RENAME_EXCHANGE of renameat2(2) */
 #define MAX_COPY (16u << 20)
+#define README "README.md"
 
 /* ---- JSON ---- */
 
-static bool
-write_json(const char *folder, const char *name, cJSON *json, bool complete, g2_error *err)
+bool
+g2t_write_json(const char *folder, const char *name, cJSON *json, bool complete, g2_error *err)
 {
 	char	   *text = complete ? cJSON_Print(json) : NULL;
 	g2_buf		b = {0};
@@ -119,7 +116,7 @@ write_config(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!start_json(job, "config.json", &json, err))
 		return false;
-	ok = write_json(folder, "config.json", json, fill_config(job, json), err);
+	ok = g2t_write_json(folder, "config.json", json, fill_config(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -149,7 +146,7 @@ write_adapter_config(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!json)
 		return g2_fail_memory(err, 64);
-	ok = write_json(folder, G2_ADAPTER_CONFIG, json, fill_adapter_config(job, json), err);
+	ok = g2t_write_json(folder, G2_ADAPTER_CONFIG, json, fill_adapter_config(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -178,7 +175,7 @@ write_own(const g2t_job *job, const char *folder, g2_error *err)
 
 	if (!start_json(job, G2_OWN_JSON, &json, err))
 		return false;
-	ok = write_json(folder, G2_OWN_JSON, json, fill_own(job, json), err);
+	ok = g2t_write_json(folder, G2_OWN_JSON, json, fill_own(job, json), err);
 	cJSON_Delete(json);
 	return ok;
 }
@@ -302,42 +299,21 @@ write_weights(const g2t_job *job, const g2t_parameters *p, g2_error *err)
 {
 	const bool	adapter = job->options->keep_adapter;
 	g2t_writer	w;
-	bool		ok = g2t_writer_open(&job->place, adapter ? "model/" G2_ADAPTER_WEIGHTS
-									 : "model/model.safetensors", &w, err) &&
+	bool		ok = g2t_writer_open(&job->place, adapter ? G2T_FOLDER "/" G2_ADAPTER_WEIGHTS
+									 : G2T_FOLDER "/model.safetensors", &w, err) &&
 	write_header(&w, p, adapter, err);
 
 	for (uint32_t i = 0; ok && i < p->n; i++)
-		ok = adapter ? write_transposed(&w, p, &p->tensor[i], err) :
-			g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
-					  err);
+		ok = !g2t_job_is_canceled(job, err) &&
+			(adapter ? write_transposed(&w, p, &p->tensor[i], err) :
+			 g2t_write(&w, p->w + p->tensor[i].at, g2t_tensor_size(&p->tensor[i]) * sizeof(float),
+					   err));
 	ok = ok && g2t_writer_finish(&w, err);
 	g2t_writer_close(&w);
 	return ok;
 }
 
-/* ---- curve and README ---- */
-
-static bool
-write_curve(const g2t_curve *curve, const char *folder, g2_error *err)
-{
-	g2_buf		b = {0};
-	bool		ok;
-
-	g2_buf_printf(&b, "step,loss,held_out_loss,learning_rate,tokens,seconds\n");
-	for (uint32_t i = 0; i < curve->n; i++)
-	{
-		const g2t_point *p = &curve->point[i];
-
-		g2_buf_printf(&b, "%u,%.6f,", p->step, p->loss);
-		if (p->evaluated)
-			g2_buf_printf(&b, "%.6f", p->held_out_loss);
-		g2_buf_printf(&b, ",%.6g,%llu,%.1f\n", p->rate, (unsigned long long) p->tokens,
-					  p->seconds);
-	}
-	ok = g2t_write_text(folder, "training_log.csv", &b, err);
-	g2_buf_free(&b);
-	return ok;
-}
+/* ---- README ---- */
 
 static void
 put_settings(const g2_train *o, g2_buf *b)
@@ -390,77 +366,52 @@ write_readme(const g2t_job *job, const g2t_outcome *outcome, const char *folder,
 				  "```sql\n");
 	g2_buf_append(&b, o->query.data, o->query.len);
 	g2_buf_printf(&b, "\n```\n");
-	ok = g2t_write_text(folder, "README.md", &b, err);
+	ok = g2t_write_text(folder, README, &b, err);
 	g2_buf_free(&b);
 	return ok;
 }
 
-/* ---- its place ---- */
+/* ---- all of it ---- */
 
-static bool
-fail_exists(const char *name, g2_error *err)
+static const char *
+folder_of(const g2t_job *job, char path[G2T_MAX_PATH])
 {
-	g2_fail(err, G2_E_VERSION, "model \"%s\" exists already", name);
-	return g2_fail_hint(err, "The training is kept: the same CALL with replace => true "
-						"puts it in the old one's place.");
+	g2t_place_path(&job->place, G2T_FOLDER, path);
+	return path;
 }
 
-/* May the model that is there give way?  Another may have come since the backend looked. */
-static bool
-gives_way(const g2_train *o, const char *folder)
+bool
+g2t_folder_empty(const g2t_job *job, g2_error *err)
 {
-	cJSON	   *json = NULL;
-	const cJSON *owner;
-	bool		same = false;
+	char		path[G2T_MAX_PATH];
 
-	if (o->replace != G2_TRAIN_REPLACE_OWN)
-		return o->replace == G2_TRAIN_REPLACE_ANY;
-	if (g2_own_json_read(folder, &json, NULL, NULL))
-	{
-		owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
-		same = cJSON_IsString(owner) &&
-			(strcmp(owner->valuestring, g2t_text(o->owner)) == 0 ||
-			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0));
-	}
-	cJSON_Delete(json);
-	return same;
+	g2t_remove_tree(folder_of(job, path));
+	return mkdir(path, G2_DIRECTORY_MODE) == 0 || g2_fail_errno(err, errno, "create directory", path);
 }
 
-static bool
-move_folder(const g2t_job *job, const char *from, const char *models, g2_error *err)
+bool
+g2t_folder_begin(const g2t_job *job, g2_error *err)
 {
-	char		to[G2T_MAX_PATH];
-	struct stat st;
+	char		path[G2T_MAX_PATH];
+	const char *folder = folder_of(job, path);
 
-	if (mkdir(models, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", models);
-	if (snprintf(to, sizeof to, "%s/%s", models, g2t_text(job->options->model)) >= (int) sizeof to)
-		return g2_fail(err, G2_E_NAME, "the new model's name is too long");
-	if (lstat(to, &st) != 0)
-	{
-		if (rename(from, to) != 0)
-			return g2_fail_errno(err, errno, "rename", from);
-	}
-	else if (!gives_way(job->options, to))
-		return fail_exists(g2t_text(job->options->model), err);
-	/* The old one goes with the training's directory. */
-	else if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, EXCHANGE) != 0)
-		return g2_fail_errno(err, errno, "rename", from);
-	return g2_file_sync_directory(to, err);
+	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
+			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&
+		write_own(job, folder, err);
 }
 
+/* The folder's own entries are on disk before it gets its name. */
 bool
 g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcome,
 				const char *models, g2_error *err)
 {
-	char		folder[G2T_MAX_PATH];
+	char		path[G2T_MAX_PATH],
+				readme[G2T_MAX_PATH];
+	const char *folder = folder_of(job, path);
 
-	g2t_place_path(&job->place, "model", folder);
-	if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-		return g2_fail_errno(err, errno, "create directory", folder);
-	return (job->options->keep_adapter ? write_adapter_config(job, folder, err)
-			: write_config(job, folder, err) && write_tokenizer(job, folder, err)) &&
-		write_own(job, folder, err) && write_weights(job, p, err) &&
-		write_curve(&outcome->curve, folder, err) && write_readme(job, outcome, folder, err) &&
-		g2t_windows_forget(&job->place, err) && move_folder(job, folder, models, err);
+	g2t_place_path(&job->place, G2T_FOLDER "/" README, readme);
+	return write_weights(job, p, err) && g2t_curve_write(&outcome->curve, folder, err) &&
+		write_readme(job, outcome, folder, err) && g2_file_sync_directory(readme, err) &&
+		!g2t_job_is_canceled(job, err) && g2t_windows_forget(&job->place, err) &&
+		g2t_target_move(job, folder, models, err);
 }

@@ -17,6 +17,7 @@
 
 #include "commands.h"
 #include "connection.h"
+#include "file.h"
 #include "job.h"
 #include "pool.h"
 #include "spool.h"
@@ -25,6 +26,7 @@
 #define MAX_UNSENT (1u << 16)	/* of notices; more are lost */
 #define KEEP_SECONDS (14 * 24 * 3600)	/* of a training that nobody goes on with */
 #define PROGRESS_ROWS 1000
+#define LOOK_MS 1000			/* between two looks for a signal, while nothing is said */
 
 typedef struct serving
 {
@@ -97,7 +99,8 @@ receive(serving *s, g2_frame *frame, const char **payload, g2_error *err)
 			return true;
 		if (atomic_load(&cancel) || s->connection.failed)
 			return g2_fail(err, G2_E_CANCELED, "canceling training due to user request");
-		if (poll(&p, 1, -1) > 0)
+		/* A signal may come just before. */
+		if (poll(&p, 1, LOOK_MS) > 0)
 			g2_connection_fill(&s->connection);
 	}
 }
@@ -215,7 +218,8 @@ get_rows(serving *s, g2_error *err)
 	g2_free(w.data);
 	if (!wants)
 	{
-		g2t_notice(&s->job, G2_LEVEL_NOTICE, NULL, "going on with the rows that were read before");
+		g2t_notice(&s->job, G2_LEVEL_NOTICE, "Another seed begins anew, with the rows of now.",
+				   "going on with the rows that were read before");
 		return true;
 	}
 	ok = g2t_writer_open(&s->job.place, G2T_ROWS_FILE, &rows, err) && receive_rows(s, &rows, err);
@@ -283,17 +287,21 @@ train(serving *s, g2_error *err)
 	job->cancel = &cancel;
 	job->notice = send_notice;
 	job->arg = s;
-	job->checkpoint_seconds = G2T_CHECKPOINT_SECONDS;
-	if (!greet(s, err) || !read_options(s, err) || !g2t_job_hash(&s->options, hash, err))
+	if (!greet(s, err) || !read_options(s, err) ||
+		!g2t_job_hash(&s->options, hash, job->base_hash, err))
 		return false;
+	job->checkpoint_seconds = s->options.checkpoint_seconds;
 	fill_progress(s);
 	g2_pool_be_nice(s->options.nice);
-	(void) mkdir(G2_TRAIN_PARENT, 0700);	/* opening the place says what is wrong */
-	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);
+	/* opening the place says what is wrong */
+	(void) mkdir(G2_TRAIN_PARENT, G2_DIRECTORY_MODE);
 	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
 		return false;
+	/* now that its own is in use, however old it is */
+	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);
 	job->place.keep_free = s->options.keep_free;
-	ok = get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
+	ok = g2t_target_check(&job->place, G2_TRAIN_MODELS, err) && g2t_prepare_check(job, err) &&
+		get_rows(s, err) && start_watcher(s, err) && g2t_job_run(job, G2_TRAIN_MODELS, err);
 	if (!ok && is_vain(s, err->code))
 		g2t_place_remove(&job->place);
 	g2t_place_close(&job->place);
@@ -322,6 +330,7 @@ g2t_cmd_serve(int argc, char **argv, g2_error *err)
 		return g2_fail(err, G2_E_PARAM, "serve takes no options: PostgreSQL starts it");
 	/* Rows are in its memory. */
 	(void) prctl(PR_SET_DUMPABLE, 0);
+	g2_memory_words("the training", "Take a smaller model or context, or lora_rank => 8.");
 	sigaction(SIGTERM, &action, NULL);
 	g2_connection_init(&s.connection, G2_TRAIN_FD);
 	if (train(&s, &failure))

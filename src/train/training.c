@@ -1,21 +1,20 @@
 /*
  * training.c: the steps of a training, its evaluations and its checkpoints.
  *
- * A step: windows for batch_tokens rows; passes over at most PASS_ROWS of them at a time, which add
- * to the gradient; the optimizer.  How a step is cut into passes depends on the options alone.
+ * A step: windows for batch_tokens rows; passes over some of them at a time, which add to the
+ * gradient; the optimizer.  How a step is cut into passes depends on the options alone.
  *
- * A checkpoint is written when so much time has passed that writing it costs little, before the
- * process ends for a cancel, and never in the middle of a step: the weights change only when a
- * step's gradient is whole, so that what is under way can be dropped.
+ * A checkpoint is written when so much time has passed that writing it costs little, and before the
+ * process ends for a cancel.  Weights change only when a step's gradient is whole and finite; the
+ * checkpoint is written just before that, so that it has weights whose loss is a number.  What is
+ * under way can be dropped: the step is done again.
  */
 #include <math.h>
 
 #include "checkpoint.h"
-#include "machine.h"
 #include "network.h"
 #include "optimizer.h"
 
-#define PASS_ROWS 1024
 #define EVALUATIONS 20			/* without eval_every */
 #define EVALUATION_STEPS 20		/* of held-out rows at most, in steps' rows */
 #define POINTS 500				/* of the curve */
@@ -51,30 +50,7 @@ typedef struct training
 	uint64_t	tokens_before;
 } training;
 
-bool
-g2t_curve_add(g2t_curve *curve, const g2t_point *point, g2_error *err)
-{
-	if (curve->n == curve->cap)
-	{
-		uint32_t	cap = curve->cap ? 2 * curve->cap : 256;
-		g2t_point  *more = g2_realloc_array(curve->point, cap, sizeof *more);
-
-		if (!more)
-			return g2_fail_memory(err, cap * sizeof *more);
-		curve->point = more;
-		curve->cap = cap;
-	}
-	curve->point[curve->n++] = *point;
-	return true;
-}
-
 /* ---- opening ---- */
-
-static uint32_t
-pass_rows_of(const g2t_job *job)
-{
-	return G2_MAX(g2t_window_length(job), G2_MIN(job->options->batch_tokens, PASS_ROWS));
-}
 
 static bool
 open_weights(training *t, g2_error *err)
@@ -87,17 +63,20 @@ open_weights(training *t, g2_error *err)
 		return false;
 	if (o->base.len > 0)
 	{
-		if (!g2t_parameters_read(g2t_text(o->base), arch, t->p, err))
+		if (!g2t_parameters_read(g2t_text(o->base), arch, t->p, err) ||
+			!g2t_job_check_base(t->job, err))
 			return false;
 	}
 	else
-		g2t_parameters_start(t->p, arch->n_layer, o->seed);
+		g2t_parameters_start(t->p, arch->n_layer, o->seed, t->job->cancel);
+	if (g2t_job_is_canceled(t->job, err))
+		return false;
 	t->trained = t->p;
 	if (all)
 		return true;
 	if (!g2t_adapters_open(arch, o->lora_rank, &t->adapters, err))
 		return false;
-	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed);
+	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed, NULL);
 	t->trained = &t->adapters;
 	return true;
 }
@@ -107,13 +86,15 @@ open_data(training *t, g2_error *err)
 {
 	const g2_train *o = t->options;
 	const g2t_place *place = &t->job->place;
+	uint32_t	length = g2t_window_length(t->job),
+				n_vocab = t->job->arch.n_vocab;
 
-	t->pass_rows = pass_rows_of(t->job);
+	t->pass_rows = g2t_pass_rows(t->job);
 	t->start = g2_alloc_array((size_t) t->pass_rows + 1, sizeof *t->start);
 	if (!t->start)
 		return g2_fail_memory(err, t->pass_rows * sizeof *t->start);
-	return g2t_windows_open(place, false, o->seed, &t->windows, err) &&
-		g2t_windows_open(place, true, 0, &t->held_out, err) &&
+	return g2t_windows_open(place, false, o->seed, length, n_vocab, &t->windows, err) &&
+		g2t_windows_open(place, true, 0, length, n_vocab, &t->held_out, err) &&
 		g2t_step_open(o->batch_tokens, &t->batch, err);
 }
 
@@ -121,20 +102,21 @@ static bool
 choose_steps(training *t, g2_error *err)
 {
 	const g2_train *o = t->options;
-	uint64_t	epoch;
 	double		steps = o->steps;
 
 	if (o->steps == 0)
 	{
-		if (!g2t_windows_steps(&t->windows, o->batch_tokens, &epoch, err))
+		if (!g2t_windows_steps(&t->windows, o->batch_tokens, o->epochs, &steps, err))
 			return false;
-		steps = ceil(o->epochs * (double) epoch);
 		if (steps > G2_TRAIN_MAX_STEPS)
 			return g2_fail(err, G2_E_PARAM, "%g epochs are %.0f steps, more than %d", o->epochs,
 						   steps, G2_TRAIN_MAX_STEPS);
 	}
 	t->steps = (uint32_t) steps;
 	t->eval_every = o->eval_every ? o->eval_every : G2_MAX(1, t->steps / EVALUATIONS);
+	if (t->held_out.n > 0 && t->steps / t->eval_every > G2_TRAIN_MAX_EVALUATIONS)
+		return g2_fail(err, G2_E_PARAM, "eval_every must be at least %u for %u steps",
+					   t->steps / G2_TRAIN_MAX_EVALUATIONS, t->steps);
 	t->point_every = G2_MAX(1, t->steps / POINTS);
 	t->optimizer = (g2t_optimizer) {
 		.method = (g2t_method) o->optimizer, .schedule = (g2t_schedule) o->schedule,
@@ -162,37 +144,22 @@ open_network(training *t, g2_error *err)
 	return g2t_network_open(arch, &t->context, t->p, &t->adapters, &n, &t->net, err);
 }
 
-/* What it will take, before anything is allocated: a clear error instead of the kernel's help. */
-static bool
-check_memory(const training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	double		parameters = (double) g2_arch_parameters(&t->job->arch),
-				bytes = parameters * (o->base.len > 0 && o->lora_rank > 0 ? 4.0 : 16.0) +
-		(double) g2t_network_bytes(&t->job->arch, pass_rows_of(t->job), true),
-				there = (double) g2_machine_memory();
-
-	if (bytes <= there)
-		return true;
-	g2_fail(err, G2_E_MEMORY, "training a model of %.0f million parameters takes %.1f GB of "
-			"memory, and the machine has %.1f GB", parameters / 1e6, bytes / 1e9, there / 1e9);
-	return g2_fail_hint(err, "Take a smaller model, or lora_rank => 8.");
-}
-
 static bool
 open_training(training *t, g2_error *err)
 {
 	const g2_train *o = t->options;
 	bool		found;
 
-	if (!check_memory(t, err) ||
-		!g2t_context_open(o->threads, o->nice, g2t_attention_scratch(t->job->arch.n_ctx),
+	if (!g2t_context_open(o->threads, o->nice, g2t_attention_scratch(t->job->arch.n_ctx),
 						  &t->context, err) ||
 		!open_weights(t, err) || !open_data(t, err) || !choose_steps(t, err) ||
 		!open_network(t, err) ||
 		!g2t_checkpoint_read(&t->job->place, &t->state, &t->outcome->curve, t->trained, &found,
 							 err))
 		return false;
+	if (t->options->patience > 0 && t->held_out.n == 0)
+		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "no rows are held out, so that patience has no "
+				   "effect");
 	if (found)
 		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "going on after step %u", t->state.step);
 	t->seconds_before = t->state.seconds;
@@ -211,6 +178,31 @@ close_training(training *t)
 	g2t_step_close(&t->batch);
 	g2_free(t->start);
 	g2t_context_close(&t->context);
+}
+
+/* ---- checkpoints ---- */
+
+static bool
+save(training *t, g2_error *err)
+{
+	int64_t		begin = g2_now_us();
+
+	if (!g2t_checkpoint_write(&t->job->place, &t->state, &t->outcome->curve, t->trained, err))
+		return false;
+	g2t_place_touch(&t->job->place);
+	t->saved_us = g2_now_us();
+	t->saving_us = t->saved_us - begin;
+	return true;
+}
+
+static bool
+save_is_due(const training *t)
+{
+	double		passed = (double) (g2_now_us() - t->saved_us),
+				wanted = t->job->checkpoint_seconds * 1e6;
+
+	return t->state.step > 0 &&
+		(wanted <= 0 || (passed > wanted && passed > CHECKPOINT_SHARE * (double) t->saving_us));
 }
 
 /* ---- steps ---- */
@@ -250,6 +242,8 @@ run_step(training *t, bool *finite, g2_error *err)
 	*finite = isfinite(loss) && isfinite(norm);
 	if (!*finite)
 		return true;
+	if (save_is_due(t) && !save(t, err))
+		return false;
 	g2t_optimize(&t->context, &t->optimizer, t->state.step, norm, t->trained);
 	t->state.cursor = cursor;
 	t->state.step++;
@@ -261,27 +255,38 @@ run_step(training *t, bool *finite, g2_error *err)
 	return true;
 }
 
+/* The sum of the losses of the rows in the batch. */
+static bool
+batch_loss(training *t, double *sum, g2_error *err)
+{
+	*sum = 0.0;
+	for (uint32_t s = 0; s < t->batch.n_sequences;)
+	{
+		g2t_batch	pass;
+
+		if (g2t_job_is_canceled(t->job, err))
+			return false;
+		s = g2t_step_pass(&t->batch, s, t->pass_rows, t->start, &pass);
+		*sum += g2t_network_loss(t->net, &pass);
+	}
+	return true;
+}
+
 /* The mean loss of held-out rows; the same rows each time. */
 static bool
 evaluate(training *t, double *loss, g2_error *err)
 {
 	uint64_t	cursor = 0,
 				learned = 0;
-	double		sum = 0.0;
+	double		sum = 0.0,
+				part;
 
 	for (int i = 0; i < EVALUATION_STEPS && cursor < t->held_out.n; i++)
 	{
-		if (!g2t_windows_take(&t->held_out, t->held_out.n, &cursor, &t->batch, err))
+		if (!g2t_windows_take(&t->held_out, t->held_out.n, &cursor, &t->batch, err) ||
+			!batch_loss(t, &part, err))
 			return false;
-		for (uint32_t s = 0; s < t->batch.n_sequences;)
-		{
-			g2t_batch	pass;
-
-			if (g2t_job_is_canceled(t->job, err))
-				return false;
-			s = g2t_step_pass(&t->batch, s, t->pass_rows, t->start, &pass);
-			sum += g2t_network_loss(t->net, &pass);
-		}
+		sum += part;
 		learned += t->batch.learned;
 	}
 	*loss = sum / (double) learned;
@@ -293,7 +298,8 @@ note_evaluation(training *t, double loss, g2_error *err)
 {
 	g2t_state  *s = &t->state;
 
-	if (s->best_step == 0 || loss < s->best_loss)
+	/* A loss that is no number is no better than any. */
+	if (isfinite(loss) && (s->best_step == 0 || loss < s->best_loss))
 	{
 		s->best_step = s->step;
 		s->best_loss = loss;
@@ -358,31 +364,28 @@ show(training *t)
 				   "%.0f s left", t->state.step, t->steps, p->loss, p->tokens_per_second, left);
 }
 
-static bool
-save(training *t, g2_error *err)
-{
-	int64_t		begin = g2_now_us();
+/* ---- the end ---- */
 
-	if (!g2t_checkpoint_write(&t->job->place, &t->state, &t->outcome->curve, t->trained, err))
+/* Nobody has seen a loss of the last step's weights where no rows are held out: it is that of the
+ * step that would come next. */
+static bool
+look_at_end(training *t, g2_error *err)
+{
+	uint64_t	cursor = t->state.cursor;
+	double		sum = NAN;
+
+	if (t->outcome->not_finite || t->state.best_step > 0)
+		return true;
+	if (t->held_out.n == 0 &&
+		(!g2t_windows_take(&t->windows, UINT64_MAX, &cursor, &t->batch, err) ||
+		 !batch_loss(t, &sum, err)))
 		return false;
-	t->saved_us = g2_now_us();
-	t->saving_us = t->saved_us - begin;
+	t->outcome->not_finite = !isfinite(sum);
 	return true;
 }
 
-static bool
-save_is_due(const training *t)
-{
-	double		passed = (double) (g2_now_us() - t->saved_us),
-				wanted = t->job->checkpoint_seconds * 1e6;
-
-	return wanted <= 0 || (passed > wanted && passed > CHECKPOINT_SHARE * (double) t->saving_us);
-}
-
-/* ---- the end ---- */
-
 /* The weights that the model gets: the best on held-out rows; after a loss that is no number and
- * without such, those of the last checkpoint. */
+ * without such, those of the last checkpoint before it. */
 static bool
 choose_weights(training *t, g2_error *err)
 {
@@ -401,7 +404,7 @@ choose_weights(training *t, g2_error *err)
 
 		if (!g2t_checkpoint_read(&t->job->place, &state, &o->curve, t->trained, &found, err))
 			return false;
-		if (!found || state.step == 0)
+		if (!found || state.step == t->state.step)
 		{
 			g2_fail(err, G2_E_PARAM, "the loss of step %u is not a finite number",
 					t->state.step + 1);
@@ -415,6 +418,20 @@ choose_weights(training *t, g2_error *err)
 		g2t_adapters_merge(&t->adapters,
 						   (float) (t->options->lora_alpha / t->options->lora_rank), t->p);
 	return true;
+}
+
+/* A finite loss may be a bad one: a model that says all tokens to be as likely has log(tokens). */
+static void
+tell_failure(const training *t)
+{
+	const g2t_outcome *o = t->outcome;
+	double		loss = isnan(o->held_out_loss) ? o->loss : o->held_out_loss,
+				guess = log(t->job->arch.n_vocab);
+
+	if (loss >= guess)
+		g2t_notice(t->job, G2_LEVEL_WARNING, "Try another learning_rate, or more steps.",
+				   "the model is no better on these rows than a guess: its loss is %.4g, and %.4g "
+				   "where all tokens are as likely", loss, guess);
 }
 
 static void
@@ -454,12 +471,11 @@ run(training *t, g2_error *err)
 		if (!add_point(t, err))
 			return false;
 		show(t);
-		if (save_is_due(t) && !save(t, err))
-			return false;
 	}
-	if (!choose_weights(t, err))
+	if (!look_at_end(t, err) || !choose_weights(t, err))
 		return false;
 	tell_end(t);
+	tell_failure(t);
 	return true;
 }
 

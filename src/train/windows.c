@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -19,6 +20,7 @@
 #define WINDOWS_FILE "windows"
 #define HELD_OUT_FILE "held_out"
 #define NOT_LEARNED 0x80000000u
+#define MOST_COUNTED (1u << 20)	/* windows of several epochs that are looked at for their steps */
 #define ORDER_PURPOSE 5			/* third word of the random numbers' counter */
 
 /* ---- from rows to windows ---- */
@@ -41,6 +43,17 @@ static bool
 encode(maker *m, const g2_buf *text, g2_error *err)
 {
 	return g2_tokenizer_encode(m->tokenizer, text->data, text->len, 0, m->cancel, &m->ids, err);
+}
+
+static uint64_t
+count_unknown(const maker *m)
+{
+	uint32_t	unknown = g2_tokenizer_unknown(m->tokenizer);
+	uint64_t	n = 0;
+
+	for (size_t i = 0; unknown != G2_NO_TOKEN && i < m->ids.len; i++)
+		n += (m->ids.data[i] & ~NOT_LEARNED) == unknown;
+	return n;
 }
 
 static bool
@@ -81,6 +94,8 @@ make_row(void *arg, const g2t_row *row, g2_error *err)
 	bool		held_out = (uint64_t) ((double) (number + 1) * m->held_out) >
 	(uint64_t) ((double) number * m->held_out);
 
+	if (m->cancel && atomic_load(m->cancel))
+		return g2_fail(err, G2_E_CANCELED, "canceling training due to user request");
 	m->ids.len = 0;
 	if (row->has_prompt)
 	{
@@ -91,6 +106,7 @@ make_row(void *arg, const g2t_row *row, g2_error *err)
 	}
 	if (!encode(m, &row->text, err))
 		return false;
+	m->counts->unknown_tokens += count_unknown(m);
 	if (m->end_token != G2_NO_TOKEN && !g2_ids_push(&m->ids, m->end_token))
 		return g2_fail_memory(err, m->ids.len);
 	if (m->ids.len >= 2)
@@ -174,12 +190,14 @@ g2t_windows_counts(const g2t_place *place, g2t_data_counts *counts, g2_error *er
 /* ---- reading ---- */
 
 bool
-g2t_windows_open(const g2t_place *place, bool held_out, uint64_t seed, g2t_windows *w,
-				 g2_error *err)
+g2t_windows_open(const g2t_place *place, bool held_out, uint64_t seed, uint32_t length,
+				 uint32_t n_vocab, g2t_windows *w, g2_error *err)
 {
 	uint64_t	bytes;
 
 	w->seed = seed;
+	w->length = length;
+	w->n_vocab = n_vocab;
 	w->index_fd = -1;
 	w->tokens_fd = g2_file_open(place->path, TOKENS_FILE, &bytes, err);
 	if (w->tokens_fd < 0)
@@ -233,14 +251,23 @@ g2t_permute(uint64_t seed, uint64_t round, uint64_t i, uint64_t n)
 	return i;
 }
 
+static bool
+fail_damaged(const char *file, g2_error *err)
+{
+	g2_fail(err, G2_E_IO, "\"%s\" of the training is damaged", file);
+	return g2_fail_hint(err, "Remove the training's directory, or train with another seed.");
+}
+
 /* The window that stands there in its epoch. */
 static bool
 window_at(const g2t_windows *w, uint64_t cursor, g2t_window *window, g2_error *err)
 {
 	uint64_t	i = g2t_permute(w->seed, cursor / w->n, cursor % w->n, w->n);
 
-	return g2_file_pread(w->index_fd, WINDOWS_FILE, window, sizeof *window,
-						 sizeof(g2t_data_counts) + i * sizeof *window, err);
+	if (!g2_file_pread(w->index_fd, WINDOWS_FILE, window, sizeof *window,
+					   sizeof(g2t_data_counts) + i * sizeof *window, err))
+		return false;
+	return (window->n > 0 && window->n <= w->length) || fail_damaged(WINDOWS_FILE, err);
 }
 
 bool
@@ -271,17 +298,24 @@ static bool
 add_sequence(const g2t_windows *w, const g2t_window *window, g2t_step *step, g2_error *err)
 {
 	uint32_t   *tokens = step->tokens + step->n,
-			   *targets = step->targets + step->n;
+			   *targets = step->targets + step->n,
+				learned = 0;
 
 	if (!g2_file_pread(w->tokens_fd, TOKENS_FILE, tokens,
 					   ((size_t) window->n + 1) * sizeof *tokens, window->at * sizeof *tokens,
 					   err))
 		return false;
+	for (uint32_t i = 0; i <= window->n; i++)
+		if ((tokens[i] & ~NOT_LEARNED) >= w->n_vocab)
+			return fail_damaged(TOKENS_FILE, err);
 	for (uint32_t i = 0; i < window->n; i++)
 	{
 		targets[i] = tokens[i + 1] & NOT_LEARNED ? G2_NO_TOKEN : tokens[i + 1];
+		learned += targets[i] != G2_NO_TOKEN;
 		tokens[i] &= ~NOT_LEARNED;
 	}
+	if (learned == 0 || learned != window->learned)
+		return fail_damaged(WINDOWS_FILE, err);
 	step->n += window->n;
 	step->learned += window->learned;
 	step->start[++step->n_sequences] = step->n;
@@ -299,8 +333,8 @@ g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step 
 
 		if (!window_at(w, *cursor, &window, err))
 			return false;
-		if (window.n == 0 || window.n > step->max)
-			return g2_fail(err, G2_E_IO, "\"%s\" is damaged", WINDOWS_FILE);
+		if (window.n > step->max)
+			return fail_damaged(WINDOWS_FILE, err);
 		if (window.n > step->max - step->n)
 			break;
 		if (!add_sequence(w, &window, step, err))
@@ -311,12 +345,16 @@ g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step 
 }
 
 bool
-g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps, g2_error *err)
+g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, double epochs, double *steps,
+				  g2_error *err)
 {
-	uint64_t	rows = max_rows;
+	const double all = ceil(epochs * (double) w->n),
+				most = (double) G2_MAX(w->n, (uint64_t) MOST_COUNTED),
+				some = fmin(all, most);
+	uint64_t	rows = max_rows,
+				n = 0;
 
-	*steps = 0;
-	for (uint64_t i = 0; i < w->n; i++)
+	for (uint64_t i = 0; i < (uint64_t) some; i++)
 	{
 		g2t_window	window;
 
@@ -324,11 +362,12 @@ g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps, g2_e
 			return false;
 		if (rows + window.n > max_rows)
 		{
-			++*steps;
+			n++;
 			rows = 0;
 		}
 		rows += window.n;
 	}
+	*steps = ceil((double) n * (all / some));
 	return true;
 }
 

@@ -34,6 +34,7 @@ typedef struct g2t_data_counts
 	uint64_t	held_out_rows;
 	uint64_t	tokens;			/* targets that are learned, of one epoch */
 	uint64_t	held_out_tokens;
+	uint64_t	unknown_tokens;	/* of all, for what the vocabulary lacks */
 } g2t_data_counts;
 
 /* Tokenizes the spool.  57014 soon after *cancel. */
@@ -54,10 +55,13 @@ typedef struct g2t_windows
 	int			index_fd;
 	uint64_t	n;				/* windows */
 	uint64_t	seed;
+	uint32_t	length;			/* inputs at most */
+	uint32_t	n_vocab;		/* of the tokens */
 } g2t_windows;
 
+/* length and n_vocab are those that they were made with; what is beyond is damaged (58030). */
 extern bool g2t_windows_open(const g2t_place *place, bool held_out, uint64_t seed,
-							 g2t_windows *w, g2_error *err);
+							 uint32_t length, uint32_t n_vocab, g2t_windows *w, g2_error *err);
 extern void g2t_windows_close(g2t_windows *w);
 
 /* The tokens of a step: all its sequences, and where the passes over them begin. */
@@ -83,9 +87,10 @@ extern void g2t_step_close(g2t_step *step);
 extern bool g2t_windows_take(const g2t_windows *w, uint64_t end, uint64_t *cursor, g2t_step *step,
 							 g2_error *err);
 
-/* Steps of an epoch. */
-extern bool g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, uint64_t *steps,
-							  g2_error *err);
+/* The steps that take so many epochs' windows, the last of which may take some more: a step begins
+ * the next epoch where it has room.  Of very many windows only some are looked at. */
+extern bool g2t_windows_steps(const g2t_windows *w, uint32_t max_rows, double epochs,
+							  double *steps, g2_error *err);
 
 /* The sequences of a step from `first` on that fit into `rows`, as a batch; its start array is
  * given by the caller ([rows + 1]).  Returns the sequence behind them. */

@@ -131,6 +131,7 @@ fuzz_models(const void *p, size_t n)
 		touch_span(m.architecture);
 		touch_span(m.tokenizer);
 		touch_span(m.error);
+		touch_span(m.base);
 		touch_names(m.roles, m.n_roles, G2_MAX_ROLES);
 	}
 }

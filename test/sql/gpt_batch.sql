@@ -35,6 +35,16 @@ CALL gpt_batch('docs', 'body', 'summary', 'category', max_rows => 8);
 SELECT array_agg(id ORDER BY id) FROM docs WHERE summary = gpt_task(body, 'category');
 CALL gpt_batch('docs', 'body', 'summary', 'no such task', error_column => 'problem');
 SELECT count(summary), count(problem) FROM docs;
+-- nor is what is wrong in options or a template, whoever finds it
+CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem', options => '{"regex": "a(b"}');
+CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem',
+               options => jsonb_build_object('regex', repeat('(', 300) || 'a' || repeat(')', 300)));
+CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem',
+               options => '{"json_schema": {"type": "text"}}');
+CALL gpt_batch('docs', 'body', 'summary', repeat('x ', 2000) || '{input}', error_column => 'problem');
+CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem', max_len => 4,
+               options => '{"max_tokens": 4}');
+SELECT count(summary), count(problem) FROM docs;
 
 -- errors of rows
 CREATE TABLE long_docs (id int PRIMARY KEY, body text, summary text, problem text);
@@ -155,6 +165,20 @@ SELECT id, one IS NULL AS empty, e FROM typed WHERE one IS NOT NULL OR e IS NOT 
 DROP TRIGGER at_commit ON typed;
 DROP TRIGGER at_once ON typed;
 DROP TRIGGER ends ON typed;
+-- the WITH CHECK OPTION of a view speaks for its row alone too
+UPDATE typed SET one = NULL, e = NULL;
+CREATE VIEW checked AS SELECT id, body, one, e FROM typed WHERE one IS NULL OR id <> 3
+WITH CHECK OPTION;
+CALL gpt_batch('checked', 'body', 'one', max_len => 2, error_column => 'e', key => ARRAY['id'],
+               filter => 'id < 7');
+SELECT id, one IS NULL AS empty, e FROM typed WHERE e IS NOT NULL OR one IS NULL ORDER BY id;
+UPDATE typed SET one = NULL, e = NULL;
+CALL gpt_batch('checked', 'body', 'one', max_len => 2, key => ARRAY['id'], filter => 'id < 7');
+\set VERBOSITY terse
+CALL gpt_batch('checked', 'body', 'one', max_len => 2, key => ARRAY['id'], filter => 'id < 7',
+               on_error => 'error');
+\set VERBOSITY default
+DROP VIEW checked;
 
 -- keys of any kind, odd names
 CREATE SCHEMA "Odd; schema";

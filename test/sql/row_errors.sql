@@ -61,7 +61,28 @@ SELECT id, gpt_generate(body, 4, options => '{"regex": "a(b"}') FROM texts;
 SELECT id, gpt_generate(body, 4, options => '{"json_schema": {"type": "text"}}') FROM texts;
 SELECT id, gpt_generate(body, 4, options => '{"logit_bias": {"200000": 1}}') FROM texts;
 SELECT id, gpt_loss(body, options => '{"stride": 100000}') FROM texts;
--- but not what may be for want of room
+SELECT id, gpt_generate(body, 4, options => jsonb_build_object('regex', repeat('(', 300) || repeat(')', 300)))
+FROM texts;
+SELECT id, gpt_summarize(body, 4, options => jsonb_build_object('template', repeat('x ', 2000) || '{input}'))
+FROM texts;
+SELECT id, gpt_classify(body, '{a,b}', options => jsonb_build_object('template', repeat('x ', 2000) || '{input}'))
+FROM texts;
+SELECT id, gpt_classify(body, ARRAY['a', repeat('世', 300)]) FROM texts;
+SELECT id, gpt_classify(body, '{a,b}', options => '{"template": "{label} {input}"}') FROM texts;
+-- and options that exclude each other, or an argument
+SELECT id, gpt_generate(body, 4, options => '{"max_length": 20}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"max_tokens": 4}') FROM texts;
+SELECT id, gpt_generate(body, options => '{"max_length": 20, "max_tokens": 4}') FROM texts;
+SELECT id, gpt_generate(body, 4, stop => '{x}', options => '{"stop": "y"}') FROM texts;
+SELECT id, gpt_generate(body, 4, stop => '{x}', options => '{"regex": "a"}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"stop": "y", "choice": ["a"]}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"length_penalty": 1}') FROM texts;
+SELECT id, gpt_generate(body, 4, temperature => 1, options => '{"num_beams": 2}') FROM texts;
+SELECT id, gpt_generate(body, 4, options => '{"num_beams": 2, "regex": "a"}') FROM texts;
+SELECT count(*) FROM texts, gpt_generate(body, 4, n => 2, options => '{"num_return_sequences": 2}');
+-- but not lengths, which differ from row to row
+SELECT count(*), count(gpt_generate('x', id::int, options => '{"min_new_tokens": 3}')) FROM texts;
+-- nor what may be for want of room
 SELECT id, gpt_generate(body, 2, options => '{"choice": ["a b c d e f g"]}') FROM texts WHERE id = 1;
 
 -- two functions in one statement: one warning

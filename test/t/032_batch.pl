@@ -97,27 +97,6 @@ cmp_ok(figure('Mean Rows in Flight',
 		  . "FROM (SELECT i, repeat(md5(i::text), 500) AS ballast FROM generate_series(1, 30) AS i "
 		  . "OFFSET 0) AS q", 'work_mem = 64'), '<', 6, 'rows ahead are bounded by work_mem');
 
-# Whoever takes rows a few at a time, from a cursor that cannot go back or a function in SQL, goes on with
-# the calls that are ahead.
-$node->safe_psql('postgres', 'CREATE FUNCTION sixty() RETURNS SETOF text LANGUAGE sql AS $$'
-	  . "SELECT gpt_generate('Row ' || i, 2) FROM generate_series(1, 60) AS i \$\$");
-
-# Requests that statements make; all of them have been answered when the statements have ended.
-sub calls_of
-{
-	my ($statements) = @_;
-	return $node->safe_psql('postgres', "SELECT gpt_stat_reset(); $statements;"
-		  . 'SELECT sum(calls) FROM gpt_stat_usage') =~ s/.*\n//sr;
-}
-
-my $sixty = "SELECT i, gpt_generate('Row ' || i, 2) FROM generate_series(1, 60) AS i";
-is(calls_of("BEGIN; DECLARE c NO SCROLL CURSOR FOR $sixty; FETCH 10 FROM c; FETCH 10 FROM c;"
-		  . 'MOVE 5 FROM c; FETCH ALL FROM c; COMMIT'),
-	60, 'a cursor that cannot go back makes each call once');
-is(calls_of('SELECT sixty()'), 60, 'so does a function in SQL that gives one row at a time');
-is(calls_of("DO \$\$ DECLARE r record; BEGIN FOR r IN $sixty GROUP BY i LOOP END LOOP; END \$\$"),
-	60, 'and a loop over groups');
-
 # ---- the first statement of a session ----
 
 like($node->safe_psql('postgres', 'EXPLAIN SELECT gpt_generate(body) FROM t'), qr/GPT Batch/,

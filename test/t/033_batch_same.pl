@@ -5,6 +5,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use BatchStatements;
 use Gpt2Test;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -48,239 +49,67 @@ BEGIN
 EXCEPTION WHEN others THEN
     RETURN result || sqlerrm;
 END $$;
+CREATE FUNCTION asks(x text) RETURNS text LANGUAGE plpgsql STABLE
+AS 'BEGIN RETURN gpt_generate(x, 1); END';
+CREATE FUNCTION rows_of(n int) RETURNS TABLE (id int, g text) LANGUAGE sql STABLE
+AS 'SELECT id, gpt_generate(body) FROM t WHERE id < n';
+CREATE FUNCTION strict_of(x text) RETURNS text LANGUAGE sql STRICT
+AS 'SELECT gpt_generate(x, 2) FROM generate_series(1, 2)';
+CREATE FUNCTION query_of(n int) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT gpt_generate(body) FROM t WHERE id < n;
+    RETURN QUERY EXECUTE 'SELECT gpt_generate(body, 2) FROM t WHERE id < $1' USING n;
+END $$;
+CREATE FUNCTION cursors() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    c CURSOR (n int) FOR SELECT id, gpt_generate(body) AS g FROM t WHERE id > n;
+    s refcursor;
+    r record;
+BEGIN
+    OPEN c (3);
+    FETCH c INTO r;
+    RETURN NEXT r.id || r.g;
+    MOVE FORWARD 4 FROM c;
+    FETCH c INTO r;
+    RETURN NEXT r.id || r.g;
+    CLOSE c;
+    FOR r IN c (25) LOOP
+        RETURN NEXT r.id || r.g;
+        FOR i IN 1 .. 2 LOOP
+            CONTINUE WHEN i = r.id % 2 + 1;
+            RETURN NEXT gpt_generate(r.g, i);
+        END LOOP;
+        EXIT WHEN r.id = 28;
+    END LOOP;
+    OPEN s SCROLL FOR SELECT id, gpt_generate(body, 2) AS g FROM t;
+    FETCH LAST FROM s INTO r;
+    RETURN NEXT r.id || r.g;
+    FETCH PRIOR FROM s INTO r;
+    RETURN NEXT r.id || r.g;
+    CLOSE s;
+    SELECT gpt_generate(body) AS g INTO r FROM t ORDER BY id;
+    RETURN NEXT r.g;
+END $$;
+CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN NEW.s := gpt_generate(NEW.body, 2); RETURN NEW; END';
+CREATE FUNCTION on_statement() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO u SELECT id, gpt_generate(body, 2) FROM rows;
+    RETURN NULL;
+END $$;
+CREATE ROLE reader;
+CREATE TABLE secret (id int, body text, s text);
+INSERT INTO secret SELECT id, body FROM t;
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY visible ON secret USING (id > 4 AND gpt_generate(body, 2) LIKE '%a%');
+CREATE POLICY changes ON secret FOR UPDATE USING (true) WITH CHECK (gpt_generate(s, 1) <> 'x');
+GRANT ALL ON secret TO reader;
+CREATE FUNCTION leak(x text) RETURNS text LANGUAGE plpgsql STABLE COST 0.01
+AS 'BEGIN RAISE NOTICE ''seen %'', x; RETURN x; END';
 ANALYZE;
 SQL
 
-# Statements are separated by a line of their own.
-my @cases = split /\n--\n/, <<'SQL';
-SELECT id, gpt_generate(body) FROM t
---
-SELECT gpt_generate(body), gpt_generate('The ' || body, 2), gpt_summarize(body) FROM t
---
-SELECT gpt_generate_array(body, 3, 2, seed => id) FROM t
---
-SELECT setseed(0.5); SELECT id, gpt_generate(body, temperature => 1) FROM t
---
-SELECT setseed(0.5); SELECT gpt_generate(body, temperature => 1), gpt_generate(body, 2, temperature => 2) FROM t WHERE id > 3
---
-SELECT setseed(0.5); SELECT id, random(), gpt_generate(body, temperature => 1), random() FROM t
---
-SELECT setseed(0.5); SELECT CASE WHEN id % 3 = 0 THEN gpt_generate(body, temperature => 1) END FROM t
---
-SELECT setseed(0.5); SELECT gpt_generate_array(body, 2, 2) FROM t; SELECT random()
---
-SELECT id FROM t WHERE gpt_generate(body, 2) LIKE '%a%'
---
-SELECT id, gpt_generate(body) FROM t WHERE id % 2 = 0 AND gpt_generate(body, 2) LIKE '%a%' AND id > 4 ORDER BY id DESC
---
-SELECT id FROM t WHERE id < 4 OR gpt_generate(body, 2) LIKE '%a%'
---
-SELECT id FROM t WHERE gpt_generate(body, 2) LIKE '%a%' AND gpt_generate(body, 1) <> ':'
---
-SELECT id, gpt_generate(body, 2) AS g FROM t ORDER BY g, id
---
-SELECT id FROM t ORDER BY gpt_generate(body, 2), id LIMIT 5
---
-SELECT gpt_generate(body, 2) AS g, count(*) FROM t GROUP BY g ORDER BY g
---
-SELECT grp, count(gpt_generate(body)), max(gpt_generate(body, 2)) FROM t GROUP BY grp ORDER BY grp
---
-SELECT grp, string_agg(gpt_generate(body, 2), '|' ORDER BY id) FROM t GROUP BY grp ORDER BY grp
---
-SELECT string_agg(gpt_generate(body, 2), '|' ORDER BY gpt_generate(body, 1), id) FROM t
---
-SELECT count(gpt_generate(body)) FILTER (WHERE id > 10) FROM t
---
-SELECT count(DISTINCT gpt_generate(body)), count(CASE WHEN id > 20 THEN gpt_generate(body) END) FROM t
---
-SELECT grp, gpt_generate(string_agg(body, ' ' ORDER BY id)) FROM t GROUP BY grp ORDER BY grp
---
-SELECT grp FROM t GROUP BY grp HAVING gpt_generate(min(body), 2) <> 'x' ORDER BY grp
---
-SELECT id, gpt_generate(body || row_number() OVER (ORDER BY id)) FROM t
---
-SELECT id, max(gpt_generate(body, 2)) OVER (PARTITION BY grp ORDER BY id) FROM t ORDER BY id
---
-SELECT DISTINCT gpt_generate(body, 2) AS g FROM t ORDER BY g
---
-SELECT DISTINCT ON (grp) grp, gpt_generate(body) FROM t ORDER BY grp, id
---
-SELECT CASE WHEN id > 20 THEN gpt_generate(body) WHEN gpt_generate(body, 1) = ':' THEN 'colon' ELSE gpt_generate(body, 2) END FROM t
---
-SELECT CASE grp WHEN 1 THEN gpt_generate(body) ELSE 'none' END FROM t
---
-SELECT coalesce(s, gpt_generate(body, 2), 'null') FROM t
---
-SELECT coalesce(nullif(grp, 1)::text, gpt_generate(body, 10 / (grp - 1 + CASE WHEN grp = 1 THEN 1 ELSE 0 END))) FROM t
---
-SELECT gpt_generate(gpt_generate(body), 2) FROM t
---
-SELECT CASE WHEN id < 9 THEN gpt_generate(gpt_generate(body), 2) END FROM t
---
-SELECT gpt_generate(CASE WHEN id < 9 THEN gpt_generate(body) ELSE 'The' END, 2) FROM t
---
-SELECT gpt_generate(coalesce(gpt_generate(body), 'The')) || gpt_generate(gpt_generate(gpt_generate(body, 2), 2), 2) FROM t
---
-SELECT id, gpt_generate(body) FROM t LIMIT 7
---
-SELECT id, gpt_generate(body) FROM t ORDER BY id OFFSET 3 LIMIT 7
---
-SELECT id FROM (SELECT id, gpt_generate(body, 2) AS g FROM t) AS q WHERE g LIKE '%a%' LIMIT 4
---
-SELECT id, gpt_generate(body) FROM t LIMIT 0
---
-SELECT id, gpt_generate(body) FROM t ORDER BY grp FETCH FIRST 3 ROWS WITH TIES
---
-SELECT t.id, u.name, gpt_generate(t.body || u.name) FROM t JOIN u USING (grp) ORDER BY 1, 2
---
-SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SELECT t.id, gpt_generate(t.body || u.name) FROM t LEFT JOIN u USING (grp) ORDER BY t.id, u.name
---
-SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off; SELECT t.id, gpt_generate(t.body || u.name) FROM t FULL JOIN u USING (grp) ORDER BY t.id, u.name
---
-SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off; SELECT a.id, b.g FROM (SELECT id, gpt_generate(body, 1) AS g FROM t OFFSET 0) AS a JOIN (SELECT id, gpt_generate(body, 2) AS g FROM t OFFSET 0) AS b USING (id) ORDER BY a.id
---
-SELECT u.name, (SELECT gpt_generate(max(t.body), 2) FROM t WHERE t.grp = u.grp) FROM u
---
-SELECT u.name FROM u WHERE EXISTS (SELECT 1 FROM t WHERE t.grp = u.grp AND gpt_generate(t.body, 2) LIKE '%a%')
---
-SELECT u.name, q.g FROM u, LATERAL (SELECT gpt_generate(t.body) AS g FROM t WHERE t.grp = u.grp ORDER BY id LIMIT 2) AS q
---
-SELECT u.name, q.g FROM u, LATERAL (SELECT gpt_generate(u.name) AS g) AS q
---
-SELECT u.name, g FROM u, LATERAL gpt_generate(u.name, 2, 1) AS g
---
-SELECT gpt_generate((SELECT min(body) FROM t) || id) FROM t
---
-SELECT CASE WHEN id > 25 THEN gpt_generate((SELECT min(body) FROM t) || id) END FROM t
---
-SELECT gpt_generate((SELECT name FROM u WHERE u.grp = t.grp LIMIT 1)) FROM t
---
-SELECT id, (SELECT gpt_generate(t.body)) FROM t WHERE id < 9
---
-WITH c AS MATERIALIZED (SELECT id, gpt_generate(body) AS g FROM t) SELECT a.id, a.g, b.g FROM c AS a JOIN c AS b ON b.id = a.id + 1 ORDER BY a.id
---
-WITH RECURSIVE r AS (SELECT 1 AS n, 'The' AS g UNION ALL SELECT n + 1, g || gpt_generate(g, 1) FROM r WHERE n < 6) SELECT * FROM r
---
-SELECT gpt_generate(body) FROM t WHERE id < 5 UNION ALL SELECT gpt_generate(name) FROM u
---
-SELECT gpt_generate(body, 1) FROM t UNION SELECT gpt_generate(name, 1) FROM u ORDER BY 1
---
-SELECT gpt_generate(body, 1) FROM t EXCEPT SELECT gpt_generate(name, 1) FROM u ORDER BY 1
---
-SELECT id, gpt_generate(body) FROM p
---
-SELECT id, gpt_generate(body) FROM p ORDER BY id DESC LIMIT 12
---
-SELECT gpt_generate(x) FROM generate_series(1, 5) AS i, unnest(ARRAY['The', NULL, 'A']) AS x
---
-SELECT gpt_generate(x) FROM (VALUES ('The'), (NULL), ('A'), ('The')) AS w(x)
---
-SELECT unnest(ARRAY[1, 2]), gpt_generate(body) FROM t WHERE id < 4
---
-SELECT gpt_generate(ctid::text, 2), t FROM t WHERE id < 4
---
-SELECT * FROM v WHERE grp = 1
---
-SELECT count(*) FROM v
---
-SELECT max(id) FROM v WHERE g LIKE '%a%'
---
-SELECT f(body) FROM t WHERE id < 6
---
-SELECT gpt_generate(short(body), 2) FROM t
---
-SELECT gpt_generate('The') FROM t WHERE id < 6
---
-SELECT gpt_generate('The')
---
-SELECT gpt_generate(body, NULL, 'demo', 0, 5, 0.5, id, ARRAY['a'], '{"echo": true}') FROM t
---
-SELECT ARRAY[gpt_generate(body, 1), s], ROW(gpt_generate(body, 2)), gpt_generate(body) IS NULL FROM t
---
-SELECT gpt_generate(body) FROM t WHERE id < 6 FOR UPDATE
---
-UPDATE t SET s = gpt_generate(body); SELECT id, s FROM t ORDER BY id
---
-UPDATE t SET s = gpt_generate(body) WHERE gpt_generate(body, 2) LIKE '%a%' RETURNING id, s, gpt_generate(s, 1)
---
-UPDATE t SET s = gpt_generate(u.name) FROM u WHERE u.grp = t.grp AND u.name <> 'deux'; SELECT id, s FROM t ORDER BY id
---
-UPDATE t SET (s, grp) = (SELECT gpt_generate(t.body, 1), 7); SELECT id, s, grp FROM t ORDER BY id
---
-DELETE FROM t WHERE gpt_generate(body, 2) LIKE '%a%' RETURNING id
---
-INSERT INTO u SELECT id, gpt_generate(body) FROM t; SELECT * FROM u
---
-INSERT INTO u VALUES (1, gpt_generate('The')), (2, gpt_generate('A', 2)) RETURNING *
---
-INSERT INTO t (id, body) SELECT id, gpt_generate(body) FROM t ON CONFLICT (id) DO UPDATE SET s = gpt_generate(excluded.body, 1); SELECT id, s FROM t ORDER BY id
---
-MERGE INTO t USING u ON t.grp = u.grp AND u.name <> 'deux' WHEN MATCHED THEN UPDATE SET s = gpt_generate(u.name, 2) WHEN NOT MATCHED THEN INSERT VALUES (100, 1, gpt_generate(u.name, 1), ''); SELECT id, s, body FROM t ORDER BY id
---
-WITH changed AS (UPDATE t SET s = '' WHERE id < 6 RETURNING id, body) SELECT id, gpt_generate(body) FROM changed
---
-CREATE TABLE made AS SELECT id, gpt_generate(body) AS g FROM t; SELECT * FROM made
---
-CREATE MATERIALIZED VIEW made AS SELECT id, gpt_generate(body) AS g FROM t; SELECT * FROM made
---
-COPY (SELECT id, gpt_generate(body) FROM t) TO STDOUT
---
-PREPARE q(int) AS SELECT id, gpt_generate(body) FROM t WHERE id < $1; SET LOCAL plan_cache_mode = force_generic_plan; EXECUTE q(5); EXECUTE q(9)
---
-PREPARE q(text) AS SELECT gpt_generate(body || $1) FROM t; SET LOCAL plan_cache_mode = force_generic_plan; EXECUTE q(' x'); EXECUTE q(NULL)
---
-DECLARE c CURSOR FOR SELECT id, gpt_generate(body) FROM t; FETCH 1 FROM c; FETCH 5 FROM c; FETCH BACKWARD 3 FROM c; MOVE 4 FROM c; FETCH ALL FROM c
---
-DECLARE c NO SCROLL CURSOR FOR SELECT id, gpt_generate(body) FROM t; FETCH 2 FROM c; FETCH 3 FROM c; CLOSE c
---
-DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT id, gpt_generate(body, 2) FROM t ORDER BY id; FETCH 1 FROM c; COMMIT; FETCH LAST FROM c; FETCH ABSOLUTE 3 FROM c
---
-DECLARE c CURSOR FOR SELECT id, gpt_generate(body) FROM t; FETCH 3 FROM c; SAVEPOINT a; FETCH 3 FROM c; ROLLBACK TO a; FETCH 3 FROM c
---
-SAVEPOINT a; DECLARE c CURSOR FOR SELECT id, gpt_generate(body) FROM t; FETCH 3 FROM c; ROLLBACK TO a; SELECT gpt_generate('The')
---
-DECLARE c CURSOR FOR SELECT id, body, gpt_generate(body) FROM t FOR UPDATE; FETCH 2 FROM c; UPDATE t SET s = 'here' WHERE CURRENT OF c; FETCH 1 FROM c; SELECT id FROM t WHERE s = 'here'
---
-SELECT loop_over(100)
---
-SELECT loop_over(7)
---
-SELECT catches()
---
-DO $$ BEGIN PERFORM gpt_generate(body, 8 - id) FROM t WHERE id < 8; RAISE EXCEPTION 'done'; END $$
---
-SELECT gpt_generate(body, 8 - id) FROM t
---
-SELECT gpt_generate(body, 8 - id) FROM t ORDER BY id LIMIT 4
---
-SELECT gpt_generate(body, 10 / (8 - id)) FROM t WHERE id <> 3
---
-DECLARE c CURSOR FOR SELECT id, gpt_generate(body, 10 / (6 - id)) FROM t; FETCH 4 FROM c; SAVEPOINT a; FETCH 2 FROM c; ROLLBACK TO a; SELECT gpt_generate('The')
---
-SELECT CASE WHEN id <> 8 THEN gpt_generate(body, 10 / abs(8 - id)) END FROM t WHERE id BETWEEN 5 AND 11
---
-SELECT id FROM t WHERE id <> 8 AND gpt_generate(body, 10 / abs(8 - id)) <> ':' AND id BETWEEN 5 AND 11
---
-SELECT gpt_generate(body, options => CASE WHEN id = 9 THEN '{"bad": 1}'::jsonb END) FROM t
---
-SELECT gpt_generate(CASE WHEN id = 9 THEN repeat('x ', 2000) ELSE body END) FROM t
---
-SELECT gpt_generate(body, model => CASE WHEN id = 9 THEN 'none' ELSE 'demo' END) FROM t ORDER BY id
---
-SELECT gpt_generate(body, model => CASE WHEN id = 9 THEN 'none' ELSE 'demo' END) FROM t WHERE id < 12 LIMIT 8
---
-SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64kB'; SELECT id, length(gpt_generate(left(repeat(body, 20), 300))) FROM t
---
-SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SELECT id, gpt_generate(body), gpt_generate(body, 1 + id % 2) FROM t ORDER BY id
---
-SET LOCAL force_parallel_mode = on; SELECT id, gpt_generate(short(body)) FROM t ORDER BY id
---
-SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SELECT id, gpt_generate(body) FROM t WHERE gpt_generate(body, 2) LIKE '%a%'
---
-SET LOCAL enable_seqscan = off; SELECT id, gpt_generate(id::text) FROM t WHERE id BETWEEN 3 AND 20
---
-SELECT gpt_generate(body), gpt_generate(body) FROM t TABLESAMPLE bernoulli (100)
-SQL
+my @cases = batch_cases();
 
 # What psql prints, and the errors.
 sub results
@@ -294,17 +123,56 @@ sub results
 	return "$out\n$err";
 }
 
+# Of each case.
+my %errors;
+
 foreach my $statements (@cases)
 {
-	chomp $statements;
 	my $right = results($statements, 1);
 
+	$errors{$statements} = () = $right =~ /ERROR:/g;
 	foreach my $rows (4, 64)
 	{
 		my $got = results($statements, $rows);
 		is($got, $right, "$rows rows: $statements");
 	}
 	unlike($right, qr/server closed|internal error|XX000/, 'no internal error');
+}
+
+# ---- EXPLAIN ----
+
+# The statements of a case, each with this before it that can have it.
+sub explained
+{
+	my ($how, $statements) = @_;
+	my ($out, $err);
+	my $script = join ";\n",
+	  map { /^(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|EXECUTE|CREATE TABLE made AS)/ ? "$how $_" : $_ }
+	  split /; (?=[A-Z])/, $statements;
+
+	$node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN; $script;\nROLLBACK;", stdout => \$out,
+		stderr => \$err, on_error_stop => 0);
+	return ($out, $err);
+}
+
+my $nodes = 0;
+
+foreach my $statements (grep { !/\$\$/ } @cases)
+{
+	my ($out, $err) = explained('EXPLAIN (ANALYZE, BUFFERS, VERBOSE, FORMAT JSON)', $statements);
+
+	is(scalar(() = $err =~ /ERROR:/g), $errors{$statements}, "EXPLAIN ANALYZE: $statements") or diag($err);
+	$nodes++ if $out =~ /"GPT Batch"/;
+	(undef, $err) = explained('EXPLAIN (VERBOSE)', $statements);
+	unlike($err, qr/ERROR:  XX/, "EXPLAIN: $statements");
+}
+cmp_ok($nodes, '>', 90, "$nodes of them have a GPT Batch");
+SKIP:
+{
+	skip 'EXPLAIN (GENERIC_PLAN) came with 16', 1 if $node->pg_version < 16;
+	like( $node->safe_psql('postgres',
+			'EXPLAIN (GENERIC_PLAN, VERBOSE) SELECT gpt_generate(body || $1) FROM t WHERE id < $2 LIMIT $2'),
+		qr/GPT Batch/, 'EXPLAIN (GENERIC_PLAN)');
 }
 ok(idle_engine($node), 'nothing is left in the engine');
 

@@ -228,10 +228,7 @@ is(slurp_made('whole', 'model.safetensors'), $resumed, 'to the same bits as with
 
 # ---- the process dies; so does the server
 
-sub trainer_pid
-{
-	return (grep { /\S/ } split /\n/, `pgrep -P @{[ supervisor_pid($node) ]} gpt2_train`)[0];
-}
+sub trainer_pid { return (children_of(supervisor_pid($node), 'gpt2_train'))[0] }
 
 $query = start_query($node, 'SET ROLE trainer', $long =~ s/'long'/'dies'/r);
 ok(poll_sql($node, "SELECT count(*) > 0 $progress = 'dies' AND step > 5"), 'it trains');

@@ -44,18 +44,6 @@ sub logprobs
 		WHERE logprob IS NOT NULL ORDER BY pos");
 }
 
-sub largest_difference
-{
-	my ($x, $y) = @_;
-	my $largest = 0;
-	for my $i (0 .. $#$x)
-	{
-		my $d = abs($x->[$i] - $y->[$i]);
-		$largest = $d if $d > $largest;
-	}
-	return $largest;
-}
-
 sub write_file
 {
 	my ($path, $text) = @_;
@@ -106,6 +94,8 @@ ok(!-e "$models/no", 'none of them left a model');
 my $row = "SELECT architecture, context_length, vocab_size = (SELECT vocab_size FROM gpt_models
 	WHERE name = 'base'), state, error IS NULL FROM gpt_models WHERE name = 'kept'";
 is(sql($row), 'gpt2|32|t|on disk|t', 'gpt_models shows what its base is');
+my $bases = "SELECT name, base FROM gpt_models WHERE name IN ('base', 'merged', 'kept') ORDER BY name";
+is(sql($bases), "base|\nkept|base\nmerged|", 'and its name, which others have not');
 is(sql("SELECT string_agg(item || coalesce(ok::text, 'skipped'), ' ')
 	FROM gpt_check_model('kept')"), 'foldertrue adapter_config.jsontrue basetrue weightstrue '
 	  . 'gpt2.jsontrue rolestrue', 'gpt_check_model looks at it');
@@ -155,12 +145,23 @@ fails_like('other', "SELECT gpt_generate('1 ', 5, model => 'base')",
 
 # ---- unloaded, started again
 
-sql("SELECT gpt_unload_model('base')");
+sub unload
+{
+	my ($name) = @_;
+	return (finish_query(start_query($node, "SELECT gpt_unload_model('$name')")))[2];
+}
+
+is(sql($bases), "base|\nkept|base\nmerged|", 'loaded, gpt_models says the same');
+like(unload('base'), qr/NOTICE:  00000: the weights of model "base" stay in memory: 1 adapter of it is loaded\n.*DETAIL:  Loaded: kept\.\nHINT:  Unload the adapters too\./s,
+	'unloading a base tells what stands on it');
 is(sql("SELECT state FROM gpt_models WHERE name = 'kept'"), 'loaded',
 	'it stays when its base is unloaded');
+is(unload('merged'), '', 'nothing stands on a merged model');
 my $text = sql("SELECT gpt_generate('21 ', 12, model => 'kept')");
 sql("SELECT gpt_unload_model('kept')");
 is(sql("SELECT state FROM gpt_models WHERE name = 'kept'"), 'on disk', 'unloaded');
+sql("SELECT gpt_load_model('base')");
+is(unload('base'), '', 'nothing stands on the base any more');
 is(sql("SELECT gpt_generate('21 ', 12, model => 'kept')"), $text, 'loaded again');
 sql('SELECT gpt_restart_engine()');
 is(sql("SELECT gpt_generate('21 ', 12, model => 'kept')"), $text, 'and by a new engine');
@@ -188,6 +189,7 @@ ok(poll_until(sub { (try_as('trainer', "SELECT gpt_generate('21 ', 12, model => 
 fails_like('trainer', "SELECT gpt_generate('21 ', 12, model => 'kept')",
 	qr/DETAIL:  Its content hash is [0-9a-f]{64}, "base_hash" in .* is [0-9a-f]{64}/,
 	'and why is said');
+is(sql("SELECT item FROM gpt_check_model('kept') WHERE NOT ok"), 'base', 'also by gpt_check_model');
 (undef, $err) = try_as('trainer', $tune =~ s/NAME/kept/r =~ s/MERGE/false, replace => true/r);
 unlike($err, qr/ERROR/, 'made again, for the new one');
 ok(poll_until(sub { (try_as('trainer', "SELECT length(gpt_generate('21 ', 12, model => 'kept')) > 0"))[0]

@@ -56,6 +56,16 @@ BEGIN
 END $$
 END
 
+# What is read to its end makes each call once.
+sql('CREATE FUNCTION sixty() RETURNS SETOF text LANGUAGE sql AS '
+	  . "'SELECT gpt_generate(body, 2) FROM docs WHERE i <= 60'");
+my $sixty = "$query WHERE i <= 60";
+is(calls_of("DECLARE c NO SCROLL CURSOR FOR $sixty", 'FETCH 10 FROM c', 'FETCH 10 FROM c',
+		'MOVE 5 FROM c', 'FETCH ALL FROM c'), 60, 'a cursor that cannot go back and is read to its end');
+is(calls_of('SELECT sixty()'), 60, 'a function in SQL that gives one row at a time');
+is(calls_of("DO \$\$ DECLARE r record; BEGIN FOR r IN $sixty GROUP BY i, body LOOP END LOOP; END \$\$"),
+	60, 'a loop over groups');
+
 # ---- nothing goes on ----
 
 # Rows that are long, behind those that a LIMIT wants.

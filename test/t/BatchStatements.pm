@@ -1,5 +1,6 @@
 # BatchStatements.pm: statements that are run with many rows in flight and row by row, and must give
-# the same: those of batch_shapes.sql, and generated ones.  The tables are those of batch_setup.sql.
+# the same: those of batch_shapes.sql and batch_cases.sql, and generated ones.  The tables are those of
+# batch_setup.sql, but for batch_cases.sql.
 #
 # A generated statement has a definite result: it is ordered by a key, or by all that it returns,
 # unless it reads one table, whose rows come in the same order each time.
@@ -11,7 +12,7 @@ use warnings;
 use Exporter 'import';
 use FindBin;
 
-our @EXPORT = qw(batch_setup hand_written generated);
+our @EXPORT = qw(batch_setup hand_written batch_cases generated);
 
 sub slurp
 {
@@ -23,7 +24,12 @@ sub slurp
 
 sub batch_setup { return slurp('batch_setup.sql') }
 
-sub hand_written { return grep { !/^--/ && /\S/ } split /\n\n+/, slurp('batch_shapes.sql') }
+# The paragraphs of a file that are no comment.
+sub statements_of { return grep { !/^--/ && /\S/ } split /\n\n+/, slurp($_[0]) }
+
+sub hand_written { return statements_of('batch_shapes.sql') }
+
+sub batch_cases { return map { s/\s+\z//r } statements_of('batch_cases.sql') }
 
 # ---- generated ----
 

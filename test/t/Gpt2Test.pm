@@ -15,9 +15,10 @@ use Test::More;
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
-  engine_pid supervisor_pid engines_of server_processes process_exists engine_program
+  engine_pid supervisor_pid engines_of children_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
-  idle_engine wait_generating slow_sql start_generating finish_generating);
+  idle_engine wait_generating slow_sql start_generating finish_generating
+  largest_difference);
 
 use constant SLACK => 20;
 use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
@@ -31,13 +32,14 @@ sub engine_program
 	return "$dir/gpt2_engine";
 }
 
-# A running server with the extension in database postgres; conf => text of postgresql.conf.
+# A running server with the extension in database postgres; conf => text of postgresql.conf; initdb =>
+# options of initdb.
 sub new_server
 {
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(extra => $options{initdb} || []);
 	# Cluster.pm switches off the restart after a crash.  What is asked again is to be computed again.
 	$node->append_conf('postgresql.conf',
 		# Without drafts slow queries stay slow: texts of random weights repeat themselves.
@@ -86,10 +88,10 @@ sub slow_sql
 
 # ---- polling ----
 
-# Calls code until it returns true; false after so many seconds.
+# Calls code until it returns true, with a pause between; false after so many seconds.
 sub poll_until
 {
-	my ($code, $seconds) = @_;
+	my ($code, $seconds, $pause) = @_;
 	my $deadline = time + ($seconds || LIMIT);
 
 	while (1)
@@ -97,7 +99,7 @@ sub poll_until
 		my $value = $code->();
 		return $value if $value;
 		return 0 if time > $deadline;
-		select(undef, undef, undef, 0.02);
+		select(undef, undef, undef, $pause || 0.02);
 	}
 }
 
@@ -175,6 +177,20 @@ sub server_processes
 
 	return ($postmaster,
 		grep { my @stat = process_stat($_); @stat && $stat[1] == $postmaster } all_processes());
+}
+
+# Children of a process that have a name.
+sub children_of
+{
+	my ($parent, $wanted) = @_;
+	my @children;
+
+	for my $pid (all_processes())
+	{
+		my ($name, $of) = process_stat($pid);
+		push @children, $pid if defined $name && $name eq $wanted && $of == $parent;
+	}
+	return @children;
 }
 
 # The engines below this server's postmaster.  (Who is not root cannot see more of an engine than
@@ -309,6 +325,23 @@ sub hear
 	(my $answer = $session->{out}) =~ s/^$marker\n//m;
 	chomp $answer;
 	return $answer;
+}
+
+# ---- numbers ----
+
+# Of two lists of the same length; more than any number where they are not.
+sub largest_difference
+{
+	my ($x, $y) = @_;
+	my $largest = 0;
+
+	return 9**9**9 if @$x != @$y;
+	for my $i (0 .. $#$x)
+	{
+		my $d = abs($x->[$i] - $y->[$i]);
+		$largest = $d if $d > $largest;
+	}
+	return $largest;
 }
 
 # ---- what the engine is doing ----

@@ -239,6 +239,31 @@ test_configs(void **state)
 	adapter_free(&t);
 }
 
+/* Between the look at its config and the end of the load: what was read is not what is there. */
+static void
+test_changed_in_load(void **state)
+{
+	test_adapter t = adapter_make(&base_model, 2, 4, 0.1f, 15, 11);
+	const char *folder = strdup(fixture_folder(&fx, "a"));
+	const g2_file_state none = {0};
+	g2_adapter_config config;
+	g2_pack    *pack;
+	g2_error	err;
+
+	(void) state;
+	fixture_synth(&fx, "base", &base_model);
+	adapter_write(&t, &fx, "a", "base", "");
+	EXPECT_OK(g2_adapter_config_read(folder, &config, &err), err);
+	adapter_write(&t, &fx, "a", "base", ", \"use_rslora\": true");
+	pack = open_model("base");
+	EXPECT_OK(g2_adapter_attach(pack, "a", folder, &config, fixture_folder(&fx, "base"), &none, NULL,
+								&err), err);
+	assert_true(g2_adapter_changed(pack->adapter, &none));
+	g2_pack_close(pack);
+	free((char *) folder);
+	adapter_free(&t);
+}
+
 #define LAYER "base_model.model.transformer.h."
 
 /* One tensor more, or in the place of all. */
@@ -349,6 +374,7 @@ main(void)
 		TEST(test_content_hash),
 		TEST(test_base),
 		TEST(test_changed),
+		TEST(test_changed_in_load),
 		TEST(test_configs),
 		TEST(test_tensors),
 		TEST(test_memory),

@@ -15,7 +15,7 @@ train_encode(g2_writer *w)
 		.weight_decay = 0.1, .grad_clip = 1, .dropout = 0.2, .eval_fraction = 0.05,
 		.eval_every = 7, .patience = 3, .seed = UINT64_MAX, .replace = 1, .threads = 2,
 		.nice = 10, .memory = 1ull << 40, .replaced = S("bob"), .keep_adapter = 1,
-		.keep_free = 1ull << 33,
+		.keep_free = 1ull << 33, .checkpoint_seconds = 20,
 	};
 
 	g2_train_encode(w, &m);
@@ -25,7 +25,7 @@ WHOLE(train, train)
 
 /* Every field may be the first that an older writer did not know. */
 static const kind kinds[] = {
-	KIND(train, 37),
+	KIND(train, 38),
 };
 
 static void

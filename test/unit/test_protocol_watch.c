@@ -14,7 +14,7 @@ model_encode(g2_writer *w)
 		.parameters = 124439808, .context_length = 1024, .vocab_size = 50257,
 		.tokenizer = S("gpt2-bpe"), .format = S("f32"), .device = S("cpu"), .bytes = 1u << 31,
 		.content_hash = S("00ff"), .error = S("none"), .loaded_at = -1, .last_used_at = 5,
-		.restricted = 1, .n_roles = 2, .roles = {S("hr"), S("finance")},
+		.restricted = 1, .n_roles = 2, .roles = {S("hr"), S("finance")}, .base = S("base"),
 	};
 
 	g2_model_row_encode(w, &row);
@@ -116,7 +116,7 @@ settings_encode(g2_writer *w)
 WHOLE(settings, settings)
 
 static const kind kinds[] = {
-	ROW(model, 17), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
+	ROW(model, 18), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
 	ROW(progress, 12),
 	KIND(settings, 26),
 };
@@ -192,8 +192,8 @@ test_too_many_roles(void **state)
 	g2_model_row_get(&r, &out);
 	assert_false(r.failed);
 	assert_int_equal(out.n_roles, G2_MAX_ROLES);
-	/* The count stands before so many empty names. */
-	memcpy(w.data + w.len - (G2_MAX_ROLES + 1) * sizeof more, &more, sizeof more);
+	/* The count stands before so many empty names, and two fields more of that size. */
+	memcpy(w.data + w.len - (G2_MAX_ROLES + 3) * sizeof more, &more, sizeof more);
 	r = g2_read(w.data, w.len);
 	g2_model_row_get(&r, &out);
 	assert_true(r.failed);

@@ -101,11 +101,30 @@ test_kept_adapter(void **state)
 	tb_remove(root);
 }
 
+/* What is said of the memory before it is taken. */
+static void
+test_size(void **state)
+{
+	const g2_arch arch = {.n_layer = 3, .n_embd = 48, .n_head = 4, .n_kv_head = 4, .head_dim = 12,
+	.n_ff = 192};
+	g2t_parameters p;
+	uint64_t	sum = 0;
+	g2_error	err;
+
+	(void) state;
+	EXPECT_OK(g2t_adapters_open(&arch, 5, &p, &err), err);
+	for (uint32_t i = 0; i < p.n; i++)
+		sum += g2t_tensor_size(&p.tensor[i]);
+	assert_int_equal(g2t_adapters_size(&arch, 5), sum);
+	g2t_parameters_close(&p);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kept_adapter),
+		cmocka_unit_test(test_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,8 @@
  */
 #include "train_job.h"
 
+#include <stddef.h>
+
 #include "tokenizer_folder.h"
 
 /* ---- rows and tokenizers ---- */
@@ -156,6 +158,13 @@ test_bpe(void **state)
 	encode(&b, "\xE4\xBD\xA0 newer \x01", true);
 	close_bench(&b);
 
+	/* No room for a merge. */
+	open_bench(&b);
+	add_row(&b, NULL, "low low");
+	learn(&b, G2T_BPE, 257);
+	assert_int_equal(b.n_vocab, 257);
+	close_bench(&b);
+
 	/* No pair occurs twice: it stops early. */
 	open_bench(&b);
 	add_row(&b, NULL, "abcd");
@@ -194,6 +203,30 @@ test_bpe_large(void **state)
 
 /* ---- windows ---- */
 
+/* Which a prompt has, too. */
+static void
+test_unknown(void **state)
+{
+	bench		b;
+	g2t_data_counts c;
+	g2_error	err;
+
+	(void) state;
+	open_bench(&b);
+	add_row(&b, NULL, "aaabb");
+	add_row(&b, "ca", "acd");
+	learn(&b, G2T_CHAR, 4);		/* a and b */
+	EXPECT_OK(g2t_windows_make(&b.place, b.tokenizer, 1, 8, 0, NULL, &c, &err), err);
+	assert_int_equal(c.unknown_tokens, 3);
+	close_bench(&b);
+	open_bench(&b);
+	add_row(&b, NULL, "aaabb");
+	learn(&b, G2T_BYTE, 0);
+	EXPECT_OK(g2t_windows_make(&b.place, b.tokenizer, 1, 8, 0, NULL, &c, &err), err);
+	assert_int_equal(c.unknown_tokens, 0);
+	close_bench(&b);
+}
+
 static void
 test_windows(void **state)
 {
@@ -203,9 +236,9 @@ test_windows(void **state)
 	g2t_step	step;
 	g2_error	err;
 	uint64_t	cursor = 0,
-				steps,
 				rows = 0,
 				learned = 0;
+	double		steps;
 
 	(void) state;
 	open_bench(&b);
@@ -225,7 +258,7 @@ test_windows(void **state)
 	EXPECT_OK(g2t_windows_counts(&b.place, &c, &err), err);
 	assert_int_equal(c.tokens, 13);
 
-	EXPECT_OK(g2t_windows_open(&b.place, false, 7, &w, &err), err);
+	EXPECT_OK(g2t_windows_open(&b.place, false, 7, 4, b.n_vocab, &w, &err), err);
 	assert_int_equal(w.n, 4);		/* the prompt's first window has nothing to learn */
 	EXPECT_OK(g2t_step_open(8, &step, &err), err);
 	while (cursor < w.n)
@@ -237,8 +270,21 @@ test_windows(void **state)
 	}
 	assert_int_equal(rows, 4 + 4 + 2 + 4);
 	assert_int_equal(learned, 13);
-	EXPECT_OK(g2t_windows_steps(&w, 8, &steps, &err), err);
-	assert_int_equal(steps, 2);
+	EXPECT_OK(g2t_windows_steps(&w, 8, 1, &steps, &err), err);
+	assert_int_equal((int) steps, 2);
+	/* Steps go on into the next epoch: several take less than as many times the first. */
+	for (double epochs = 0.3; epochs < 40; epochs *= 1.7)
+	{
+		int			n = 0;
+
+		for (cursor = 0; (double) cursor < epochs * (double) w.n; n++)
+			EXPECT_OK(g2t_windows_take(&w, UINT64_MAX, &cursor, &step, &err), err);
+		EXPECT_OK(g2t_windows_steps(&w, 8, epochs, &steps, &err), err);
+		assert_int_equal((int) steps, n);
+	}
+	/* more than are counted: 14 rows an epoch, in steps of 8 that are not always full */
+	EXPECT_OK(g2t_windows_steps(&w, 8, 1e6, &steps, &err), err);
+	assert_true(steps > 14e6 / 8 && steps < 2e6);
 	g2t_step_close(&step);
 	g2t_windows_close(&w);
 	close_bench(&b);
@@ -295,6 +341,58 @@ test_damaged(void **state)
 	close_bench(&b);
 }
 
+/* One value of a file, in place of what is there; the windows are refused, and then made good. */
+static void
+check_damage(const bench *b, const char *file, size_t at, uint32_t value)
+{
+	char	   *data;
+	size_t		len;
+	g2t_windows w;
+	g2t_step	step;
+	uint64_t	cursor = 0;
+	uint32_t	old;
+	g2_error	err;
+
+	data = tb_read(b->place.path, file, &len);
+	assert_true(at + sizeof value <= len);
+	memcpy(&old, data + at, sizeof old);
+	memcpy(data + at, &value, sizeof value);
+	tb_write(b->place.path, file, data, len);
+	EXPECT_OK(g2t_windows_open(&b->place, false, 7, 4, b->n_vocab, &w, &err), err);
+	EXPECT_OK(g2t_step_open(8, &step, &err), err);
+	assert_false(g2t_windows_take(&w, w.n, &cursor, &step, &err));
+	assert_int_equal(err.code, G2_E_IO);
+	g2t_step_close(&step);
+	g2t_windows_close(&w);
+	memcpy(data + at, &old, sizeof old);
+	tb_write(b->place.path, file, data, len);
+	free(data);
+}
+
+/* Numbers that would be taken for places in memory. */
+static void
+test_damaged_windows(void **state)
+{
+	const size_t window = sizeof(g2t_data_counts);
+	bench		b;
+	g2t_data_counts c;
+	g2_error	err;
+
+	(void) state;
+	open_bench(&b);
+	add_row(&b, NULL, "abcd");
+	learn(&b, G2T_CHAR, 0);
+	EXPECT_OK(g2t_windows_make(&b.place, b.tokenizer, 1, 4, 0, NULL, &c, &err), err);
+	check_damage(&b, "tokens", 0, b.n_vocab);
+	check_damage(&b, "tokens", 16, 0x7FFFFFFF);
+	check_damage(&b, "windows", window + offsetof(g2t_window, n), 5);
+	check_damage(&b, "windows", window + offsetof(g2t_window, n), 0);
+	check_damage(&b, "windows", window + offsetof(g2t_window, n), 3);
+	check_damage(&b, "windows", window + offsetof(g2t_window, at), 1000);
+	check_damage(&b, "windows", window + offsetof(g2t_window, learned), 0);
+	close_bench(&b);
+}
+
 /* One process at a time. */
 static void
 test_lock(void **state)
@@ -314,116 +412,6 @@ test_lock(void **state)
 	close_bench(&b);
 }
 
-/* Large files leave room for the server's, small ones do not ask. */
-static void
-test_space(void **state)
-{
-	char	   *root = tb_folder(),
-			   *piece = calloc(1, 1 << 20);
-	g2t_place	place;
-	g2t_writer	w;
-	g2_error	err = {0};
-	bool		ok = true;
-	int			n = 0;
-
-	(void) state;
-	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
-	place.keep_free = UINT64_MAX;
-	EXPECT_OK(g2t_writer_open(&place, "small", &w, &err), err);
-	EXPECT_OK(g2t_write(&w, piece, 1 << 20, &err), err);
-	EXPECT_OK(g2t_writer_finish(&w, &err), err);
-	g2t_writer_close(&w);
-	EXPECT_OK(g2t_writer_open(&place, "large", &w, &err), err);
-	for (; ok && n < 32; n++)
-		ok = g2t_write(&w, piece, 1 << 20, &err);
-	assert_int_equal(n, 16);
-	EXPECT_ERROR(err, G2_E_DISK_FULL, "not enough disk space to train");
-	g2t_writer_close(&w);
-	assert_false(g2t_place_has(&place, "large"));
-	g2t_place_remove(&place);
-	free(piece);
-	tb_remove(root);
-}
-
-/* Until the process has the file open. */
-static void
-wait_for_open(pid_t pid, const char *file)
-{
-	int64_t		start = g2_now_us();
-	char		directory[64],
-				target[512];
-
-	snprintf(directory, sizeof directory, "/proc/%d/fd", (int) pid);
-	for (;;)
-	{
-		for (int fd = 3; fd < 64; fd++)
-		{
-			char		name[16];
-			ssize_t		n;
-
-			snprintf(name, sizeof name, "%d", fd);
-			n = readlink(tb_path(directory, name), target, sizeof target - 1);
-			if (n > 0 && (target[n] = '\0', strcmp(target, file) == 0))
-				return;
-		}
-		if (g2_now_us() - start > 60000000)
-			fail_msg("the process does not open %s", file);
-		usleep(1000);
-	}
-}
-
-/* Who waits for a directory that is then removed has one of its own. */
-static void
-test_removed(void **state)
-{
-	char	   *root = tb_folder();
-	g2t_place	place,
-				other;
-	g2_error	err;
-	pid_t		pid;
-
-	(void) state;
-	EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0)
-	{
-		close(place.lock_fd);
-		_exit(g2t_place_open(root, "job", 60000, &other, &err) &&
-			  g2t_place_has(&other, "lock") ? 0 : 1);
-	}
-	wait_for_open(pid, tb_path(place.path, "lock"));
-	g2t_place_remove(&place);
-	expect_done(pid);
-	assert_int_equal(tb_count(root), 1);
-	tb_remove(root);
-}
-
-/* Old directories go, and what is left of one that was being removed; not what is in use. */
-static void
-test_purge(void **state)
-{
-	char	   *root = tb_folder();
-	g2t_place	used,
-				old;
-	g2_error	err;
-
-	(void) state;
-	EXPECT_OK(g2t_place_open(root, "used", 0, &used, &err), err);
-	EXPECT_OK(g2t_place_open(root, "old", 0, &old, &err), err);
-	g2t_place_close(&old);
-	assert_int_equal(mkdir(tb_path(root, ".gone.1.x"), 0700), 0);
-	tb_text(tb_path(root, ".gone.1.x"), "rows", "x");
-	g2t_place_purge(root, 3600);
-	assert_int_equal(tb_count(root), 2);
-	g2t_place_purge(root, -3600);
-	assert_int_equal(tb_count(root), 1);
-	assert_true(g2t_place_has(&used, "lock"));
-	g2t_place_remove(&used);
-	assert_int_equal(tb_count(root), 0);
-	tb_remove(root);
-}
-
 int
 main(void)
 {
@@ -432,13 +420,12 @@ main(void)
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_bpe),
 		cmocka_unit_test(test_bpe_large),
+		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_windows),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_damaged_windows),
 		cmocka_unit_test(test_lock),
-		cmocka_unit_test(test_space),
-		cmocka_unit_test(test_removed),
-		cmocka_unit_test(test_purge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,22 +1,12 @@
 /*
  * test_train_job.c: whole trainings: the folder that comes out, the same bits for any number of
- * threads and after any number of kills, resuming, patience, losses that are no number, what is
- * refused.
+ * threads and after any number of kills, what is refused.
  */
 #include "train_job.h"
 
 #include <sys/resource.h>
 
 #define KILLS 20
-
-static char *
-new_root(void)
-{
-	char	   *root = tb_folder();
-
-	start_root(root);
-	return root;
-}
 
 static void
 expect_same_weights(const char *a, const char *b)
@@ -250,52 +240,6 @@ test_no_memory(void **state)
 	tb_remove(root);
 }
 
-/* ---- ends before the last step ---- */
-
-static void
-test_patience(void **state)
-{
-	char	   *root = new_root();
-	g2_train	o = small_options();
-
-	(void) state;
-	o.steps = 100000;
-	o.eval_every = 1;
-	o.patience = 3;
-	o.dropout = 0;
-	o.learning_rate = 0.02;
-	expect_done(fork_job(root, &o, 20));
-	assert_true(contains(root, "README.md", "stopped when the held-out loss no longer fell"));
-	tb_remove(root);
-}
-
-static void
-test_not_finite(void **state)
-{
-	char	   *root = new_root();
-	g2_train	o = small_options();
-	g2_error	err;
-
-	(void) state;
-	o.learning_rate = 100;
-	o.optimizer = G2T_SGD;
-	o.warmup_steps = 0;
-	o.grad_clip = 0;
-	o.weight_decay = 90;
-	o.eval_fraction = 0;
-	o.steps = 500;
-	/* No checkpoint: nothing is left. */
-	assert_false(run_job(root, &o, 20, &err));
-	assert_int_equal(err.code, G2_E_PARAM);
-	assert_true(strstr(err.message, "not a finite number") != NULL);
-	assert_true(strstr(err.hint, "learning_rate") != NULL);
-	/* With one, its weights. */
-	EXPECT_OK(run_job(root, &o, 0, &err), err);
-	assert_true(contains(root, "README.md", "stopped at a loss that was no number"));
-	check_folder(root);
-	tb_remove(root);
-}
-
 /* ---- from a model that is there ---- */
 
 static void
@@ -364,6 +308,13 @@ test_no_rows(void **state)
 		assert_false(run_job(root, &o, 20, &err));
 		EXPECT_ERROR(err, G2_E_PARAM, "no rows to learn from");
 	}
+	for (o.tokenizer = G2T_CHAR; o.tokenizer <= G2T_BPE; o.tokenizer += G2T_BPE - G2T_CHAR)
+	{
+		unlink(tb_path(root, "train/job/windows"));
+		o.vocab_size = 300;
+		assert_false(run_job(root, &o, 20, &err));
+		EXPECT_ERROR(err, G2_E_PARAM, "no rows to learn from");
+	}
 	tb_remove(root);
 }
 
@@ -386,6 +337,8 @@ test_refused(void **state)
 		{G2_E_PARAM, "epochs", small_options()},
 		{G2_E_PARAM, "context", small_options()},
 		{G2_E_PARAM, "batch_tokens", small_options()},
+		{G2_E_PARAM, "the role is not valid UTF-8", small_options()},
+		{G2_E_PARAM, "patience needs rows", small_options()},
 	};
 
 	(void) state;
@@ -398,6 +351,9 @@ test_refused(void **state)
 	bad[5].o.steps = 0;
 	bad[6].o.context = 1;
 	bad[7].o.batch_tokens = 1u << 30;
+	bad[8].o.owner = g2_span_of("m\xFCller");
+	bad[9].o.patience = 1;
+	bad[9].o.eval_fraction = 0;
 	for (size_t i = 0; i < G2_LENGTH(bad); i++)
 	{
 		g2_error	err;
@@ -414,21 +370,22 @@ test_hash(void **state)
 {
 	g2_train	o = small_options();
 	char		a[65],
-				b[65];
+				b[65],
+				base[65];
 	g2_error	err;
 
 	(void) state;
-	EXPECT_OK(g2t_job_hash(&o, a, &err), err);
+	EXPECT_OK(g2t_job_hash(&o, a, base, &err), err);
 	o.threads = 7;
 	o.replace = 1;
-	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
 	assert_string_equal(a, b);
 	o.owner_oid = 12;
-	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
 	assert_string_not_equal(a, b);
 	o = small_options();
 	o.learning_rate *= 2;
-	EXPECT_OK(g2t_job_hash(&o, b, &err), err);
+	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
 	assert_string_not_equal(a, b);
 }
 
@@ -442,8 +399,6 @@ main(void)
 		cmocka_unit_test(test_kills),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_no_memory),
-		cmocka_unit_test(test_patience),
-		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_finetune),
 		cmocka_unit_test(test_no_rows),
 		cmocka_unit_test(test_refused),

@@ -118,11 +118,11 @@ loss_of(const model *m, const g2t_context *context)
 	return loss / b.batch.n;
 }
 
-/* The derivative along a random direction, of the weights or of adapters beside them. */
+/* The derivative along a random direction, of the weights or of adapters beside them; with dropout
+ * the same is dropped each time. */
 static void
-check_direction(model *m, g2t_parameters *p)
+check_direction(model *m, g2t_parameters *p, float dropout)
 {
-	g2t_context context = open_context(1);
 	float	   *before = need_memory(p->floats, sizeof(float)),
 			   *direction = need_memory(p->floats, sizeof(float));
 	const float h = 1.0f / 128;
@@ -130,7 +130,8 @@ check_direction(model *m, g2t_parameters *p)
 				above,
 				below;
 
-	(void) run(m, 1, 0.0f, false);
+	memset(p->g, 0, p->floats * sizeof(float));
+	(void) run(m, 1, dropout, false);
 	fill_random(77, p->floats, direction);
 	memcpy(before, p->w, p->floats * sizeof(float));
 	for (uint32_t t = 0; t < p->n; t++)
@@ -139,15 +140,15 @@ check_direction(model *m, g2t_parameters *p)
 			along += (double) p->g[i] * (double) direction[i];
 			p->w[i] = before[i] + h * direction[i];
 		}
-	above = loss_of(m, &context);
+	above = run(m, 1, dropout, false);
 	for (size_t i = 0; i < p->floats; i++)
 		p->w[i] = before[i] - h * direction[i];
-	below = loss_of(m, &context);
+	below = run(m, 1, dropout, false);
+	memcpy(p->w, before, p->floats * sizeof(float));
 	assert_true(fabs(along) > 0.01);
 	assert_true(fabs((above - below) / (2.0 * (double) h) - along) < 0.01 * fabs(along));
 	free(before);
 	free(direction);
-	g2t_context_close(&context);
 }
 
 static void
@@ -158,12 +159,30 @@ test_direction(void **state)
 
 	(void) state;
 	open_model(&m);
-	check_direction(&m, &m.p);
+	check_direction(&m, &m.p, 0.0f);
+	check_direction(&m, &m.p, 0.3f);
 	EXPECT_OK(g2t_adapters_open(&m.arch, 3, &m.adapters, &err), err);
-	g2t_parameters_start(&m.adapters, m.arch.n_layer, 4);
+	g2t_parameters_start(&m.adapters, m.arch.n_layer, 4, NULL);
 	for (size_t i = 0; i < m.adapters.floats; i++)
 		m.adapters.w[i] += 0.125f;	/* lora_b is zero at the start */
-	check_direction(&m, &m.adapters);
+	check_direction(&m, &m.adapters, 0.0f);
+	check_direction(&m, &m.adapters, 0.3f);
+	close_model(&m);
+}
+
+/* Nothing is made for somebody who has gone. */
+static void
+test_start_canceled(void **state)
+{
+	const atomic_bool cancel = true;
+	model		m;
+
+	(void) state;
+	open_model(&m);
+	memset(m.p.w, 0, m.p.floats * sizeof(float));
+	g2t_parameters_start(&m.p, m.arch.n_layer, 4, &cancel);
+	for (size_t i = 0; i < m.p.floats; i++)
+		assert_true(m.p.w[i] == 0.0f);
 	close_model(&m);
 }
 
@@ -433,6 +452,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_gradients),
 		cmocka_unit_test(test_direction),
+		cmocka_unit_test(test_start_canceled),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_same_bits),
 		cmocka_unit_test(test_kernels),

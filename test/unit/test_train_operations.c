@@ -4,6 +4,8 @@
  */
 #include "train_fixture.h"
 
+#include "product.h"
+
 #define TOLERANCE 1e-4
 
 static g2t_context context;
@@ -434,6 +436,41 @@ test_dropout(void **state)
 	free(parts);
 }
 
+/* So large that OpenBLAS would use its own threads; its builds with threads and with OpenMP are told
+ * not to in different ways (libopenblas0-pthread, libopenblas0-openmp). */
+static void
+test_large_product(void **state)
+{
+	enum
+	{
+		M = 512, N = 768, K = 1024
+	};
+	float	   *a = need_memory(M * K, sizeof *a),
+			   *b = need_memory(K * N, sizeof *b),
+			   *one = need_memory(M * N, sizeof *one),
+			   *more = need_memory(M * N, sizeof *more);
+
+	(void) state;
+	for (size_t i = 0; i < M * K; i++)
+		a[i] = (float) (i * 7919 % 1000) / 1000.0f - 0.5f;
+	for (size_t i = 0; i < K * N; i++)
+		b[i] = (float) (i * 6101 % 1000) / 1000.0f - 0.5f;
+	for (uint32_t threads = 1; threads <= 4; threads++)
+	{
+		g2t_context c = open_context(threads);
+
+		g2t_multiply(&c, M, N, K, (g2t_operand) {a, K, false}, (g2t_operand) {b, N, false}, NULL,
+					 false, threads == 1 ? one : more, N);
+		if (threads > 1)
+			assert_memory_equal(one, more, M * N * sizeof *one);
+		g2t_context_close(&c);
+	}
+	free(a);
+	free(b);
+	free(one);
+	free(more);
+}
+
 int
 main(void)
 {
@@ -446,6 +483,7 @@ main(void)
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_differences),
 		cmocka_unit_test(test_dropout),
+		cmocka_unit_test(test_large_product),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -8,12 +8,9 @@ test_there_and_back(void **state)
 {
 	g2_usage   *usage;
 	usage_list	list;
-	struct stat st;
 
 	(void) state;
 	make_file();
-	assert_int_equal(stat(path(), &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_int_equal(tb_count(folder), 1);
 	check_file();
 	usage = open_good();
@@ -33,6 +30,27 @@ test_there_and_back(void **state)
 	usage = open_good();
 	assert_int_equal(rows_of(usage), 0);
 	g2_usage_close(usage);
+}
+
+/* The umask says whether the group may read it; others never do, and nobody else writes. */
+static void
+test_mode(void **state)
+{
+	static const mode_t masks[] = {077, 027, 0};
+	const mode_t old = umask(0);
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(masks); i++)
+	{
+		struct stat st;
+
+		umask(masks[i]);
+		make_file();
+		assert_int_equal(stat(path(), &st), 0);
+		assert_int_equal(st.st_mode & 0777, masks[i] == 077 ? 0600 : 0640);
+		assert_int_equal(unlink(path()), 0);
+	}
+	umask(old);
 }
 
 /* Nothing is written where nothing has changed, and never without a cluster's name. */
@@ -228,6 +246,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_not_needed),
+		cmocka_unit_test(test_mode),
 		cmocka_unit_test(test_old_months), cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_damaged), cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_kinds), cmocka_unit_test(test_open_without_memory),

@@ -60,14 +60,16 @@ run_job(const char *root, const g2_train *options, double checkpoint_seconds, g2
 	g2t_job		job = {.options = options, .cancel = &cancel, .progress_fd = -1,
 	.checkpoint_seconds = checkpoint_seconds};
 	char		train[512],
-				models[512];
+				models[512],
+				name[65];
 	bool		ok;
 
 	snprintf(train, sizeof train, "%s/train", root);
 	snprintf(models, sizeof models, "%s/models", root);
-	if (!g2t_job_check(options, err) || !g2t_place_open(train, "job", 2000, &job.place, err))
+	if (!g2t_job_check(options, err) || !g2t_job_hash(options, name, job.base_hash, err) ||
+		!g2t_place_open(train, "job", 2000, &job.place, err))
 		return false;
-	ok = g2t_job_run(&job, models, err);
+	ok = g2t_target_check(&job.place, models, err) && g2t_job_run(&job, models, err);
 	g2t_place_close(&job.place);
 	return ok;
 }
@@ -79,6 +81,15 @@ start_root(const char *root)
 
 	snprintf(train, sizeof train, "%s/train", root);
 	write_rows(train, "job");
+}
+
+static UNUSED char *
+new_root(void)
+{
+	char	   *root = tb_folder();
+
+	start_root(root);
+	return root;
 }
 
 /* A process that runs it; its status is 0 when the model is there. */
