@@ -1,6 +1,6 @@
 /*
  * bench.c: gpt2_engine bench: prefill and decode speed against the limits of the machine, measured
- * in the same run.  Every figure is the best of several rounds, since other work on the machine
+ * in the same run.  Every figure is of the best of several rounds, since other work on the machine
  * only ever makes them worse; limits and rates are measured in turns.
  */
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 #define READ_BYTES (512u << 20)
 #define ROUNDS 3
-#define ADAPTER_ROUNDS 6
+#define ADAPTER_ROUNDS 8
 
 typedef struct bench
 {
@@ -167,48 +167,73 @@ processor_seconds(void)
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
-/* Decode rate alone, of one round: the same batch with many and with few new tokens; the difference.
- * -1: a request has failed.  *processor: seconds a token. */
+/* The least that a batch with few and with many new tokens took so far: the clock's seconds, and the
+ * processors'.  The difference is what decoding alone takes. */
+typedef struct decode
+{
+	double		few;
+	double		many;
+	double		few_processor;
+	double		many_processor;
+	double		tokens;			/* of many more than of few */
+} decode;
+
+static const decode no_decode = {1e9, 1e9, 1e9, 1e9, 0};
+
 static double
-decode_rate(bench *b, uint32_t n_sequences, double *processor)
+decode_rate(const decode *d)
+{
+	return d->tokens / (d->many - d->few);
+}
+
+/* Milliseconds a token. */
+static double
+decode_processor(const decode *d)
+{
+	return (d->many_processor - d->few_processor) / d->tokens * 1e3;
+}
+
+static bool
+run_decode(bench *b, uint32_t n_sequences, decode *d)
 {
 	uint64_t	few,
 				many;
 	double		begin = processor_seconds(),
 				s_few = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_FEW, &few),
 				middle = processor_seconds(),
-				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many),
-				tokens;
+				s_many = run_batch(b, n_sequences, DECODE_PROMPT, DECODE_MANY, &many);
 
 	if (s_few < 0 || s_many < 0)
-		return -1;
-	tokens = (double) (many - few);
-	*processor = (processor_seconds() - middle - (middle - begin)) / tokens;
-	return tokens / (s_many - s_few);
+		return false;
+	d->few = G2_MIN(d->few, s_few);
+	d->many = G2_MIN(d->many, s_many);
+	d->few_processor = G2_MIN(d->few_processor, middle - begin);
+	d->many_processor = G2_MIN(d->many_processor, processor_seconds() - middle);
+	d->tokens = (double) (many - few);
+	return true;
 }
 
 static bool
 bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 {
-	double		best = 0;
+	decode		d = no_decode;
+	double		rate;
 
 	if (DECODE_PROMPT + DECODE_MANY > b->n_ctx)
 		return true;
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		double		processor,
-					rate = decode_rate(b, n_sequences, &processor),
-					now = read_bandwidth(b);
+		double		now = read_bandwidth(b);
 
-		if (rate < 0)
+		if (!run_decode(b, n_sequences, &d))
 			return false;
-		best = G2_MAX(best, rate);
 		bandwidth = G2_MAX(bandwidth, now);
 	}
-	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, best);
+	rate = decode_rate(&d);
+	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, rate);
 	if (n_sequences == 1)
 		printf("   %.0f %% of bandwidth / bytes (limit %.1f at %.1f GB/s)",
-			   100 * best * (double) b->weight_bytes / bandwidth,
+			   100 * rate * (double) b->weight_bytes / bandwidth,
 			   bandwidth / (double) b->weight_bytes, bandwidth / 1e9);
 	printf("\n");
 	return true;
@@ -218,25 +243,24 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 static bool
 compare_decode(bench *b, uint32_t n_sequences, g2_error *err)
 {
-	double		best[2] = {0},
-				least[2] = {1e9, 1e9};
+	decode		d[2] = {no_decode, no_decode};
+	double		rate[2],
+				processor[2];
 
 	for (int round = 0; round < 2 * ADAPTER_ROUNDS; round++)
 	{
-		const int	which = round % 2;
-		double		processor,
-					rate;
-
-		b->model = which ? b->adapter : b->cli.model;
-		rate = decode_rate(b, n_sequences, &processor);
-		if (rate < 0)
+		b->model = round % 2 ? b->adapter : b->cli.model;
+		if (!run_decode(b, n_sequences, &d[round % 2]))
 			return g2_fail(err, G2_E_INTERNAL, "a request of the benchmark failed");
-		best[which] = G2_MAX(best[which], rate);
-		least[which] = G2_MIN(least[which], processor);
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		rate[i] = decode_rate(&d[i]);
+		processor[i] = decode_processor(&d[i]);
 	}
 	printf("decode %3u sequences      %9.1f tokens/s, adapter %9.1f: %.2f; %.3f ms of processors a "
-		   "token, adapter %.3f: %.2f\n", n_sequences, best[0], best[1], best[1] / best[0],
-		   least[0] * 1e3, least[1] * 1e3, least[0] / least[1]);
+		   "token, adapter %.3f: %.2f\n", n_sequences, rate[0], rate[1], rate[1] / rate[0],
+		   processor[0], processor[1], processor[0] / processor[1]);
 	return true;
 }
 

@@ -223,11 +223,25 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 
 /* ---- its phases ---- */
 
+/* A finite loss may be a bad one: a model that says all tokens to be as likely has log(tokens). */
+static void
+tell_failure(const g2t_job *job, const g2t_outcome *o)
+{
+	double		loss = isnan(o->held_out_loss) ? o->loss : o->held_out_loss,
+				guess = log(job->arch.n_vocab);
+
+	if (loss >= guess)
+		g2t_notice(job, G2_LEVEL_WARNING, "Try another learning_rate, or more steps.",
+				   "the model is no better on these rows than a guess: its loss is %.4g, and %.4g "
+				   "where all tokens are as likely", loss, guess);
+}
+
 static void
 tell_made(const g2t_job *job, const g2t_outcome *o)
 {
 	char		held_out[64] = "";
 
+	tell_failure(job, o);
 	if (isfinite(o->held_out_loss))
 		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
 	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "

@@ -69,7 +69,8 @@ extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
 
 /* ---- prepare.c ---- */
 
-/* Whether the base can be trained, before rows are read: 0A000 and what is wrong with its files. */
+/* What is known before rows are read: 0A000 and what is wrong with the base's files; 53200 where not even
+ * the smallest vocabulary leaves memory enough. */
 extern bool g2t_prepare_check(g2t_job *job, g2_error *err);
 
 /* tokenizer, arch, windows.  53200 where the machine has not the memory to go on. */

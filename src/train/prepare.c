@@ -16,6 +16,7 @@
 #include "tokenizer_folder.h"
 
 #define PASS_ROWS 1024
+#define FEWEST_TOKENS 3			/* of a vocabulary that is not learned yet */
 
 uint32_t
 g2t_window_length(const g2t_job *job)
@@ -106,11 +107,39 @@ open_base(g2t_job *job, g2_error *err)
 							 err) && g2t_folder_empty(job, err);
 }
 
+/* ---- before rows are read ---- */
+
+/* What it will take, before anything is allocated: a clear error instead of the kernel's help. */
+static bool
+check_memory(const g2t_job *job, g2_error *err)
+{
+	const g2_train *o = job->options;
+	bool		all = o->base.len == 0 || o->lora_rank == 0;
+	double		parameters = (double) g2_arch_parameters(&job->arch),
+				adapters = all ? 0.0 : (double) g2t_adapters_size(&job->arch, o->lora_rank),
+				bytes = parameters * (all ? 16.0 : 4.0) + adapters * 16.0 +
+		(double) g2t_network_bytes(&job->arch, g2t_pass_rows(job), true),
+				there = (double) g2_machine_memory();
+
+	if (bytes <= there)
+		return true;
+	g2_fail(err, G2_E_MEMORY, "training a model of %.0f million parameters takes %.1f GB of "
+			"memory, and the machine has %.1f GB", parameters / 1e6, bytes / 1e9, there / 1e9);
+	return g2_fail_hint(err, o->base.len == 0 ? "Take a smaller model." :
+						all ? "Take a smaller model, or lora_rank => 8." :
+						"Take a smaller model, or a smaller lora_rank.");
+}
+
 bool
 g2t_prepare_check(g2t_job *job, g2_error *err)
 {
-	bool		ok = job->options->base.len == 0 || open_base(job, err);
+	bool		ok = true;
 
+	if (job->options->base.len > 0)
+		ok = open_base(job, err);
+	else
+		new_arch(job, FEWEST_TOKENS);
+	ok = ok && check_memory(job, err);
 	g2_tokenizer_close(job->tokenizer);
 	g2_buf_free(&job->tokenizer_blob);
 	job->tokenizer = NULL;
@@ -139,26 +168,6 @@ tell_counts(const g2t_job *job)
 }
 
 /* ---- all of it ---- */
-
-/* What it will take, before anything is allocated: a clear error instead of the kernel's help. */
-static bool
-check_memory(const g2t_job *job, g2_error *err)
-{
-	const g2_train *o = job->options;
-	bool		all = o->base.len == 0 || o->lora_rank == 0;
-	double		parameters = (double) g2_arch_parameters(&job->arch),
-				adapters = all ? 0.0 : (double) g2t_adapters_size(&job->arch, o->lora_rank),
-				bytes = parameters * (all ? 16.0 : 4.0) + adapters * 16.0 +
-		(double) g2t_network_bytes(&job->arch, g2t_pass_rows(job), true),
-				there = (double) g2_machine_memory();
-
-	if (bytes <= there)
-		return true;
-	g2_fail(err, G2_E_MEMORY, "training a model of %.0f million parameters takes %.1f GB of "
-			"memory, and the machine has %.1f GB", parameters / 1e6, bytes / 1e9, there / 1e9);
-	return g2_fail_hint(err, all ? "Take a smaller model, or lora_rank => 8." :
-						"Take a smaller model, or a smaller lora_rank.");
-}
 
 bool
 g2t_prepare(g2t_job *job, g2_error *err)

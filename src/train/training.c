@@ -420,20 +420,6 @@ choose_weights(training *t, g2_error *err)
 	return true;
 }
 
-/* A finite loss may be a bad one: a model that says all tokens to be as likely has log(tokens). */
-static void
-tell_failure(const training *t)
-{
-	const g2t_outcome *o = t->outcome;
-	double		loss = isnan(o->held_out_loss) ? o->loss : o->held_out_loss,
-				guess = log(t->job->arch.n_vocab);
-
-	if (loss >= guess)
-		g2t_notice(t->job, G2_LEVEL_WARNING, "Try another learning_rate, or more steps.",
-				   "the model is no better on these rows than a guess: its loss is %.4g, and %.4g "
-				   "where all tokens are as likely", loss, guess);
-}
-
 static void
 tell_end(const training *t)
 {
@@ -475,7 +461,6 @@ run(training *t, g2_error *err)
 	if (!look_at_end(t, err) || !choose_weights(t, err))
 		return false;
 	tell_end(t);
-	tell_failure(t);
 	return true;
 }
 

@@ -62,7 +62,9 @@ append_to_file("$relu/config.json", $config =~ s/"gelu_new"/"relu"/r);
 sql('CREATE SEQUENCE numbers');
 like(messages_of("CALL gpt_finetune('relu', \$\$SELECT nextval('numbers')::text\$\$, 'no')"),
 	qr/ERROR:  0A000: .*activation_function/, 'a base that cannot be trained');
-is(sql('SELECT is_called FROM numbers'), 'f', 'is refused before the rows are read');
+like(messages_of("CALL gpt_train('no', \$\$SELECT nextval('numbers')::text\$\$, n_layer => 64, n_embd => 4096)"),
+	qr/ERROR:  53200: training a model of .*\nHINT:  Take a smaller model\.\n/, 'and a model that is too large');
+is(sql('SELECT is_called FROM numbers'), 'f', 'are refused before the rows are read');
 
 # ---- what is said
 
@@ -93,6 +95,20 @@ like(canceled(), qr/57014: .*user request\nHINT:  The same CALL goes on/, 'that 
 like(canceled(), qr/NOTICE:.* going on with the rows that were read before\nHINT:  Another seed begins anew/,
 	'that it goes on, and how it would not');
 
+# ---- a style, with the manual's settings of adapters
+
+for my $merge ('true', 'false')
+{
+	my $style = "style_$merge";
+
+	messages_of("CALL gpt_finetune('demo', \$\$SELECT 'Dear customer, the ' || w || ' is late.'
+		FROM unnest('{train,parcel,letter,bus,bill}'::text[]) AS w, generate_series(1, 30)\$\$,
+		'$style', lora_rank => 8, merge => $merge, steps => 60, batch_tokens => 512,
+		learning_rate => 0.01)");
+	like(sql("SELECT gpt_generate('Dear customer,', 20, model => '$style')"),
+		qr/^ the (train|parcel|letter|bus|bill) is late\.$/, "an adapter learns it, merge => $merge");
+}
+
 # ---- too many
 
 my $running = "FROM gpt_stat_progress_train WHERE state = 'running' AND phase = 'training'";
@@ -103,6 +119,7 @@ like(messages_of("CALL gpt_train('fifth', 'SELECT t FROM lines', $small)"),
 	qr/53400: too many trainings run at the same time\nHINT:.* at most 4 run/, 'a fifth is refused');
 sql("SELECT pg_cancel_backend(pid) $running");
 finish_query($_) for @queries;
+ok(poll_sql($node, "SELECT count(*) = 0 $running"), 'all have ended');
 
 # ---- the picture
 
