@@ -34,8 +34,8 @@ open_slots(g2_scheduler *s, g2_error *err)
 		if (slots->n == 0)
 			continue;
 		if (slots->n < G2_MAX_SEQUENCES)
-			return g2_fail(err, G2_E_INTERNAL, "a group finds no slots for all its sequences: device %u "
-						   "has %u", d, slots->n);
+			return g2_fail(err, G2_E_INTERNAL, "device %u has %u slots, and a group may need %d", d,
+						   slots->n, G2_MAX_SEQUENCES);
 		slots->free = g2_alloc_array(slots->n, sizeof *slots->free);
 		if (!slots->free)
 			return g2_fail_memory(err, slots->n * sizeof *slots->free);

@@ -35,7 +35,8 @@ struct devices
 	int			fd;
 	g2_backend *backend;
 
-	explicit devices(const char *name, uint32_t slots = n_slots) : fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL)
+	explicit devices(const char *name, uint32_t slots = n_slots)
+		: fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL)
 	{
 		g2_backend_options options = {};
 		g2_error	err = {};
