@@ -22,7 +22,7 @@ if [ -z "${GPT2_TEST_PYTHON:-}" ]; then
 		skip "12 GB are needed in $root" "${1:-}"
 	python=$root/bin/python
 	/usr/bin/python3 -m venv "$root" &&
-		nice "$python" -m pip install --quiet --no-cache-dir --no-compile \
+		timeout 1200 nice "$python" -m pip install --quiet --no-cache-dir --no-compile \
 			-r test/vectors/requirements.txt ||
 		skip "the packages of test/vectors/requirements.txt could not be installed" "${1:-}"
 	export GPT2_TEST_PYTHON=$python
