@@ -141,7 +141,8 @@ $(B)/unit/test_device_options: $(B)/emu/test/test_device_options.o $(B)/libgpt2_
 
 # The same tests over the real runtime; they link the back end's objects, and need no file but those
 # of the checkout.
-GPU_TESTS = $(B)/gpu/test_backend $(B)/gpu/test_backend_rules $(B)/gpu/test_cuda_model
+GPU_TESTS = $(B)/gpu/test_backend $(B)/gpu/test_backend_rules $(B)/gpu/test_cuda_cache \
+	$(B)/gpu/test_cuda_model
 GPU_OBJECTS = $(filter-out $(B)/cuda/engine_%,$(CUDA_OBJECTS))
 
 .PHONY: test-gpu bench-gpu
@@ -159,9 +160,9 @@ $(B)/gpu/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -DG2_TEST_GPU -Itest/unit -c $< -o $@
 
-$(B)/gpu/%.o: test/bench/%.cpp $(CUDA_HEADERS)
+$(B)/gpu/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -c $< -o $@
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -Itest/unit -c $< -o $@
 
 $(B)/gpu/%: $(B)/gpu/%.o $(GPU_OBJECTS) $(B)/libgpt2_engine.a
 	$(NVCC) --cudart static $^ -lcmocka $(ENGINE_LIBS) -o $@

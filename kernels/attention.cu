@@ -83,8 +83,7 @@ scores(const g2d_attention &a, const tile &t, uint32_t head, uint32_t block, flo
 	const uint32_t lane = threadIdx.x % G2_WARP,
 				start = t.start + block * G2D_KEYS;
 	const uint16_t *keys = static_cast<const uint16_t *>(a.cache.kv) +
-		g2d_cache_at(a.cache.n_blocks, a.cache.n_head, HEAD_DIM, a.layer,
-					 t.table[start / G2D_KEYS], 0, head) +
+		g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer, t.table[start / G2D_KEYS], 0, head) +
 		lane / 4 * HEAD_DIM + lane % 4 * (HEAD_DIM / 4);
 
 #pragma unroll
@@ -231,7 +230,7 @@ values(const g2d_attention &a, attention_shared *sh, const tile &t, uint32_t hea
 	{
 		const uint32_t start = t.start + b * G2D_KEYS;
 		uint4		v = dev_load16(static_cast<const uint16_t *>(a.cache.kv) +
-								   g2d_cache_at(a.cache.n_blocks, a.cache.n_head, HEAD_DIM, a.layer,
+								   g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer,
 												t.table[start / G2D_KEYS], 1, head) +
 								   (c * 8 + g) * G2D_KEYS + lane % 4 * 8);
 		const uint4 p = sh->p[g][b * 4 + lane % 4],

@@ -20,6 +20,11 @@
 #include "cuda_backend.h"
 #include "philox.h"
 
+extern "C"
+{
+#include "reserve_blocks.h"
+}
+
 #define CONTEXT 256u
 #define STEPS 16u
 #define ROUNDS 5
@@ -255,7 +260,7 @@ main(int argc, char **argv)
 
 			check(b.api->model_load(b.backend, &r.w, &m, &err), err);
 			check(b.api->model_fill(m, &r.w, &err), err);
-			check(b.api->kv_reserve(m, MAX_SEQUENCES * CONTEXT / G2_BLOCK, &err), err);
+			check(reserve_blocks(b.api, m, MAX_SEQUENCES * CONTEXT / G2_BLOCK, &err), err);
 			for (uint32_t n : {1u, 64u, 256u, 1024u})
 			{
 				const double limit = n * bandwidth / (weight_bytes + n * kv_bytes);
