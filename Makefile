@@ -74,7 +74,7 @@ demo-model:             ## make models/demo anew with gpt_train: half an hour on
 	scripts/demo_model.sh
 
 help:                   ## this list
-	@printf '%-16s %s\n' all 'build gpt2.so, gpt2_engine and, with libopenblas-dev, gpt2_train'
+	@printf '%-16s %s\n' all 'build gpt2.so, gpt2_engine and gpt2_train'
 	@printf '%-16s %s\n' install 'install them, the SQL scripts and the demo model'
 	@printf '%-16s %s\n' clean 'remove what was built'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | \

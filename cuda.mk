@@ -3,9 +3,11 @@
 #   CUDA=no          leaves gpt2_cuda.so out; the default is yes where nvcc exists
 #   CUDA_ARCHS=...   compute capabilities, "80 90"; all: what CI builds
 #   CUDA_HOME=...    the toolkit, where nvcc is not on PATH
+#   BENCH_GPU=...    options of bench_gpu (--help), for bench-gpu
 
 CUDA_HOME ?= /usr/local/cuda
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard $(CUDA_HOME)/bin/nvcc))
+CUDA_ROOT = $(if $(NVCC),$(patsubst %/bin/nvcc,%,$(realpath $(NVCC))),$(CUDA_HOME))
 CUDA ?= $(if $(and $(NVCC),$(wildcard kernels/*.cu)),yes,no)
 KERNEL_CXX ?= g++
 
@@ -100,9 +102,9 @@ $(B)/emu/arena.o: kernels/arena.c $(CUDA_HEADERS)
 
 # Tests of the kernels (C++), and the CPU back end's own tests over the emulated device.
 CUDA_TESTS = $(patsubst test/unit/%.cpp,$(B)/unit/%,$(wildcard test/unit/test_cuda_*.cpp)) \
-	$(B)/unit/test_backend_cuda $(B)/unit/test_backend_rules_cuda
+	$(B)/unit/test_backend_cuda $(B)/unit/test_backend_rules_cuda $(B)/unit/bench_gpu
 
-$(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h)
+$(B)/emu/test/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(EMU_CXXFLAGS) -Itest/unit -c $< -o $@
 
@@ -118,6 +120,18 @@ $(B)/unit/test_%_cuda: $(B)/emu/test/test_%.o $(EMU_OBJECTS) $(B)/libgpt2_engine
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ -lcmocka $(ENGINE_LIBS) -o $@
 
+# The benchmark of bench-gpu, which runs through there in a small size.
+BENCH_GPU_FLAGS = -I$(CUDA_ROOT)/include -DCUDA_LIBRARIES='"$(CUDA_ROOT)/lib64"'
+
+$(B)/emu/bench/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(wildcard test/bench/*.h) $(CUDA_HEADERS)
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(EMU_CXXFLAGS) $(BENCH_GPU_FLAGS) -Itest/unit -c $< -o $@
+
+$(B)/unit/bench_gpu: $(addprefix $(B)/emu/bench/,bench_gpu.o bench_products.o cublaslt.o) $(EMU_OBJECTS) \
+		$(B)/libgpt2_engine.a
+	@mkdir -p $(@D)
+	$(KERNEL_CXX) $(ENGINE_EXTRA) $^ $(ENGINE_LIBS) -ldl -o $@
+
 # devices.c finds its libraries as in an installation: the back end, emulated, beside the program;
 # for the driver an empty one.
 $(B)/unit/gpt2_cuda.so: $(EMU_OBJECTS) $(CUDA_ENGINE_SOURCES:%.c=$(B)/cuda/engine_%.o)
@@ -128,29 +142,29 @@ $(B)/unit/driver/libcuda.so.1:
 	@mkdir -p $(@D)
 	echo | $(ENGINE_CC) -shared -x c - -o $@
 
-$(B)/unit/test_cuda_devices $(B)/unit/test_device_options: LINK_DEVICES = \
-	-Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
-$(B)/unit/test_cuda_devices $(B)/unit/test_device_options: $(B)/unit/gpt2_cuda.so \
-	$(B)/unit/driver/libcuda.so.1
-
 # Of C, but for a C++ library, whose sanitizers need more of their runtime.
-$(B)/unit/test_device_options: $(B)/emu/test/test_device_options.o $(B)/libgpt2_engine.a
+DEVICE_TESTS = $(B)/unit/test_device_options $(B)/unit/test_device_slots
+
+$(B)/unit/test_cuda_devices $(DEVICE_TESTS): LINK_DEVICES = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/driver'
+$(B)/unit/test_cuda_devices $(DEVICE_TESTS): $(B)/unit/gpt2_cuda.so $(B)/unit/driver/libcuda.so.1
+
+$(DEVICE_TESTS): $(B)/unit/%: $(B)/emu/test/%.o $(B)/libgpt2_engine.a
 	$(KERNEL_CXX) $(ENGINE_EXTRA) $(LINK_DEVICES) $(filter %.o %.a,$^) -lcmocka $(ENGINE_LIBS) -o $@
 
 # ---- on a GPU ----
 
 # The same tests over the real runtime; they link the back end's objects, and need no file but those
 # of the checkout.
-GPU_TESTS = $(B)/gpu/test_backend $(B)/gpu/test_backend_rules $(B)/gpu/test_cuda_cache \
-	$(B)/gpu/test_cuda_model
+GPU_TESTS = $(addprefix $(B)/gpu/,test_cuda_rows test_cuda_products test_backend test_backend_rules \
+	test_cuda_cache test_cuda_model)
 GPU_OBJECTS = $(filter-out $(B)/cuda/engine_%,$(CUDA_OBJECTS))
 
 .PHONY: test-gpu bench-gpu
 test-gpu: $(GPU_TESTS)	## on a machine with a GPU: the back end's tests, also under compute-sanitizer
 	scripts/test_gpu.sh $(GPU_TESTS)
 
-bench-gpu: $(B)/gpu/bench_gpu	## on a machine with a GPU: tokens per second against its limits
-	$< $(BENCH_GPU)
+bench-gpu: $(B)/gpu/bench_gpu	## on a machine with a GPU: its speed beside limits, libraries and other programs
+	scripts/bench_gpu.sh $< $(BENCH_GPU)
 
 $(B)/gpu/%.o: test/unit/%.c $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
@@ -160,9 +174,11 @@ $(B)/gpu/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -DG2_TEST_GPU -Itest/unit -c $< -o $@
 
-$(B)/gpu/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(CUDA_HEADERS)
+$(B)/gpu/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(wildcard test/bench/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -Itest/unit -c $< -o $@
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) $(BENCH_GPU_FLAGS) -Itest/unit -c $< -o $@
+
+$(B)/gpu/bench_gpu: $(B)/gpu/bench_products.o $(B)/gpu/cublaslt.o
 
 $(B)/gpu/%: $(B)/gpu/%.o $(GPU_OBJECTS) $(B)/libgpt2_engine.a
 	$(NVCC) --cudart static $^ -lcmocka $(ENGINE_LIBS) -o $@

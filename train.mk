@@ -1,11 +1,8 @@
 # train.mk: gpt2_train, the program that trains models.  It is made of the engine's sources and its
-# own, and alone is linked with OpenBLAS, so that the engine is not.  Without libopenblas-dev it is
-# left out, and `CALL gpt_train` says so.
+# own.
 
-TRAIN_BLAS = $(wildcard /usr/include/*/cblas.h /usr/include/*/openblas*/cblas.h \
-	/usr/include/cblas.h /usr/include/openblas/cblas.h)
 TRAIN_CFLAGS = $(ENGINE_CFLAGS) -Isrc/train
-TRAIN_LIBS = -lopenblas $(ENGINE_LIBS)
+TRAIN_PROGRAM = $(B)/gpt2_train
 
 TRAIN_SOURCES = $(wildcard src/train/*.c)
 TRAIN_OBJECTS = $(TRAIN_SOURCES:src/train/%.c=$(B)/train/%.o)
@@ -26,13 +23,10 @@ $(B)/train/%.o: src/train/%.c
 $(B)/libgpt2_train.a: $(TRAIN_LIBRARY_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
 
-$(B)/gpt2_train: $(TRAIN_OBJECTS) $(B)/libgpt2_engine.a
-	$(ENGINE_CC) $(ENGINE_EXTRA) $(LDFLAGS_ENGINE) $^ $(TRAIN_LIBS) -o $@
+$(TRAIN_PROGRAM): $(TRAIN_OBJECTS) $(B)/libgpt2_engine.a
+	$(ENGINE_CC) $(ENGINE_EXTRA) $(LDFLAGS_ENGINE) $^ $(ENGINE_LIBS) -o $@
 
-ifneq ($(TRAIN_BLAS),)
-TRAIN_PROGRAM = $(B)/gpt2_train
 all: $(TRAIN_PROGRAM)
-endif
 
 .PHONY: bench-train
 

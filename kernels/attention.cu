@@ -65,10 +65,12 @@ query_fragment(const g2d_attention &a, const tile &t, uint32_t head, uint32_t la
 
 		if (r < t.rows)
 		{
-			const float *from = a.qkv + (size_t) (t.row + r) * a.ldq + head * HEAD_DIM + d;
+			const uint4 from = dev_load16(a.qkv + (size_t) (t.row + r) * a.ldq + head * HEAD_DIM + d);
 
-			for (uint32_t i = 0; i < 4; i++)
-				q[half][i] = from[i];
+			q[half][0] = g2_bits_float(from.x);
+			q[half][1] = g2_bits_float(from.y);
+			q[half][2] = g2_bits_float(from.z);
+			q[half][3] = g2_bits_float(from.w);
 		}
 	}
 	return uint4{pack_bf16(q[0][0], q[0][1]), pack_bf16(q[1][0], q[1][1]),
@@ -86,7 +88,7 @@ scores(const g2d_attention &a, const tile &t, uint32_t head, uint32_t block, flo
 		g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer, t.table[start / G2D_KEYS], 0, head) +
 		lane / 4 * HEAD_DIM + lane % 4 * (HEAD_DIM / 4);
 
-#pragma unroll
+#pragma unroll 2				/* heads of 64: all; more at once would not fit the registers */
 	for (uint32_t step = 0; step < HEAD_DIM / 16; step += 2)
 	{
 		const uint4 q0 = query_fragment<HEAD_DIM>(a, t, head, lane, step),
@@ -216,34 +218,51 @@ clean_values(const tile &t, uint32_t key, uint4 *v)
 	return nan_from;
 }
 
-/* Columns 8 c .. 8 c + 7 of the weighted values of the segment. */
+/* Asks for a lane's part of columns 8 c .. 8 c + 7 of the segment's values, all blocks at once: one
+ * after the other each would wait for the memory.  Behind the last block it is the last again. */
 template <uint32_t HEAD_DIM>
 __device__ static void
-values(const g2d_attention &a, attention_shared *sh, const tile &t, uint32_t head, uint32_t c,
-	   float (&o)[4])
+load_values(const g2d_attention &a, const tile &t, uint32_t head, uint32_t c, uint4 (&v)[WARPS])
+{
+	const uint32_t lane = threadIdx.x % G2_WARP;
+
+#pragma unroll
+	for (uint32_t b = 0; b < WARPS; b++)
+	{
+		const uint32_t block = t.start / G2D_KEYS + (b < t.blocks ? b : t.blocks - 1);
+
+		v[b] = dev_load16(static_cast<const uint16_t *>(a.cache.kv) +
+						  g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer, t.table[block], 1, head) +
+						  (c * 8 + lane / 4) * G2D_KEYS + lane % 4 * 8);
+	}
+}
+
+/* Columns 8 c .. 8 c + 7 of the weighted values of the segment. */
+__device__ static void
+values(attention_shared *sh, const tile &t, uint32_t c, uint4 (&v)[WARPS], float (&o)[4])
 {
 	const uint32_t lane = threadIdx.x % G2_WARP,
 				g = lane / 4;
 	uint32_t	nan_from = G2D_TILE;
 
-	for (uint32_t b = 0; b < t.blocks; b++)
+#pragma unroll
+	for (uint32_t b = 0; b < WARPS; b++)
 	{
 		const uint32_t start = t.start + b * G2D_KEYS;
-		uint4		v = dev_load16(static_cast<const uint16_t *>(a.cache.kv) +
-								   g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer,
-												t.table[start / G2D_KEYS], 1, head) +
-								   (c * 8 + g) * G2D_KEYS + lane % 4 * 8);
+
+		if (b >= t.blocks)
+			break;
 		const uint4 p = sh->p[g][b * 4 + lane % 4],
 					q = sh->p[g + 8][b * 4 + lane % 4];
 
 		if (start + G2D_KEYS - 1 > t.first)
 		{
-			uint32_t	from = clean_values(t, start + lane % 4 * 8, &v);
+			uint32_t	from = clean_values(t, start + lane % 4 * 8, &v[b]);
 
 			nan_from = from < nan_from ? from : nan_from;
 		}
-		dev_mma_bf16(o, uint4{p.x, q.x, p.y, q.y}, uint2{v.x, v.y});
-		dev_mma_bf16(o, uint4{p.z, q.z, p.w, q.w}, uint2{v.z, v.w});
+		dev_mma_bf16(o, uint4{p.x, q.x, p.y, q.y}, uint2{v[b].x, v[b].y});
+		dev_mma_bf16(o, uint4{p.z, q.z, p.w, q.w}, uint2{v[b].z, v[b].w});
 	}
 	for (unsigned mask = 1; mask < 4; mask *= 2)
 	{
@@ -258,6 +277,16 @@ values(const g2d_attention &a, attention_shared *sh, const tile &t, uint32_t hea
 	for (uint32_t i = 0; i < 4; i++)
 		if (g + i / 2 * 8 >= sh->nan_from[c * 8 + lane % 4 * 2 + i % 2])
 			o[i] = g2_bits_float(0x7fffffffu);	/* as mma.sync makes them */
+}
+
+/* Column `column` of a row's heads. */
+__device__ static void
+put(const g2d_attention &a, uint32_t row, uint32_t column, float v)
+{
+	if (a.to.x)
+		g2d_put_bf16(static_cast<char *>(a.to.x) + (size_t) row * a.to.ld, column, v);
+	else
+		a.out[(size_t) row * a.ldo + column] = v;
 }
 
 /* Where the part of a row, head and segment stands. */
@@ -290,10 +319,8 @@ give(const g2d_attention &a, const attention_shared *sh, const tile &t, uint32_t
 			sum = g2s_add(sum, sh->sum[b][r]);
 		if (g2d_segments(position) == 1)
 		{
-			float	   *out = a.out + (size_t) (t.row + r) * a.ldo + head * HEAD_DIM + column;
-
-			out[0] = g2s_div(o[half * 2], sum);
-			out[1] = g2s_div(o[half * 2 + 1], sum);
+			put(a, t.row + r, head * HEAD_DIM + column, g2s_div(o[half * 2], sum));
+			put(a, t.row + r, head * HEAD_DIM + column + 1, g2s_div(o[half * 2 + 1], sum));
 			continue;
 		}
 		float	   *part = part_at<HEAD_DIM>(a, t.row + r, head, t.start / G2D_SEGMENT);
@@ -319,6 +346,7 @@ attention_kernel(g2d_attention a)
 	const g2d_tile *of_pass;
 	tile		t;
 	float		s[4][4] = {};
+	uint4		v[WARPS];
 
 	if (blockIdx.y >= a.pass->n_tiles)
 		return;
@@ -335,19 +363,23 @@ attention_kernel(g2d_attention a)
 	t.blocks = t.blocks < WARPS ? t.blocks : WARPS;
 
 	if (warp < t.blocks)
-	{
 		scores<HEAD_DIM>(a, t, head, warp, s);
+	load_values<HEAD_DIM>(a, t, head, warp, v);	/* they come while scores become weights */
+	if (warp < t.blocks)
 		note_max(sh, warp, s);
-	}
 	dev_barrier();
 	if (warp < t.blocks)
 		note_weights(sh, t, warp, s);
 	dev_barrier();
-	for (uint32_t c = warp; c < HEAD_DIM / 8; c += WARPS)
+#pragma unroll 1
+	for (uint32_t n = 0; n < HEAD_DIM / 8 / WARPS; n++)
 	{
+		const uint32_t c = n * WARPS + warp;
 		float		o[4] = {};
 
-		values<HEAD_DIM>(a, sh, t, head, c, o);
+		if (n > 0)
+			load_values<HEAD_DIM>(a, t, head, c, v);
+		values(sh, t, c, v, o);
 		give<HEAD_DIM>(a, sh, t, head, c, o);
 	}
 }
@@ -384,7 +416,7 @@ combine_kernel(g2d_attention a)
 		sum = g2s_fma(part[HEAD_DIM + 1], now, g2s_mul(sum, before));
 		max = larger;
 	}
-	a.out[(size_t) row * a.ldo + head * HEAD_DIM + d] = g2s_div(value, sum);
+	put(a, row, head * HEAD_DIM + d, g2s_div(value, sum));
 }
 
 template <uint32_t HEAD_DIM>

@@ -64,14 +64,36 @@ cuda_close(g2_backend *b)
 	g2_free(b);
 }
 
+/* Sampler state, 200 KB for each slot. */
+static bool
+open_slots(g2_backend *b, uint32_t n, g2_error *err)
+{
+	const size_t bits = (size_t) n * G2D_SEEN_WORDS * sizeof(uint64_t);
+	size_t		bytes;
+
+	b->limits.n_slots = n;
+	b->limits.slots = static_cast<g2_slot_check *>(g2_alloc_array(n, sizeof *b->limits.slots));
+	if (!b->limits.slots)
+		return g2_fail_memory(err, n * sizeof *b->limits.slots);
+	bytes = 2 * bits + n *
+		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias) + G2D_MOST_CTX * sizeof(g2_count));
+	/* At the low end, where no cache's block can stand (cuda_cache.cpp). */
+	if (g2_arena_take(&b->arena, bytes) == G2_ARENA_NONE)
+		return g2_arena_fail(&b->arena, bytes, "the sampler", err);
+	b->slots.seen = static_cast<uint64_t *>(b->memory);
+	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
+	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
+	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + n);
+	b->slots.counts = reinterpret_cast<g2_count *>(b->slots.biases + (size_t) n * G2_MOST_BIASES);
+	return rt_zero(b->stream, b->memory, bytes, err);
+}
+
 /* One allocation for all that models, caches and slots will need. */
 static bool
-open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
+open_memory(g2_backend *b, const g2_backend_options *options, g2_error *err)
 {
-	const size_t bits = (size_t) b->limits.n_slots * G2D_SEEN_WORDS * sizeof(uint64_t);
-	const uint64_t bytes = wanted > 0 ? wanted :
+	const uint64_t bytes = options->device_memory > 0 ? options->device_memory :
 		(uint64_t) ((double) b->info.free_bytes * DEFAULT_SHARE);
-	size_t		n;
 
 	if (!rt_alloc(bytes, &b->memory, err))
 	{
@@ -79,31 +101,15 @@ open_memory(g2_backend *b, uint64_t wanted, g2_error *err)
 					   (double) b->info.free_bytes / 1e6);
 		return g2_fail_hint(err, "Lower gpt2.device_memory.");
 	}
-	if (!g2_arena_open(&b->arena, bytes, err))
-		return false;
-	n = 2 * bits + b->limits.n_slots *
-		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias) + G2D_MOST_CTX * sizeof(g2_count));
-	/* At the low end, where no cache's block can stand (cuda_cache.cpp). */
-	if (g2_arena_take(&b->arena, n) == G2_ARENA_NONE)
-		return g2_arena_fail(&b->arena, n, "the sampler", err);
-	b->slots.seen = static_cast<uint64_t *>(b->memory);
-	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
-	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
-	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + b->limits.n_slots);
-	b->slots.counts = reinterpret_cast<g2_count *>(b->slots.biases +
-												   (size_t) b->limits.n_slots * G2_MOST_BIASES);
-	return rt_zero(b->stream, b->memory, n, err);
+	return g2_arena_open(&b->arena, bytes, err) &&
+		open_slots(b, options->slots ? options->slots : g2d_suited_slots(bytes), err);
 }
 
 static bool
 open_parts(g2_backend *b, const g2_backend_options *options, g2_error *err)
 {
-	b->limits.slots = static_cast<g2_slot_check *>(
-		g2_alloc_array(options->slots, sizeof *b->limits.slots));
-	if (!b->limits.slots)
-		return g2_fail_memory(err, options->slots * sizeof *b->limits.slots);
 	if (!rt_open(b->index, &b->info, err) || !rt_stream_open(&b->stream, err) ||
-		!open_memory(b, options->device_memory, err))
+		!open_memory(b, options, err))
 		return false;
 	for (uint32_t i = 0; i < G2_MAX_PLANS; i++)
 		if (!rt_event_open(&b->entries[i].begin, err) || !rt_event_open(&b->entries[i].end, err))
@@ -120,7 +126,7 @@ cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_
 				old;
 	bool		ok;
 
-	if (options->slots < 1 || options->slots > MAX_SLOTS)
+	if (options->slots > MAX_SLOTS)
 		return g2_fail(err, G2_E_INTERNAL, "invalid CUDA back end options: %u slots",
 					   options->slots);
 	b = static_cast<g2_backend *>(g2_alloc(sizeof *b));
@@ -131,7 +137,6 @@ cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_
 	b->queue.start = waiter_start;
 	b->queue.run = wait_for_entry;
 	b->queue.arg = b;
-	b->limits.n_slots = options->slots;
 	b->shrink = options->shrink;
 	b->shrink_arg = options->shrink_arg;
 	sigfillset(&all);
@@ -171,6 +176,12 @@ cuda_describe(const g2_backend *b, g2_backend_device *d)
 	d->name = b->info.name;
 	d->driver = b->info.driver;
 	d->free_bytes = b->arena.n_free * b->arena.slab_bytes;
+}
+
+static uint32_t
+cuda_slots(const g2_backend *b, uint32_t device)
+{
+	return device == 0 ? b->limits.n_slots : 0;
 }
 
 /* ---- slots ---- */
@@ -232,9 +243,9 @@ cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
 
 static const g2_backend_api api = {
 	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
-	g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve, g2d_kv_slab,
-	g2d_kv_spare, g2d_kv_map, g2d_kv_unmap, g2d_kv_copy, g2d_kv_zero, cuda_slot_set, cuda_step_submit,
-	cuda_step_result, NULL, NULL, NULL,
+	cuda_slots, g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve,
+	g2d_kv_slab, g2d_kv_spare, g2d_kv_map, g2d_kv_unmap, g2d_kv_copy, g2d_kv_zero, cuda_slot_set,
+	cuda_step_submit, cuda_step_result, NULL, NULL, NULL, NULL,
 };
 
 const g2_backend_api *

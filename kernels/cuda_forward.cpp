@@ -2,6 +2,9 @@
  * cuda_forward.cpp: the forward pass as launches, in the order of the graph: embed; for each layer
  * norm, qkv, store, attention, attn_out (+ residual), norm, ff_up (activation), ff_down (+
  * residual); then, for the rows that need outputs, norm, head, outputs.
+ *
+ * What attention and ff_up give is made what the next product takes: in bf16 by themselves, in q8, whose
+ * groups have a scale of their largest value, by a launch of its own.
  */
 #include "cuda_state.h"
 
@@ -31,10 +34,18 @@ product(rt_stream stream, const g2d_product *p)
 		g2d_launch_product_q8(stream, p);
 }
 
-/* y = activation(norm(x) w + bias) */
+/* Rows that are made for the product with w where it takes bf16; else none. */
+static g2d_operand
+made_for(const g2d_matrix *w, float *memory)
+{
+	return w->format == G2_FORMAT_BF16 ? operand_of(w, memory, NULL, NULL, 0) : g2d_operand{};
+}
+
+/* y = activation(norm(x) w + bias); next: the product that takes it, or NULL. */
 static void
 norm_linear(const g2_backend_model *m, const float *gain, const float *norm_bias,
-			const g2d_matrix *w, const float *bias, uint32_t activation, float *y, uint32_t rows)
+			const g2d_matrix *w, const float *bias, uint32_t activation, float *y,
+			const g2d_matrix *next, uint32_t rows)
 {
 	const g2d_workspace *ws = &m->ws;
 	const uint32_t n = m->arch.n_embd;
@@ -58,20 +69,24 @@ norm_linear(const g2_backend_model *m, const float *gain, const float *norm_bias
 	p.activation = activation;
 	p.y = y;
 	p.ld = w->n;
+	if (next)
+		p.to = made_for(next, y);
 	p.rows = rows;
+	p.processors = m->backend->info.processors;
 	product(m->backend->stream, &p);
 }
 
-/* ws->x += x w + bias */
+/* ws->x += x w + bias; for bf16 x has been made for w. */
 static void
-linear_residual(const g2_backend_model *m, const float *x, const g2d_matrix *w, const float *bias,
+linear_residual(const g2_backend_model *m, float *x, const g2d_matrix *w, const float *bias,
 				uint32_t rows)
 {
 	const g2d_workspace *ws = &m->ws;
 	g2d_product p = {};
 
-	p.x = operand_of(w, ws->operand, ws->operand_scale, x, w->k);
-	if (w->format != G2_FORMAT_F32)
+	p.x = w->format == G2_FORMAT_BF16 ? made_for(w, x) :
+		operand_of(w, ws->operand, ws->operand_scale, x, w->k);
+	if (w->format == G2_FORMAT_Q8)
 		g2d_launch_convert(m->backend->stream, x, w->k, w->k, w->format, &p.x, rows);
 	p.w = *w;
 	p.bias = bias;
@@ -80,6 +95,7 @@ linear_residual(const g2_backend_model *m, const float *x, const g2d_matrix *w, 
 	p.y = ws->x;
 	p.ld = m->arch.n_embd;
 	p.rows = rows;
+	p.processors = m->backend->info.processors;
 	product(m->backend->stream, &p);
 }
 
@@ -100,6 +116,7 @@ attention(const g2_backend_model *m, uint32_t layer, uint32_t rows, uint32_t til
 	a.ldq = 3 * heads;
 	a.out = ws->heads;
 	a.ldo = heads;
+	a.to = made_for(&m->layers[layer].attn_out, ws->heads);
 	a.parts = ws->parts;
 	a.segments = segments;
 	a.layer = layer;
@@ -124,11 +141,11 @@ g2d_forward_layers(const g2_backend_model *m, uint32_t rows, uint32_t tiles, uin
 		const g2d_layer *l = &m->layers[i];
 
 		norm_linear(m, l->norm1_gain, l->norm1_bias, &l->qkv, l->qkv_bias, UINT32_MAX, ws->qkv,
-					rows);
+					NULL, rows);
 		attention(m, i, rows, tiles, segments);
 		linear_residual(m, ws->heads, &l->attn_out, l->attn_out_bias, rows);
 		norm_linear(m, l->norm2_gain, l->norm2_bias, &l->ff_up, l->ff_up_bias, m->arch.activation,
-					ws->ff, rows);
+					ws->ff, &l->ff_down, rows);
 		linear_residual(m, ws->ff, &l->ff_down, l->ff_down_bias, rows);
 	}
 }
@@ -167,6 +184,7 @@ g2d_forward_chunk(const g2_backend_model *m, uint32_t c, uint32_t head_rows, uin
 		p.y = ws->logits;
 		p.ld = m->arch.n_vocab;
 		p.rows = head_rows;
+		p.processors = m->backend->info.processors;
 		p.best = ws->best;
 		p.best_ld = strips;
 		p.bad = ws->bad;

@@ -148,7 +148,7 @@ take_workspace(taker *t, g2_backend_model *m)
 	ws->x = take<float>(t, rows * a->n_embd);
 	ws->qkv = take<float>(t, rows * 3 * heads);
 	ws->heads = take<float>(t, rows * heads);
-	ws->ff = take<float>(t, rows * a->n_ff);
+	ws->ff = take<float>(t, rows * g2d_round_up(a->n_ff, 32));	/* an operand of bf16 too */
 	take_operand(t, m, G2D_PASS_ROWS, widest, &ws->operand, &ws->operand_scale);
 	ws->parts = take<float>(t, m->max_segments > 1 && m->format != G2_FORMAT_F32 ?
 							rows * a->n_head * m->max_segments * (a->head_dim + 2) : 0);

@@ -19,10 +19,22 @@ extern "C"
 #include "arena.h"
 }
 
+#define G2D_LEAST_SLOTS 256u
+#define G2D_BYTES_PER_SLOT (8u << 20)	/* of the memory taken: less than that holds no text more */
 #define G2D_CHUNKS (G2D_PASS_ROWS / G2D_HEAD_ROWS)
 #define G2D_RESULTS (G2_MAX_STEPS * G2D_PASS_ROWS)
 #define G2D_BUCKETS 27			/* sizes that graphs are made for */
 #define G2D_GRAPH_SEGMENTS 8	/* longer contexts run without a graph */
+
+/* Sampler slots that suit a device with so much memory for models, caches and themselves: what
+ * decodes is one pass. */
+static inline uint32_t
+g2d_suited_slots(uint64_t bytes)
+{
+	const uint64_t n = bytes / G2D_BYTES_PER_SLOT;
+
+	return (uint32_t) G2_MAX(G2_MIN(n, (uint64_t) G2D_PASS_ROWS), (uint64_t) G2D_LEAST_SLOTS);
+}
 
 typedef struct g2d_layer
 {

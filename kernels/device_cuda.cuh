@@ -67,10 +67,19 @@ dev_async_wait()
 	asm volatile("cp.async.wait_group %0;" : : "n"(n) : "memory");
 }
 
+/* By halves: no instruction adds 64 bits there, and the loop that stands in for one fails as often as
+ * others add to the same place.  Each time that the lower half wraps, one thread sees it and carries. */
 __device__ inline void
 dev_shared_add(uint64_t *p, uint64_t v)
 {
-	atomicAdd(reinterpret_cast<unsigned long long *>(p), static_cast<unsigned long long>(v));
+	unsigned   *half = reinterpret_cast<unsigned *>(p);
+	const unsigned low = static_cast<unsigned>(v);
+	unsigned	high = static_cast<unsigned>(v >> 32);
+
+	if (low != 0)
+		high += atomicAdd(half, low) > ~low;
+	if (high != 0)
+		atomicAdd(half + 1, high);
 }
 
 __device__ inline void

@@ -90,9 +90,11 @@ typedef struct g2d_product
 	const float *bias;			/* or NULL */
 	const float *residual;		/* [rows][ld] or NULL; may be y */
 	uint32_t	activation;
-	float	   *y;				/* [rows][ld]; only columns below w.n are written */
+	float	   *y;				/* [rows][ld]; only columns below w.n are written ... */
 	uint32_t	ld;
+	g2d_operand to;				/* ... or, with x, as the next product of bf16 takes them */
 	uint32_t	rows;
+	uint32_t	processors;		/* of the device: which kernel it is; no bit depends on it */
 	uint64_t   *best;			/* the head's: [rows][best_ld] the best of each strip of 16 columns,
 								 * rank_key << 32 | ~column; else NULL */
 	uint32_t	best_ld;
@@ -103,6 +105,26 @@ extern void g2d_launch_product_f32(rt_stream stream, const g2d_product *p);
 extern void g2d_launch_product_bf16(rt_stream stream, const g2d_product *p);
 extern void g2d_launch_product_q8(rt_stream stream, const g2d_product *p);
 
+#define G2D_STRIPS_MOST_ROWS 256u
+
+/*
+ * Whether a product of bf16 or q8 is done by strips of 16 columns and up to 32 rows, or by tiles of
+ * 128 x 64 (product_tile.cuh), which give the same bits.  Between 33 and 256 rows it depends on how much
+ * of the device the tiles keep busy.  For each unit of k a tile moves 6 KB, the 16 strips that make as
+ * many sums 24 KB; but strips are on all multiprocessors, and tiles on as many as there are tiles.  So
+ * tiles come to be as fast where they are on a quarter.  Of an H200's 132, up to 32 tiles are left to
+ * strips, which are 64 rows of 124M's qkv (18 tiles) and 256 of its attn_out (24), and none of a head
+ * (393).
+ */
+static inline bool
+g2d_takes_strips(uint32_t rows, uint32_t n_padded, uint32_t processors)
+{
+	const uint64_t tiles = (uint64_t) (n_padded / G2D_OUTPUTS_ALIGN) *
+		((rows + G2D_ROWS_ALIGN - 1) / G2D_ROWS_ALIGN);
+
+	return rows <= 32 || (rows <= G2D_STRIPS_MOST_ROWS && tiles * 4 < processors);
+}
+
 /* ---- attention*.cu ---- */
 
 typedef struct g2d_attention
@@ -112,8 +134,9 @@ typedef struct g2d_attention
 	const uint32_t *position_of;
 	const float *qkv;			/* [rows][ldq] q, k, v */
 	uint32_t	ldq;
-	float	   *out;			/* [rows][ldo] */
+	float	   *out;			/* [rows][ldo] ... */
 	uint32_t	ldo;
+	g2d_operand to;				/* ... or, with x, as a product of bf16 takes them */
 	float	   *parts;			/* [rows][n_head][segments][head_dim + 2] where there are several */
 	uint32_t	segments;		/* of the longest row in this launch, at least */
 	uint32_t	layer;

@@ -32,6 +32,7 @@
 #define G2D_FRAGMENT 512u		/* bytes */
 #define G2D_UNITS_ALIGN 4u
 #define G2D_OUTPUTS_ALIGN 128u
+#define G2D_ROWS_ALIGN 64u		/* operands have room for so many */
 #define G2D_KEYS 32u			/* of a block: G2_BLOCK */
 #define G2D_SEGMENT 256u		/* keys with one maximum and sum */
 

@@ -5,6 +5,7 @@
 #ifndef G2_DEVICE_MATH_H
 #define G2_DEVICE_MATH_H
 
+#include "device_layout.h"
 #include "engine_headers.h"
 #include "vecmath.h"
 
@@ -25,6 +26,13 @@ g2d_to_bf16(float x)
 	if ((u & 0x7fffffffu) > 0x7f800000u)
 		return (uint16_t) (u >> 16 | 0x40u);
 	return (uint16_t) ((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+/* Element k of a row at x, where a product with bf16 takes it (device_layout.h). */
+G2_HD static inline void
+g2d_put_bf16(char *x, uint32_t k, float v)
+{
+	*reinterpret_cast<uint16_t *>(x + g2d_operand_at(2 * k)) = g2d_to_bf16(v);
 }
 
 /*

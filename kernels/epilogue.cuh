@@ -10,20 +10,29 @@
 #include "device_kernels.h"
 #include "sampler_math.h"
 
-/* Writes the element and returns it; rows and columns that are only padding give -inf. */
+/* Writes the element and returns it; rows and columns that are only padding give -inf.  An operand's
+ * padding is written: zeros. */
 __device__ inline float
 finish(const g2d_product &p, uint32_t row, uint32_t column, float sum)
 {
 	const size_t at = (size_t) row * p.ld + column;
+	char	   *to = static_cast<char *>(p.to.x) + (size_t) row * p.to.ld;
 
 	if (row >= p.rows || column >= p.w.n)
+	{
+		if (p.to.x && row < p.rows && column < p.to.ld / 2)
+			g2d_put_bf16(to, column, 0.0f);
 		return -INFINITY;
+	}
 	if (p.bias)
 		sum = g2s_add(sum, p.bias[column]);
 	sum = g2d_activate(p.activation, sum);
 	if (p.residual)
 		sum = g2s_add(p.residual[at], sum);
-	p.y[at] = sum;
+	if (p.to.x)
+		g2d_put_bf16(to, column, sum);
+	else
+		p.y[at] = sum;
 	return sum;
 }
 

@@ -3,6 +3,9 @@
  *
  * Sums have the CPU's order: 16 lanes, each over every 16th value, then one tree.  A half warp
  * adds; the other threads of the row's block load, and do what is done value by value.
+ *
+ * Rows are short, and a kernel for one row does little but wait: so loops load some values before they
+ * use the first.
  */
 #include "device_kernels.h"
 
@@ -11,6 +14,31 @@
 
 #define THREADS 128
 #define LANES 16u
+#define AHEAD 8u				/* values of a thread */
+
+/* add(x[lane], sum), then x[lane + 16] ...: the sum. */
+template <typename F>
+__device__ static float
+lane_fold(const float *x, uint32_t n, uint32_t lane, const F &add)
+{
+	float		sum = 0.0f;
+	uint32_t	i = lane;
+
+	for (; i + (AHEAD - 1) * LANES < n; i += AHEAD * LANES)
+	{
+		float		v[AHEAD];
+
+#pragma unroll
+		for (uint32_t j = 0; j < AHEAD; j++)
+			v[j] = x[i + j * LANES];
+#pragma unroll
+		for (uint32_t j = 0; j < AHEAD; j++)
+			sum = add(v[j], sum);
+	}
+	for (; i < n; i += LANES)
+		sum = add(x[i], sum);
+	return sum;
+}
 
 /* i with i + 8, + 4, + 2, + 1; all lanes get it. */
 __device__ static float
@@ -33,26 +61,44 @@ convert_group(float v, uint32_t unit, uint32_t lane, const g2d_operand &to, size
 		to.scale[row * to.units_padded + unit] = g2d_group_scale(largest);
 }
 
+/* Values first + threadIdx.x, + THREADS ...; zeros from n on. */
+__device__ static void
+load_ahead(const float *x, uint32_t first, uint32_t n, float (&v)[AHEAD])
+{
+#pragma unroll
+	for (uint32_t j = 0; j < AHEAD; j++)
+	{
+		const uint32_t i = first + j * THREADS + threadIdx.x;
+
+		v[j] = i < n ? x[i] : 0.0f;
+	}
+}
+
 /* k values at x, by all threads of the block.  Padding is written too: zeros. */
 __device__ static void
 convert_row(const float *x, uint32_t k, g2_format format, const g2d_operand &to, size_t row)
 {
-	const uint32_t lane = threadIdx.x % G2_WARP,
-				warp = threadIdx.x / G2_WARP;
+	const uint32_t values = format == G2_FORMAT_Q8 ? to.ld : to.ld / 2;
 
-	if (format == G2_FORMAT_Q8)
+	/* A warp's values of q8 are a unit, also in the order of threads. */
+	for (uint32_t first = 0; first < values; first += THREADS * AHEAD)
 	{
-		for (uint32_t unit = warp; unit < to.units_padded; unit += THREADS / G2_WARP)
-		{
-			uint32_t	i = unit * G2D_UNIT + lane;
+		float		v[AHEAD];
 
-			convert_group(i < k ? x[i] : 0.0f, unit, lane, to, row);
+		load_ahead(x, first, k, v);
+#pragma unroll
+		for (uint32_t j = 0; j < AHEAD; j++)
+		{
+			const uint32_t i = first + j * THREADS + threadIdx.x;
+
+			if (i >= values)	/* whole warps of q8 */
+				break;
+			if (format == G2_FORMAT_Q8)
+				convert_group(v[j], i / G2D_UNIT, i % G2D_UNIT, to, row);
+			else
+				g2d_put_bf16(static_cast<char *>(to.x) + row * to.ld, i, v[j]);
 		}
-		return;
 	}
-	for (uint32_t i = threadIdx.x; i < to.ld / 2; i += THREADS)
-		*reinterpret_cast<uint16_t *>(static_cast<char *>(to.x) + row * to.ld +
-									  g2d_operand_at(2 * i)) = i < k ? g2d_to_bf16(x[i]) : 0;
 }
 
 /* Grid: rows; a block a row; shared: n floats. */
@@ -68,24 +114,27 @@ norm_kernel(g2d_norm a)
 	const bool	rests = !exists || a.position_of[from] == G2D_RESTS;
 	const float *x = a.x + (size_t) from * a.ld;
 
-	for (uint32_t i = threadIdx.x; i < a.n; i += THREADS)
-		v[i] = rests ? 0.0f : x[i];
+	for (uint32_t first = 0; first < a.n; first += THREADS * AHEAD)
+	{
+		float		e[AHEAD];
+
+		load_ahead(x, first, rests ? 0 : a.n, e);
+#pragma unroll
+		for (uint32_t j = 0; j < AHEAD; j++)
+			if (first + j * THREADS + threadIdx.x < a.n)
+				v[first + j * THREADS + threadIdx.x] = e[j];
+	}
 	dev_barrier();
 	if (threadIdx.x < G2_WARP)	/* both halves the same */
 	{
-		float		sum = 0.0f,
-					squares = 0.0f,
-					mean;
+		const float sum = lane_fold(v, a.n, lane, [](float x, float s) { return g2s_add(s, x); }),
+					mean = g2s_div(lane_sum(sum), (float) a.n);
+		float		squares = lane_fold(v, a.n, lane, [mean](float x, float s) {
+			const float d = g2s_sub(x, mean);
 
-		for (uint32_t i = lane; i < a.n; i += LANES)
-			sum = g2s_add(sum, v[i]);
-		mean = g2s_div(lane_sum(sum), (float) a.n);
-		for (uint32_t i = lane; i < a.n; i += LANES)
-		{
-			float		d = g2s_sub(v[i], mean);
+			return g2s_fma(d, d, s);
+		});
 
-			squares = g2s_fma(d, d, squares);
-		}
 		squares = g2s_add(g2s_div(lane_sum(squares), (float) a.n), a.epsilon);
 		if (threadIdx.x == 0)
 		{
@@ -94,16 +143,29 @@ norm_kernel(g2d_norm a)
 		}
 	}
 	dev_barrier();
-	for (uint32_t i = threadIdx.x; i < a.n; i += THREADS)
+	for (uint32_t first = 0; first < a.n; first += THREADS * AHEAD)
 	{
-		float		d = g2s_mul(g2s_sub(v[i], moments[0]), moments[1]),
-					y = a.bias ? g2s_fma(d, a.gain[i], a.bias[i]) : g2s_mul(d, a.gain[i]);
+		float		gain[AHEAD],
+					bias[AHEAD];
 
-		v[i] = rests ? 0.0f : y;
-		if (a.y)
-			a.y[(size_t) r * a.n + i] = v[i];
-		if (a.format == G2_FORMAT_F32)
-			static_cast<float *>(a.to.x)[(size_t) r * a.to.ld + i] = v[i];
+		load_ahead(a.gain, first, a.n, gain);
+		load_ahead(a.bias, first, a.bias ? a.n : 0, bias);
+#pragma unroll
+		for (uint32_t j = 0; j < AHEAD; j++)
+		{
+			const uint32_t i = first + j * THREADS + threadIdx.x;
+
+			if (i >= a.n)
+				break;
+			const float d = g2s_mul(g2s_sub(v[i], moments[0]), moments[1]),
+						y = a.bias ? g2s_fma(d, gain[j], bias[j]) : g2s_mul(d, gain[j]);
+
+			v[i] = rests ? 0.0f : y;
+			if (a.y)
+				a.y[(size_t) r * a.n + i] = v[i];
+			if (a.format == G2_FORMAT_F32)
+				static_cast<float *>(a.to.x)[(size_t) r * a.to.ld + i] = v[i];
+		}
 	}
 	if (a.bad && threadIdx.x == 0)
 		a.bad[r] = 0;

@@ -9,21 +9,64 @@
 #include "product_tile.cuh"
 
 #define CHUNK_UNITS 16u			/* 256 of k */
-#define NARROW_WARPS 8u
+#define NARROW_WARPS 16u
 
 /* ---- few rows ---- */
 
-/* What the warps leave: a chunk's sums of 16 columns x 8 EIGHTS rows, [column][row]. */
+/* The sums of chunks so far, each a thread's own; and what the warps leave, of as many as there are: a
+ * chunk's sums of 8 EIGHTS rows x 16 columns. */
 template <uint32_t EIGHTS>
 struct narrow_shared
 {
-	float		part[NARROW_WARPS][G2D_STRIP * 8 * EIGHTS];
-	float		sum[G2D_STRIP * 8 * EIGHTS];
+	float		sum[8 * EIGHTS][NARROW_LD];
+	float		part[NARROW_WARPS][8 * EIGHTS][NARROW_LD];
 };
 
-/* Grid: (strips, rows / (8 EIGHTS)); blockDim: as many warps as there are chunks, up to 8. */
+/* UNITS of a chunk.  All that is loaded is asked for before the first of it is needed: a warp that
+ * waited for one fragment after the other would leave most of the memory's bandwidth unused. */
+template <uint32_t EIGHTS, uint32_t UNITS>
+__device__ static void
+multiply_units(const char *w, const char *x, uint32_t ld, float (&c)[EIGHTS][4])
+{
+	uint4		a[UNITS];
+	uint2		b[UNITS][EIGHTS];
+
+#pragma unroll
+	for (uint32_t i = 0; i < UNITS; i++)
+	{
+		a[i] = dev_load16(w + i * G2D_FRAGMENT);
+#pragma unroll
+		for (uint32_t e = 0; e < EIGHTS; e++)
+			b[i][e] = dev_load8(x + (size_t) e * 8 * ld + i * G2D_UNIT);
+	}
+#pragma unroll
+	for (uint32_t i = 0; i < UNITS; i++)
+	{
+#pragma unroll
+		for (uint32_t e = 0; e < EIGHTS; e++)
+			dev_mma_bf16(c[e], a[i], b[i][e]);
+	}
+}
+
+/* A chunk: one chain for each 8 rows, k ascending. */
 template <uint32_t EIGHTS>
-__global__ void __launch_bounds__(NARROW_WARPS * G2_WARP)
+__device__ static void
+multiply_chunk(const char *w, const char *x, uint32_t ld, uint32_t units, float (&c)[EIGHTS][4])
+{
+	const uint32_t at_once = EIGHTS == 1 ? CHUNK_UNITS : CHUNK_UNITS / 2;
+	uint32_t	u = 0;
+
+	for (; u + at_once <= units; u += at_once)
+		multiply_units<EIGHTS, at_once>(w + (size_t) u * G2D_FRAGMENT, x + u * G2D_UNIT, ld, c);
+	for (; u + 4 <= units; u += 4)
+		multiply_units<EIGHTS, 4>(w + (size_t) u * G2D_FRAGMENT, x + u * G2D_UNIT, ld, c);
+	for (; u < units; u++)
+		multiply_units<EIGHTS, 1>(w + (size_t) u * G2D_FRAGMENT, x + u * G2D_UNIT, ld, c);
+}
+
+/* Grid: (strips, rows / (8 EIGHTS)); blockDim: narrow_warps(). */
+template <uint32_t EIGHTS>
+__global__ void __launch_bounds__(NARROW_WARPS * G2_WARP, 1)
 narrow_bf16_kernel(g2d_product p)
 {
 	const uint32_t elements = G2D_STRIP * 8 * EIGHTS,
@@ -40,34 +83,34 @@ narrow_bf16_kernel(g2d_product p)
 		lane % 4 * 8;
 
 	for (uint32_t i = threadIdx.x; i < elements; i += blockDim.x)
-		s->sum[i] = 0.0f;
+		s->sum[i / G2D_STRIP][i % G2D_STRIP] = 0.0f;
 	for (uint32_t round = 0; round < chunks; round += warps)
 	{
-		const uint32_t first = (round + warp) * CHUNK_UNITS,
-					end = first + CHUNK_UNITS < p.w.units ? first + CHUNK_UNITS : p.w.units;
+		const uint32_t first = (round + warp) * CHUNK_UNITS;
 		float		c[EIGHTS][4] = {};
 
-#pragma unroll 8
-		for (uint32_t unit = first; unit < end; unit++)
-		{
-			const uint4 a = dev_load16(w + (size_t) unit * G2D_FRAGMENT);
-
-#pragma unroll
-			for (uint32_t e = 0; e < EIGHTS; e++)
-				dev_mma_bf16(c[e], a, dev_load8(x + (size_t) e * 8 * p.x.ld + unit * G2D_UNIT));
-		}
+		if (first < p.w.units)
+			multiply_chunk<EIGHTS>(w + (size_t) first * G2D_FRAGMENT, x + first * G2D_UNIT, p.x.ld,
+								   p.w.units - first < CHUNK_UNITS ? p.w.units - first : CHUNK_UNITS,
+								   c);
 #pragma unroll
 		for (uint32_t e = 0; e < EIGHTS; e++)
 		{
 #pragma unroll
 			for (uint32_t i = 0; i < 4; i++)
-				s->part[warp][(lane / 4 + i / 2 * 8) * 8 * EIGHTS + e * 8 + lane % 4 * 2 + i % 2] =
-					c[e][i];
+				s->part[warp][e * 8 + lane % 4 * 2 + i % 2][lane / 4 + i / 2 * 8] = c[e][i];
 		}
 		dev_barrier();
 		for (uint32_t i = threadIdx.x; i < elements; i += blockDim.x)
+		{
+			const uint32_t row = i / G2D_STRIP,
+						column = i % G2D_STRIP;
+			float		sum = s->sum[row][column];
+
 			for (uint32_t chunk = 0; chunk < warps && round + chunk < chunks; chunk++)
-				s->sum[i] = g2s_add(s->sum[i], s->part[chunk][i]);
+				sum = g2s_add(sum, s->part[chunk][row][column]);
+			s->sum[row][column] = sum;
+		}
 		dev_barrier();
 	}
 	for (uint32_t i = threadIdx.x; i < elements; i += blockDim.x)
@@ -75,8 +118,7 @@ narrow_bf16_kernel(g2d_product p)
 		const uint32_t column = i % G2D_STRIP,
 					row = i / G2D_STRIP;
 
-		finish_strip(p, first_row + row, strip * G2D_STRIP + column,
-					 s->sum[column * 8 * EIGHTS + row]);
+		finish_strip(p, first_row + row, strip * G2D_STRIP + column, s->sum[row][column]);
 	}
 }
 
@@ -93,19 +135,24 @@ wide_bf16_kernel(g2d_product p)
 	float		sum[WARP_STRIPS][WARP_EIGHTS][4] = {},
 				c[WARP_STRIPS][WARP_EIGHTS][4] = {};
 
-	tile_fetch(&stage[0], p, first_strip, first_row, 0);
-	dev_async_commit();
+	for (uint32_t n = 0; n < TILE_STAGES - 1; n++)
+	{
+		if (n < stages)
+			tile_fetch(&stage[n], p, first_strip, first_row, n * STAGE_UNITS);
+		dev_async_commit();
+	}
 	for (uint32_t n = 0; n < stages; n++)
 	{
-		const tile_stage *s = &stage[n % 2];
+		const tile_stage *s = &stage[n % TILE_STAGES];
 		const uint32_t left = p.w.units - n * STAGE_UNITS,
-					units = left < STAGE_UNITS ? left : STAGE_UNITS;
+					units = left < STAGE_UNITS ? left : STAGE_UNITS,
+					next = n + TILE_STAGES - 1;
 
-		if (n + 1 < stages)
-			tile_fetch(&stage[(n + 1) % 2], p, first_strip, first_row, (n + 1) * STAGE_UNITS);
+		dev_async_wait<TILE_STAGES - 2>();
+		dev_barrier();			/* stage n is there, and all are done with the one before it, ... */
+		if (next < stages)		/* ... whose buffer is this one's */
+			tile_fetch(&stage[next % TILE_STAGES], p, first_strip, first_row, next * STAGE_UNITS);
 		dev_async_commit();
-		dev_async_wait<1>();
-		dev_barrier();
 		for (uint32_t u = 0; u < units; u++)
 		{
 #pragma unroll
@@ -136,7 +183,6 @@ wide_bf16_kernel(g2d_product p)
 				}
 			}
 		}
-		dev_barrier();
 	}
 	dev_async_wait<0>();
 	tile_finish(p, part, first_strip, first_row, sum);
@@ -144,29 +190,39 @@ wide_bf16_kernel(g2d_product p)
 
 /* ---- launches ---- */
 
+/* A warp a chunk, where there are more in rounds of about as many. */
+static uint32_t
+narrow_warps(uint32_t units)
+{
+	const uint32_t chunks = (units + CHUNK_UNITS - 1) / CHUNK_UNITS,
+				rounds = (chunks + NARROW_WARPS - 1) / NARROW_WARPS;
+
+	return (chunks + rounds - 1) / rounds;
+}
+
 struct bf16_kernels
 {
 	template <uint32_t EIGHTS>
 	static void
 	narrow(rt_stream stream, const g2d_product *p)
 	{
-		const uint32_t chunks = (p->w.units + CHUNK_UNITS - 1) / CHUNK_UNITS,
-					warps = chunks < NARROW_WARPS ? chunks : NARROW_WARPS;
+		typedef narrow_shared<EIGHTS> shared;
+		const uint32_t warps = narrow_warps(p->w.units);
 
 		dev_launch(stream, narrow_bf16_kernel<EIGHTS>, narrow_grid<EIGHTS>(p), dim3(warps * G2_WARP),
-				   sizeof(narrow_shared<EIGHTS>), *p);
+				   offsetof(shared, part) + warps * sizeof shared::part[0], *p);
 	}
 
 	static void
 	wide(rt_stream stream, const g2d_product *p)
 	{
-		dev_launch(stream, wide_bf16_kernel, tile_grid(p), dim3(TILE_THREADS), 2 * sizeof(tile_stage),
-				   *p);
+		dev_launch(stream, wide_bf16_kernel, tile_grid(p), dim3(TILE_THREADS),
+				   TILE_STAGES * sizeof(tile_stage), *p);
 	}
 };
 
 void
 g2d_launch_product_bf16(rt_stream stream, const g2d_product *p)
 {
-	launch_by_rows<bf16_kernels>(stream, p);
+	launch_product<bf16_kernels>(stream, p);
 }

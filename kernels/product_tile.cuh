@@ -1,8 +1,9 @@
 /*
- * product_tile.cuh: the tile that products of many rows share, and which kernel has how many rows.
+ * product_tile.cuh: what products of bf16 and q8 share: the tile of those with many rows, the strip
+ * of those with few, and which of the two it is.
  *
- * A tile is 128 columns x 64 rows a block, by 8 warps of 32 x 32 each, over stages of 4 units of k that
- * two buffers in shared memory hold in turn.
+ * A tile is 128 columns x 64 rows a block, by 8 warps of 32 x 32 each, over stages of 4 units of k in
+ * a ring of three buffers in shared memory: two are on their way while one is multiplied.
  *
  * What a stage brings: fragments of 8 strips of weights, 16 KB; 64 rows of x, 8 KB, as
  * [unit][row][32 bytes].  Weights are the products' a (rows of mma.sync are columns of y), rows of
@@ -14,10 +15,11 @@
 #include "epilogue.cuh"
 
 #define TILE_THREADS 256
-#define TILE_COLUMNS 128u
-#define TILE_ROWS 64u
+#define TILE_COLUMNS G2D_OUTPUTS_ALIGN
+#define TILE_ROWS G2D_ROWS_ALIGN
 #define TILE_STRIPS (TILE_COLUMNS / G2D_STRIP)
 #define STAGE_UNITS 4u			/* = G2D_UNITS_ALIGN: stages are whole */
+#define TILE_STAGES 3u			/* two blocks' fit a multiprocessor of 8.0 and 9.0, one's any */
 #define WARP_STRIPS 2u			/* of a warp: 2 x 16 columns, */
 #define WARP_EIGHTS 4u			/* 4 x 8 rows */
 
@@ -44,7 +46,8 @@ struct tile_part
 	}
 };
 
-/* Starts the copies of a stage.  Rows behind the last are read too: operands have room for 64. */
+/* Starts the copies of a stage.  Rows behind the last are read too: operands have room for 64.  Of x, 8
+ * lanes take 4 rows of a unit, so that they write 128 bytes in a row, and a warp 128 bytes of each. */
 __device__ inline void
 tile_fetch(tile_stage *to, const g2d_product &p, uint32_t first_strip, uint32_t first_row,
 		   uint32_t unit)
@@ -53,9 +56,10 @@ tile_fetch(tile_stage *to, const g2d_product &p, uint32_t first_strip, uint32_t 
 			   *x = static_cast<const char *>(p.x.x);
 
 #pragma unroll
-	for (uint32_t i = threadIdx.x; i < TILE_STRIPS * STAGE_UNITS * G2_WARP; i += TILE_THREADS)
+	for (uint32_t n = 0; n < TILE_STRIPS * STAGE_UNITS * G2_WARP / TILE_THREADS; n++)
 	{
-		uint32_t	strip = i / (STAGE_UNITS * G2_WARP),
+		uint32_t	i = n * TILE_THREADS + threadIdx.x,
+					strip = i / (STAGE_UNITS * G2_WARP),
 					in_strip = i % (STAGE_UNITS * G2_WARP);
 
 		dev_async16(&to->w[0][0][0] + i,
@@ -63,13 +67,15 @@ tile_fetch(tile_stage *to, const g2d_product &p, uint32_t first_strip, uint32_t 
 					in_strip * 16);
 	}
 #pragma unroll
-	for (uint32_t i = threadIdx.x; i < TILE_ROWS * STAGE_UNITS * 2; i += TILE_THREADS)
+	for (uint32_t n = 0; n < TILE_ROWS * STAGE_UNITS * 2 / TILE_THREADS; n++)
 	{
-		uint32_t	row = i / (STAGE_UNITS * 2),
-					half = i % (STAGE_UNITS * 2);
+		uint32_t	i = n * TILE_THREADS + threadIdx.x,
+					half = i % 2,
+					u = i / 8 % STAGE_UNITS,
+					row = i / (8 * STAGE_UNITS) * 4 + i / 2 % 4;
 
-		dev_async16(&to->x[half / 2][row][half % 2 * 2],
-					x + (size_t) (first_row + row) * p.x.ld + unit * G2D_UNIT + half * 16);
+		dev_async16(&to->x[u][row][half * 2],
+					x + (size_t) (first_row + row) * p.x.ld + (unit + u) * G2D_UNIT + half * 16);
 	}
 }
 
@@ -124,7 +130,11 @@ tile_grid(const g2d_product *p)
 				(p->rows + TILE_ROWS - 1) / TILE_ROWS);
 }
 
-/* ---- which kernel for so many rows ---- */
+/* ---- strips ---- */
+
+/* Floats of a row of 16 columns in shared memory: a warp's sums, of lane 4 g + t those of column g and
+ * row 2 t, fall into different banks. */
+#define NARROW_LD (G2D_STRIP + 4)
 
 /* A narrow kernel: strips of columns by 8 EIGHTS rows. */
 template <uint32_t EIGHTS>
@@ -134,16 +144,18 @@ narrow_grid(const g2d_product *p)
 	return dim3(p->w.n_padded / G2D_STRIP, (p->rows + 8 * EIGHTS - 1) / (8 * EIGHTS));
 }
 
+/* ---- which kernel ---- */
+
 /* KERNELS: narrow<EIGHTS>(stream, p) and wide(stream, p) of a format, which give the same bits. */
 template <typename KERNELS>
 inline void
-launch_by_rows(rt_stream stream, const g2d_product *p)
+launch_product(rt_stream stream, const g2d_product *p)
 {
 	if (p->rows <= 8)
 		KERNELS::template narrow<1>(stream, p);
 	else if (p->rows <= 16)
 		KERNELS::template narrow<2>(stream, p);
-	else if (p->rows <= 32)
+	else if (g2d_takes_strips(p->rows, p->w.n_padded, p->processors))
 		KERNELS::template narrow<4>(stream, p);
 	else
 		KERNELS::wide(stream, p);

@@ -23,6 +23,7 @@ typedef struct rt_info
 	char		isa[16];		/* "sm90" */
 	char		driver[64];		/* "13.0 (runtime 13.0)" */
 	uint32_t	capability;		/* 10 * major + minor */
+	uint32_t	processors;		/* multiprocessors */
 	uint64_t	free_bytes;
 } rt_info;
 

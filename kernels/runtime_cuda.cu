@@ -99,6 +99,7 @@ rt_open(uint32_t index, rt_info *info, g2_error *err)
 	}
 	snprintf(info->name, sizeof info->name, "%.63s", p.name);
 	snprintf(info->isa, sizeof info->isa, "sm%u", info->capability);
+	info->processors = (uint32_t) p.multiProcessorCount;
 	info->free_bytes = free_bytes;
 	return true;
 }
@@ -271,6 +272,12 @@ rt_capture_end(rt_stream stream, rt_graph **graph, g2_error *err)
 	ok = g ? check_memory(cudaGraphInstantiate(&g->graph, captured, 0), 0, err) :
 		g2_fail_memory(err, sizeof *g);
 	cudaGraphDestroy(captured);
+	/* Its memory on the device is taken here: at its first launch it could not be done without. */
+	if (ok && !check_memory(cudaGraphUpload(g->graph, native(stream)), 0, err))
+	{
+		cudaGraphExecDestroy(g->graph);
+		ok = false;
+	}
 	if (!ok)
 	{
 		free(g);

@@ -11,7 +11,7 @@
 #include "device_math.h"
 #include "sampler_math.h"
 
-#define SAMPLE_THREADS 256u
+#define SAMPLE_THREADS 512u
 #define SAMPLE_WARPS (SAMPLE_THREADS / G2_WARP)
 #define DIGITS 2048u			/* values of a digit of at most 11 bits of a key */
 #define NOBODY UINT32_MAX
@@ -22,6 +22,7 @@ struct sample_shared
 	uint64_t	part[SAMPLE_THREADS];
 	uint64_t	coarse[G2_WARP];
 	uint64_t	before;
+	uint64_t	above;			/* not `before`, which some threads may still be reading */
 	uint32_t	found;
 	double		block_sum[256];	/* 2^18 / 1,024 */
 };
@@ -257,10 +258,10 @@ find_prefix(sample_shared *s, const sample_row &row, const sample_kept &kept, co
 			digit = digits - 1 - threadIdx.x * each;
 			while (before + s->histogram[digit] < target - above)
 				before += s->histogram[digit--];
-			s->before = before;
+			s->above = before;
 		}
 		digit = block_tell(s, threadIdx.x == owner, digit);
-		above += s->before;
+		above += s->above;
 		key |= digit << shift;
 		dev_barrier();
 	}

@@ -4,7 +4,7 @@
 set -eu
 
 what=${1:-demo}
-build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev libopenblas-dev"
+build="gcc make pkg-config libc6-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
 tests="g++ pgbouncer libpq-dev clang libclang-rt-dev libcmocka-dev libsimde-dev libipc-run-perl libtest-simple-perl perl git python3-venv"
 
 if ! command -v dpkg-query >/dev/null; then

@@ -94,37 +94,40 @@ convert_some(Oid conversion, const char *src, size_t len, char *dest, size_t roo
  * character at a time and the error is dropped.  That needs no subtransaction: these functions
  * take no lock and open nothing, they look into a table of constants.
  */
+static bool
+convert_character(Oid conversion, const char *src, int n, char *dest)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool converted = true;
+
+	dest[0] = '\0';
+	PG_TRY();
+	{
+		OidFunctionCall5(conversion, Int32GetDatum(PG_UTF8), Int32GetDatum(GetDatabaseEncoding()),
+						 CStringGetDatum(src), CStringGetDatum(dest), Int32GetDatum(n));
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		dest[0] = '\0';
+		converted = false;
+	}
+	PG_END_TRY();
+	return converted;
+}
+
 static size_t
 convert_some(Oid conversion, const char *src, size_t len, char *dest, size_t room, size_t *made)
 {
-	MemoryContext context = CurrentMemoryContext;
 	size_t		at = 0;
-	volatile bool stop = false;
 
 	*made = 0;
-	while (at < len && !stop)
+	while (at < len)
 	{
 		int			n = character(src + at, len - at);
 
-		if (n == 0)
-			break;
-		dest[*made] = '\0';
-		PG_TRY();
-		{
-			OidFunctionCall5(conversion, Int32GetDatum(PG_UTF8),
-							 Int32GetDatum(GetDatabaseEncoding()),
-							 CStringGetDatum(src + at), CStringGetDatum(dest + *made),
-							 Int32GetDatum(n));
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(context);
-			FlushErrorState();
-			dest[*made] = '\0';
-			stop = true;
-		}
-		PG_END_TRY();
-		if (stop)
+		if (n == 0 || !convert_character(conversion, src + at, n, dest + *made))
 			break;
 		*made += strlen(dest + *made);
 		at += n;

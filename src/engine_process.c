@@ -68,14 +68,12 @@ add_variable(char **environment, int *n, const char *name, const char *otherwise
 /* Everything is named here: what an administrator's shell left in the postmaster's environment
  * (LC_ALL, OMP_NUM_THREADS, MALLOC_ARENA_MAX ...) does not change the engine. */
 static char **
-make_environment(const char *variable)
+make_environment(void)
 {
 	char	  **environment = palloc0(sizeof(char *) * MAX_ENVIRONMENT);
 	int			n = 0;
 
 	environment[n++] = pstrdup("LANG=C");
-	if (variable)
-		environment[n++] = pstrdup(variable);
 	environment[n++] = pstrdup("PATH=/usr/local/bin:/usr/bin:/bin");
 	add_variable(environment, &n, "TZ", NULL);
 	add_variable(environment, &n, "LD_LIBRARY_PATH", NULL);
@@ -200,7 +198,7 @@ gpt2_process_spawn(const Gpt2Program *program, char **problem)
 		*problem = psprintf("could not execute \"%s\": %m", program->path);
 		return 0;
 	}
-	environment = make_environment(program->variable);
+	environment = make_environment();
 	fflush(stdout);
 	fflush(stderr);
 	sigfillset(&all);

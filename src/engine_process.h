@@ -18,7 +18,6 @@ typedef struct Gpt2Program
 {
 	const char *path;
 	char	  **arguments;		/* ends with NULL */
-	const char *variable;		/* one more of its environment, name=value; NULL = none */
 	const char *oom_score_adj;	/* its place in the order of the out-of-memory killer */
 	int			fds[2];			/* become its descriptors 3 and 4; the second may be -1 */
 } Gpt2Program;

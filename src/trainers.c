@@ -57,7 +57,6 @@ start_trainer(int fd, pid_t *place)
 	Gpt2Program program = {
 		.path = gpt2_program_path(G2_TRAIN_PROGRAM),
 		.arguments = arguments,
-		.variable = "OPENBLAS_NUM_THREADS=1",
 		.oom_score_adj = TRAINER_OOM_SCORE_ADJ,
 		.fds = {fd, -1},
 	};
@@ -71,8 +70,8 @@ start_trainer(int fd, pid_t *place)
 	}
 	ereport(LOG, (errmsg("gpt2 training does not start: %s", problem)));
 	gpt2_socket_refuse_one(fd, "0A000", "cannot start a training",
-						   "The program gpt2_train is made where OpenBLAS's headers "
-						   "(libopenblas-dev) are installed; the server log has the cause.");
+						   "The program gpt2_train belongs beside gpt2_engine: install the "
+						   "extension anew; the server log has the cause.");
 }
 
 static void

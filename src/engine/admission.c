@@ -41,7 +41,19 @@ g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 	return true;
 }
 
-/* ---- the list of running groups ---- */
+/* ---- the list of running groups, and slots ---- */
+
+g2_slots *
+g2_slots_of(g2_scheduler *s, const g2_backend_model *model)
+{
+	return &s->slots[s->api->device_number ? s->api->device_number(model) : 0];
+}
+
+bool
+g2_is_full(void *scheduler, const g2_group *group)
+{
+	return g2_slots_of(scheduler, group->o.model)->full;
+}
 
 static void
 running_insert(g2_scheduler *s, g2_group *group)
@@ -60,6 +72,7 @@ running_insert(g2_scheduler *s, g2_group *group)
 void
 g2_running_remove(g2_scheduler *s, g2_group *group)
 {
+	g2_slots   *slots = g2_slots_of(s, group->o.model);
 	g2_group  **at = &s->running;
 
 	while (*at != group)
@@ -72,7 +85,7 @@ g2_running_remove(g2_scheduler *s, g2_group *group)
 	{
 		g2_kv_release(group->o.kv, &group->sequences[i].table);
 		g2_ngrams_close(&group->sequences[i].ngrams);
-		s->free_slots[s->n_free_slots++] = group->sequences[i].slot;
+		slots->free[slots->n_free++] = group->sequences[i].slot;
 	}
 }
 
@@ -197,11 +210,11 @@ count_promises(g2_scheduler *s)
 }
 
 static bool
-has_room(const g2_scheduler *s, const g2_group *group)
+has_room(const g2_scheduler *s, const g2_slots *slots, const g2_group *group)
 {
 	const g2_kv *kv = group->o.kv;
 	/* What runs will grow: without some room for that it would be preempted at once. */
-	uint32_t	growth = (G2_SLOTS - s->n_free_slots) / GROWTH;
+	uint32_t	growth = (slots->n - slots->n_free) / GROWTH;
 
 	return (uint64_t) g2_kv_room(kv) * kv->block_bytes >=
 		((uint64_t) blocks_missing(group, 1) + growth) * kv->block_bytes +
@@ -210,7 +223,7 @@ has_room(const g2_scheduler *s, const g2_group *group)
 
 typedef enum admission
 {
-	ADMITTED, NO_ROOM, GONE		/* it could not be set up, and has been told so */
+	ADMITTED, NO_SLOT, NO_ROOM, GONE	/* it could not be set up, and has been told so */
 } admission;
 
 static void
@@ -223,17 +236,18 @@ give_up(g2_group *group, const g2_error *err)
 static admission
 try_admit(g2_scheduler *s, g2_group *group)
 {
+	g2_slots   *slots = g2_slots_of(s, group->o.model);
 	g2_error	err;
 
-	if (group->o.n > s->n_free_slots)
-		return NO_ROOM;
+	if (group->o.n > slots->n_free)
+		return NO_SLOT;
 	if (!g2_group_fits(group, &err) || !g2_group_adopt(group, 0, &err))
 	{
 		g2_queue_take(&s->queue, group);
 		give_up(group, &err);
 		return GONE;
 	}
-	if (!has_room(s, group))
+	if (!has_room(s, slots, group))
 	{
 		/* Blocks of the prefix cache are not held while it waits. */
 		g2_kv_release(group->o.kv, &group->sequences[0].table);
@@ -249,7 +263,7 @@ try_admit(g2_scheduler *s, g2_group *group)
 	}
 	group->turn = s->n_turns;
 	for (uint32_t i = 0; i < group->o.n; i++)
-		group->sequences[i].slot = s->free_slots[--s->n_free_slots];
+		group->sequences[i].slot = slots->free[--slots->n_free];
 	running_insert(s, group);
 	s->promised[group->o.kv->pool->index] += promise(group);
 	if (set_up(s, group, &err))
@@ -312,9 +326,9 @@ is_better_victim(const g2_group *newer, const g2_group *older)
 }
 
 /* Of the groups that run.  With `role`, of those that give way to it; without, the oldest that
- * somebody waits for is spared. */
+ * somebody waits for is spared.  With `slots`, of those that hold some of them. */
 static g2_group *
-choose_victim(const g2_scheduler *s, const g2_role *role)
+choose_victim(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
 {
 	const g2_group *spared = role ? NULL : oldest_wanted(s);
 	g2_group   *victim = NULL;
@@ -322,7 +336,8 @@ choose_victim(const g2_scheduler *s, const g2_role *role)
 	/* In the order of age, so the last of equals is the newest. */
 	for (g2_group *group = s->running; group; group = group->next)
 	{
-		if (group->canceled || group == spared || (role && !gives_way(group, role)))
+		if (group->canceled || group == spared || (role && !gives_way(group, role)) ||
+			(slots && g2_slots_of(s, group->o.model) != slots))
 			continue;
 		if (!victim || is_better_victim(group, victim))
 			victim = group;
@@ -331,9 +346,9 @@ choose_victim(const g2_scheduler *s, const g2_role *role)
 }
 
 static bool
-preempt_for(g2_scheduler *s, const g2_role *role)
+preempt_for(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
 {
-	g2_group   *victim = choose_victim(s, role);
+	g2_group   *victim = choose_victim(s, role, slots);
 
 	if (!victim)
 		return false;
@@ -344,7 +359,7 @@ preempt_for(g2_scheduler *s, const g2_role *role)
 bool
 g2_preempt_for_blocks(g2_scheduler *s)
 {
-	return preempt_for(s, NULL);
+	return preempt_for(s, NULL, NULL);
 }
 
 /* The newest parked group whose role has none of its permitted sequences left for what is waited
@@ -370,6 +385,8 @@ g2_admit(g2_scheduler *s)
 	g2_group   *group;
 
 	s->blocked = false;
+	for (uint32_t d = 0; d < G2_MAX_DEVICES; d++)
+		s->slots[d].full = false;
 	while (preempted < MAX_PREEMPTIONS && (group = in_the_way(s, now)))
 	{
 		preempt(s, group);
@@ -379,16 +396,22 @@ g2_admit(g2_scheduler *s)
 	while ((group = g2_queue_next(&s->queue, now, &ready_at)))
 	{
 		const g2_role *role = group->o.session->role;
+		g2_slots   *slots = g2_slots_of(s, group->o.model);
+		admission	outcome = try_admit(s, group);
 
-		if (try_admit(s, group) != NO_ROOM)
+		if (outcome == ADMITTED || outcome == GONE)
 			continue;
-		if (preempted == MAX_PREEMPTIONS || group->o.session->parked || !preempt_for(s, role))
+		if (preempted < MAX_PREEMPTIONS && !group->o.session->parked &&
+			preempt_for(s, role, outcome == NO_SLOT ? slots : NULL))
 		{
-			s->blocked = true;
-			break;
+			count_promises(s);
+			preempted++;
+			continue;
 		}
-		count_promises(s);
-		preempted++;
+		s->blocked = true;
+		if (outcome == NO_ROOM)
+			break;				/* the cache is one for all devices */
+		slots->full = true;
 	}
 	s->wake_at = G2_MIN(s->queue.next_deadline, ready_at);
 }

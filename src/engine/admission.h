@@ -9,6 +9,15 @@
 
 #include "scheduler.h"
 
+/* Sampler slots of one device. */
+typedef struct g2_slots
+{
+	uint32_t	n;				/* 0: there is no such device */
+	uint32_t	n_free;
+	uint32_t   *free;			/* [n] */
+	bool		full;			/* too few are free for the group that is next there */
+} g2_slots;
+
 struct g2_scheduler
 {
 	const g2_backend_api *api;
@@ -17,8 +26,7 @@ struct g2_scheduler
 	g2_people  *people;
 	g2_queue	queue;
 	g2_group   *running;
-	uint32_t	free_slots[G2_SLOTS];
-	uint32_t	n_free_slots;
+	g2_slots	slots[G2_MAX_DEVICES];
 	uint32_t	step_tokens;	/* 0 = automatic */
 	uint64_t	promised[G2_KV_POOLS];	/* bytes of blocks that running groups need and do not hold yet */
 	bool		blocked;		/* a group that might run has found no room */
@@ -29,6 +37,12 @@ struct g2_scheduler
 	int64_t		wake_at;
 	g2_visit	visit;
 };
+
+/* Those of the model's device. */
+extern g2_slots *g2_slots_of(g2_scheduler *s, const g2_backend_model *model);
+
+/* Of the scheduler, for its queue: whether the group's device is full. */
+extern bool g2_is_full(void *scheduler, const g2_group *group);
 
 /* Admits from the queue while there is room, preempting where fairness asks for it. */
 extern void g2_admit(g2_scheduler *s);

@@ -28,6 +28,7 @@
 #define G2_BACKEND_VERSION 4
 #define G2_BLOCK 32				/* positions of a KV block, aligned to position 0 */
 #define G2_MAX_PLANS 2
+#define G2_MAX_DEVICES 2		/* of one back end */
 #define G2_MAX_STEPS 64			/* steps of one plan */
 
 #define G2_TOKEN_PREVIOUS (UINT32_MAX - 1)	/* plan.token: what the row's slot sampled last */
@@ -160,7 +161,7 @@ typedef struct g2_result
 typedef struct g2_backend_options
 {
 	uint32_t	threads;		/* compute threads, >= 1 */
-	uint32_t	slots;			/* sampler slots 0 .. slots-1 */
+	uint32_t	slots;			/* sampler slots; 0 = as many as suit the device */
 	const char *isa;			/* CPU: one of G2_CPU_NAMES */
 	uint32_t	nice;			/* of the threads that compute, 0 .. 19; 0 = as they are */
 	const char *devices;		/* devices.h: gpt2.device; NULL = "auto" */
@@ -198,6 +199,9 @@ typedef struct g2_backend_api
 	const char *(*arithmetic) (const g2_backend *backend, g2_format format);
 	/* NULL: the machine itself; likewise where it leaves the name NULL. */
 	void		(*describe) (const g2_backend *backend, g2_backend_device *device);
+	/* Sampler slots 0 .. n-1 of a device, from 0: so many sequences run there at once.  0: there is no
+	 * such device; most back ends have one. */
+	uint32_t	(*slots) (const g2_backend *backend, uint32_t device);
 
 	/* weights must stay valid until model_unload.  0A000: a graph this device cannot run. */
 	bool		(*model_load) (g2_backend *backend, const g2_weights *weights,
@@ -238,8 +242,10 @@ typedef struct g2_backend_api
 	g2_result  *(*step_result) (g2_backend *backend, bool *failed, g2_error *err);
 
 	/* Of a back end that has several devices; NULL in others.  place: where the next model shall be
-	 * ("auto", "cpu", "cuda"); then where a model is, and the arithmetic identity that it has there. */
+	 * ("auto", "cpu", "cuda"); then where a model is, by number and name, and the arithmetic identity
+	 * that it has there. */
 	void		(*place) (g2_backend *backend, const char *device);
+	uint32_t	(*device_number) (const g2_backend_model *model);
 	const char *(*device) (const g2_backend_model *model);
 	const char *(*model_arithmetic) (const g2_backend_model *model);
 } g2_backend_api;

@@ -27,6 +27,7 @@
 
 #define MAX_THREADS 1024
 #define MAX_SLOTS (1u << 20)
+#define USUAL_SLOTS 256			/* more rows at once take longer, and yield no more */
 #define MAX_NICE 19
 
 typedef struct entry
@@ -116,8 +117,8 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 {
 	g2_backend *b;
 
-	if (options->threads < 1 || options->threads > MAX_THREADS || options->slots < 1 ||
-		options->slots > MAX_SLOTS || options->nice > MAX_NICE)
+	if (options->threads < 1 || options->threads > MAX_THREADS || options->slots > MAX_SLOTS ||
+		options->nice > MAX_NICE)
 		return g2_fail(err, G2_E_INTERNAL,
 					   "invalid CPU back end options: %u threads, %u slots, nice %u",
 					   options->threads, options->slots, options->nice);
@@ -129,13 +130,14 @@ cpu_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_e
 	};
 	b->threads = options->threads;
 	b->nice = options->nice;
-	b->limits.n_slots = options->slots;
-	b->limits.slots = g2_alloc_array(options->slots, sizeof *b->limits.slots);
-	b->slots = g2_alloc_array(options->slots, sizeof *b->slots);
+	b->limits.n_slots = options->slots ? options->slots : USUAL_SLOTS;
+	b->limits.slots = g2_alloc_array(b->limits.n_slots, sizeof *b->limits.slots);
+	b->slots = g2_alloc_array(b->limits.n_slots, sizeof *b->slots);
 	if (!b->limits.slots || !b->slots)
 	{
+		g2_fail_memory(err, b->limits.n_slots * (unsigned long long) sizeof *b->slots);
 		cpu_close(b);
-		return g2_fail_memory(err, options->slots * (unsigned long long) sizeof *b->slots);
+		return false;
 	}
 	if (!g2_kernels_choose(options->isa, &b->kernels, err) ||
 		!g2_pool_open(options->threads, options->nice, &b->pool, err) ||
@@ -159,6 +161,12 @@ static const char *
 cpu_arithmetic(const g2_backend *b, g2_format format)
 {
 	return format == G2_FORMAT_BF16 ? b->bf16_arithmetic : "exact-1";
+}
+
+static uint32_t
+cpu_slots(const g2_backend *b, uint32_t device)
+{
+	return device == 0 ? b->limits.n_slots : 0;
 }
 
 /* ---- models and their cache ---- */
@@ -302,6 +310,7 @@ const g2_backend_api g2_cpu_backend = {
 	.close = cpu_close,
 	.isa = cpu_isa,
 	.arithmetic = cpu_arithmetic,
+	.slots = cpu_slots,
 	.model_load = cpu_model_load,
 	.model_unload = cpu_model_unload,
 	.kv_block_bytes = g2_cpu_block_bytes,

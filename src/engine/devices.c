@@ -29,12 +29,13 @@ typedef struct device
 {
 	const g2_backend_api *api;
 	g2_backend *backend;		/* NULL: there is none */
+	uint32_t	number;
 } device;
 
 struct g2_backend
 {
-	device		cpu;
-	device		cuda;
+	device		cpu;			/* number 0 */
+	device		cuda;			/* number 1 */
 	bool		prefers_cuda;	/* gpt2.device is not cpu */
 	bool		insists;		/* nor auto */
 	g2_error	why;			/* there is no CUDA device */
@@ -182,8 +183,9 @@ open_cuda(g2_backend *b, const g2_backend_options *options, uint32_t index, int 
 		return;
 	}
 	b->cuda.api->describe(b->cuda.backend, &about);
-	say(b, "computing on %s, driver %s, with %.1f MB of its memory", about.name, about.driver,
-		(double) about.free_bytes / 1e6);
+	say(b, "computing on %s, driver %s, with %.1f MB of its memory, up to %u sequences at once",
+		about.name, about.driver, (double) about.free_bytes / 1e6,
+		b->cuda.api->slots(b->cuda.backend, 0));
 }
 
 static bool
@@ -203,6 +205,7 @@ devices_open(const g2_backend_options *options, int event_fd, g2_backend **out, 
 	b->failures = options->failures;
 	b->place = "auto";
 	b->cpu.api = &g2_cpu_backend;
+	b->cuda.number = 1;
 	if (!b->cpu.api->open(options, event_fd, &b->cpu.backend, err))
 	{
 		g2_free(b);
@@ -240,6 +243,14 @@ devices_describe(const g2_backend *b, g2_backend_device *about)
 	*about = (g2_backend_device) {0};
 	if (b->cuda.backend)
 		b->cuda.api->describe(b->cuda.backend, about);
+}
+
+static uint32_t
+devices_slots(const g2_backend *b, uint32_t number)
+{
+	const device *d = number == b->cpu.number ? &b->cpu : &b->cuda;
+
+	return number == d->number && d->backend ? d->api->slots(d->backend, 0) : 0;
 }
 
 bool
@@ -341,6 +352,12 @@ devices_model_unload(g2_backend *b, g2_backend_model *m)
 		return;
 	m->device->api->model_unload(m->device->backend, m->model);
 	g2_free(m);
+}
+
+static uint32_t
+devices_number(const g2_backend_model *m)
+{
+	return m->device->number;
 }
 
 static const char *
@@ -476,6 +493,7 @@ const g2_backend_api g2_devices_backend = {
 	.isa = devices_isa,
 	.arithmetic = devices_arithmetic,
 	.describe = devices_describe,
+	.slots = devices_slots,
 	.model_load = devices_model_load,
 	.model_fill = devices_model_fill,
 	.model_unload = devices_model_unload,
@@ -491,6 +509,7 @@ const g2_backend_api g2_devices_backend = {
 	.step_submit = devices_step_submit,
 	.step_result = devices_step_result,
 	.place = devices_place,
+	.device_number = devices_number,
 	.device = devices_device,
 	.model_arithmetic = devices_model_arithmetic,
 };

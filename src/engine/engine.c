@@ -311,7 +311,7 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	char		isa[32];
 	g2_error	ignored = {0};
 	char		device[32];
-	g2_backend_options backend_options = {.slots = G2_SLOTS, .isa = isa, .devices = device,
+	g2_backend_options backend_options = {.isa = isa, .devices = device,
 		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory,
 		.shrink = shrink_cache, .shrink_arg = engine,
 		.failures = settings->system_identifier ? G2_DEVICE_FAILURES_FILE : NULL};

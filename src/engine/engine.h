@@ -21,7 +21,7 @@
  *     admission.c  sequence groups: from the queue to the device and back
  *     queue.c      sequence groups that wait: order, limits
  *     session.c    who asks: sessions and roles
- *     visit.c      one visit of the device: its plan, what its result does
+ *     visit.c      one visit of the device: its plan; visit_take.c: what its result does
  *     group.c      one group: prompt, sequences, stop strings, text
  *     registry.c   models: loading, waiting, unloading
  *     kv.c         blocks of the KV cache: reference counts, copy on write, shared prefixes

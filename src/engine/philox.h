@@ -22,6 +22,12 @@ enum
 	G2_PHILOX_SYNTH = 1			/* synthetic weights: counter = (element low, high, 1 or 2, tensor) */
 };
 
+#define G2_PHILOX_ROUNDS 10
+#define G2_PHILOX_M0 0xD2511F53u
+#define G2_PHILOX_M1 0xCD9E8D57u
+#define G2_PHILOX_K0 0x9E3779B9u
+#define G2_PHILOX_K1 0xBB67AE85u
+
 typedef struct g2_philox
 {
 	uint32_t	word[4];
@@ -34,16 +40,16 @@ g2_philox4x32(uint64_t key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3)
 				k1 = (uint32_t) (key >> 32);
 	g2_philox	r = {{c0, c1, c2, c3}};
 
-	for (int round = 0; round < 10; round++)
+	for (int round = 0; round < G2_PHILOX_ROUNDS; round++)
 	{
-		uint64_t	p0 = (uint64_t) 0xD2511F53u * r.word[0],
-					p1 = (uint64_t) 0xCD9E8D57u * r.word[2];
+		uint64_t	p0 = (uint64_t) G2_PHILOX_M0 * r.word[0],
+					p1 = (uint64_t) G2_PHILOX_M1 * r.word[2];
 		g2_philox	next = {{(uint32_t) (p1 >> 32) ^ r.word[1] ^ k0, (uint32_t) p1,
 							 (uint32_t) (p0 >> 32) ^ r.word[3] ^ k1, (uint32_t) p0}};
 
 		r = next;
-		k0 += 0x9E3779B9u;
-		k1 += 0xBB67AE85u;
+		k0 += G2_PHILOX_K0;
+		k1 += G2_PHILOX_K1;
 	}
 	return r;
 }

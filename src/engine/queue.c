@@ -10,9 +10,12 @@ static const char *const limit_names[G2_N_LIMITS] = {
 };
 
 void
-g2_queue_init(g2_queue *q, g2_people *people)
+g2_queue_init(g2_queue *q, g2_people *people, bool (*is_full) (void *arg, const g2_group *group),
+			  void *arg)
 {
-	*q = (g2_queue) {.people = people, .next_deadline = INT64_MAX};
+	*q = (g2_queue) {
+		.people = people, .next_deadline = INT64_MAX, .is_full = is_full, .arg = arg,
+	};
 }
 
 /* ---- the ring of a role's sessions ---- */
@@ -238,13 +241,15 @@ g2_queue_lacks_sequences(const g2_role *role, int64_t now)
 }
 
 /* Of the role's sessions that are parked, or of the others, that whose turn it is; NULL: its limits
- * hold back all of them. */
+ * hold back all of them, or (*full) devices are full. */
 static const g2_session *
-next_session(const g2_role *role, bool parked, int64_t now, int64_t *ready_at)
+next_session(const g2_queue *q, const g2_role *role, bool parked, int64_t now, int64_t *ready_at,
+			 bool *full)
 {
 	const g2_session *session = role->ring;
 	int64_t		passed = -1;	/* most sequences that one before may have */
 
+	*full = false;
 	do
 	{
 		int64_t		sequences = g2_session_limit(session, G2_LIMIT_SEQUENCES),
@@ -252,6 +257,11 @@ next_session(const g2_role *role, bool parked, int64_t now, int64_t *ready_at)
 
 		if (session->parked != parked)
 			continue;
+		if (q->is_full(q->arg, session->queue))
+		{
+			*full = true;
+			continue;
+		}
 		/* With no more sequences allowed than to one that waits for room it waits behind that:
 		 * small groups would keep a large one waiting for ever. */
 		if (sequences == G2_UNLIMITED)
@@ -281,12 +291,14 @@ next_wanted(g2_queue *q, int64_t now, int64_t *ready_at)
 	for (g2_role *role = q->people->roles; role; role = role->next)
 	{
 		const g2_session *session;
-		bool		was_throttled = role->throttled;
+		bool		was_throttled = role->throttled,
+					full;
 
 		if (role->n_queued == 0)
 			continue;
-		session = next_session(role, false, now, ready_at);
-		role->throttled = !session;
+		session = next_session(q, role, false, now, ready_at, &full);
+		if (session || !full)
+			role->throttled = !session;
 		if (!session)
 			continue;
 		if (was_throttled)
@@ -304,9 +316,10 @@ next_parked(const g2_queue *q, int64_t now, int64_t *ready_at)
 
 	for (const g2_role *role = q->people->roles; role; role = role->next)
 	{
+		bool		full;
 		/* It would take what is kept for another. */
 		const g2_session *session = role->n_queued > 0 && !g2_queue_lacks_sequences(role, now) ?
-			next_session(role, true, now, ready_at) : NULL;
+			next_session(q, role, true, now, ready_at, &full) : NULL;
 
 		if (session && (!best || role->service < best->role->service))
 			best = session;

@@ -5,7 +5,8 @@
  * come, first served.  Sessions that are over one of their limits are passed over until they are
  * not; where it is the number of sequences, only by sessions that may have more.  A group that was
  * preempted stands first in its session, and its session first in its role.  Sessions that are
- * parked, because nobody waits for their requests, come behind all others.
+ * parked, because nobody waits for their requests, come behind all others.  Sessions whose next group
+ * needs a device that is full are passed over too, so that other devices are not idle.
  *
  * The lists are the sessions' and roles' (session.h); the engine's thread owns all of it.
  */
@@ -20,9 +21,12 @@ typedef struct g2_queue
 	uint32_t	n;				/* groups */
 	g2_group   *canceled;		/* no longer among them, to be told so; linked by group->next */
 	int64_t		next_deadline;	/* no group has waited for too long before; INT64_MAX = none */
+	bool		(*is_full) (void *arg, const g2_group *group);	/* the device that it needs */
+	void	   *arg;
 } g2_queue;
 
-extern void g2_queue_init(g2_queue *queue, g2_people *people);
+extern void g2_queue_init(g2_queue *queue, g2_people *people,
+						  bool (*is_full) (void *arg, const g2_group *group), void *arg);
 extern void g2_queue_push(g2_queue *queue, g2_group *group);
 extern void g2_queue_push_first(g2_queue *queue, g2_group *group);
 

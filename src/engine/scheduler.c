@@ -21,6 +21,40 @@
 								 * cost more than the line through all says */
 #define VISIT_TARGET_US 5000	/* a visit of several steps: cancel and arrivals wait no longer */
 
+static bool
+open_slots(g2_scheduler *s, g2_error *err)
+{
+	uint32_t	most = 0;
+
+	for (uint32_t d = 0; d < G2_MAX_DEVICES; d++)
+	{
+		g2_slots   *slots = &s->slots[d];
+
+		slots->n = s->api->slots(s->backend, d);
+		if (slots->n == 0)
+			continue;
+		if (slots->n < G2_MAX_SEQUENCES)
+			return g2_fail(err, G2_E_INTERNAL, "device %u has %u slots, and a group may need %d", d,
+						   slots->n, G2_MAX_SEQUENCES);
+		slots->free = g2_alloc_array(slots->n, sizeof *slots->free);
+		if (!slots->free)
+			return g2_fail_memory(err, slots->n * sizeof *slots->free);
+		for (uint32_t i = slots->n; i > 0; i--)
+			slots->free[slots->n_free++] = i - 1;
+		most = G2_MAX(most, slots->n);
+	}
+	return g2_visit_open(&s->visit, most, err);
+}
+
+static void
+free_scheduler(g2_scheduler *s)
+{
+	for (uint32_t d = 0; d < G2_MAX_DEVICES; d++)
+		g2_free(s->slots[d].free);
+	g2_visit_close(&s->visit);
+	g2_free(s);
+}
+
 bool
 g2_scheduler_open(const g2_backend_api *api, g2_backend *backend, int event_fd,
 				  g2_people *people, g2_scheduler **out, g2_error *err)
@@ -35,9 +69,12 @@ g2_scheduler_open(const g2_backend_api *api, g2_backend *backend, int event_fd,
 	s->people = people;
 	s->speculation = true;
 	s->wake_at = INT64_MAX;
-	g2_queue_init(&s->queue, people);
-	for (uint32_t i = 0; i < G2_SLOTS; i++)
-		s->free_slots[s->n_free_slots++] = G2_SLOTS - 1 - i;
+	g2_queue_init(&s->queue, people, g2_is_full, s);
+	if (!open_slots(s, err))
+	{
+		free_scheduler(s);
+		return false;
+	}
 	*out = s;
 	return true;
 }
@@ -59,6 +96,7 @@ g2_scheduler_set_speculation(g2_scheduler *s, bool on)
 /* What the running groups of one model want. */
 typedef struct demand
 {
+	uint32_t	rows;			/* of a step at most, of those that decode and others */
 	uint32_t	n_decode;		/* sequences that decode */
 	bool		prefill;
 	uint32_t	least_left;		/* tokens that the sequence nearest to its end may still make */
@@ -79,9 +117,11 @@ measure_other(demand *d, const g2_group *group)
 }
 
 static demand
-measure(const g2_scheduler *s, const g2_backend_model *model)
+measure(g2_scheduler *s, const g2_backend_model *model)
 {
-	demand		d = {.least_left = UINT32_MAX};
+	demand		d = {
+		.rows = g2_visit_rows(g2_slots_of(s, model)->n), .least_left = UINT32_MAX,
+	};
 
 	for (const g2_group *group = s->running; group; group = group->next)
 	{
@@ -111,7 +151,7 @@ static uint32_t
 prompt_room(const g2_scheduler *s, const g2_work *work, const demand *d)
 {
 	uint32_t	n_decode = d->n_decode,
-				room = G2_VISIT_ROWS - n_decode;
+				room = d->rows - n_decode;
 	bool		beside = n_decode > 0 || d->others_decode;
 	double		target = PREFILL_TARGET_US,
 				us = G2_MAX(n_decode > 0 ? g2_cost_step(&work->cost, n_decode) : 0, d->others_us);
@@ -208,7 +248,7 @@ plan_drafts(const g2_scheduler *s, const g2_backend_model *model, const g2_work 
 {
 	double		usual = g2_cost_step(&work->cost, d->n_decode),
 				worth = usual > 0 ? DRAFT_MARGIN * work->cost.per_row * d->n_decode / usual : 1;
-	uint32_t	room = G2_VISIT_ROWS - d->n_decode;
+	uint32_t	room = d->rows - d->n_decode;
 	bool		any = false,
 				allowed = s->speculation && !s->frugal && !d->prefill && !d->others;
 
@@ -400,7 +440,11 @@ g2_scheduler_wake_at(const g2_scheduler *s)
 uint32_t
 g2_scheduler_live(const g2_scheduler *s)
 {
-	return G2_SLOTS - s->n_free_slots;
+	uint32_t	n = 0;
+
+	for (uint32_t d = 0; d < G2_MAX_DEVICES; d++)
+		n += s->slots[d].n - s->slots[d].n_free;
+	return n;
 }
 
 uint32_t
@@ -429,6 +473,5 @@ g2_scheduler_close(g2_scheduler *s)
 	drop_canceled(s);
 	g2_queue_cancel_all(&s->queue);
 	drop_queued(s);
-	g2_visit_close(&s->visit);
-	g2_free(s);
+	free_scheduler(s);
 }

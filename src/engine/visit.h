@@ -12,10 +12,21 @@
 
 #include "beams.h"
 
-#define G2_SLOTS 256			/* sequences that run at once */
-#define G2_VISIT_ROWS 512		/* rows of one step */
-#define G2_VISIT_OUTPUTS (G2_VISIT_ROWS + G2_SLOTS)	/* the end of a prompt has one for each of n */
 #define G2_VISIT_STEPS 16		/* steps of one visit at most */
+
+/* Rows of one step of a device with so many slots: prompts find as much room as all that decode. */
+static inline uint32_t
+g2_visit_rows(uint32_t n_slots)
+{
+	return 2 * n_slots;
+}
+
+/* The end of a prompt has one for each of n. */
+static inline uint32_t
+g2_visit_outputs(uint32_t n_slots)
+{
+	return g2_visit_rows(n_slots) + n_slots;
+}
 
 /* What stands behind one of the plan's sequences. */
 typedef struct g2_part
@@ -44,15 +55,18 @@ typedef struct g2_visit
 	g2_work    *work;			/* of its model */
 	g2_plan		plan;
 	g2_result	result;
-	uint32_t	token[G2_VISIT_ROWS];
-	uint32_t	position[G2_VISIT_ROWS];
-	g2_plan_sequence sequences[G2_VISIT_ROWS];
-	g2_part		parts[G2_VISIT_ROWS];
-	g2_output	outputs[G2_VISIT_OUTPUTS];
-	g2_target	targets[G2_VISIT_OUTPUTS];
-	uint32_t	result_token[G2_SLOTS * G2_VISIT_STEPS];
-	double		result_logprob[G2_SLOTS * G2_VISIT_STEPS];
-	uint8_t		result_ended[G2_SLOTS * G2_VISIT_STEPS];
+	uint32_t	n_rows;			/* that there is room for: on the device with most slots */
+	uint32_t	n_outputs;
+	uint32_t	n_results;
+	uint32_t   *token;			/* [n_rows] */
+	uint32_t   *position;
+	g2_plan_sequence *sequences;
+	g2_part    *parts;
+	g2_output  *outputs;		/* [n_outputs] */
+	g2_target  *targets;
+	uint32_t   *result_token;	/* [n_results], of all steps */
+	double	   *result_logprob;
+	uint8_t    *result_ended;
 	float	   *result_norm;	/* [norm_room], made when a group wants it */
 	size_t		norm_room;
 	uint32_t   *top_token;		/* [top_room] each, made when a beam search takes part */
@@ -60,6 +74,10 @@ typedef struct g2_visit
 	double	   *top_score;
 	size_t		top_room;
 } g2_visit;
+
+/* Room for the visits of devices with up to so many slots; a visit that is zero can be closed. */
+extern bool g2_visit_open(g2_visit *visit, uint32_t n_slots, g2_error *err);
+extern void g2_visit_close(g2_visit *visit);
 
 /* An empty plan. */
 extern void g2_visit_begin(g2_visit *visit, g2_work *work, g2_backend_model *model,
@@ -79,8 +97,5 @@ extern g2_kv_outcome g2_visit_add(g2_visit *visit, g2_group *group, uint32_t max
 /* Hands the result's tokens to the groups and its time to their roles.  A group that cannot take
  * them is marked as failed. */
 extern void g2_visit_take(g2_visit *visit);
-
-/* Frees what it has made for itself. */
-extern void g2_visit_close(g2_visit *visit);
 
 #endif							/* G2_VISIT_H */

@@ -24,6 +24,7 @@ typedef struct attention_work
 /* One head of one sequence. */
 typedef struct head
 {
+	uint32_t	thread;			/* that works on it */
 	size_t		index;			/* of the head */
 	size_t		row;			/* the sequence's first */
 	size_t		n;				/* tokens */
@@ -40,11 +41,11 @@ g2t_attention_scratch(size_t positions)
 }
 
 static head
-head_of(const attention_work *w, uint32_t task)
+head_of(const attention_work *w, uint32_t task, uint32_t thread)
 {
 	const g2t_attention *a = w->a;
 	size_t		s = task / a->n_head;
-	head		h = {.index = task % a->n_head, .c = a->n_head * a->head_dim};
+	head		h = {.thread = thread, .index = task % a->n_head, .c = a->n_head * a->head_dim};
 
 	h.row = w->batch->start[s];
 	h.n = w->batch->start[s + 1] - h.row;
@@ -66,14 +67,21 @@ transposed(const float *data, size_t ld)
 	return (g2t_operand) {data, ld, true};
 }
 
+static void
+multiply(const attention_work *w, const head *h, size_t m, size_t n, size_t k, g2t_operand a,
+		 g2t_operand b, bool add, float *c, size_t ldc)
+{
+	g2t_multiply_here(w->context, h->thread, m, n, k, a, b, add, c, ldc);
+}
+
 /* p[rows][keys] = the probabilities of queries t .. t + rows, before dropout. */
 static void
 probabilities(const attention_work *w, const head *h, size_t t, size_t rows, size_t keys, float *p)
 {
 	size_t		ld = 3 * h->c;
 
-	g2t_multiply_here(rows, keys, w->a->head_dim, 1.0f, plain(h->q + t * ld, ld),
-					  transposed(h->k, ld), false, p, keys);
+	multiply(w, h, rows, keys, w->a->head_dim, plain(h->q + t * ld, ld), transposed(h->k, ld),
+			 false, p, keys);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax(keys, t + r + 1, w->a->scale, p + r * keys);
 }
@@ -96,7 +104,7 @@ static void
 forward_head(void *arg, uint32_t task, uint32_t thread)
 {
 	const attention_work *w = arg;
-	head		h = head_of(w, task);
+	head		h = head_of(w, task, thread);
 	float	   *p = w->context->scratch[thread];
 
 	for (size_t t = 0; t < h.n; t += TILE)
@@ -106,8 +114,8 @@ forward_head(void *arg, uint32_t task, uint32_t thread)
 
 		probabilities(w, &h, t, rows, keys, p);
 		drop(w, &h, t, rows, keys, p);
-		g2t_multiply_here(rows, w->a->head_dim, keys, 1.0f, plain(p, keys), plain(h.v, 3 * h.c),
-						  false, w->out + (h.row + t) * h.c + h.index * w->a->head_dim, h.c);
+		multiply(w, &h, rows, w->a->head_dim, keys, plain(p, keys), plain(h.v, 3 * h.c), false,
+				 w->out + (h.row + t) * h.c + h.index * w->a->head_dim, h.c);
 	}
 }
 
@@ -138,25 +146,22 @@ backward_tile(const attention_work *w, const head *h, size_t t, float *p, float 
 
 	probabilities(w, h, t, rows, keys, p);
 	drop(w, h, t, rows, keys, p);
-	g2t_multiply_here(keys, d, rows, 1.0f, transposed(p, keys), plain(dout, h->c), true, dv, ld);
+	multiply(w, h, keys, d, rows, transposed(p, keys), plain(dout, h->c), true, dv, ld);
 	if (w->a->dropout.rate > 0.0f)
 		probabilities(w, h, t, rows, keys, p);
-	g2t_multiply_here(rows, keys, d, 1.0f, plain(dout, h->c), transposed(h->v, ld), false, dp,
-					  keys);
+	multiply(w, h, rows, keys, d, plain(dout, h->c), transposed(h->v, ld), false, dp, keys);
 	drop(w, h, t, rows, keys, dp);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax_backward(keys, w->a->scale, p + r * keys, dp + r * keys);
-	g2t_multiply_here(rows, d, keys, 1.0f, plain(dp, keys), plain(h->k, ld), false, dq + t * ld,
-					  ld);
-	g2t_multiply_here(keys, d, rows, 1.0f, transposed(dp, keys), plain(h->q + t * ld, ld), true,
-					  dk, ld);
+	multiply(w, h, rows, d, keys, plain(dp, keys), plain(h->k, ld), false, dq + t * ld, ld);
+	multiply(w, h, keys, d, rows, transposed(dp, keys), plain(h->q + t * ld, ld), true, dk, ld);
 }
 
 static void
 backward_head(void *arg, uint32_t task, uint32_t thread)
 {
 	const attention_work *w = arg;
-	head		h = head_of(w, task);
+	head		h = head_of(w, task, thread);
 	float	   *p = w->context->scratch[thread],
 			   *dp = p + w->context->scratch_floats / 2;
 

@@ -1,6 +1,6 @@
 /*
  * bench_train.c: gpt2_train bench: what a step of training costs, beside what its products alone
- * would at the speed of one large sgemm.
+ * would at the speed of one large product.
  *
  * The products of a token are 6 floating-point operations for each weight of a matrix (2 forward,
  * 4 back), the head's included; attention's own are left out, as it is usually done.
@@ -23,6 +23,7 @@ typedef struct bench
 				head,
 				vocab,
 				tokens,
+				sequences,
 				threads,
 				steps;
 	g2t_context context;
@@ -30,7 +31,7 @@ typedef struct bench
 	g2t_parameters none;
 	g2t_network *net;
 	uint32_t   *ids;			/* [tokens + 1] */
-	uint32_t	start[2];
+	uint32_t   *start;			/* [sequences + 1] */
 	double		passes;			/* seconds of the fastest step */
 	double		update;
 	double		processor;		/* least seconds of all threads together, of a step */
@@ -48,8 +49,8 @@ read_options(int argc, char **argv, bench *b, g2_error *err)
 	}			options[] = {
 		{"--layer", &b->layer, 1, 100}, {"--embd", &b->embd, 1, 8192},
 		{"--head", &b->head, 1, 512}, {"--vocab", &b->vocab, 1, G2_MAX_VOCAB},
-		{"--tokens", &b->tokens, 1, 65536}, {"--threads", &b->threads, 1, 1024},
-		{"--steps", &b->steps, 1, 1000},
+		{"--tokens", &b->tokens, 1, 65536}, {"--sequences", &b->sequences, 1, 65536},
+		{"--threads", &b->threads, 1, 1024}, {"--steps", &b->steps, 1, 1000},
 	};
 
 	for (int i = 1; i < argc; i += 2)
@@ -68,6 +69,8 @@ read_options(int argc, char **argv, bench *b, g2_error *err)
 	}
 	if (b->embd % b->head != 0)
 		return g2_fail(err, G2_E_PARAM, "--embd must be a multiple of --head");
+	if (b->sequences > b->tokens)
+		return g2_fail(err, G2_E_PARAM, "more --sequences than --tokens");
 	return true;
 }
 
@@ -98,11 +101,13 @@ open_all(bench *b, g2_error *err)
 	if (!g2t_network_open(&b->arch, &b->context, &b->p, &b->none, &o, &b->net, err))
 		return false;
 	b->ids = g2_alloc_array((size_t) b->tokens + 1, sizeof *b->ids);
-	if (!b->ids)
+	b->start = g2_alloc_array((size_t) b->sequences + 1, sizeof *b->start);
+	if (!b->ids || !b->start)
 		return g2_fail_memory(err, (size_t) b->tokens * sizeof *b->ids);
 	for (int64_t i = 0; i <= b->tokens; i++)
 		b->ids[i] = (uint32_t) (i * 7919 % b->vocab);
-	b->start[1] = (uint32_t) b->tokens;
+	for (int64_t i = 0; i <= b->sequences; i++)
+		b->start[i] = (uint32_t) (b->tokens * i / b->sequences);
 	return true;
 }
 
@@ -113,6 +118,7 @@ close_all(bench *b)
 	g2t_parameters_close(&b->p);
 	g2t_context_close(&b->context);
 	g2_free(b->ids);
+	g2_free(b->start);
 }
 
 static double
@@ -137,8 +143,8 @@ run_steps(bench *b)
 {
 	const g2t_optimizer o = {.method = G2T_ADAMW, .rate = 1e-4, .beta1 = 0.9, .beta2 = 0.999,
 	.epsilon = 1e-8, .decay = 0.1, .clip = 1.0};
-	const g2t_batch batch = {.n = (uint32_t) b->tokens, .n_sequences = 1, .start = b->start,
-	.tokens = b->ids, .targets = b->ids + 1};
+	const g2t_batch batch = {.n = (uint32_t) b->tokens, .n_sequences = (uint32_t) b->sequences,
+	.start = b->start, .tokens = b->ids, .targets = b->ids + 1};
 
 	for (int64_t step = 0; step < b->steps; step++)
 	{
@@ -222,7 +228,7 @@ report(const bench *b)
 bool
 g2t_cmd_bench(int argc, char **argv, g2_error *err)
 {
-	bench		b = {.layer = 12, .embd = 768, .head = 12, .vocab = 50257, .tokens = 256,
+	bench		b = {.layer = 12, .embd = 768, .head = 12, .vocab = 50257, .tokens = 256, .sequences = 1,
 	.threads = g2_machine_cores(), .steps = 4};
 	bool		ok;
 

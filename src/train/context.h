@@ -15,6 +15,9 @@ typedef struct g2t_context
 {
 	g2_pool    *pool;
 	const g2t_kernels *kernels;
+	const struct g2_kernels *products;	/* the engine's: product.c */
+	float	  **packed;			/* [threads][g2t_product_scratch()]: product.c's */
+	float	   *shared;			/* [g2t_product_shared()]: the same */
 	float	  **scratch;		/* [threads][scratch_floats], for what a task needs in between */
 	size_t		scratch_floats;
 } g2t_context;

@@ -77,6 +77,10 @@ typedef struct g2t_kernels
 	/* x[i] *= 0 or 1 / (1 - rate), chosen by the random number of element first + i */
 	void		(*dropout) (size_t n, uint64_t first, const g2t_dropout *d, float *x);
 
+	/* y[cols][ldy] = the transpose of x[rows][ldx] */
+	void		(*transpose) (size_t rows, size_t cols, const float *x, size_t ldx, float *y,
+							  size_t ldy);
+
 	/* y += x */
 	void		(*add) (size_t n, const float *x, float *y);
 

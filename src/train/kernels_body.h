@@ -243,6 +243,63 @@ cross_entropy(size_t n, uint32_t target, float gradient_scale, float *x)
 
 /* ---- dropout ---- */
 
+/* g2_philox4x32 of counters four .. four + 15: word w of counter `lane` is to[w][lane]. */
+static inline void
+philox_lanes(const g2t_dropout *d, uint64_t four, uint32_t to[4][LANES])
+{
+	uint32_t	k0 = (uint32_t) d->key,
+				k1 = (uint32_t) (d->key >> 32);
+
+	for (int lane = 0; lane < LANES; lane++)
+	{
+		to[0][lane] = (uint32_t) (four + (uint64_t) lane);
+		to[1][lane] = (uint32_t) ((four + (uint64_t) lane) >> 32);
+		to[2][lane] = d->site;
+		to[3][lane] = d->step;
+	}
+	for (int round = 0; round < G2_PHILOX_ROUNDS; round++)
+	{
+		for (int lane = 0; lane < LANES; lane++)
+		{
+			uint64_t	p0 = (uint64_t) G2_PHILOX_M0 * to[0][lane],
+						p1 = (uint64_t) G2_PHILOX_M1 * to[2][lane];
+
+			to[0][lane] = (uint32_t) (p1 >> 32) ^ to[1][lane] ^ k0;
+			to[1][lane] = (uint32_t) p1;
+			to[2][lane] = (uint32_t) (p0 >> 32) ^ to[3][lane] ^ k1;
+			to[3][lane] = (uint32_t) p0;
+		}
+		k0 += G2_PHILOX_K0;
+		k1 += G2_PHILOX_K1;
+	}
+}
+
+/* Some elements of one counter. */
+static void
+dropout_four(uint64_t first, size_t n, const g2t_dropout *d, uint32_t limit, float keep, float *x)
+{
+	uint64_t	four = first / 4;
+	g2_philox	r = g2_philox4x32(d->key, (uint32_t) four, (uint32_t) (four >> 32), d->site, d->step);
+
+	for (size_t i = 0; i < n; i++)
+		x[i] *= r.word[first % 4 + i] < limit ? 0.0f : keep;
+}
+
+/* All elements of 16 counters. */
+static inline void
+dropout_lanes(uint64_t four, const g2t_dropout *d, uint32_t limit, float keep, float *x)
+{
+	uint32_t	word[4][LANES],
+				of[4 * LANES];
+
+	philox_lanes(d, four, word);
+	for (int lane = 0; lane < LANES; lane++)
+		for (int w = 0; w < 4; w++)
+			of[4 * lane + w] = word[w][lane];
+	for (int i = 0; i < 4 * LANES; i++)
+		x[i] *= of[i] < limit ? 0.0f : keep;
+}
+
 /* A word below the limit drops its element. */
 static void
 dropout(size_t n, uint64_t first, const g2t_dropout *d, float *x)
@@ -252,13 +309,81 @@ dropout(size_t n, uint64_t first, const g2t_dropout *d, float *x)
 
 	for (size_t i = 0; i < n;)
 	{
-		uint64_t	four = (first + i) / 4;
-		g2_philox	r = g2_philox4x32(d->key, (uint32_t) four, (uint32_t) (four >> 32), d->site,
-									  d->step);
+		size_t		here = 4 - (size_t) ((first + i) % 4);
 
-		for (uint32_t j = (uint32_t) ((first + i) % 4); j < 4 && i < n; j++, i++)
-			x[i] *= r.word[j] < limit ? 0.0f : keep;
+		if (here == 4 && n - i >= 4 * LANES)
+		{
+			here = 4 * LANES;
+			dropout_lanes((first + i) / 4, d, limit, keep, x + i);
+		}
+		else
+		{
+			here = here < n - i ? here : n - i;
+			dropout_four(first + i, here, d, limit, keep, x + i);
+		}
+		i += here;
 	}
+}
+
+/* ---- transpose ---- */
+
+#define SIDE 8					/* of the squares that are transposed in registers */
+
+typedef float square_row __attribute__((vector_size(SIDE * sizeof(float))));
+typedef float loose_row __attribute__((vector_size(SIDE * sizeof(float)), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLE __builtin_shufflevector
+#else
+typedef int square_mask __attribute__((vector_size(SIDE * sizeof(int))));
+#define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (square_mask) {__VA_ARGS__})
+#endif
+
+/* Pairs of elements of two rows, pairs of pairs, halves. */
+static inline void
+transpose_square(const float *x, size_t ldx, float *y, size_t ldy)
+{
+	square_row	r[SIDE],
+				t[SIDE];
+
+	for (int i = 0; i < SIDE; i++)
+		r[i] = *(const loose_row *) (x + i * ldx);
+	for (int i = 0; i < SIDE; i += 2)
+	{
+		t[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+		t[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+	}
+	for (int i = 0; i < SIDE; i += 4)
+		for (int j = i; j < i + 2; j++)
+		{
+			r[2 * j - i] = SHUFFLE(t[j], t[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+			r[2 * j - i + 1] = SHUFFLE(t[j], t[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+		}
+	for (int i = 0; i < SIDE / 2; i++)
+	{
+		*(loose_row *) (y + i * ldy) = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+		*(loose_row *) (y + (i + 4) * ldy) = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+	}
+}
+
+static void
+transpose(size_t rows, size_t cols, const float *x, size_t ldx, float *y, size_t ldy)
+{
+	for (size_t c = 0; c < cols; c += SIDE)
+		for (size_t r = 0; r < rows; r += SIDE)
+		{
+			if (rows - r >= SIDE && cols - c >= SIDE)
+			{
+				if (c % 16 == 0)
+					for (int i = 0; i < SIDE; i++)
+						__builtin_prefetch(x + (r + i) * ldx + c + 64);
+				transpose_square(x + r * ldx + c, ldx, y + c * ldy + r, ldy);
+				continue;
+			}
+			for (size_t i = c; i < cols && i < c + SIDE; i++)
+				for (size_t j = r; j < rows && j < r + SIDE; j++)
+					y[i * ldy + j] = x[j * ldx + i];
+		}
 }
 
 /* ---- sums and optimizers ---- */
@@ -332,6 +457,7 @@ const g2t_kernels K_TABLE = {
 	.softmax_backward = softmax_backward,
 	.cross_entropy = cross_entropy,
 	.dropout = dropout,
+	.transpose = transpose,
 	.add = add,
 	.sum_squares = sum_squares,
 	.adamw = adamw,

@@ -73,6 +73,7 @@ typedef struct sums
 	size_t		ld;
 	const float *x;
 	float	   *out;
+	bool		add;
 } sums;
 
 static void
@@ -80,21 +81,23 @@ sum_columns(const g2t_context *context, void *arg, size_t first, size_t n)
 {
 	const sums *s = arg;
 
+	if (!s->add)
+		memset(s->out + first, 0, n * sizeof(float));
 	context->kernels->column_sums(s->n, s->ld, first, first + n, s->x, s->out);
 }
 
 static void
 adapter_backward(const g2t_context *context, const g2t_linear *l, size_t n, const float *x,
-				 const float *dy, float *dx, float *low, float *low2)
+				 const float *dy, float *dx, bool add, float *low, float *low2)
 {
 	adapter_low(context, l, n, x, low);
 	g2t_multiply(context, l->rank, l->out, n, transposed(low, l->rank), plain(dy, l->out), NULL,
-				 true, l->da2, l->out);
+				 add, l->da2, l->out);
 	g2t_multiply(context, n, l->rank, l->out, plain(dy, l->out), transposed(l->a2, l->out), NULL,
 				 false, low2, l->rank);
 	scale(context, n * l->rank, l->scale, low2);
 	g2t_multiply(context, l->in, l->rank, n, transposed(x, l->in), plain(low2, l->rank), NULL,
-				 true, l->da1, l->rank);
+				 add, l->da1, l->rank);
 	g2t_multiply(context, n, l->in, l->rank, plain(low2, l->rank), transposed(l->a1, l->rank),
 				 NULL, true, dx, l->in);
 }
@@ -105,12 +108,12 @@ g2t_linear_backward(const g2t_context *context, const g2t_linear *l, size_t n, c
 {
 	if (l->dw)
 		g2t_multiply(context, l->in, l->out, n, transposed(x, l->in), plain(dy, l->out), NULL,
-					 true, l->dw, l->out);
+					 add, l->dw, l->out);
 	if (l->db)
 		g2t_for_ranges(context, l->out, G2T_COLUMNS, sum_columns,
-					   &(sums) {.n = n, .ld = l->out, .x = dy, .out = l->db});
-	g2t_multiply(context, n, l->in, l->out, plain(dy, l->out), transposed(l->w, l->out), NULL, add,
-				 dx, l->in);
+					   &(sums) {.n = n, .ld = l->out, .x = dy, .out = l->db, .add = add});
+	g2t_multiply(context, n, l->in, l->out, plain(dy, l->out), transposed(l->w, l->out), NULL,
+				 false, dx, l->in);
 	if (l->rank > 0)
-		adapter_backward(context, l, n, x, dy, dx, low, low2);
+		adapter_backward(context, l, n, x, dy, dx, add, low, low2);
 }

@@ -56,7 +56,7 @@ take_rows(loss_work *w, const g2t_batch *batch, uint32_t at, const float *x)
 
 static void
 tile_backward(const g2t_context *context, const loss_work *w, const float *head, float *dx,
-			  float *dhead)
+			  float *dhead, bool add)
 {
 	const g2t_operand gradient = {w->logits, w->n_vocab, false},
 				gradient_t = {w->logits, w->n_vocab, true},
@@ -65,7 +65,7 @@ tile_backward(const g2t_context *context, const loss_work *w, const float *head,
 	float	   *dtile = w->x + G2T_LOSS_ROWS * w->c;
 
 	if (dhead)
-		g2t_multiply(context, w->n_vocab, w->c, w->n, gradient_t, x, NULL, true, dhead, w->c);
+		g2t_multiply(context, w->n_vocab, w->c, w->n, gradient_t, x, NULL, add, dhead, w->c);
 	g2t_multiply(context, w->n, w->c, w->n_vocab, gradient, h, NULL, false, dtile, w->c);
 	for (size_t i = 0; i < w->n; i++)
 		memcpy(dx + w->row[i] * w->c, dtile + i * w->c, w->c * sizeof(float));
@@ -74,7 +74,7 @@ tile_backward(const g2t_context *context, const loss_work *w, const float *head,
 double
 g2t_loss(const g2t_context *context, const g2t_batch *batch, size_t c, size_t n_vocab,
 		 const float *x, const float *head, float gradient_scale, float *dx, float *dhead,
-		 float *work)
+		 bool add, float *work)
 {
 	loss_work	w = {.c = c, .n_vocab = n_vocab, .gradient_scale = gradient_scale, .x = work,
 	.logits = work + 2 * G2T_LOSS_ROWS * c};
@@ -94,7 +94,10 @@ g2t_loss(const g2t_context *context, const g2t_batch *batch, size_t c, size_t n_
 		for (size_t i = 0; i < w.n; i++)
 			loss += w.loss[i];
 		if (gradient_scale > 0.0f)
-			tile_backward(context, &w, head, dx, dhead);
+			tile_backward(context, &w, head, dx, dhead, add);
+		add = true;
 	}
+	if (gradient_scale > 0.0f && dhead && !add)	/* no row has a target */
+		memset(dhead, 0, n_vocab * c * sizeof(float));
 	return loss;
 }

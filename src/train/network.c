@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "layout.h"
+#include "memory.h"
 
 /* Dropouts of the network: one of the embedding, three a layer. */
 enum
@@ -74,6 +75,7 @@ struct g2t_network
 	float	   *memory;			/* all of the above */
 	uint32_t	step;			/* of the pass under way */
 	bool		drops;
+	bool		adds;			/* it is not the step's first pass */
 };
 
 /* ---- memory ---- */
@@ -266,7 +268,7 @@ g2t_network_open(const g2_arch *arch, const g2t_context *context, const g2t_para
 	if (net->layers && net->kept && net->input)
 	{
 		carve_all(&c, net, rank);
-		c.base = net->memory = g2_alloc_array(c.used, sizeof(float));
+		c.base = net->memory = g2t_floats(c.used);
 	}
 	if (!net->memory)
 	{
@@ -289,7 +291,7 @@ g2t_network_close(g2t_network *net)
 	g2_free(net->layers);
 	g2_free(net->kept);
 	g2_free(net->input);
-	g2_free(net->memory);
+	g2t_floats_free(net->memory);
 	g2_free(net);
 }
 
@@ -378,7 +380,7 @@ static double
 loss(g2t_network *net, const g2t_batch *b, float gradient_scale)
 {
 	return g2t_loss(net->context, b, net->arch.n_embd, net->arch.n_vocab, net->normed, net->head,
-					gradient_scale, net->branch, net->dhead, net->loss_work);
+					gradient_scale, net->branch, net->dhead, net->adds, net->loss_work);
 }
 
 double
@@ -401,13 +403,13 @@ mlp_backward(g2t_network *net, const g2t_batch *b, uint32_t l, const kept *k)
 	memcpy(net->branch, net->dx, b->n * c * sizeof(float));
 	drop(net, b, site_of(l, SITE_OUT), net->branch);
 	g2t_gelu(context, b->n * w->up.out, k->up, net->active);
-	g2t_linear_backward(context, &w->down, b->n, net->active, net->branch, net->dactive, false,
+	g2t_linear_backward(context, &w->down, b->n, net->active, net->branch, net->dactive, net->adds,
 						net->low, net->low2);
 	g2t_gelu_backward(context, b->n * w->up.out, k->up, net->dactive, net->dactive);
-	g2t_linear_backward(context, &w->up, b->n, k->normed2, net->dactive, net->branch, false,
+	g2t_linear_backward(context, &w->up, b->n, k->normed2, net->dactive, net->branch, net->adds,
 						net->low, net->low2);
 	g2t_norm_backward(context, &w->norm2, b->n, c, k->middle, k->mean2, k->rstd2, net->branch,
-					  net->dx);
+					  net->dx, net->adds);
 }
 
 static void
@@ -422,12 +424,23 @@ attention_backward(g2t_network *net, const g2t_batch *b, uint32_t l, const kept 
 	memcpy(net->branch, net->dx, b->n * c * sizeof(float));
 	drop(net, b, site_of(l, SITE_MIDDLE), net->branch);
 	g2t_linear_backward(context, &w->attention_out, b->n, k->attended, net->branch, dattended,
-						false, net->low, net->low2);
+						net->adds, net->low, net->low2);
 	g2t_attention_backward(context, &attention, b, k->qkv, dattended, net->dqkv);
-	g2t_linear_backward(context, &w->qkv, b->n, k->normed1, net->dqkv, net->branch, false,
+	g2t_linear_backward(context, &w->qkv, b->n, k->normed1, net->dqkv, net->branch, net->adds,
 						net->low, net->low2);
 	g2t_norm_backward(context, &w->norm1, b->n, c, net->input[l], k->mean1, k->rstd1, net->branch,
-					  net->dx);
+					  net->dx, net->adds);
+}
+
+/* What only some rows of get a gradient, unless the head's has been set there. */
+static void
+clear_embeddings(g2t_network *net)
+{
+	size_t		c = net->arch.n_embd;
+
+	memset(net->dwpe, 0, net->arch.n_ctx * c * sizeof(float));
+	if (net->dwte != net->dhead)
+		memset(net->dwte, 0, net->arch.n_vocab * c * sizeof(float));
 }
 
 double
@@ -438,11 +451,12 @@ g2t_network_backward(g2t_network *net, const g2t_batch *b, uint32_t step, float 
 
 	net->drops = true;
 	net->step = step;
+	net->adds = b->first > 0;
 	forward(net, b);
 	total = loss(net, b, gradient_scale);
 	memset(net->dx, 0, b->n * (size_t) a->n_embd * sizeof(float));
 	g2t_norm_backward(net->context, &net->norm, b->n, a->n_embd, net->input[a->n_layer],
-					  net->mean, net->rstd, net->branch, net->dx);
+					  net->mean, net->rstd, net->branch, net->dx, net->adds);
 	for (uint32_t l = a->n_layer; l-- > 0;)
 	{
 		if (net->options.recompute)
@@ -452,6 +466,8 @@ g2t_network_backward(g2t_network *net, const g2t_batch *b, uint32_t step, float 
 	}
 	if (net->dwte)
 	{
+		if (!net->adds)
+			clear_embeddings(net);
 		drop(net, b, SITE_EMBED, net->dx);
 		g2t_embed_backward(net->context, b, a->n_embd, net->dx, net->dwte, net->dwpe);
 	}

@@ -37,8 +37,8 @@ extern uint64_t g2t_network_bytes(const g2_arch *arch, uint32_t rows, bool recom
 /* The sum of the losses of the batch's targets; nothing is dropped. */
 extern double g2t_network_loss(g2t_network *network, const g2t_batch *batch);
 
-/* The same with dropout, whose numbers depend on `step`; gradient_scale times its gradient is
- * added to the gradients. */
+/* The same with dropout, whose numbers depend on `step`.  The gradients of a step's first pass
+ * (batch->first = 0) are set to gradient_scale times its gradient, those of the others added. */
 extern double g2t_network_backward(g2t_network *network, const g2t_batch *batch, uint32_t step,
 								   float gradient_scale);
 

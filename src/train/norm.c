@@ -16,6 +16,7 @@ typedef struct norm_work
 	const float *kept_rstd;
 	const float *dy;
 	float	   *dx;
+	bool		add;
 } norm_work;
 
 static void
@@ -52,16 +53,22 @@ backward_columns(const g2t_context *context, void *arg, size_t first, size_t n)
 {
 	const norm_work *w = arg;
 
+	if (!w->add)
+	{
+		memset(w->norm->dgain + first, 0, n * sizeof(float));
+		memset(w->norm->dbias + first, 0, n * sizeof(float));
+	}
 	context->kernels->norm_backward_gain(w->n, w->c, first, first + n, w->x, w->kept_mean,
 										 w->kept_rstd, w->dy, w->norm->dgain, w->norm->dbias);
 }
 
 void
 g2t_norm_backward(const g2t_context *context, const g2t_norm *norm, size_t n, size_t c,
-				  const float *x, const float *mean, const float *rstd, const float *dy, float *dx)
+				  const float *x, const float *mean, const float *rstd, const float *dy, float *dx,
+				  bool add)
 {
 	norm_work	w = {.norm = norm, .n = n, .c = c, .x = x, .kept_mean = mean, .kept_rstd = rstd,
-	.dy = dy, .dx = dx};
+	.dy = dy, .dx = dx, .add = add};
 
 	if (norm->dgain)
 		g2t_for_ranges(context, c, G2T_COLUMNS, backward_columns, &w);

@@ -2,8 +2,9 @@
  * operations.h: the operations of a GPT-2 network, forward and backward, one file each.
  *
  * Shapes: n rows (tokens), c = n_embd.  Rows of several sequences follow each other without
- * padding.  Gradients of weights are added to what is there; a gradient that is NULL is not wanted
- * (its weights do not change).  Everything runs on the context's pool and returns when it is done.
+ * padding.  Gradients of weights are set, or with `add` added to what is there; a gradient that is
+ * NULL is not wanted (its weights do not change).  Everything runs on the context's pool and returns
+ * when it is done.
  */
 #ifndef G2T_OPERATIONS_H
 #define G2T_OPERATIONS_H
@@ -18,7 +19,7 @@ typedef struct g2t_batch
 	const uint32_t *start;		/* [n_sequences + 1]: where each begins; start[n_sequences] = n */
 	const uint32_t *tokens;		/* [n] */
 	const uint32_t *targets;	/* [n]: the next token, or G2_NO_TOKEN where it is not learned */
-	uint64_t	first;			/* row of the step that the first token is, for dropout */
+	uint64_t	first;			/* row of the step that the first token is */
 } g2t_batch;
 
 #define G2T_ROWS 32				/* rows of a task that goes by rows */
@@ -30,7 +31,7 @@ typedef struct g2t_batch
 extern void g2t_embed(const g2t_context *context, const g2t_batch *batch, size_t c,
 					  const float *wte, const float *wpe, float *x);
 extern void g2t_embed_backward(const g2t_context *context, const g2t_batch *batch, size_t c,
-							   const float *dx, float *dwte, float *dwpe);
+							   const float *dx, float *dwte, float *dwpe);	/* always adds */
 
 /* ---- norm.c: layer norm ---- */
 
@@ -50,7 +51,7 @@ extern void g2t_norm_forward(const g2t_context *context, const g2t_norm *norm, s
 /* dx[n][c] += the gradient of x, from dy[n][c]. */
 extern void g2t_norm_backward(const g2t_context *context, const g2t_norm *norm, size_t n, size_t c,
 							  const float *x, const float *mean, const float *rstd,
-							  const float *dy, float *dx);
+							  const float *dy, float *dx, bool add);
 
 /* ---- linear.c: y = x w + b, with an adapter of low rank where there is one ---- */
 
@@ -75,7 +76,7 @@ typedef struct g2t_linear
 extern void g2t_linear_forward(const g2t_context *context, const g2t_linear *l, size_t n,
 							   const float *x, float *y, float *low);
 
-/* dx[n][in] = (or, with add, +=) the gradient of x. */
+/* dx[n][in] = the gradient of x. */
 extern void g2t_linear_backward(const g2t_context *context, const g2t_linear *l, size_t n,
 								const float *x, const float *dy, float *dx, bool add, float *low,
 								float *low2);
@@ -127,11 +128,11 @@ extern size_t g2t_loss_floats(size_t c, size_t n_vocab);
 
 /*
  * The sum over the rows with a target of -log softmax(x head^T)[target], x [n][c], head
- * [n_vocab][c].  With gradient_scale > 0, dx [n][c] is set to that many times its gradient and
- * dhead gets that added; otherwise dx and dhead are not looked at.
+ * [n_vocab][c].  With gradient_scale > 0, dx [n][c] and dhead get that many times its gradient;
+ * otherwise dx and dhead are not looked at.
  */
 extern double g2t_loss(const g2t_context *context, const g2t_batch *batch, size_t c,
 					   size_t n_vocab, const float *x, const float *head, float gradient_scale,
-					   float *dx, float *dhead, float *work);
+					   float *dx, float *dhead, bool add, float *work);
 
 #endif							/* G2T_OPERATIONS_H */

@@ -76,7 +76,6 @@ change_range(const g2t_context *context, void *arg, size_t first, size_t n)
 
 	(void) context;
 	c->kernel(n, &c->update, c->p->g + at, c->p->w + at, c->p->m + at, c->p->v + at);
-	memset(c->p->g + at, 0, n * sizeof(float));
 }
 
 void

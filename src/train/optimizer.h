@@ -39,7 +39,7 @@ extern double g2t_rate(const g2t_optimizer *o, uint32_t step);
 /* The Euclidean norm of the set's gradient; not finite when any of it is not. */
 extern double g2t_gradient_norm(const g2t_context *context, const g2t_parameters *p);
 
-/* One step: clips by the norm, changes weights and moments, and sets the gradient to zero. */
+/* One step: clips by the norm, changes weights and moments. */
 extern void g2t_optimize(const g2t_context *context, const g2t_optimizer *o, uint32_t step,
 						 double norm, g2t_parameters *p);
 

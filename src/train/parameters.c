@@ -8,6 +8,7 @@
 
 #include "adapter.h"
 #include "layout.h"
+#include "memory.h"
 #include "philox.h"
 #include "product.h"
 #include "weights_source.h"
@@ -51,7 +52,7 @@ allocate(g2t_parameters *p, bool trained, g2_error *err)
 	float	  **arrays[] = {&p->w, &p->g, &p->m, &p->v};
 
 	for (size_t i = 0; i < (trained ? 4 : 1); i++)
-		if (!(*arrays[i] = g2_alloc_array(p->floats, sizeof(float))))
+		if (!(*arrays[i] = g2t_floats(p->floats)))
 			return g2_fail_memory(err, p->floats * sizeof(float));
 	return true;
 }
@@ -132,10 +133,10 @@ void
 g2t_parameters_close(g2t_parameters *p)
 {
 	g2_free(p->tensor);
-	g2_free(p->w);
-	g2_free(p->g);
-	g2_free(p->m);
-	g2_free(p->v);
+	g2t_floats_free(p->w);
+	g2t_floats_free(p->g);
+	g2t_floats_free(p->m);
+	g2t_floats_free(p->v);
 	memset(p, 0, sizeof *p);
 }
 
@@ -229,19 +230,22 @@ g2t_parameters_read(const char *folder, const g2_arch *arch, g2t_parameters *p, 
 }
 
 void
-g2t_adapters_merge(const g2t_parameters *adapters, float scale, g2t_parameters *p)
+g2t_adapters_merge(const g2t_context *context, g2t_parameters *adapters, float scale,
+				   g2t_parameters *p)
 {
 	for (uint32_t i = 0; i + 1 < adapters->n; i += 2)
 	{
 		const g2t_tensor *a = &adapters->tensor[i],
 				   *b = &adapters->tensor[i + 1];
+		float	   *wa = adapters->w + a->at;
 		char		name[64];
 
 		snprintf(name, sizeof name, "%.*sweight", (int) (strlen(a->name) - strlen("lora_a")),
 				 a->name);
-		g2t_multiply_here(a->rows, b->cols, a->cols, scale,
-						  (g2t_operand) {adapters->w + a->at, a->cols, false},
-						  (g2t_operand) {adapters->w + b->at, b->cols, false}, true,
-						  p->w + g2t_parameters_at(p, name), b->cols);
+		for (size_t j = 0; j < g2t_tensor_size(a); j++)
+			wa[j] *= scale;
+		g2t_multiply(context, a->rows, b->cols, a->cols, (g2t_operand) {wa, a->cols, false},
+					 (g2t_operand) {adapters->w + b->at, b->cols, false}, NULL, true,
+					 p->w + g2t_parameters_at(p, name), b->cols);
 	}
 }

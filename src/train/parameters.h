@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "context.h"
 #include "util.h"
 #include "weights.h"
 
@@ -69,7 +70,8 @@ extern void g2t_parameters_start(g2t_parameters *p, uint32_t n_layer, uint64_t s
 extern bool g2t_parameters_read(const char *folder, const g2_arch *arch, g2t_parameters *p,
 								g2_error *err);
 
-/* w += scale a b of every adapter, rows of a thread alone. */
-extern void g2t_adapters_merge(const g2t_parameters *adapters, float scale, g2t_parameters *p);
+/* w += scale a b of every adapter, which is used up: its a is scaled. */
+extern void g2t_adapters_merge(const g2t_context *context, g2t_parameters *adapters, float scale,
+							   g2t_parameters *p);
 
 #endif							/* G2T_PARAMETERS_H */

@@ -415,7 +415,7 @@ choose_weights(training *t, g2_error *err)
 	}
 	o->loss = o->curve.n > 0 ? o->curve.point[o->curve.n - 1].loss : NAN;
 	if (t->adapters.n > 0 && !t->options->keep_adapter)
-		g2t_adapters_merge(&t->adapters,
+		g2t_adapters_merge(&t->context, &t->adapters,
 						   (float) (t->options->lora_alpha / t->options->lora_rank), t->p);
 	return true;
 }

@@ -1,8 +1,7 @@
 /*
- * bench_gpu.cpp: new tokens and prompt tokens per second of the CUDA back end, on random weights in
- * GPT-2's four shapes, each against what the device's bandwidth and arithmetic allow.
- *
- *     bench_gpu [bandwidth in TB/s] [bf16 TFLOP/s]		(4.3 and 788: an H200, measured)
+ * bench_gpu.cpp: how fast the CUDA back end is, against what the device can do: its products beside
+ * cuBLASLt's (bench_products.cpp), then new tokens and prompt tokens per second on random weights in
+ * GPT-2's four shapes.  `make bench-gpu` adds other programs and a SELECT (scripts/bench_gpu.sh).
  *
  * A decode step at context 256 reads all weights once and each sequence's keys and values; a
  * prompt's token takes two operations for each weight.  Steps are timed by the device (busy_us), 16
@@ -11,12 +10,16 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
+#include <string>
 #include <vector>
 
+#include "bench_device.h"
 #include "cuda_backend.h"
 #include "philox.h"
 
@@ -28,28 +31,7 @@ extern "C"
 #define CONTEXT 256u
 #define STEPS 16u
 #define ROUNDS 5
-#define MAX_SEQUENCES 1024u
-
-struct shape
-{
-	const char *name;
-	uint32_t	n_layer;
-	uint32_t	n_embd;
-	uint32_t	n_head;
-};
-
-static const shape shapes[] = {
-	{"124M", 12, 768, 12}, {"355M", 24, 1024, 16}, {"774M", 36, 1280, 20}, {"1.5B", 48, 1600, 25},
-};
-
-static void
-check(bool ok, const g2_error &err)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "bench_gpu: %s\n%s\n%s\n", err.message, err.detail, err.hint);
-	exit(1);
-}
+#define PROMPTS 4u				/* at once */
 
 /* Weights of one size are the same memory everywhere: only their number of bytes matters here. */
 struct random_model
@@ -105,7 +87,7 @@ struct random_model
 		w.arch.head_dim = e / s.n_head;
 		w.arch.n_ff = 4 * e;
 		w.arch.n_ctx = 1024;
-		w.arch.n_vocab = 50257;
+		w.arch.n_vocab = s.n_vocab;
 		w.arch.norm_bias = w.arch.fused_qkv = w.arch.attn_bias = w.arch.mlp_bias = 1;
 		w.arch.norm_epsilon = 1e-5f;
 		w.arch.attn_scale = 0.125f;
@@ -134,6 +116,23 @@ struct bench
 	const g2_backend_api *api = g2_cuda_backend();
 	int			fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g2_backend *backend = NULL;
+	int			rounds;
+
+	bench(int rounds_, uint32_t slots) : rounds(rounds_)
+	{
+		g2_backend_options options = {};
+		g2_error	err = {};
+
+		options.slots = slots;
+		check(api->open(&options, fd, &backend, &err), err);
+	}
+	~bench()
+	{
+		api->close(backend);
+		close(fd);
+	}
+	bench(const bench &) = delete;
+	bench &operator=(const bench &) = delete;
 
 	/* Microseconds that the device works on the plan: the least of some rounds. */
 	int64_t
@@ -141,7 +140,7 @@ struct bench
 	{
 		int64_t		best = INT64_MAX;
 
-		for (int round = 0; round < ROUNDS; round++)
+		for (int round = 0; round < rounds; round++)
 		{
 			g2_error	err = {};
 			bool		failed = false;
@@ -204,8 +203,7 @@ struct bench
 	double
 	prefill(g2_backend_model *m)
 	{
-		const uint32_t prompts = 4,
-					n = prompts * CONTEXT;
+		const uint32_t n = PROMPTS * CONTEXT;
 		std::vector<uint32_t> token(n, 7),
 					position(n),
 					table(n / G2_BLOCK);
@@ -217,7 +215,7 @@ struct bench
 			position[i] = i % CONTEXT;
 		for (uint32_t i = 0; i < table.size(); i++)
 			table[i] = i;
-		for (uint32_t i = 0; i < prompts; i++)
+		for (uint32_t i = 0; i < PROMPTS; i++)
 			sequences.push_back({G2_TOKEN_NONE, i * CONTEXT, CONTEXT,
 				&table[i * CONTEXT / G2_BLOCK]});
 		plan.model = m;
@@ -225,57 +223,193 @@ struct bench
 		plan.n_rows = n;
 		plan.token = token.data();
 		plan.position = position.data();
-		plan.n_sequences = prompts;
+		plan.n_sequences = PROMPTS;
 		plan.sequences = sequences.data();
 		return n * 1e6 / (double) run(plan, &result);
 	}
 };
 
+/* ---- one model ---- */
+
+/* What was reached and what the device allows, in tokens per second; 0: there was no room. */
+struct figure
+{
+	double		reached;
+	double		limit;
+};
+
+/* Blocks for so many sequences, or as many as there is memory for: how many that are. */
+static uint32_t
+reserve(bench &b, g2_backend_model *m, const std::vector<uint32_t> &sequences)
+{
+	size_t		bytes;
+	const uint64_t room = (uint64_t) b.api->kv_spare(m) * b.api->kv_slab(m, &bytes);
+
+	for (auto n = sequences.rbegin(); n != sequences.rend(); n++)
+	{
+		g2_error	err = {};
+
+		if (*n * CONTEXT / G2_BLOCK > room)
+			continue;
+		check(reserve_blocks(b.api, m, *n * CONTEXT / G2_BLOCK, &err), err);
+		return *n;
+	}
+	return 0;
+}
+
+/* Decoding with each number of sequences, then prompts. */
+static std::vector<figure>
+bench_model(bench &b, const bench_plan &plan, const shape &s, g2_format format)
+{
+	random_model r(s, format);
+	const double weight_bytes = r.parameters() * (format == G2_FORMAT_BF16 ? 2.0 : 1.0625),
+				kv_bytes = 4.0 * s.n_layer * s.n_embd * CONTEXT;
+	std::vector<figure> figures;
+	g2_backend_model *m;
+	g2_error	err = {};
+	uint32_t	most;
+
+	if (!b.api->model_load(b.backend, &r.w, &m, &err))
+	{
+		check(err.code == G2_E_MEMORY, err);
+		return std::vector<figure>(plan.sequences.size() + 1, {0.0, 0.0});
+	}
+	check(b.api->model_fill(m, &r.w, &err), err);
+	most = reserve(b, m, plan.sequences);
+	for (uint32_t n : plan.sequences)
+		figures.push_back({n > most ? 0.0 : b.decode(m, n),
+			n * plan.bandwidth / (weight_bytes + n * kv_bytes)});
+	figures.push_back({most < PROMPTS ? 0.0 : b.prefill(m), plan.flops / (2.0 * r.parameters())});
+	b.api->model_unload(b.backend, m);
+	return figures;
+}
+
+/* A column for each shape, a row for each number of sequences. */
+static void
+bench_models(const bench_plan &plan)
+{
+	bench		b(plan.rounds, plan.sequences.back());
+	std::deque<std::vector<figure>> columns;
+
+	printf("\nTokens per second (of the limit), context %u:\n\n| |", CONTEXT);
+	for (const shape &s : plan.shapes)
+		printf(" %s |", s.name);
+	printf("\n|---|");
+	for (size_t i = 0; i < plan.shapes.size(); i++)
+		printf("---|");
+	printf("\n");
+	for (g2_format format : {G2_FORMAT_BF16, G2_FORMAT_Q8})
+	{
+		columns.clear();
+		for (const shape &s : plan.shapes)
+			columns.push_back(bench_model(b, plan, s, format));
+		for (size_t row = 0; row <= plan.sequences.size(); row++)
+		{
+			const char *name = format == G2_FORMAT_BF16 ? "bf16" : "q8";
+
+			if (row < plan.sequences.size())
+				printf("| %s, %u sequences |", name, plan.sequences[row]);
+			else
+				printf("| %s, prompts, %u x %u |", name, PROMPTS, CONTEXT);
+			for (const std::vector<figure> &f : columns)
+				if (f[row].reached == 0.0)
+					printf(" no room |");
+				else if (f[row].limit == 0.0)
+					printf(" %.0f |", f[row].reached);
+				else
+					printf(" %.0f (%.0f %%) |", f[row].reached, 100.0 * f[row].reached / f[row].limit);
+			printf("\n");
+		}
+		fflush(stdout);
+	}
+}
+
+/* ---- all ---- */
+
+static void
+usage()
+{
+	printf("bench_gpu [--bandwidth TB/s] [--flops TFLOP/s] [--model 124M] [--part products|models]\n"
+		   "Speed of the CUDA back end on the first device.  Limits that are not given are measured:\n"
+		   "bandwidth by copying, bf16 arithmetic by a product of cuBLASLt, where that is installed.\n");
+}
+
+static bench_plan
+full_plan()
+{
+	return {false, ROUNDS, {{"124M", 12, 768, 12, 50257}, {"355M", 24, 1024, 16, 50257},
+		{"774M", 36, 1280, 20, 50257}, {"1.5B", 48, 1600, 25, 50257}}, {1, 64, 256, 1024},
+		{1, 8, 16, 32, 64, 128, 256, 1024}, 0.0, 0.0};
+}
+
+/* The emulation is made to run through all of it. */
+static bench_plan
+small_plan()
+{
+	return {true, 1, {{"small", 1, 64, 1, 200}}, {1, 4}, {1, 20, 70}, 1e9, 0.0};
+}
+
+static bool
+keep_shape(bench_plan *plan, const char *name)
+{
+	std::vector<shape> kept;
+
+	for (const shape &s : plan->shapes)
+		if (strcmp(s.name, name) == 0)
+			kept.push_back(s);
+	plan->shapes = kept;
+	return !kept.empty();
+}
+
 int
 main(int argc, char **argv)
 {
-	const double bandwidth = (argc > 1 ? atof(argv[1]) : 4.3) * 1e12,
-				flops = (argc > 2 ? atof(argv[2]) : 788) * 1e12;
-	g2_backend_options options = {};
-	g2_backend_device about;
+	bench_plan	plan;
+	std::string part;
+	rt_info		info = {};
 	g2_error	err = {};
-	bench		b;
+	bool		ok = true;
 
-	options.slots = MAX_SEQUENCES;
-	check(b.api->open(&options, b.fd, &b.backend, &err), err);
-	b.api->describe(b.backend, &about);
-	printf("%s, driver %s; limits for %.1f TB/s and %.0f TFLOP/s\n\n", about.name, about.driver,
-		   bandwidth / 1e12, flops / 1e12);
-	printf("| model, format | sequences | new tokens/s | limit | of it |\n|---|---|---|---|---|\n");
-	for (const shape &s : shapes)
-		for (g2_format format : {G2_FORMAT_BF16, G2_FORMAT_Q8})
-		{
-			const char *name = format == G2_FORMAT_BF16 ? "bf16" : "q8";
-			random_model r(s, format);
-			const double weight_bytes = r.parameters() * (format == G2_FORMAT_BF16 ? 2.0 : 1.0625),
-						kv_bytes = 4.0 * s.n_layer * s.n_embd * CONTEXT,
-						prefill_limit = flops / (2.0 * r.parameters());
-			g2_backend_model *m;
-			double		reached;
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+	{
+		usage();
+		return 0;
+	}
+	check(rt_open(0, &info, &err), err);
+	plan = strcmp(info.isa, "emu") == 0 ? small_plan() : full_plan();
+	for (int i = 1; i < argc && ok; i += 2)
+	{
+		const std::string option = argv[i];
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
 
-			check(b.api->model_load(b.backend, &r.w, &m, &err), err);
-			check(b.api->model_fill(m, &r.w, &err), err);
-			check(reserve_blocks(b.api, m, MAX_SEQUENCES * CONTEXT / G2_BLOCK, &err), err);
-			for (uint32_t n : {1u, 64u, 256u, 1024u})
-			{
-				const double limit = n * bandwidth / (weight_bytes + n * kv_bytes);
+		if (option == "--bandwidth")
+			ok = (plan.bandwidth = atof(value) * 1e12) > 0.0;
+		else if (option == "--flops")
+			ok = (plan.flops = atof(value) * 1e12) > 0.0;
+		else if (option == "--model")
+			ok = keep_shape(&plan, value);
+		else
+			ok = option == "--part" && ((part = value) == "products" || part == "models");
+	}
+	if (!ok)
+	{
+		usage();
+		return 2;
+	}
+	printf("%s, %u multiprocessors, driver %s\n", info.name, info.processors, info.driver);
+	{
+		bench_device d;
 
-				reached = b.decode(m, n);
-				printf("| %s %s | %u | %.0f | %.0f | %.0f %% |\n", s.name, name, n, reached, limit,
-					   100.0 * reached / limit);
-			}
-			reached = b.prefill(m);
-			printf("| %s %s | prompts, 4 x %u | %.0f | %.0f | %.0f %% |\n", s.name, name, CONTEXT,
-				   reached, prefill_limit, 100.0 * reached / prefill_limit);
-			fflush(stdout);
-			b.api->model_unload(b.backend, m);
-		}
-	b.api->close(b.backend);
-	close(b.fd);
+		bench_limits(d, &plan);
+		printf("Limits: %.2f TB/s copied; ", plan.bandwidth / 1e12);
+		if (plan.flops > 0.0)
+			printf("%.0f TFLOP/s in bf16\n", plan.flops / 1e12);
+		else
+			printf("arithmetic is not known: no cuBLASLt, no --flops\n");
+		if (part != "models")
+			bench_products(d, plan);
+	}
+	if (part != "products")
+		bench_models(plan);
 	return 0;
 }

@@ -8,7 +8,10 @@ SELECT current_database() AS db \gset
 SELECT getdatabaseencoding();
 SELECT gpt_tokenize('café') AS cafe, gpt_tokenize('5 € 日本 🐘!') AS euro,
        gpt_tokenize('日本語') AS nihongo \gset
+-- Unaligned: versions of psql differ in an emoji's width.
+\a
 SELECT gpt_detokenize(:'cafe') AS cafe, gpt_detokenize(:'euro') AS euro;
+\a
 
 CREATE DATABASE regression_gpt2_latin1 TEMPLATE template0 ENCODING 'LATIN1'
     LC_COLLATE 'C' LC_CTYPE 'C';

@@ -371,8 +371,12 @@ INSERT INTO many SELECT i, 'Row' FROM generate_series(1, 120) AS i;
 CREATE TABLE memory (id int, used bigint);
 CREATE FUNCTION note_memory() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO memory
-    SELECT NEW.id, sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'SPI Proc';
+    IF to_regclass('pg_backend_memory_contexts') IS NULL THEN       -- before version 14
+        INSERT INTO memory VALUES (NEW.id, 0);
+    ELSE
+        INSERT INTO memory
+        SELECT NEW.id, sum(used_bytes) FROM pg_backend_memory_contexts WHERE name = 'SPI Proc';
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER note AFTER UPDATE ON many FOR EACH ROW EXECUTE FUNCTION note_memory();

@@ -46,7 +46,7 @@ my $call = "SELECT gpt_count_tokens('The printer', 'demo') > 0";
 # and the same session can call when the slot is free.
 {
 	my $node = new_server('slots', conf => "max_worker_processes = 2\n");
-	my $parallel = $node->pg_version < 16 ? 'force_parallel_mode' : 'debug_parallel_query';
+	my $parallel = forced_parallel($node);
 	my $sleeper = start_query($node, "SET $parallel = on", 'SELECT pg_sleep(600) /* sleeper */');
 	my $worker = "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'parallel worker'";
 	my $session = open_session($node);

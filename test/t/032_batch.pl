@@ -54,8 +54,8 @@ sub compare_results
 	return;
 }
 
-compare_results('by hand', 64, hand_written());
-compare_results('by hand', 3, hand_written());
+compare_results('by hand', 64, hand_written(forced_parallel($node)));
+compare_results('by hand', 3, hand_written(forced_parallel($node)));
 compare_results('generated', 64, generated(300));
 
 # ---- what is started ----
@@ -153,10 +153,14 @@ $started = time;
 ok(idle_engine($node), 'nothing of it is left in the engine');
 elapsed_ok($started, 1, 'that is free');
 
-$query = start_query($node, $slow);
-ok(poll_sql($node, $many), 'the same again');
-kill_query($query);
-ok(idle_engine($node), 'a client that vanishes leaves nothing either');
+SKIP:
+{
+	skip 'before 14 a server cannot look for its client', 2 if $node->pg_version < 14;
+	$query = start_query($node, $slow);
+	ok(poll_sql($node, $many), 'the same again');
+	kill_query($query);
+	ok(idle_engine($node), 'a client that vanishes leaves nothing either');
+}
 
 my $session = open_session($node);
 ask($session, "BEGIN; DECLARE c CURSOR FOR $slow;");

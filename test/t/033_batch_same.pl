@@ -109,7 +109,7 @@ AS 'BEGIN RAISE NOTICE ''seen %'', x; RETURN x; END';
 ANALYZE;
 SQL
 
-my @cases = batch_cases();
+my @cases = batch_cases(forced_parallel($node));
 
 # What psql prints, and the errors.
 sub results

@@ -54,7 +54,7 @@ for my $call (
 	like($warned, qr/WARNING:  $fails of 300 calls of gpt_generate failed, first: the prompt /,
 		"$call: what it says") if $call =~ /^gpt_generate\(/;
 }
-my ($parallel) = rows('SET force_parallel_mode = on; SET parallel_setup_cost = 0;'
+my ($parallel) = rows('SET ' . forced_parallel($node) . ' = on; SET parallel_setup_cost = 0;'
 	  . 'SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;',
 	'gpt_generate(body, max_len)');
 my ($plain) = rows('', 'gpt_generate(body, max_len)');

@@ -13,8 +13,6 @@ use Test::More;
 
 my $python = $ENV{GPT2_TEST_PYTHON};
 plan skip_all => 'GPT2_TEST_PYTHON is not set (make check-transformers)' unless $python;
-plan skip_all => 'built without OpenBLAS: no gpt2_train'
-  unless -x engine_program() =~ s/gpt2_engine$/gpt2_train/r;
 
 my $node = new_server('main');
 my $models = $node->data_dir . '/gpt2_models';

@@ -10,9 +10,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $program = engine_program() =~ s/gpt2_engine$/gpt2_train/r;
-plan skip_all => 'built without OpenBLAS: no gpt2_train' unless -x $program;
-
 my $node = new_server('main', conf => "gpt2.train_threads = 1\n");
 my $data = $node->data_dir;
 my $small = "tokenizer => 'char', n_layer => 1, n_head => 2, n_embd => 32, context => 32, "

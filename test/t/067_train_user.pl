@@ -11,9 +11,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $program = engine_program() =~ s/gpt2_engine$/gpt2_train/r;
-plan skip_all => 'built without OpenBLAS: no gpt2_train' unless -x $program;
-
 my $node = new_server('main', conf => "gpt2.train_threads = 1\n"
 	  . "wal_level = replica\nmax_wal_senders = 2\n");	# for a base backup
 my $small = "tokenizer => 'char', n_layer => 1, n_head => 2, n_embd => 32, context => 32, "

@@ -24,12 +24,17 @@ sub slurp
 
 sub batch_setup { return slurp('batch_setup.sql') }
 
-# The paragraphs of a file that are no comment.
-sub statements_of { return grep { !/^--/ && /\S/ } split /\n\n+/, slurp($_[0]) }
+# The paragraphs of a file that are no comment, with the name of a setting for FORCED_PARALLEL.
+sub statements_of
+{
+	my ($file, $parallel) = @_;
 
-sub hand_written { return statements_of('batch_shapes.sql') }
+	return grep { !/^--/ && /\S/ } split /\n\n+/, slurp($file) =~ s/FORCED_PARALLEL/$parallel/gr;
+}
 
-sub batch_cases { return map { s/\s+\z//r } statements_of('batch_cases.sql') }
+sub hand_written { return statements_of('batch_shapes.sql', @_) }
+
+sub batch_cases { return map { s/\s+\z//r } statements_of('batch_cases.sql', @_) }
 
 # ---- generated ----
 

@@ -18,7 +18,7 @@ our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of children_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
   idle_engine wait_generating slow_sql start_generating finish_generating
-  largest_difference);
+  largest_difference forced_parallel);
 
 use constant SLACK => 20;
 use constant LIMIT => $PostgreSQL::Test::Utils::timeout_default || 180;
@@ -49,6 +49,13 @@ sub new_server
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION gpt2');
 	return $node;
+}
+
+# The setting that makes plans parallel without need: 16 renamed it.
+sub forced_parallel
+{
+	my ($node) = @_;
+	return $node->pg_version < 16 ? 'force_parallel_mode' : 'debug_parallel_query';
 }
 
 # ---- the slow model: random weights over byte tokens, milliseconds a token ----

@@ -221,7 +221,7 @@ SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '64kB'; SELECT id, length(
 
 SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SELECT id, gpt_generate(body), gpt_generate(body, 1 + id % 2) FROM t ORDER BY id
 
-SET LOCAL force_parallel_mode = on; SELECT id, gpt_generate(short(body)) FROM t ORDER BY id
+SET LOCAL FORCED_PARALLEL = on; SELECT id, gpt_generate(short(body)) FROM t ORDER BY id
 
 SET LOCAL jit = on; SET LOCAL jit_above_cost = 0; SELECT id, gpt_generate(body) FROM t WHERE gpt_generate(body, 2) LIKE '%a%'
 

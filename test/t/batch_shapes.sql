@@ -336,7 +336,7 @@ SET LOCAL jit_above_cost = 0; SET LOCAL jit = on; SELECT id, gpt_generate(body, 
     BY id
 
 SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL
-    min_parallel_table_scan_size = 0; SET LOCAL force_parallel_mode = on; SELECT id,
+    min_parallel_table_scan_size = 0; SET LOCAL FORCED_PARALLEL = on; SELECT id,
     gpt_generate(body, 3) FROM t WHERE flag ORDER BY id
 
 SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL

@@ -1,6 +1,6 @@
 /*
- * cuda_fixture.h: what tests of CUDA kernels share (C++): an emulated stream, random numbers, and
- * matrices as the engine and as the device has them.
+ * cuda_fixture.h: what tests of CUDA kernels share (C++): a stream, memory of the device, random
+ * numbers, and matrices as the engine and as the device has them.
  */
 #ifndef CUDA_FIXTURE_H
 #define CUDA_FIXTURE_H
@@ -13,11 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <memory>
 #include <vector>
 
 #include "cuda_state.h"
 #ifndef G2_TEST_GPU
 #include "emulator_control.h"
+#else
+static inline void
+emu_seed(uint64_t)
+{
+}
 #endif
 
 extern "C"
@@ -68,9 +74,10 @@ finish_work()
 static inline int
 open_stream(void **)
 {
+	rt_info		info;
 	g2_error	err;
 
-	return rt_stream_open(&stream, &err) ? 0 : -1;
+	return rt_open(0, &info, &err) && rt_stream_open(&stream, &err) ? 0 : -1;
 }
 
 static inline int
@@ -95,46 +102,62 @@ struct aligned
 	}
 };
 
-/* A random matrix: panels for the CPU, and the device's form. */
+/* Memory of the device; of no bytes: NULL. */
+template <typename T>
+struct on_device
+{
+	void	   *p = NULL;
+	size_t		n;
+
+	explicit on_device(const std::vector<T> &v) : n(v.size())
+	{
+		g2_error	err;
+
+		if (n == 0)
+			return;
+		assert_true(rt_alloc(n * sizeof(T), &p, &err) &&
+					rt_copy_in(stream, p, v.data(), n * sizeof(T), &err));
+		finish_work();
+	}
+	~on_device()
+	{
+		rt_free(p);
+	}
+	on_device(const on_device &) = delete;
+	on_device &operator=(const on_device &) = delete;
+
+	T *
+	at() const
+	{
+		return static_cast<T *>(p);
+	}
+
+	std::vector<T>
+	back() const
+	{
+		std::vector<T> v(n);
+		g2_error	err;
+
+		assert_true(n == 0 || rt_copy_out(stream, v.data(), p, n * sizeof(T), &err));
+		finish_work();
+		return v;
+	}
+};
+
+/* A random matrix in the CPU's panels. */
 struct test_matrix
 {
 	std::vector<float> dense;	/* [n][k] before quantization */
 	aligned<char> panels;
 	g2_matrix	cpu;
-	std::vector<char> w;
-	std::vector<uint16_t> scale;
-	g2d_matrix	device;
 
 	test_matrix(g2_format format, uint32_t k, uint32_t n)
 		: dense(random_floats((size_t) k * n)),
-		  panels((n + G2_PANEL - 1) / G2_PANEL * g2_panel_bytes(format, k)), cpu(), device()
+		  panels((n + G2_PANEL - 1) / G2_PANEL * g2_panel_bytes(format, k)), cpu()
 	{
-		const uint32_t size = format == G2_FORMAT_Q8 ? 1 : 2;
-
 		cpu = {panels.at(), format, k, n, (n + G2_PANEL - 1) / G2_PANEL * G2_PANEL};
 		for (uint32_t p = 0; p < cpu.n_padded / G2_PANEL; p++)
 			fill_panel(p);
-		device.format = format;
-		device.k = k;
-		device.n = n;
-		/* The device takes f32 as it is, and has no q4. */
-		if (format == G2_FORMAT_F32 || format == G2_FORMAT_Q4)
-		{
-			device.w = cpu.data;
-			device.n_padded = cpu.n_padded;
-			return;
-		}
-		device.n_padded = g2d_round_up(n, G2D_OUTPUTS_ALIGN);
-		device.units = g2d_units(k, size);
-		device.units_padded = g2d_units_padded(k, size);
-		w.resize((size_t) device.n_padded / G2D_STRIP * device.units_padded * G2D_FRAGMENT);
-		scale.resize((size_t) device.n_padded * device.units_padded);
-		for (uint32_t s = 0; s < device.n_padded / G2D_STRIP; s++)
-			g2d_repack_strip(&cpu, device.units_padded, s,
-							 w.data() + (size_t) s * device.units_padded * G2D_FRAGMENT,
-							 scale.data() + (size_t) s * device.units_padded * G2D_STRIP);
-		device.w = w.data();
-		device.scale = scale.data();
 	}
 
 	void
@@ -157,24 +180,68 @@ struct test_matrix
 	}
 };
 
-/* Rows of x as a product on the device takes them, made there. */
+/* And on the device, in its form; f32 has it as it is. */
+struct matrix_on_device : test_matrix
+{
+	g2d_matrix	device;
+	std::unique_ptr<on_device<char>> w;
+	std::unique_ptr<on_device<uint16_t>> scale;
+
+	matrix_on_device(g2_format format, uint32_t k, uint32_t n) : test_matrix(format, k, n), device()
+	{
+		device.format = format;
+		device.k = k;
+		device.n = n;
+		device.n_padded = cpu.n_padded;
+		if (format == G2_FORMAT_F32)
+			w.reset(new on_device<char>({panels.at(), panels.at() + cpu.n_padded / G2_PANEL *
+										 g2_panel_bytes(format, k)}));
+		else
+			repack(format == G2_FORMAT_Q8 ? 1 : 2);
+		device.w = w->at();
+	}
+
+	void
+	repack(uint32_t size)
+	{
+		device.n_padded = g2d_round_up(cpu.n, G2D_OUTPUTS_ALIGN);
+		device.units = g2d_units(cpu.k, size);
+		device.units_padded = g2d_units_padded(cpu.k, size);
+
+		std::vector<char> fragments((size_t) device.n_padded / G2D_STRIP * device.units_padded *
+									G2D_FRAGMENT);
+		std::vector<uint16_t> scales((size_t) device.n_padded * device.units_padded);
+
+		for (uint32_t s = 0; s < device.n_padded / G2D_STRIP; s++)
+			g2d_repack_strip(&cpu, device.units_padded, s,
+							 fragments.data() + (size_t) s * device.units_padded * G2D_FRAGMENT,
+							 scales.data() + (size_t) s * device.units_padded * G2D_STRIP);
+		w.reset(new on_device<char>(fragments));
+		scale.reset(new on_device<uint16_t>(scales));
+		device.scale = scale->at();
+	}
+};
+
+/* Rows of x as a product on the device takes them, made there; f32: as they are. */
 struct test_operand
 {
-	std::vector<char> x;
-	std::vector<float> scale;
+	on_device<float> rows;
+	on_device<char> x;
+	on_device<float> scale;
 	g2d_operand device;
 
-	test_operand(const g2d_matrix &w, const std::vector<float> &rows, uint32_t n)
-		: x((size_t) g2d_round_up(n, 64) * w.units_padded * G2D_UNIT),
-		  scale((size_t) g2d_round_up(n, 64) * w.units_padded), device()
+	test_operand(const g2d_matrix &w, const std::vector<float> &rows_, uint32_t n)
+		: rows(rows_),
+		  x(std::vector<char>((size_t) g2d_round_up(n, G2D_ROWS_ALIGN) * w.units_padded * G2D_UNIT)),
+		  scale(std::vector<float>((size_t) g2d_round_up(n, G2D_ROWS_ALIGN) * w.units_padded)), device()
 	{
 		if (w.format == G2_FORMAT_F32)
 		{
-			device = {const_cast<float *>(rows.data()), NULL, w.k, 0};
+			device = {rows.p, NULL, w.k, 0};
 			return;
 		}
-		device = {x.data(), scale.data(), w.units_padded * G2D_UNIT, w.units_padded};
-		g2d_launch_convert(stream, rows.data(), w.k, w.k, w.format, &device, n);
+		device = {x.p, scale.at(), w.units_padded * G2D_UNIT, w.units_padded};
+		g2d_launch_convert(stream, rows.at(), w.k, w.k, w.format, &device, n);
 		finish_work();
 	}
 };

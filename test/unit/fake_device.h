@@ -22,7 +22,7 @@
 
 #include "backend.h"
 
-#define FAKE_SLOTS 256
+#define FAKE_SLOTS 1024			/* of a device at most */
 #define FAKE_NOWHERE UINT32_MAX	/* the slab is not mapped */
 
 struct g2_backend_model
@@ -31,6 +31,7 @@ struct g2_backend_model
 	size_t		block_bytes;
 	uint32_t   *cache;			/* [n_blocks][32] token + 1, 0 = never written, or FAKE_NOWHERE */
 	uint32_t	in_use;			/* blocks that hold something */
+	uint32_t	device;			/* that it is on */
 };
 
 typedef struct fake_slot
@@ -48,7 +49,8 @@ typedef struct fake_slot
 struct g2_backend
 {
 	int			event_fd;
-	fake_slot	slots[FAKE_SLOTS];
+	uint32_t	n_slots[G2_MAX_DEVICES];
+	fake_slot	slots[G2_MAX_DEVICES][FAKE_SLOTS];
 	const uint32_t *alphabet;	/* tokens that come out */
 	uint32_t	n_alphabet;
 	bool		in_flight;
@@ -68,6 +70,7 @@ struct g2_backend
 	uint64_t	rows;
 	uint64_t	steps;
 	uint64_t	most_steps;
+	uint32_t	most_rows[G2_MAX_DEVICES];	/* of a step */
 	uint64_t	seeds[4096];	/* of slot_set, in order */
 	uint32_t	n_seeds;
 	g2_backend_model *visited[4096];
@@ -253,18 +256,36 @@ fake_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err
 	return true;
 }
 
+static uint32_t
+fake_slots(const g2_backend *b, uint32_t device)
+{
+	return b->n_slots[device];
+}
+
+static uint32_t
+fake_number(const g2_backend_model *m)
+{
+	return m->device;
+}
+
+static fake_slot *
+fake_slot_of(g2_backend *b, const g2_backend_model *m, uint32_t slot)
+{
+	assert_true(slot < b->n_slots[m->device]);
+	return &b->slots[m->device][slot];
+}
+
 static bool
 fake_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
 {
 	uint64_t	hash = 0;
 
-	assert_true(slot < FAKE_SLOTS);
 	assert_true(state->next_index <= state->most_new && state->next_index < state->n_history);
 	if (fake_due(&b->fail_slot))
 		return g2_fail(err, G2_E_SYSTEM, "the slot is lost");
 	for (uint32_t i = 0; i < state->n_history; i++)
 		hash = fake_mix(hash, state->history[i]);
-	b->slots[slot] = (fake_slot) {
+	*fake_slot_of(b, state->model, slot) = (fake_slot) {
 		.set = true,
 		.sampling = state->sampling,
 		.end_token = state->end_token,
@@ -314,10 +335,10 @@ fake_check(const g2_plan *plan)
 	{
 		const g2_output *o = &plan->outputs[i];
 
-		assert_true(o->row < plan->n_rows && o->slot < FAKE_SLOTS);
+		assert_true(o->row < plan->n_rows);
 		assert_true((o->want & G2_WANT_TOKEN) || o->want == G2_WANT_CANDIDATES);
 		assert_true(plan->n_steps == 1 || ((o->want & G2_WANT_TOKEN) && o->n_banned == 0));
-		assert_true(fake->slots[o->slot].set);
+		assert_true(fake_slot_of(fake, plan->model, o->slot)->set);
 		assert_true(!sampled[o->slot] || fake_follows(plan, i));
 		sampled[o->slot] = true;
 	}
@@ -334,6 +355,7 @@ fake_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err
 	b->rows += plan->n_rows;
 	b->steps += plan->n_steps;
 	b->most_steps = G2_MAX(b->most_steps, (uint64_t) plan->n_steps);
+	b->most_rows[plan->model->device] = G2_MAX(b->most_rows[plan->model->device], plan->n_rows);
 	b->in_flight = true;
 	b->plan = *plan;
 	b->result = result;
@@ -398,16 +420,17 @@ fake_step(g2_backend *b, uint32_t step)
 	for (uint32_t i = 0; i < plan->n_sequences; i++)
 	{
 		const g2_plan_sequence *s = &plan->sequences[i];
+		const fake_slot *slot = fake_slot_of(b, plan->model, s->slot);
 
-		if (step > 0 && b->slots[s->slot].ended)
+		if (step > 0 && slot->ended)
 			continue;
 		for (uint32_t r = s->first_row; r < s->first_row + s->n_rows; r++)
-			fake_write(s, plan->position[r] + step, step > 0 ? b->slots[s->slot].last_token :
+			fake_write(s, plan->position[r] + step, step > 0 ? slot->last_token :
 					   plan->token[r]);
 	}
 	for (uint32_t o = 0; o < plan->n_outputs; o++)
 	{
-		fake_slot  *slot = &b->slots[plan->outputs[o].slot];
+		fake_slot  *slot = fake_slot_of(b, plan->model, plan->outputs[o].slot);
 		size_t		at = (size_t) step * plan->n_outputs + o;
 		uint32_t	row = plan->outputs[o].row,
 					i = 0;
@@ -476,6 +499,7 @@ fake_result(g2_backend *b, bool *failed, g2_error *err)
 static const g2_backend_api fake_api = {
 	.version = G2_BACKEND_VERSION,
 	.name = "fake",
+	.slots = fake_slots,
 	.kv_block_bytes = fake_block_bytes,
 	.kv_reserve = fake_reserve,
 	.kv_slab = fake_slab,
@@ -487,6 +511,7 @@ static const g2_backend_api fake_api = {
 	.slot_set = fake_slot_set,
 	.step_submit = fake_submit,
 	.step_result = fake_result,
+	.device_number = fake_number,
 };
 
 #endif							/* FAKE_DEVICE_H */

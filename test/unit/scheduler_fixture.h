@@ -53,6 +53,8 @@ static job jobs[MAX_GROUPS];
 static uint32_t n_jobs,
 			n_ended;
 static bool use_cache;			/* of new jobs */
+static uint32_t slots_of_devices[G2_MAX_DEVICES] = {G2_MAX_SEQUENCES},
+			device_of[3];		/* each model */
 
 /* ---- the naive simulation ---- */
 
@@ -423,10 +425,11 @@ open_slabs(uint32_t n_blocks, uint64_t kv_budget, size_t slab_bytes, uint32_t sl
 	device.busy_us = 400;
 	device.slab_bytes = slab_bytes;
 	device.spare = slabs;
+	memcpy(device.n_slots, slots_of_devices, sizeof slots_of_devices);
 	pool = (g2_kv_pool) {.budget = kv_budget};
 	for (uint32_t m = 0; m < 3; m++)
 	{
-		models[m] = (g2_backend_model) {.block_bytes = 1000 * (m + 1)};
+		models[m] = (g2_backend_model) {.block_bytes = 1000 * (m + 1), .device = device_of[m]};
 		works[m] = (g2_work) {0};
 		assert_true(g2_kv_open(&kvs[m], &pool, &fake_api, &models[m],
 							   n_blocks / (m + 1) + 15 * (m > 0), &err));

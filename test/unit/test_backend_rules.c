@@ -4,6 +4,8 @@
  */
 #include "backend_fixture.h"
 
+#include "protocol.h"
+
 /* ---- the cache ---- */
 
 /* A copied block serves as well as its source; a zeroed one does not; both wait their turn. */
@@ -325,8 +327,16 @@ test_options(void **state)
 	g2_error	err;
 
 	(void) state;
-	assert_false(api->open(&(g2_backend_options) {.threads = 1, .isa = ISA}, 0, &b, &err));
+	assert_false(api->open(&(g2_backend_options) {.threads = 1, .slots = UINT32_MAX, .isa = ISA}, 0,
+						   &b, &err));
 	assert_int_equal(err.code, G2_E_INTERNAL);
+	/* As many as suit the device are enough for a request with most texts. */
+	if (!api->open(&(g2_backend_options) {.threads = 1, .isa = ISA, .device_memory = 64 << 20}, 0, &b,
+				   &err))
+		fail_msg("%s", err.message);
+	assert_true(api->slots(b, 0) >= G2_MAX_SEQUENCES);
+	assert_int_equal(api->slots(b, 1), 0);
+	api->close(b);
 #if CUDA
 	assert_false(api->open(&(g2_backend_options) {.slots = 1, .device = 63}, 0, &b, &err));
 	assert_int_equal(err.code, G2_E_UNSUPPORTED);

@@ -4,6 +4,7 @@
  * model goes where, results in order, and a device that is lost.
  */
 #include "cuda_model_fixture.h"
+#include "cuda_state.h"
 
 #include <dlfcn.h>
 #include <string>
@@ -32,14 +33,15 @@ struct devices
 	int			fd;
 	g2_backend *backend;
 
-	explicit devices(const char *name) : fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL)
+	explicit devices(const char *name, uint32_t slots = n_slots)
+		: fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), backend(NULL)
 	{
 		g2_backend_options options = {};
 		g2_error	err = {};
 
 		logged.clear();
 		options.threads = 1;
-		options.slots = n_slots;
+		options.slots = slots;
 		options.devices = name;
 		options.log = note;
 		options.failures = failures;
@@ -135,6 +137,8 @@ test_both(void **)
 	assert_non_null(strstr(logged.c_str(), "computing on emulated"));
 	api->describe(d.backend, &about);
 	assert_string_equal(about.name, "emulated");
+	assert_int_equal(api->slots(d.backend, 0), n_slots);
+	assert_int_equal(api->slots(d.backend, 1), n_slots);
 	assert_string_equal(api->device(on_cpu), "cpu");
 	assert_string_equal(api->device(on_cuda), "cuda");
 	assert_string_equal(api->model_arithmetic(on_cuda), api->model_arithmetic(on_cpu));
@@ -158,6 +162,33 @@ test_both(void **)
 	api->model_unload(d.backend, on_cpu);
 	api->model_unload(d.backend, on_cuda);
 	api->model_unload(d.backend, other);
+}
+
+/* Slots of the devices' own choice. */
+static void
+test_slots(void **)
+{
+	const uint64_t gb = (uint64_t) 1 << 30;
+	uint32_t	usual;
+
+	{
+		devices		d("auto", 0);
+
+		usual = api->slots(d.backend, 0);
+		assert_true(usual > 0);
+		assert_int_equal(api->slots(d.backend, 1), g2d_suited_slots(96 << 20));
+		assert_non_null(strstr(logged.c_str(), "up to 256 sequences at once"));
+	}
+	{
+		devices		d("cpu", 0);
+
+		assert_int_equal(api->slots(d.backend, 0), usual);	/* a device changes nothing there */
+		assert_int_equal(api->slots(d.backend, 1), 0);
+	}
+	assert_int_equal(g2d_suited_slots(0), 256);
+	assert_int_equal(g2d_suited_slots(4 * gb), 512);
+	assert_int_equal(g2d_suited_slots(8 * gb), 1024);
+	assert_int_equal(g2d_suited_slots(110 * gb), 1024);
 }
 
 /* What the device cannot run: on the CPU under auto, an error under cuda. */
@@ -367,6 +398,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_both),
+		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_lost_at_load),

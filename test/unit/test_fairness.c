@@ -202,7 +202,7 @@ test_newcomer(void **state)
 		add_ok(new_job(0, 1, 10, 200));
 	for (int i = 0; i < 20; i++)
 		run_once();
-	assert_int_equal(g2_scheduler_live(scheduler), G2_SLOTS);
+	assert_int_equal(g2_scheduler_live(scheduler), slots_of_devices[0]);
 	j = new_job(0, 1, 10, 200);
 	j->options.session = sessions[2];
 	add_ok(j);

@@ -26,21 +26,23 @@ runs_within(const job *j, int runs)
 static void
 test_slots(void **state)
 {
+	const uint32_t n_slots = slots_of_devices[0];
+
 	(void) state;
 	open_all(4000, 20000000);
-	for (uint32_t i = 0; i < G2_SLOTS; i++)
+	for (uint32_t i = 0; i < n_slots; i++)
 		add_ok(job_of(0, 1, 10, 300));
 	for (int i = 0; i < 20; i++)
 		run_once();
-	assert_int_equal(g2_scheduler_live(scheduler), G2_SLOTS);
+	assert_int_equal(g2_scheduler_live(scheduler), n_slots);
 	add_ok(job_of(1, 1, 10, 50));
-	assert_false(runs_within(&jobs[G2_SLOTS], 3));
+	assert_false(runs_within(&jobs[n_slots], 3));
 	sessions[0]->parked = true;
-	assert_true(runs_within(&jobs[G2_SLOTS], 2));
+	assert_true(runs_within(&jobs[n_slots], 2));
 	assert_int_equal(works[0].preemptions, 1);
-	while (!jobs[G2_SLOTS].ended)
+	while (!jobs[n_slots].ended)
 		run_once();
-	assert_true(n_ended < G2_SLOTS / 2);
+	assert_true(n_ended < n_slots / 2);
 	run_all();					/* the parked ones too, since nobody else wants anything */
 	close_all();
 }

@@ -4,8 +4,6 @@
  */
 #include "train_fixture.h"
 
-#include "product.h"
-
 #define TOLERANCE 1e-4
 
 static g2t_context context;
@@ -69,7 +67,8 @@ test_norm(void **state)
 	norm.bias = get(&s, "bias")->x;
 	g2t_norm_forward(&context, &norm, N, C, get(&s, "x")->x, y, mean, rstd);
 	expect_near("y", y, get(&s, "y")->x, N * C, TOLERANCE);
-	g2t_norm_backward(&context, &norm, N, C, get(&s, "x")->x, mean, rstd, get(&s, "dy")->x, dx);
+	g2t_norm_backward(&context, &norm, N, C, get(&s, "x")->x, mean, rstd, get(&s, "dy")->x, dx,
+					  false);
 	expect_near("dx", dx, get(&s, "dx")->x, N * C, TOLERANCE);
 	expect_near("dgain", dgain, get(&s, "dgain")->x, C, TOLERANCE);
 	expect_near("dbias", dbias, get(&s, "dbias")->x, C, TOLERANCE);
@@ -194,7 +193,7 @@ test_loss(void **state)
 	scale = get(&s, "dy")->x[0];
 	/* The kernel's scale is positive: the sign goes to the comparison. */
 	loss = (float) g2t_loss(&context, &batch, C, V, get(&s, "x")->x, get(&s, "head")->x,
-							fabsf(scale), dx, dhead, work);
+							fabsf(scale), dx, dhead, false, work);
 	expect_near("loss", &loss, get(&s, "y")->x, 1, TOLERANCE);
 	for (size_t i = 0; scale < 0 && i < G2_MAX(N * C, V * C); i++)
 	{
@@ -298,7 +297,7 @@ norm_b(const float *x, const float *r, float *dx)
 	g2t_norm	norm = {.gain = norm_gain, .bias = norm_bias, .epsilon = 1e-5f};
 
 	norm_f(x, y);
-	g2t_norm_backward(&context, &norm, D_ROWS, D_COLUMNS, x, norm_mean, norm_rstd, r, dx);
+	g2t_norm_backward(&context, &norm, D_ROWS, D_COLUMNS, x, norm_mean, norm_rstd, r, dx, false);
 }
 
 /* x is the weights of a product, then its bias. */
@@ -370,7 +369,7 @@ loss_of(const float *head, float scale, float *dhead)
 	double		loss;
 
 	fill_random(8, 20, loss_x);
-	loss = g2t_loss(&context, &b, 5, 11, loss_x, head, scale, dx, dhead, work);
+	loss = g2t_loss(&context, &b, 5, 11, loss_x, head, scale, dx, dhead, true, work);
 	free(work);
 	return loss;
 }
@@ -436,41 +435,6 @@ test_dropout(void **state)
 	free(parts);
 }
 
-/* So large that OpenBLAS would use its own threads; its builds with threads and with OpenMP are told
- * not to in different ways (libopenblas0-pthread, libopenblas0-openmp). */
-static void
-test_large_product(void **state)
-{
-	enum
-	{
-		M = 512, N = 768, K = 1024
-	};
-	float	   *a = need_memory(M * K, sizeof *a),
-			   *b = need_memory(K * N, sizeof *b),
-			   *one = need_memory(M * N, sizeof *one),
-			   *more = need_memory(M * N, sizeof *more);
-
-	(void) state;
-	for (size_t i = 0; i < M * K; i++)
-		a[i] = (float) (i * 7919 % 1000) / 1000.0f - 0.5f;
-	for (size_t i = 0; i < K * N; i++)
-		b[i] = (float) (i * 6101 % 1000) / 1000.0f - 0.5f;
-	for (uint32_t threads = 1; threads <= 4; threads++)
-	{
-		g2t_context c = open_context(threads);
-
-		g2t_multiply(&c, M, N, K, (g2t_operand) {a, K, false}, (g2t_operand) {b, N, false}, NULL,
-					 false, threads == 1 ? one : more, N);
-		if (threads > 1)
-			assert_memory_equal(one, more, M * N * sizeof *one);
-		g2t_context_close(&c);
-	}
-	free(a);
-	free(b);
-	free(one);
-	free(more);
-}
-
 int
 main(void)
 {
@@ -483,7 +447,6 @@ main(void)
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_differences),
 		cmocka_unit_test(test_dropout),
-		cmocka_unit_test(test_large_product),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -9,7 +9,6 @@
 
 #include "backend.h"
 #include "engine_state.h"
-#include "visit.h"
 
 static int64_t
 wall_clock_us(void)
@@ -164,11 +163,13 @@ test_waiting(void **state)
 	reply		r[4] = {0};
 	g2_generate all = of_ids(40, 1),
 				one = all;
+	uint32_t	n_slots;
 
 	(void) state;
 	open_engine();
+	n_slots = engine->api->slots(engine->backend, 0);
 	all.max_new = one.max_new = 88;
-	all.n = G2_SLOTS;
+	all.n = n_slots;
 	attach_as(&r[0], &somebody);
 	attach_as(&r[1], &(g2_hello) {.pid = 2, .session_user = 10});
 	send_generate(&r[0], 0, &all);
@@ -176,23 +177,23 @@ test_waiting(void **state)
 	send_generate(&r[1], 0, &one);
 	/* Other kinds of requests are not listed. */
 	send_tokenize(&r[3], 0, "tiny", "text", 4, false);
-	assert_int_equal(watch_requests(rows), G2_SLOTS + 1);
+	assert_int_equal(watch_requests(rows), n_slots + 1);
 	row = row_of(2);
 	assert_int_equal(row.state, G2_STATE_QUEUED);
 	assert_int_equal(row.prompt_tokens, 40);
 	assert_int_equal(row.started_at, 0);
 	assert_int_equal(engine_row_of("bare").queued, 1);
 	leave(&r[1]);
-	assert_int_equal(watch_requests(rows), G2_SLOTS);
+	assert_int_equal(watch_requests(rows), n_slots);
 	leave(&r[0]);
 	assert_int_equal(watch_requests(rows), 0);
 	run_idle();
 	/* One role's limit. */
 	attach_as(&r[1], &another);
 	attach_as(&r[2], &(g2_hello) {.pid = 3, .session_user = another.session_user});
-	say_session(&r[1], another.session_user, "eva", G2_LIMIT_UNSET, G2_SLOTS - 5,
+	say_session(&r[1], another.session_user, "eva", G2_LIMIT_UNSET, n_slots - 5,
 				G2_LIMIT_UNSET);
-	say_session(&r[2], another.session_user, "eva", G2_LIMIT_UNSET, G2_SLOTS - 5,
+	say_session(&r[2], another.session_user, "eva", G2_LIMIT_UNSET, n_slots - 5,
 				G2_LIMIT_UNSET);
 	all.n -= 5;
 	send_generate(&r[1], 0, &all);

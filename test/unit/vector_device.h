@@ -13,9 +13,10 @@
 
 #include "backend.h"
 #include "model.h"
+#include "protocol.h"
 #include "sampler.h"
 
-#define N_SLOTS 256
+#define N_SLOTS G2_MAX_SEQUENCES
 #define N_TOP 5
 #define TIMEOUT_MS 120000
 
