@@ -123,9 +123,9 @@ $(B)/unit/test_%_cuda: $(B)/emu/test/test_%.o $(EMU_OBJECTS) $(B)/libgpt2_engine
 # The benchmark of bench-gpu, which runs through there in a small size.
 BENCH_GPU_FLAGS = -I$(CUDA_ROOT)/include -DCUDA_LIBRARIES='"$(CUDA_ROOT)/lib64"'
 
-$(B)/emu/bench/%.o: test/bench/%.cpp $(wildcard test/bench/*.h) $(CUDA_HEADERS)
+$(B)/emu/bench/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(wildcard test/bench/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(EMU_CXXFLAGS) $(BENCH_GPU_FLAGS) -c $< -o $@
+	$(KERNEL_CXX) $(EMU_CXXFLAGS) $(BENCH_GPU_FLAGS) -Itest/unit -c $< -o $@
 
 $(B)/unit/bench_gpu: $(addprefix $(B)/emu/bench/,bench_gpu.o bench_products.o cublaslt.o) $(EMU_OBJECTS) \
 		$(B)/libgpt2_engine.a
@@ -156,7 +156,7 @@ $(DEVICE_TESTS): $(B)/unit/%: $(B)/emu/test/%.o $(B)/libgpt2_engine.a
 # The same tests over the real runtime; they link the back end's objects, and need no file but those
 # of the checkout.
 GPU_TESTS = $(addprefix $(B)/gpu/,test_cuda_rows test_cuda_products test_backend test_backend_rules \
-	test_cuda_model)
+	test_cuda_cache test_cuda_model)
 GPU_OBJECTS = $(filter-out $(B)/cuda/engine_%,$(CUDA_OBJECTS))
 
 .PHONY: test-gpu bench-gpu
@@ -174,9 +174,9 @@ $(B)/gpu/%.o: test/unit/%.cpp $(wildcard test/unit/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
 	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) -DG2_TEST_GPU -Itest/unit -c $< -o $@
 
-$(B)/gpu/%.o: test/bench/%.cpp $(wildcard test/bench/*.h) $(CUDA_HEADERS)
+$(B)/gpu/%.o: test/bench/%.cpp test/unit/reserve_blocks.h $(wildcard test/bench/*.h) $(CUDA_HEADERS)
 	@mkdir -p $(@D)
-	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) $(BENCH_GPU_FLAGS) -c $< -o $@
+	$(KERNEL_CXX) $(KERNEL_CXXFLAGS) $(BENCH_GPU_FLAGS) -Itest/unit -c $< -o $@
 
 $(B)/gpu/bench_gpu: $(B)/gpu/bench_products.o $(B)/gpu/cublaslt.o
 

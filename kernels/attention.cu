@@ -85,8 +85,7 @@ scores(const g2d_attention &a, const tile &t, uint32_t head, uint32_t block, flo
 	const uint32_t lane = threadIdx.x % G2_WARP,
 				start = t.start + block * G2D_KEYS;
 	const uint16_t *keys = static_cast<const uint16_t *>(a.cache.kv) +
-		g2d_cache_at(a.cache.n_blocks, a.cache.n_head, HEAD_DIM, a.layer,
-					 t.table[start / G2D_KEYS], 0, head) +
+		g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer, t.table[start / G2D_KEYS], 0, head) +
 		lane / 4 * HEAD_DIM + lane % 4 * (HEAD_DIM / 4);
 
 #pragma unroll 2				/* heads of 64: all; more at once would not fit the registers */
@@ -233,8 +232,7 @@ load_values(const g2d_attention &a, const tile &t, uint32_t head, uint32_t c, ui
 		const uint32_t block = t.start / G2D_KEYS + (b < t.blocks ? b : t.blocks - 1);
 
 		v[b] = dev_load16(static_cast<const uint16_t *>(a.cache.kv) +
-						  g2d_cache_at(a.cache.n_blocks, a.cache.n_head, HEAD_DIM, a.layer,
-									   t.table[block], 1, head) +
+						  g2d_cache_at(a.cache.n_head, HEAD_DIM, a.layer, t.table[block], 1, head) +
 						  (c * 8 + lane / 4) * G2D_KEYS + lane % 4 * 8);
 	}
 }

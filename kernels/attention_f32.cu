@@ -47,11 +47,9 @@ attention_f32_kernel(g2d_attention a)
 	for (uint32_t start = 0; start <= position; start += G2D_KEYS)
 	{
 		const float *k = static_cast<const float *>(a.cache.kv) +
-			g2d_cache_at(a.cache.n_blocks, a.cache.n_head, dim, a.layer, table[start / G2D_KEYS], 0,
-						 head),
+			g2d_cache_at(a.cache.n_head, dim, a.layer, table[start / G2D_KEYS], 0, head),
 				   *v = static_cast<const float *>(a.cache.kv) +
-			g2d_cache_at(a.cache.n_blocks, a.cache.n_head, dim, a.layer, table[start / G2D_KEYS], 1,
-						 head);
+			g2d_cache_at(a.cache.n_head, dim, a.layer, table[start / G2D_KEYS], 1, head);
 		const uint32_t keys = position - start + 1 < G2D_KEYS ? position - start + 1 : G2D_KEYS;
 		float		s = 0.0f,
 					larger,

@@ -69,22 +69,23 @@ static bool
 open_slots(g2_backend *b, uint32_t n, g2_error *err)
 {
 	const size_t bits = (size_t) n * G2D_SEEN_WORDS * sizeof(uint64_t);
+	size_t		bytes;
 
 	b->limits.n_slots = n;
 	b->limits.slots = static_cast<g2_slot_check *>(g2_alloc_array(n, sizeof *b->limits.slots));
 	if (!b->limits.slots)
 		return g2_fail_memory(err, n * sizeof *b->limits.slots);
-	b->slots_bytes = 2 * bits + n *
+	bytes = 2 * bits + n *
 		(sizeof(g2d_slot) + G2_MOST_BIASES * sizeof(g2_bias) + G2D_MOST_CTX * sizeof(g2_count));
-	b->slots_at = g2_arena_take(&b->arena, b->slots_bytes, "the sampler", err);
-	if (b->slots_at == G2_ARENA_NONE)
-		return false;
-	b->slots.seen = reinterpret_cast<uint64_t *>(static_cast<char *>(b->memory) + b->slots_at);
+	/* At the low end, where no cache's block can stand (cuda_cache.cpp). */
+	if (g2_arena_take(&b->arena, bytes) == G2_ARENA_NONE)
+		return g2_arena_fail(&b->arena, bytes, "the sampler", err);
+	b->slots.seen = static_cast<uint64_t *>(b->memory);
 	b->slots.banned = b->slots.seen + bits / sizeof(uint64_t);
 	b->slots.slots = reinterpret_cast<g2d_slot *>(b->slots.banned + bits / sizeof(uint64_t));
 	b->slots.biases = reinterpret_cast<g2_bias *>(b->slots.slots + n);
 	b->slots.counts = reinterpret_cast<g2_count *>(b->slots.biases + (size_t) n * G2_MOST_BIASES);
-	return rt_zero(b->stream, b->slots.seen, b->slots_bytes, err);
+	return rt_zero(b->stream, b->memory, bytes, err);
 }
 
 /* One allocation for all that models, caches and slots will need. */
@@ -136,6 +137,8 @@ cuda_open(const g2_backend_options *options, int event_fd, g2_backend **out, g2_
 	b->queue.start = waiter_start;
 	b->queue.run = wait_for_entry;
 	b->queue.arg = b;
+	b->shrink = options->shrink;
+	b->shrink_arg = options->shrink_arg;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ok = open_parts(b, options, err);
@@ -172,7 +175,7 @@ cuda_describe(const g2_backend *b, g2_backend_device *d)
 {
 	d->name = b->info.name;
 	d->driver = b->info.driver;
-	d->free_bytes = g2_arena_free(&b->arena);
+	d->free_bytes = b->arena.n_free * b->arena.slab_bytes;
 }
 
 static uint32_t
@@ -181,26 +184,7 @@ cuda_slots(const g2_backend *b, uint32_t device)
 	return device == 0 ? b->limits.n_slots : 0;
 }
 
-/* ---- models, slots ---- */
-
-static bool
-cuda_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
-{
-	if (to >= m->cache.n_blocks || from >= m->cache.n_blocks)
-		return g2_fail(err, G2_E_INTERNAL, "KV block out of range: copy %u to %u of %u", from, to,
-					   m->cache.n_blocks);
-	return g2d_pend_copy(m->backend, m, to, from, err);
-}
-
-static bool
-cuda_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (blocks[i] >= m->cache.n_blocks)
-			return g2_fail(err, G2_E_INTERNAL, "KV block out of range: zero %u of %u", blocks[i],
-						   m->cache.n_blocks);
-	return n == 0 || g2d_pend_zero(m->backend, m, blocks, n, err);
-}
+/* ---- slots ---- */
 
 static bool
 cuda_slot_set(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err)
@@ -222,7 +206,7 @@ cuda_step_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error
 	uint32_t	i;
 
 	if (plan && plan->model)
-		bounds = {plan->model->arch.n_ctx, plan->model->arch.n_vocab, plan->model->cache.n_blocks};
+		bounds = {plan->model->arch.n_ctx, plan->model->arch.n_vocab, plan->model->n_blocks};
 	if (!g2_plan_check(plan, &bounds, result, &b->limits, err) ||
 		!g2_plan_queue_next(&b->queue, &i, err))
 		return false;
@@ -260,8 +244,8 @@ cuda_step_result(g2_backend *b, bool *failed, g2_error *err)
 static const g2_backend_api api = {
 	G2_BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_isa, cuda_arithmetic, cuda_describe,
 	cuda_slots, g2d_model_load, g2d_model_fill, g2d_model_unload, g2d_block_bytes, g2d_kv_reserve,
-	cuda_kv_copy, cuda_kv_zero, cuda_slot_set, cuda_step_submit, cuda_step_result, NULL, NULL, NULL,
-	NULL,
+	g2d_kv_slab, g2d_kv_spare, g2d_kv_map, g2d_kv_unmap, g2d_kv_copy, g2d_kv_zero, cuda_slot_set,
+	cuda_step_submit, cuda_step_result, NULL, NULL, NULL, NULL,
 };
 
 const g2_backend_api *

@@ -1,6 +1,6 @@
 /*
- * cuda_model.cpp: a model in a device's memory: one part of the arena for weights and working
- * memory, one for its KV cache; what goes there is repacked on the way (device_layout.h).
+ * cuda_model.cpp: a model in a device's memory: a run of the arena's slabs for weights and working
+ * memory (its KV cache: cuda_cache.cpp); what goes there is repacked on the way (device_layout.h).
  */
 #include "cuda_state.h"
 
@@ -316,12 +316,17 @@ model_free(g2_backend_model *m)
 		for (uint32_t s = 0; s < G2D_GRAPH_SEGMENTS; s++)
 			rt_graph_close(m->graphs[i][s]);
 	rt_event_close(m->vacated);
-	if (m->kv_bytes > 0)
-		g2_arena_give(&m->backend->arena, m->kv_at, m->kv_bytes);
+	g2d_cache_free(m);
 	if (m->bytes > 0)
 		g2_arena_give(&m->backend->arena, m->at, m->bytes);
 	g2_free(m->layers);
 	g2_free(m);
+}
+
+static char *
+weights_at(const g2_backend_model *m)
+{
+	return static_cast<char *>(m->backend->memory) + m->at * m->backend->arena.slab_bytes;
 }
 
 /* Sizes that follow from the graph alone. */
@@ -337,27 +342,28 @@ set_sizes(g2_backend_model *m, const g2_weights *w)
 														(size_t) blocks * sizeof(uint32_t));
 	m->chunk_bytes = sizeof(g2d_chunk) + G2D_OUTPUTS * sizeof(g2d_output);
 	m->top_room = G2_MAX(w->arch.n_vocab, 32768u);
+	m->cache.kv = m->backend->memory;
 	m->cache.n_layer = w->arch.n_layer;
 	m->cache.n_head = w->arch.n_head;
 	m->cache.head_dim = w->arch.head_dim;
 	m->cache.format = w->format;
 }
 
-/* Memory for weights and working memory, where a cache for one text finds room beside them. */
+/* Memory for weights and working memory, where a cache for one text of any model finds room beside
+ * them.  Slabs of caches that hold nothing but prefixes make way, unless it is in vain. */
 static bool
 take_memory(g2_backend *b, g2_backend_model *m, uint64_t bytes, g2_error *err)
 {
-	const uint64_t cache = (uint64_t) (m->arch.n_ctx + G2_BLOCK - 1) / G2_BLOCK * g2d_block_bytes(m);
-	uint64_t	at;
+	const g2_arena *arena = &b->arena;
+	const uint64_t need = g2_arena_slabs(arena, bytes),
+				most = arena->n_free + arena->n_cache;
 
-	m->at = g2_arena_take(&b->arena, bytes, "the model's weights and working memory", err);
-	if (m->at == G2_ARENA_NONE)
+	if (need <= most && !g2d_cache_fits(m, most - need, err))
 		return false;
+	while ((m->at = g2_arena_take(&b->arena, bytes)) == G2_ARENA_NONE)
+		if (need > most || !b->shrink || !b->shrink(b->shrink_arg))
+			return g2_arena_fail(arena, bytes, "the model's weights and working memory", err);
 	m->bytes = bytes;
-	at = g2_arena_take(&b->arena, cache, "the model's KV cache", err);
-	if (at == G2_ARENA_NONE)
-		return false;
-	g2_arena_give(&b->arena, at, cache);
 	return true;
 }
 
@@ -387,7 +393,7 @@ g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_er
 		model_free(m);
 		return false;
 	}
-	t = {static_cast<char *>(b->memory) + m->at, 0};
+	t = {weights_at(m), 0};
 	take_weights(&t, m, w);
 	take_workspace(&t, m);
 	if (!rt_event_open(&m->vacated, err) || !rt_event_record(b->stream, m->vacated, err))
@@ -395,6 +401,8 @@ g2d_model_load(g2_backend *b, const g2_weights *w, g2_backend_model **out, g2_er
 		model_free(m);
 		return false;
 	}
+	m->next = b->models;
+	b->models = m;
 	*out = m;
 	return true;
 }
@@ -410,46 +418,24 @@ g2d_model_fill(g2_backend_model *m, const g2_weights *w, g2_error *err)
 	/* Operands and partial results are read in whole tiles, also where no row has been. */
 	ok = rt_use(b->index, err) && rt_stream_open(&stream, err) &&
 		rt_host_alloc(STAGING_BYTES, &staging, err) && rt_event_wait(m->vacated, err) &&
-		rt_zero(stream, static_cast<char *>(b->memory) + m->at, m->bytes, err) &&
+		rt_zero(stream, weights_at(m), m->bytes, err) &&
 		send_weights(stream, static_cast<char *>(staging), m, w, err) && rt_wait(stream, err);
 	rt_stream_close(stream);
 	rt_host_free(staging);
 	return ok;
 }
 
+/* Work that is launched later is behind all that was launched for it, so that its memory can be given
+ * to others at once. */
 void
 g2d_model_unload(g2_backend *b, g2_backend_model *m)
 {
+	g2_backend_model **at = &b->models;
+
 	if (!m)
 		return;
-	g2d_pend_drop(b, m);
-	/* Operations on its cache may have gone along with another model's plan; and work that is launched
-	 * later is behind it on the stream, so that its memory can be given to others at once. */
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
 	model_free(m);
-}
-
-size_t
-g2d_block_bytes(const g2_backend_model *m)
-{
-	return (size_t) 2 * m->arch.n_layer * m->arch.n_head * m->arch.head_dim * G2_BLOCK *
-		(m->format == G2_FORMAT_F32 ? sizeof(float) : sizeof(uint16_t));
-}
-
-bool
-g2d_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
-{
-	g2_backend *b = m->backend;
-	size_t		bytes;
-
-	if (m->kv_bytes > 0 || n_blocks == 0)
-		return g2_fail(err, G2_E_INTERNAL, "KV cache reserved twice, or for no block");
-	if (!g2_mul_size(n_blocks, g2d_block_bytes(m), &bytes))
-		return g2_fail_memory(err, UINT64_MAX);
-	m->kv_at = g2_arena_take(&b->arena, bytes, "the model's KV cache", err);
-	if (m->kv_at == G2_ARENA_NONE)
-		return false;
-	m->kv_bytes = bytes;
-	m->cache.kv = static_cast<char *>(b->memory) + m->kv_at;
-	m->cache.n_blocks = n_blocks;
-	return rt_zero(b->stream, m->cache.kv, bytes, err);
 }

@@ -1,65 +1,35 @@
 /*
- * cuda_operations.cpp: what the scheduler wants done between two plans: to blocks of a cache, to a
- * sampler slot.  Listed as records in one buffer, which is copied to the next plan's pinned memory
- * and launched before it.
+ * cuda_operations.cpp: what the scheduler wants done to sampler slots between two plans.  Listed as
+ * records in one buffer, which is copied to the next plan's pinned memory and launched before it.
  */
 #include "cuda_state.h"
 #include "sampler_math.h"
 
-typedef enum operation_kind
-{
-	OP_COPY,
-	OP_ZERO,
-	OP_SLOT
-} operation_kind;
-
 typedef struct operation
 {
 	uint64_t	bytes;			/* of the record with what follows it, a multiple of 8 */
-	operation_kind kind;
-	uint32_t	to;				/* COPY: block; SLOT: slot */
-	uint32_t	from;			/* COPY */
-	uint32_t	n;				/* ZERO: blocks */
-	g2_backend_model *model;	/* COPY, ZERO */
+	uint64_t	slot;
 } operation;
 
-/* Behind the record: ZERO uint32_t [n]; SLOT a g2d_slot, then bits of seen and banned, if it has
- * them, then its biases, then its counts. */
-static bool
-append(g2_backend *b, operation *op, size_t behind, char **at, g2_error *err)
+/* Where what stands behind a new record goes: a g2d_slot, then bits of seen and banned, if it has them,
+ * then its biases, then its counts.  NULL: no memory. */
+static char *
+append(g2_backend *b, uint32_t slot, size_t behind, g2_error *err)
 {
-	op->bytes = G2_ROUND_UP(sizeof *op + behind, (size_t) 8);
+	const operation op = {G2_ROUND_UP(sizeof op + behind, (size_t) 8), slot};
+	char	   *at;
+
 	b->pending.failed = false;
-	if (!g2_buf_reserve(&b->pending, op->bytes))
+	if (!g2_buf_reserve(&b->pending, op.bytes))
 	{
 		b->pending.failed = false;
-		return g2_fail_memory(err, b->pending.len + op->bytes);
+		g2_fail_memory(err, b->pending.len + op.bytes);
+		return NULL;
 	}
-	memcpy(b->pending.data + b->pending.len, op, sizeof *op);
-	*at = b->pending.data + b->pending.len + sizeof *op;
-	b->pending.len += op->bytes;
-	return true;
-}
-
-bool
-g2d_pend_copy(g2_backend *b, g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
-{
-	operation	op = {0, OP_COPY, to, from, 0, m};
-	char	   *at;
-
-	return append(b, &op, 0, &at, err);
-}
-
-bool
-g2d_pend_zero(g2_backend *b, g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err)
-{
-	operation	op = {0, OP_ZERO, 0, 0, n, m};
-	char	   *at;
-
-	if (!append(b, &op, (size_t) n * sizeof *blocks, &at, err))
-		return false;
-	memcpy(at, blocks, (size_t) n * sizeof *blocks);
-	return true;
+	at = b->pending.data + b->pending.len;
+	memcpy(at, &op, sizeof op);
+	b->pending.len += op.bytes;
+	return at + sizeof op;
 }
 
 static void
@@ -94,7 +64,6 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 	const g2_sampling *s = &state->sampling;
 	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t),
 				biases = s->n_biases * sizeof(g2_bias);
-	operation	op = {0, OP_SLOT, slot, 0, 0, NULL};
 	g2d_slot	v = {};
 	char	   *at,
 			   *slot_at;
@@ -109,11 +78,11 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 	v.has_banned = s->n_banned > 0;
 	v.most_counts = G2_MIN(g2_counts_of(state), G2D_MOST_CTX);
 	/* There are no more distinct tokens than tokens. */
-	if (!append(b, &op, sizeof v + (v.has_seen + v.has_banned) * bits + biases +
-				most_counted(&v) * sizeof(g2_count), &at, err))
+	slot_at = append(b, slot, sizeof v + (v.has_seen + v.has_banned) * bits + biases +
+					 most_counted(&v) * sizeof(g2_count), err);
+	if (!slot_at)
 		return false;
-	slot_at = at;
-	at += sizeof v;
+	at = slot_at + sizeof v;
 	memset(at, 0, (v.has_seen + v.has_banned) * bits);
 	if (v.has_seen)
 	{
@@ -133,23 +102,6 @@ g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error
 	return true;
 }
 
-void
-g2d_pend_drop(g2_backend *b, const g2_backend_model *m)
-{
-	size_t		kept = 0;
-	operation	op;
-
-	for (size_t at = 0; at < b->pending.len; at += op.bytes)
-	{
-		memcpy(&op, b->pending.data + at, sizeof op);
-		if (op.model == m)
-			continue;
-		memmove(b->pending.data + kept, b->pending.data + at, op.bytes);
-		kept += op.bytes;
-	}
-	b->pending.len = kept;
-}
-
 size_t
 g2d_pending_bytes(const g2_backend *b)
 {
@@ -157,7 +109,7 @@ g2d_pending_bytes(const g2_backend *b)
 }
 
 static bool
-launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
+launch_slot(g2_backend *b, size_t slot, const char *in, g2_error *err)
 {
 	const size_t bits = G2D_SEEN_WORDS * sizeof(uint64_t);
 	size_t		biases,
@@ -165,47 +117,28 @@ launch_slot(g2_backend *b, const operation *op, const char *in, g2_error *err)
 	g2d_slot	v;
 
 	memcpy(&v, in, sizeof v);
-	if (!rt_copy_in(b->stream, &b->slots.slots[op->to], in, sizeof v, err))
+	if (!rt_copy_in(b->stream, &b->slots.slots[slot], in, sizeof v, err))
 		return false;
 	in += sizeof v;
 	if (v.has_seen)
 	{
-		if (!rt_copy_in(b->stream, b->slots.seen + (size_t) op->to * G2D_SEEN_WORDS, in, bits, err))
+		if (!rt_copy_in(b->stream, b->slots.seen + slot * G2D_SEEN_WORDS, in, bits, err))
 			return false;
 		in += bits;
 	}
 	if (v.has_banned)
 	{
-		if (!rt_copy_in(b->stream, b->slots.banned + (size_t) op->to * G2D_SEEN_WORDS, in, bits, err))
+		if (!rt_copy_in(b->stream, b->slots.banned + slot * G2D_SEEN_WORDS, in, bits, err))
 			return false;
 		in += bits;
 	}
 	biases = v.sampling.n_biases * sizeof(g2_bias);
 	counts = v.n_counts * sizeof(g2_count);
 	return (biases == 0 ||
-			rt_copy_in(b->stream, b->slots.biases + (size_t) op->to * G2_MOST_BIASES, in, biases, err)) &&
+			rt_copy_in(b->stream, b->slots.biases + slot * G2_MOST_BIASES, in, biases, err)) &&
 		(counts == 0 ||
-		 rt_copy_in(b->stream, b->slots.counts + (size_t) op->to * G2D_MOST_CTX, in + biases, counts,
+		 rt_copy_in(b->stream, b->slots.counts + slot * G2D_MOST_CTX, in + biases, counts,
 					err));
-}
-
-static bool
-launch(g2_backend *b, const operation *op, const char *in, g2_error *err)
-{
-	switch (op->kind)
-	{
-		case OP_COPY:
-			if (op->to != op->from)
-				g2d_launch_block_copy(b->stream, &op->model->cache, op->to, op->from);
-			return true;
-		case OP_ZERO:
-			/* Pinned memory can be read from the device where it is. */
-			g2d_launch_block_zero(b->stream, &op->model->cache,
-								  reinterpret_cast<const uint32_t *>(in), op->n);
-			return true;
-		default:
-			return launch_slot(b, op, in, err);
-	}
 }
 
 bool
@@ -220,7 +153,7 @@ g2d_pending_launch(g2_backend *b, char *in, g2_error *err)
 	for (size_t at = 0; at < len; at += op.bytes)
 	{
 		memcpy(&op, in + at, sizeof op);
-		if (!launch(b, &op, in + at + sizeof op, err))
+		if (!launch_slot(b, (size_t) op.slot, in + at + sizeof op, err))
 			return false;
 	}
 	return true;

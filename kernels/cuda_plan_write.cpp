@@ -131,8 +131,9 @@ note_pass(g2d_builder *p, g2_error *err)
 	return true;
 }
 
-static void
-write_rows(const g2d_builder *p, g2d_pass *to)
+/* Tables hold places. */
+static bool
+write_rows(const g2d_builder *p, g2d_pass *to, g2_error *err)
 {
 	g2d_tile   *tile = reinterpret_cast<g2d_tile *>(reinterpret_cast<char *>(to) + to->tiles_at);
 	uint32_t   *table = reinterpret_cast<uint32_t *>(reinterpret_cast<char *>(to) + to->tables_at),
@@ -151,9 +152,11 @@ write_rows(const g2d_builder *p, g2d_pass *to)
 		for (uint32_t row = s->first; row < s->first + s->rows; row++)
 			to->rows[r++] = {p->plan->token[row], p->plan->position[row],
 				q->slot < p->b->limits.n_slots ? q->slot : 0, flags, at};
-		memcpy(table + at, q->blocks, blocks * sizeof *table);
-		at += blocks;
+		for (uint32_t b = 0; b < blocks; b++)
+			if (!g2d_place_of(p->m, q->blocks[b], &table[at++], err))
+				return false;
 	}
+	return true;
 }
 
 /* Writes the gathered rows as step `step` will find them. */
@@ -178,8 +181,7 @@ write_pass(g2d_builder *p, uint32_t step, g2_error *err)
 	to->step = step;
 	to->tiles_at = (uint32_t) (sizeof *to + n->n_rows * sizeof(g2d_row));
 	to->tables_at = to->tiles_at + n->n_tiles * (uint32_t) sizeof(g2d_tile);
-	write_rows(p, to);
-	return true;
+	return write_rows(p, to, err);
 }
 
 /* ---- chunks ---- */

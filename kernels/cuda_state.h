@@ -1,7 +1,8 @@
 /*
  * cuda_state.h: the inside of the CUDA back end, shared by cuda_backend.cpp (the table, plans in
- * flight), cuda_model.cpp (models in the device's memory), cuda_operations.cpp (what is done
- * between plans), cuda_plan.cpp (a plan as it goes to the device) and cuda_forward.cpp (launches).
+ * flight), cuda_model.cpp (models in the device's memory), cuda_cache.cpp (their KV caches),
+ * cuda_operations.cpp (what becomes of sampler slots between plans), cuda_plan.cpp (a plan as it goes
+ * to the device) and cuda_forward.cpp (launches).
  *
  * Threads: the scheduler's thread does everything but waiting: that is the waiter's, which has an
  * entry's outcome between its queuing and its end (plan_queue.h); and g2d_model_fill may be called by
@@ -80,9 +81,10 @@ typedef struct g2d_workspace
 struct g2_backend_model
 {
 	g2_backend *backend;
+	g2_backend_model *next;		/* the back end's list */
 	g2_arch		arch;
 	g2_format	format;
-	uint64_t	at;				/* its part of the arena: weights and working memory */
+	uint32_t	at;				/* its first slab of the arena: weights and working memory */
 	uint64_t	bytes;
 	g2d_matrix	embed;
 	g2d_matrix	head;
@@ -91,8 +93,8 @@ struct g2_backend_model
 	const float *norm_gain;
 	const float *norm_bias;
 	g2d_cache	cache;
-	uint64_t	kv_at;
-	uint64_t	kv_bytes;		/* 0: not reserved */
+	uint32_t   *places;			/* [n_blocks] on the host (cuda_cache.cpp); NULL: not reserved */
+	uint32_t	n_blocks;
 	g2d_workspace ws;
 	size_t		pass_bytes;
 	size_t		chunk_bytes;
@@ -131,8 +133,9 @@ struct g2_backend
 	rt_stream	stream;
 	void	   *memory;
 	g2_arena	arena;
-	uint64_t	slots_at;
-	uint64_t	slots_bytes;
+	bool		(*shrink) (void *arg);	/* backend.h */
+	void	   *shrink_arg;
+	g2_backend_model *models;	/* that are loaded */
 	g2d_slots	slots;
 	char		arithmetic[G2_FORMATS][24];
 
@@ -143,7 +146,7 @@ struct g2_backend
 
 	/* the scheduler's */
 	g2_plan_limits limits;
-	g2_buf		pending;		/* operations before the next plan (cuda_operations.cpp) */
+	g2_buf		pending;		/* slots to be set before the next plan (cuda_operations.cpp) */
 };
 
 /* ---- cuda_model.cpp ---- */
@@ -160,8 +163,24 @@ extern void g2d_model_unload(g2_backend *b, g2_backend_model *m);
 extern void g2d_repack_strip(const g2_matrix *m, uint32_t units_padded, uint32_t strip, char *to,
 							 uint16_t *scales);
 
+/* ---- cuda_cache.cpp ---- */
+
+/* 53200 where so many slabs would not hold one text of any loaded model, and of this one. */
+extern bool g2d_cache_fits(const g2_backend_model *m, uint64_t slabs, g2_error *err);
+extern void g2d_cache_free(g2_backend_model *m);
+
+/* Where a block stands on the device (device_layout.h); XX000: nowhere. */
+extern bool g2d_place_of(const g2_backend_model *m, uint32_t block, uint32_t *place, g2_error *err);
+
+/* Of the table. */
 extern size_t g2d_block_bytes(const g2_backend_model *m);
 extern bool g2d_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err);
+extern uint32_t g2d_kv_slab(const g2_backend_model *m, size_t *bytes);
+extern uint32_t g2d_kv_spare(const g2_backend_model *m);
+extern bool g2d_kv_map(g2_backend_model *m, uint32_t slab);
+extern void g2d_kv_unmap(g2_backend_model *m, uint32_t slab);
+extern bool g2d_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err);
+extern bool g2d_kv_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err);
 
 /* ---- cuda_forward.cpp ---- */
 
@@ -183,18 +202,11 @@ extern uint32_t g2d_bucket_rows(uint32_t n);
 
 /* ---- cuda_operations.cpp ---- */
 
-/* Operations that take effect before the next plan. */
-extern bool g2d_pend_copy(g2_backend *b, g2_backend_model *m, uint32_t to, uint32_t from,
-						  g2_error *err);
-extern bool g2d_pend_zero(g2_backend *b, g2_backend_model *m, const uint32_t *blocks, uint32_t n,
-						  g2_error *err);
+/* Sets a slot before the next plan. */
 extern bool g2d_pend_slot(g2_backend *b, uint32_t slot, const g2_slot_state *state, g2_error *err);
 
-/* Forgets those on the cache of a model that goes. */
-extern void g2d_pend_drop(g2_backend *b, const g2_backend_model *m);
-
-/* Bytes that the pending operations take of an entry's pinned memory; launches them from there, and
- * forgets them. */
+/* Bytes that what is pending takes of an entry's pinned memory; launches it from there, and forgets
+ * it. */
 extern size_t g2d_pending_bytes(const g2_backend *b);
 extern bool g2d_pending_launch(g2_backend *b, char *in, g2_error *err);
 

@@ -31,11 +31,10 @@ typedef struct g2d_operand
 	uint32_t	units_padded;
 } g2d_operand;
 
-/* Keys and values of a model. */
+/* Keys and values of a model (device_layout.h). */
 typedef struct g2d_cache
 {
-	void	   *kv;
-	uint32_t	n_blocks;
+	void	   *kv;				/* place 0: the beginning of the memory that the engine has */
 	uint32_t	n_layer;
 	uint32_t	n_head;
 	uint32_t	head_dim;
@@ -178,11 +177,18 @@ extern void g2d_launch_sample(rt_stream stream, const g2d_sample *a, uint32_t ta
 /* The next step of the pass. */
 extern void g2d_launch_advance(rt_stream stream, g2d_pass *pass);
 
-/* ---- cache.cu: blocks of the cache, all layers ---- */
+/* ---- cache.cu: blocks of the cache, by their places ---- */
+
+#define G2D_PLACES 256u			/* that go along as an argument */
+
+typedef struct g2d_places
+{
+	uint32_t	n;
+	uint32_t	at[G2D_PLACES];
+} g2d_places;
 
 extern void g2d_launch_block_copy(rt_stream stream, const g2d_cache *cache, uint32_t to,
 								  uint32_t from);
-extern void g2d_launch_block_zero(rt_stream stream, const g2d_cache *cache, const uint32_t *blocks,
-								  uint32_t n);
+extern void g2d_launch_block_zero(rt_stream stream, const g2d_cache *cache, const g2d_places *places);
 
 #endif							/* G2_DEVICE_KERNELS_H */

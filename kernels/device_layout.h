@@ -14,9 +14,10 @@
  *
  * f32: weights as the CPU has them (weights.h), operands [row][ld] floats.
  *
- * KV cache: [layer][block][K|V][head][32 x head_dim].  bf16: K [32][head_dim], V [head_dim][32] (so
- * that the pairs of keys that mma.sync wants are neighbours).  f32: K [head_dim][32], V
- * [32][head_dim], as the CPU has them.
+ * KV cache: a block is [layer][K|V][head][32 x head_dim] in one piece, which stands anywhere in the
+ * device's memory: tables hold places, which count such tiles of a head from where that begins.
+ * bf16: K [32][head_dim], V [head_dim][32] (so that the pairs of keys that mma.sync wants are
+ * neighbours).  f32: K [head_dim][32], V [32][head_dim], as the CPU has them.
  */
 #ifndef G2_DEVICE_LAYOUT_H
 #define G2_DEVICE_LAYOUT_H
@@ -83,12 +84,12 @@ g2d_operand_at(uint32_t k)
 	return k / G2D_UNIT * G2D_UNIT + (word % 4 * 2 + word / 4) * 4 + k % 4;
 }
 
-/* Index of the first element of K (part 0) or V (part 1) of a layer, block and head. */
+/* Index of the first element of K (part 0) or V (part 1) of a block's layer and head. */
 G2_HD static inline size_t
-g2d_cache_at(uint32_t n_blocks, uint32_t n_head, uint32_t head_dim, uint32_t layer, uint32_t block,
-			 uint32_t part, uint32_t head)
+g2d_cache_at(uint32_t n_head, uint32_t head_dim, uint32_t layer, uint32_t place, uint32_t part,
+			 uint32_t head)
 {
-	return ((((size_t) layer * n_blocks + block) * 2 + part) * n_head + head) * G2D_KEYS * head_dim;
+	return ((size_t) place + (layer * 2 + part) * n_head + head) * G2D_KEYS * head_dim;
 }
 
 /* Segments of keys 0 .. position. */

@@ -36,7 +36,7 @@ typedef struct g2d_row
 	uint32_t	position;		/* in step 0 */
 	uint32_t	slot;
 	uint32_t	flags;
-	uint32_t	table;			/* index of its first block in the tables */
+	uint32_t	table;			/* index of its first block's place in the tables */
 } g2d_row;
 
 /* Rows of one sequence that attend together. */

@@ -354,8 +354,9 @@ define_machine_settings(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.kv_cache_size",
 							"Memory for the keys and values of running sequences.",
-							"0 means 1 GB, or an eighth of the machine's memory if that is less. "
-							"A change restarts the engine; running queries go on.",
+							"0 means 1 GB, or an eighth of the machine's memory if that is less; "
+							"on a CUDA device, three quarters of gpt2.device_memory. A change "
+							"restarts the engine; running queries go on.",
 							&gpt2_kv_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 }

@@ -12,11 +12,13 @@
 
 /* ---- what can never run ---- */
 
-static bool
-fail_too_small(const g2_group *group, g2_error *err)
+bool
+g2_group_fits(const g2_group *group, g2_error *err)
 {
 	const g2_kv *kv = group->o.kv;
 
+	if (group->most_blocks <= g2_kv_capacity(kv))
+		return true;
 	g2_fail(err, G2_E_MEMORY,
 			"the KV cache is too small for %u sequences of %zu prompt and %u new tokens",
 			group->o.n, group->prompt.len, group->o.max_new);
@@ -32,9 +34,7 @@ g2_scheduler_add(g2_scheduler *s, g2_group *group, g2_error *err)
 	/* It would be planned again and again, and never end. */
 	if (g2_group_rows(group, 0) == 0)
 		return g2_fail(err, G2_E_INTERNAL, "a sequence group has nothing to compute");
-	if (group->most_blocks > g2_kv_capacity(group->o.kv))
-		return fail_too_small(group, err);
-	if (!g2_queue_allows(&group->o, group->prompt.len, err))
+	if (!g2_group_fits(group, err) || !g2_queue_allows(&group->o, group->prompt.len, err))
 		return false;
 	group->queued_at = g2_now_us();
 	g2_queue_push(&s->queue, group);
@@ -204,9 +204,9 @@ promise(const g2_group *group)
 static void
 count_promises(g2_scheduler *s)
 {
-	s->promised = 0;
+	memset(s->promised, 0, sizeof s->promised);
 	for (const g2_group *group = s->running; group; group = group->next)
-		s->promised += promise(group);
+		s->promised[group->o.kv->pool->index] += promise(group);
 }
 
 static bool
@@ -217,7 +217,8 @@ has_room(const g2_scheduler *s, const g2_slots *slots, const g2_group *group)
 	uint32_t	growth = (slots->n - slots->n_free) / GROWTH;
 
 	return (uint64_t) g2_kv_room(kv) * kv->block_bytes >=
-		((uint64_t) blocks_missing(group, 1) + growth) * kv->block_bytes + s->promised;
+		((uint64_t) blocks_missing(group, 1) + growth) * kv->block_bytes +
+		s->promised[kv->pool->index];
 }
 
 typedef enum admission
@@ -240,7 +241,7 @@ try_admit(g2_scheduler *s, g2_group *group)
 
 	if (group->o.n > slots->n_free)
 		return NO_SLOT;
-	if (!g2_group_adopt(group, 0, &err))
+	if (!g2_group_fits(group, &err) || !g2_group_adopt(group, 0, &err))
 	{
 		g2_queue_take(&s->queue, group);
 		give_up(group, &err);
@@ -264,7 +265,7 @@ try_admit(g2_scheduler *s, g2_group *group)
 	for (uint32_t i = 0; i < group->o.n; i++)
 		group->sequences[i].slot = slots->free[--slots->n_free];
 	running_insert(s, group);
-	s->promised += promise(group);
+	s->promised[group->o.kv->pool->index] += promise(group);
 	if (set_up(s, group, &err))
 		return ADMITTED;
 	g2_running_remove(s, group);

@@ -28,7 +28,7 @@ struct g2_scheduler
 	g2_group   *running;
 	g2_slots	slots[G2_MAX_DEVICES];
 	uint32_t	step_tokens;	/* 0 = automatic */
-	uint64_t	promised;		/* bytes of blocks that running groups need and do not hold yet */
+	uint64_t	promised[G2_KV_POOLS];	/* bytes of blocks that running groups need and do not hold yet */
 	bool		blocked;		/* a group that might run has found no room */
 	bool		speculation;	/* drafts may be fed */
 	bool		frugal;			/* the plan that is being made takes no block that it can do without */
@@ -46,6 +46,10 @@ extern bool g2_is_full(void *scheduler, const g2_group *group);
 
 /* Admits from the queue while there is room, preempting where fairness asks for it. */
 extern void g2_admit(g2_scheduler *s);
+
+/* 53200: the group is larger than the cache.  It is asked again while it waits and runs: weights of
+ * another model may have taken of a device's memory since. */
+extern bool g2_group_fits(const g2_group *group, g2_error *err);
 
 /* Preempts one group because blocks have run out; false: only one runs. */
 extern bool g2_preempt_for_blocks(g2_scheduler *s);

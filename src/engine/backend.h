@@ -6,14 +6,15 @@
  * waits.  Work runs elsewhere (CPU pool, GPU); its end is announced by writing 1 to the eventfd given
  * to open.
  *
- * Order: kv_copy, kv_zero and slot_set take effect after every plan submitted before them and
- * before the next one submitted after them.
+ * Order: kv_copy, kv_zero, kv_map, kv_unmap and slot_set take effect after every plan submitted
+ * before them and before the next one submitted after them.
  *
  * Memory: the arrays of a plan and of its result belong to the caller and stay untouched until
  * the result is taken.  At most G2_MAX_PLANS plans are in flight; they run and end in order.
  *
  * KV cache: per model, blocks of G2_BLOCK positions, block i of a sequence holding positions
- * 32i .. 32i+31.  Which blocks belong to whom is the caller's business (kv.c).
+ * 32i .. 32i+31.  Which blocks belong to whom is the caller's business (kv.c), and on a device whose
+ * models share one memory also which of them have any.
  *
  * Exactness: what a row yields does not depend on the other rows of its plan, on how a prompt is
  * cut into plans, on the number of steps per plan or on the number of threads.
@@ -170,6 +171,9 @@ typedef struct g2_backend_options
 	const char *failures;		/* devices.h: file that counts those of the device; NULL = none does */
 	uint32_t	device;			/* CUDA: which one, from 0 */
 	uint64_t	device_memory;	/* CUDA: bytes that are taken of it; 0 = most of what is free */
+	bool		(*shrink) (void *arg);	/* CUDA: a model that is loaded wants memory: unmaps a slab of
+										 * KV caches; false: none can be had; or NULL */
+	void	   *shrink_arg;
 } g2_backend_options;
 
 /* What a device of its own says of itself; strings live as long as the back end. */
@@ -209,10 +213,20 @@ typedef struct g2_backend_api
 	/* Only with none of the model's plans in flight. */
 	void		(*model_unload) (g2_backend *backend, g2_backend_model *model);
 
-	/* Bytes of one KV block of the model; then memory for n_blocks of them (once per model;
-	 * address space only, touched as blocks are used). */
+	/* Bytes of one KV block of the model; then n_blocks of them (once per model; address space only,
+	 * touched as blocks are used, or as slabs are mapped). */
 	size_t		(*kv_block_bytes) (const g2_backend_model *model);
 	bool		(*kv_reserve) (g2_backend_model *model, uint32_t n_blocks, g2_error *err);
+
+	/* Of a device whose models share one memory; NULL in others, where a block has what it needs.
+	 * There, a block can be used while its slab is mapped: slab i is blocks n i .. n i + n - 1.
+	 * kv_slab: n, and the bytes that a slab takes.  kv_spare: slabs that can be mapped now.  kv_map:
+	 * all zeros; false: none is spare. */
+	uint32_t	(*kv_slab) (const g2_backend_model *model, size_t *bytes);
+	uint32_t	(*kv_spare) (const g2_backend_model *model);
+	bool		(*kv_map) (g2_backend_model *model, uint32_t slab);
+	void		(*kv_unmap) (g2_backend_model *model, uint32_t slab);
+
 	bool		(*kv_copy) (g2_backend_model *model, uint32_t to, uint32_t from, g2_error *err);
 	bool		(*kv_zero) (g2_backend_model *model, const uint32_t *blocks, uint32_t n,
 							g2_error *err);

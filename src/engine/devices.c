@@ -387,6 +387,34 @@ devices_kv_reserve(g2_backend_model *m, uint32_t n_blocks, g2_error *err)
 	return false;
 }
 
+static uint32_t
+devices_kv_slab(const g2_backend_model *m, size_t *bytes)
+{
+	if (m->device->api->kv_slab)
+		return m->device->api->kv_slab(m->model, bytes);
+	*bytes = devices_block_bytes(m);
+	return 1;
+}
+
+static uint32_t
+devices_kv_spare(const g2_backend_model *m)
+{
+	return m->device->api->kv_spare ? m->device->api->kv_spare(m->model) : UINT32_MAX;
+}
+
+static bool
+devices_kv_map(g2_backend_model *m, uint32_t slab)
+{
+	return !m->device->api->kv_map || m->device->api->kv_map(m->model, slab);
+}
+
+static void
+devices_kv_unmap(g2_backend_model *m, uint32_t slab)
+{
+	if (m->device->api->kv_unmap)
+		m->device->api->kv_unmap(m->model, slab);
+}
+
 static bool
 devices_kv_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
 {
@@ -471,6 +499,10 @@ const g2_backend_api g2_devices_backend = {
 	.model_unload = devices_model_unload,
 	.kv_block_bytes = devices_block_bytes,
 	.kv_reserve = devices_kv_reserve,
+	.kv_slab = devices_kv_slab,
+	.kv_spare = devices_kv_spare,
+	.kv_map = devices_kv_map,
+	.kv_unmap = devices_kv_unmap,
 	.kv_copy = devices_kv_copy,
 	.kv_zero = devices_kv_zero,
 	.slot_set = devices_slot_set,

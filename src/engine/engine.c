@@ -282,15 +282,27 @@ log_device(void *arg, const char *line)
 	g2_engine_log(arg, G2_LEVEL_LOG, "%s", line);
 }
 
-/* The default: an eighth of the machine's memory; 1 GB on the CPU, on a device of its own what a
- * quarter of that has. */
-static uint64_t
-default_kv_cache(const g2_engine *engine)
+/* gpt2.kv_cache_size for each device.  By default 1 GB on the CPU, an eighth of the machine's memory at
+ * most; and three quarters of a device's own, so that models find room beside texts. */
+static void
+set_budgets(g2_engine *engine, uint64_t setting)
 {
+	g2_kv_pool *cpu = &engine->kv_pools[0],
+			   *own = &engine->kv_pools[1];
 	g2_backend_device device;
 
 	engine->api->describe(engine->backend, &device);
-	return G2_MIN(G2_MAX((uint64_t) 1 << 30, device.free_bytes / 4), g2_machine_memory() / 8);
+	cpu->budget = setting > 0 ? setting : G2_MIN((uint64_t) 1 << 30, g2_machine_memory() / 8);
+	own->budget = setting > 0 ? G2_MIN(setting, device.free_bytes) : device.free_bytes / 4 * 3;
+	own->index = 1;
+}
+
+static bool
+shrink_cache(void *arg)
+{
+	g2_engine  *engine = arg;
+
+	return g2_kv_shrink(&engine->kv_pools[1]);
 }
 
 static bool
@@ -298,10 +310,10 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 {
 	char		isa[32];
 	g2_error	ignored = {0};
-	uint64_t	kv_budget = settings->kv_cache_size;
 	char		device[32];
 	g2_backend_options backend_options = {.isa = isa, .devices = device,
 		.log = log_device, .log_arg = engine, .device_memory = settings->device_memory,
+		.shrink = shrink_cache, .shrink_arg = engine,
 		.failures = settings->system_identifier ? G2_DEVICE_FAILURES_FILE : NULL};
 	g2_registry_options registry_options = {
 		.event_fd = engine->helper_fd,
@@ -325,12 +337,11 @@ open_parts(g2_engine *engine, const g2_settings *settings, g2_error *err)
 	engine->api = &g2_devices_backend;
 	if (!engine->api->open(&backend_options, engine->device_fd, &engine->backend, err))
 		return false;
-	if (kv_budget == 0)
-		kv_budget = default_kv_cache(engine);
+	set_budgets(engine, settings->kv_cache_size);
 	registry_options.api = engine->api;
 	registry_options.backend = engine->backend;
-	engine->kv_pool.budget = kv_budget;
-	registry_options.kv_pool = &engine->kv_pool;
+	registry_options.kv_pool = &engine->kv_pools[0];
+	registry_options.device_pool = &engine->kv_pools[1];
 	if (!g2_usage_open(G2_USAGE_FILE, settings->system_identifier, settings->timeline,
 					   g2_usage_month_now, &engine->usage, &ignored, err))
 		return false;

@@ -25,6 +25,7 @@
  *     group.c      one group: prompt, sequences, stop strings, text
  *     registry.c   models: loading, waiting, unloading
  *     kv.c         blocks of the KV cache: reference counts, copy on write, shared prefixes
+ *     kv_slab.c    the memory of those, which models have in common
  *     helper.c     threads for long work
  */
 #ifndef G2_ENGINE_H

@@ -45,7 +45,7 @@ struct g2_engine
 	g2_registry *registry;
 	g2_scheduler *scheduler;
 	g2_people	people;
-	g2_kv_pool	kv_pool;
+	g2_kv_pool	kv_pools[G2_KV_POOLS];	/* the CPU's, the device's */
 	g2_usage   *usage;
 	g2_result_cache *results;
 	g2_grammars *grammars;

@@ -1,46 +1,46 @@
 /*
- * kv.c: block tables with reference counts and copy on write; published blocks.
+ * kv.c: block tables with reference counts and copy on write; published blocks.  Where blocks have
+ * their memory: kv_slab.c.
  */
-#include "kv.h"
+#include "kv_slab.h"
 
-/* ---- the pool's list of cached blocks ---- */
+#define MOST_BLOCKS ((uint64_t) 1 << 24)	/* of a model */
 
 static uint32_t
-number_of(const g2_kv_block *block)
+number_of(const g2_kv *kv, const g2_kv_block *block)
 {
-	return (uint32_t) (block - block->kv->blocks);
+	return (uint32_t) (block - kv->blocks);
 }
 
+/* ---- the model's list of cached blocks ---- */
+
 static void
-list_remove(g2_kv_pool *pool, g2_kv_block *block)
+cached_remove(g2_kv *kv, g2_kv_block *block)
 {
 	if (block->older)
 		block->older->newer = block->newer;
 	else
-		pool->oldest = block->newer;
+		kv->oldest = block->newer;
 	if (block->newer)
 		block->newer->older = block->older;
 	else
-		pool->newest = block->older;
+		kv->newest = block->older;
 	block->older = block->newer = NULL;
 	block->cached = false;
-	block->kv->n_cached--;
-	pool->cached -= block->kv->block_bytes;
 }
 
 static void
-list_append(g2_kv_pool *pool, g2_kv_block *block)
+cached_append(g2_kv *kv, g2_kv_block *block)
 {
-	block->older = pool->newest;
+	block->older = kv->newest;
 	block->newer = NULL;
-	if (pool->newest)
-		pool->newest->newer = block;
+	if (kv->newest)
+		kv->newest->newer = block;
 	else
-		pool->oldest = block;
-	pool->newest = block;
+		kv->oldest = block;
+	kv->newest = block;
 	block->cached = true;
-	block->kv->n_cached++;
-	pool->cached += block->kv->block_bytes;
+	block->cached_at = ++kv->pool->clock;
 }
 
 /* ---- published blocks ---- */
@@ -61,7 +61,7 @@ g2_kv_find(const g2_kv *kv, const g2_prefix *prefix)
 
 	while (block != G2_NO_BLOCK &&
 		   memcmp(&kv->blocks[block].prefix, prefix, sizeof *prefix) != 0)
-		block = kv->blocks[block].bucket_next;
+		block = kv->blocks[block].next;
 	return block;
 }
 
@@ -75,98 +75,145 @@ g2_kv_publish(g2_kv *kv, uint32_t number, const g2_prefix *prefix)
 		return;
 	block->prefix = *prefix;
 	block->published = true;
-	block->bucket_next = *bucket;
+	block->next = *bucket;
 	*bucket = number;
 }
 
 static void
-unpublish(g2_kv_block *block)
+unpublish(g2_kv *kv, uint32_t number)
 {
-	uint32_t   *at = bucket_of(block->kv, &block->prefix);
+	g2_kv_block *block = &kv->blocks[number];
+	uint32_t   *at = bucket_of(kv, &block->prefix);
 
-	while (*at != number_of(block))
-		at = &block->kv->blocks[*at].bucket_next;
-	*at = block->bucket_next;
+	while (*at != number)
+		at = &kv->blocks[*at].next;
+	*at = block->next;
 	block->published = false;
 }
 
 /* ---- blocks ---- */
 
 static void
-give_back(g2_kv_block *block)
+hold(g2_kv *kv, uint32_t number)
 {
-	g2_kv	   *kv = block->kv;
-
-	kv->free_blocks[kv->n_free++] = number_of(block);
-	kv->pool->used -= kv->block_bytes;
+	kv->n_held++;
+	g2_slab_of(kv, number)->n_held++;
+	g2_slab_settle(g2_slab_of(kv, number));
 }
 
-/* A failure (no memory for the list) leaves old values in blocks that are overwritten before they
- * are read; nothing depends on the zeros. */
+static void
+unhold(g2_kv *kv, uint32_t number)
+{
+	kv->n_held--;
+	g2_slab_of(kv, number)->n_held--;
+}
+
+static void
+uncache(g2_kv *kv, uint32_t number)
+{
+	kv->n_cached--;
+	g2_slab_of(kv, number)->n_cached--;
+}
+
+/* A failure leaves old values in blocks that are overwritten before they are read; nothing depends on
+ * the zeros. */
 static void
 zero(g2_kv *kv, const uint32_t *blocks, uint32_t n)
 {
 	(void) kv->api->kv_zero(kv->model, blocks, n, NULL);
 }
 
+/* Nobody finds the block any more; it counts as cached until it is freed. */
 static void
-evict(g2_kv_block *block)
+forget(g2_kv *kv, g2_kv_block *block)
 {
-	uint32_t	number = number_of(block);
-
-	list_remove(block->kv->pool, block);
-	unpublish(block);
-	zero(block->kv, &number, 1);
-	give_back(block);
+	cached_remove(kv, block);
+	unpublish(kv, number_of(kv, block));
 }
 
-static g2_kv_block *
-oldest_of(const g2_kv *kv)
+static void
+free_cached(g2_kv *kv, const uint32_t *blocks, uint32_t n)
 {
-	g2_kv_block *block = kv->pool->oldest;
-
-	while (block && block->kv != kv)
-		block = block->newer;
-	return block;
+	zero(kv, blocks, n);
+	for (uint32_t i = 0; i < n; i++)
+	{
+		uncache(kv, blocks[i]);
+		g2_slab_put(kv, blocks[i]);
+	}
 }
 
-/* Makes room for one block; false: everything is held. */
+static void
+evict(g2_kv *kv, g2_kv_block *block)
+{
+	uint32_t	number = number_of(kv, block);
+
+	forget(kv, block);
+	free_cached(kv, &number, 1);
+}
+
+/* A vacant slab with all that is cached there. */
+static void
+evict_slab(g2_kv_slab *slab)
+{
+	g2_kv	   *kv = slab->kv;
+	uint32_t	first = (uint32_t) (slab - kv->slabs) * kv->slab_blocks,
+				freed[128],
+				n = 0;
+
+	for (uint32_t i = first; i < first + kv->slab_blocks; i++)
+	{
+		if (!kv->blocks[i].cached)
+			continue;
+		forget(kv, &kv->blocks[i]);
+		freed[n++] = i;
+		if (n < G2_LENGTH(freed))
+			continue;
+		free_cached(kv, freed, n);
+		n = 0;
+	}
+	if (n > 0)
+		free_cached(kv, freed, n);
+}
+
+bool
+g2_kv_shrink(g2_kv_pool *pool)
+{
+	if (!pool->oldest)
+		return false;
+	evict_slab(pool->oldest);
+	return true;
+}
+
+/* Evicts what was used longest ago of what gives room for a block: a cached block of its own, or a
+ * vacant slab.  False: everything is held. */
 static bool
-make_room(g2_kv *kv)
+evict_for(g2_kv *kv)
 {
-	g2_kv_pool *pool = kv->pool;
+	g2_kv_slab *slab = kv->n_unmapped > 0 ? kv->pool->oldest : NULL;
 
-	if (kv->n_free == 0)
-	{
-		g2_kv_block *own = kv->n_cached > 0 ? oldest_of(kv) : NULL;
-
-		if (!own)
-			return false;
-		evict(own);
-	}
-	while (pool->used + kv->block_bytes > pool->limit)
-	{
-		if (!pool->oldest)
-			return false;
-		evict(pool->oldest);
-	}
+	/* A slab of its own is not older than the oldest of its blocks. */
+	if (kv->oldest && (!slab || kv->oldest->cached_at < slab->vacant_since))
+		evict(kv, kv->oldest);
+	else if (slab)
+		evict_slab(slab);
+	else
+		return false;
 	return true;
 }
 
 static bool
 take_block(g2_kv *kv, uint32_t *number)
 {
-	if (!make_room(kv))
-		return false;
-	*number = kv->free_blocks[--kv->n_free];
-	kv->pool->used += kv->block_bytes;
-	/* Here and not at open: pages of blocks that are never used stay untouched. */
-	kv->blocks[*number].kv = kv;
+	while (!kv->open && !g2_slab_map(kv))
+		if (!evict_for(kv))
+			return false;
+	*number = g2_slab_take(kv);
 	kv->blocks[*number].references = 1;
+	hold(kv, *number);
 	return true;
 }
 
-/* True: it is free now and has to be zeroed. */
+/* True: nobody wants it any more, so that it has to be zeroed and freed (free_held). */
 static bool
 drop_block(g2_kv *kv, uint32_t number)
 {
@@ -174,32 +221,25 @@ drop_block(g2_kv *kv, uint32_t number)
 
 	if (--block->references > 0)
 		return false;
-	if (block->published)
+	if (!block->published)
+		return true;
+	unhold(kv, number);
+	kv->n_cached++;
+	g2_slab_of(kv, number)->n_cached++;
+	cached_append(kv, block);
+	g2_slab_settle(g2_slab_of(kv, number));
+	return false;
+}
+
+static void
+free_held(g2_kv *kv, const uint32_t *blocks, uint32_t n)
+{
+	zero(kv, blocks, n);
+	for (uint32_t i = 0; i < n; i++)
 	{
-		list_append(kv->pool, block);
-		return false;
+		unhold(kv, blocks[i]);
+		g2_slab_put(kv, blocks[i]);
 	}
-	give_back(block);
-	return true;
-}
-
-uint32_t
-g2_kv_capacity(const g2_kv *kv)
-{
-	uint64_t	by_bytes = kv->pool->limit / kv->block_bytes;
-
-	return (uint32_t) G2_MIN(by_bytes, kv->n_blocks);
-}
-
-uint32_t
-g2_kv_room(const g2_kv *kv)
-{
-	const g2_kv_pool *pool = kv->pool;
-	uint64_t	held = pool->used - pool->cached,
-				by_bytes = (pool->limit - G2_MIN(held, pool->limit)) / kv->block_bytes,
-				own = kv->n_free + kv->n_cached;
-
-	return (uint32_t) G2_MIN(by_bytes, own);
 }
 
 /* ---- open and close ---- */
@@ -209,7 +249,7 @@ set_limit(g2_kv_pool *pool)
 {
 	pool->limit = pool->budget;
 	for (const g2_kv *kv = pool->first; kv; kv = kv->next)
-		pool->limit = G2_MAX(pool->limit, (uint64_t) kv->n_blocks * kv->block_bytes);
+		pool->limit = G2_MAX(pool->limit, (uint64_t) kv->n_slabs * kv->slab_bytes);
 }
 
 static void
@@ -224,6 +264,26 @@ leave_pool(g2_kv *kv)
 	set_limit(kv->pool);
 }
 
+static uint32_t
+slab_of_model(const g2_backend_api *api, const g2_backend_model *model, size_t *bytes)
+{
+	if (api->kv_slab)
+		return api->kv_slab(model, bytes);
+	*bytes = api->kv_block_bytes(model);
+	return 1;
+}
+
+uint32_t
+g2_kv_blocks(const g2_kv_pool *pool, const g2_backend_api *api, const g2_backend_model *model,
+			 uint32_t context)
+{
+	size_t		bytes;
+	const uint32_t n = slab_of_model(api, model, &bytes);
+	const uint64_t slabs = G2_MIN(pool->budget / bytes, MOST_BLOCKS / n);
+
+	return G2_MAX((uint32_t) slabs * n, context);
+}
+
 bool
 g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api, g2_backend_model *model,
 		   uint32_t n_blocks, g2_error *err)
@@ -232,25 +292,30 @@ g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api, g2_backend_mo
 		.api = api, .model = model, .pool = pool, .block_bytes = api->kv_block_bytes(model),
 		.n_buckets = 64,
 	};
-	while (kv->n_buckets < n_blocks)
+	kv->slab_blocks = slab_of_model(api, model, &kv->slab_bytes);
+	kv->n_slabs = (uint32_t) (((uint64_t) n_blocks + kv->slab_blocks - 1) / kv->slab_blocks);
+	kv->n_blocks = kv->n_slabs * kv->slab_blocks;
+	while (kv->n_buckets < kv->n_blocks)
 		kv->n_buckets *= 2;
-	kv->free_blocks = g2_alloc_array(n_blocks, sizeof *kv->free_blocks);
-	kv->blocks = g2_alloc_array(n_blocks, sizeof *kv->blocks);
+	kv->unmapped = g2_alloc_array(kv->n_slabs, sizeof *kv->unmapped);
+	kv->slabs = g2_alloc_array(kv->n_slabs, sizeof *kv->slabs);
+	kv->blocks = g2_alloc_array(kv->n_blocks, sizeof *kv->blocks);
 	kv->buckets = g2_alloc_array(kv->n_buckets, sizeof *kv->buckets);
-	if (!kv->free_blocks || !kv->blocks || !kv->buckets)
+	if (!kv->unmapped || !kv->slabs || !kv->blocks || !kv->buckets)
 	{
+		g2_fail_memory(err, (unsigned long long) kv->n_blocks * sizeof *kv->blocks);
 		g2_kv_close(kv);
-		return g2_fail_memory(err, (unsigned long long) n_blocks * sizeof *kv->blocks);
+		return false;
 	}
-	if (!api->kv_reserve(model, n_blocks, err))
+	if (!api->kv_reserve(model, kv->n_blocks, err))
 	{
 		g2_kv_close(kv);
 		return false;
 	}
-	kv->n_blocks = kv->n_free = n_blocks;
 	/* Low numbers are handed out first: memory that was touched already is used again. */
-	for (uint32_t i = 0; i < n_blocks; i++)
-		kv->free_blocks[i] = n_blocks - 1 - i;
+	for (uint32_t i = 0; i < kv->n_slabs; i++)
+		kv->unmapped[i] = kv->n_slabs - 1 - i;
+	kv->n_unmapped = kv->n_slabs;
 	memset(kv->buckets, 0xFF, kv->n_buckets * sizeof *kv->buckets);
 	kv->next = pool->first;
 	pool->first = kv;
@@ -261,15 +326,11 @@ g2_kv_open(g2_kv *kv, g2_kv_pool *pool, const g2_backend_api *api, g2_backend_mo
 void
 g2_kv_close(g2_kv *kv)
 {
-	for (g2_kv_block *block = kv->n_cached > 0 ? kv->pool->oldest : NULL, *next; block;
-		 block = next)
-	{
-		next = block->newer;
-		if (block->kv == kv)
-			evict(block);
-	}
+	while (kv->oldest)
+		evict(kv, kv->oldest);
 	leave_pool(kv);
-	g2_free(kv->free_blocks);
+	g2_free(kv->unmapped);
+	g2_free(kv->slabs);
 	g2_free(kv->blocks);
 	g2_free(kv->buckets);
 	memset(kv, 0, sizeof *kv);
@@ -303,7 +364,8 @@ copy_block(g2_kv *kv, uint32_t *at, g2_error *err)
 		return G2_KV_FULL;
 	if (!kv->api->kv_copy(kv->model, copy, shared, err))
 	{
-		drop_block(kv, copy);
+		if (drop_block(kv, copy))
+			free_held(kv, &copy, 1);
 		return G2_KV_FAILED;
 	}
 	*at = copy;
@@ -354,7 +416,11 @@ g2_kv_adopt(g2_kv *kv, g2_block_table *table, uint32_t number, g2_error *err)
 	if (!table_room(table, table->n + 1, err))
 		return false;
 	if (block->cached)
-		list_remove(kv->pool, block);
+	{
+		cached_remove(kv, block);
+		uncache(kv, number);
+		hold(kv, number);
+	}
 	block->references++;
 	table->blocks[table->n++] = number;
 	return true;
@@ -371,7 +437,7 @@ g2_kv_release(g2_kv *kv, g2_block_table *table)
 		if (drop_block(kv, table->blocks[i]))
 			table->blocks[table->n - ++n_freed] = table->blocks[i];
 	if (n_freed > 0)
-		zero(kv, table->blocks + table->n - n_freed, n_freed);
+		free_held(kv, table->blocks + table->n - n_freed, n_freed);
 	g2_free(table->blocks);
 	memset(table, 0, sizeof *table);
 }

@@ -69,7 +69,8 @@ typedef struct g2_registry_options
 {
 	const g2_backend_api *api;
 	g2_backend *backend;
-	g2_kv_pool *kv_pool;		/* of all models together */
+	g2_kv_pool *kv_pool;		/* of all models on the CPU */
+	g2_kv_pool *device_pool;	/* of those on a device of its own */
 	int			event_fd;
 	g2_permits_fn permits;
 	g2_loaded_fn loaded;

@@ -122,20 +122,12 @@ place_model(g2_model *model, const g2_registry_options *o, g2_error *err)
 static bool
 open_cache(g2_model *model, const g2_registry_options *o, g2_error *err)
 {
-	const size_t block_bytes = o->api->kv_block_bytes(model->device_model);
-	const uint64_t context = g2_blocks_for(model->pack->weights.arch.n_ctx);
-	uint64_t	n_blocks = o->kv_pool->budget / block_bytes;
+	const bool	on_cpu = !o->api->device || strcmp(o->api->device(model->device_model), "cpu") == 0;
+	g2_kv_pool *pool = on_cpu ? o->kv_pool : o->device_pool;
+	uint32_t	context = g2_blocks_for(model->pack->weights.arch.n_ctx);
 
-	n_blocks = G2_MIN(G2_MAX(n_blocks, context), (uint64_t) 1 << 24);
-	/* A device of its own may have less than the setting says. */
-	for (;; n_blocks = G2_MAX(n_blocks / 2, context))
-	{
-		if (g2_kv_open(&model->kv, o->kv_pool, o->api, model->device_model, (uint32_t) n_blocks,
-					   err))
-			return true;
-		if (err->code != G2_E_MEMORY || n_blocks <= context)
-			return false;
-	}
+	return g2_kv_open(&model->kv, pool, o->api, model->device_model,
+					  g2_kv_blocks(pool, o->api, model->device_model, context), err);
 }
 
 static void

@@ -206,7 +206,8 @@ add_group(g2_scheduler *s, g2_group *group, uint32_t max_prompt, uint32_t *promp
 				s->frugal = true;	/* one step, no drafts */
 			else if (!g2_preempt_for_blocks(s))
 			{
-				g2_fail(&err, G2_E_INTERNAL, "no KV block is free though only one group runs");
+				if (g2_group_fits(group, &err))
+					g2_fail(&err, G2_E_INTERNAL, "no KV block is free though only one group runs");
 				end_group(s, group, &err);
 			}
 			return false;

@@ -30,8 +30,8 @@ watch_info(g2_engine *engine, g2_writer *w)
 	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
 		if (m->state == G2_MODEL_LOADED)
 		{
-			info.kv_blocks_total += m->kv.n_blocks;
-			info.kv_blocks_used += g2_kv_held(&m->kv);
+			info.kv_blocks_total += g2_kv_capacity(&m->kv);
+			info.kv_blocks_used += m->kv.n_held;
 		}
 	g2_info_encode(w, &info);
 	return G2_MSG_INFO_ROW;
@@ -200,11 +200,11 @@ watch_engine(const g2_engine *engine, g2_writer *w)
 
 		if (m->state != G2_MODEL_LOADED || m->detached)
 			continue;
-		row.kv_blocks_used = g2_kv_held(&m->kv);
+		row.kv_blocks_used = m->kv.n_held;
 		row.kv_blocks_cached = m->kv.n_cached;
-		row.kv_blocks_total = m->kv.n_blocks;
+		row.kv_blocks_total = g2_kv_capacity(&m->kv);
 		row.bytes = g2_pack_own_bytes(m->pack) +
-			(uint64_t) (m->kv.n_blocks - m->kv.n_free) * m->kv.block_bytes;
+			(uint64_t) (m->kv.n_held + m->kv.n_cached) * m->kv.block_bytes;
 		count_sequences(engine, m, &row);
 		g2_engine_row_encode(w, &row);
 		n++;

@@ -23,6 +23,11 @@
 #include "cuda_backend.h"
 #include "philox.h"
 
+extern "C"
+{
+#include "reserve_blocks.h"
+}
+
 #define CONTEXT 256u
 #define STEPS 16u
 #define ROUNDS 5
@@ -237,13 +242,17 @@ struct figure
 static uint32_t
 reserve(bench &b, g2_backend_model *m, const std::vector<uint32_t> &sequences)
 {
+	size_t		bytes;
+	const uint64_t room = (uint64_t) b.api->kv_spare(m) * b.api->kv_slab(m, &bytes);
+
 	for (auto n = sequences.rbegin(); n != sequences.rend(); n++)
 	{
 		g2_error	err = {};
 
-		if (b.api->kv_reserve(m, *n * CONTEXT / G2_BLOCK, &err))
-			return *n;
-		check(err.code == G2_E_MEMORY, err);
+		if (*n * CONTEXT / G2_BLOCK > room)
+			continue;
+		check(reserve_blocks(b.api, m, *n * CONTEXT / G2_BLOCK, &err), err);
+		return *n;
 	}
 	return 0;
 }

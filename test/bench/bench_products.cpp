@@ -244,13 +244,14 @@ strips_beside_tiles(bench_device &d, const bench_plan &plan)
 double
 copy_bandwidth(bench_device &d, const bench_plan &plan)
 {
-	g2d_cache	cache = {NULL, 2, plan.small ? 2u : 1024u, 64, 128, G2_FORMAT_BF16};
-	const size_t block = (size_t) 2 * cache.n_layer * cache.n_head * cache.head_dim * G2D_KEYS * 2;
+	g2d_cache	cache = {NULL, plan.small ? 2u : 1024u, 64, 128, G2_FORMAT_BF16};
+	const uint32_t tiles = 2 * cache.n_layer * cache.n_head;	/* of a block */
+	const size_t block = (size_t) tiles * cache.head_dim * G2D_KEYS * 2;
 	device_memory memory(d.stream, 2 * block);
 
 	cache.kv = memory.p;
 	return 2.0 * (double) block * 1e6 / d.measure(plan.rounds, 4, [&](uint32_t i) {
-		g2d_launch_block_copy(d.stream, &cache, i % 2, 1 - i % 2);
+		g2d_launch_block_copy(d.stream, &cache, i % 2 * tiles, (1 - i % 2) * tiles);
 		return true;
 	});
 }

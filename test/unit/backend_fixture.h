@@ -22,6 +22,7 @@
 
 #include "backend.h"
 #include "philox.h"
+#include "reserve_blocks.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -206,7 +207,7 @@ open_device(uint32_t threads, const char *isa)
 	assert_true(d.fd >= 0);
 	assert_true(api->open(&options, d.fd, &d.backend, &err));
 	d.model = load_model(d.backend, &weights);
-	assert_true(api->kv_reserve(d.model, BLOCKS, &err));
+	assert_true(reserve_blocks(api, d.model, BLOCKS, &err));
 	return d;
 }
 

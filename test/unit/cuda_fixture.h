@@ -32,6 +32,7 @@ extern "C"
 
 #include "kernels.h"			/* the CPU's */
 #include "quantize.h"
+#include "reserve_blocks.h"
 }
 
 #include "philox.h"

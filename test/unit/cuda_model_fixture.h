@@ -6,6 +6,9 @@
 
 #include "cuda_fixture.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 static const uint32_t n_layer = 2,
 			n_head = 2,
 			n_embd = 96,
@@ -89,6 +92,23 @@ struct model
 	model(const model &) = delete;
 	model &operator=(const model &) = delete;
 };
+
+/* Waits for the oldest plan. */
+static inline g2_result *
+wait_for_plan(const g2_backend_api *api, g2_backend *backend, int fd, bool *failed, g2_error *err)
+{
+	g2_result  *r;
+
+	while (!(r = api->step_result(backend, failed, err)))
+	{
+		struct pollfd p = {fd, POLLIN, 0};
+		uint64_t	n;
+
+		assert_int_equal(poll(&p, 1, 60000), 1);
+		assert_int_equal(read(fd, &n, sizeof n), (ssize_t) sizeof n);
+	}
+	return r;
+}
 
 static inline uint32_t
 text_token(uint32_t i)

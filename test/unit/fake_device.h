@@ -23,12 +23,13 @@
 #include "backend.h"
 
 #define FAKE_SLOTS 1024			/* of a device at most */
+#define FAKE_NOWHERE UINT32_MAX	/* the slab is not mapped */
 
 struct g2_backend_model
 {
 	uint32_t	n_blocks;
 	size_t		block_bytes;
-	uint32_t   *cache;			/* [n_blocks][32] token + 1, 0 = never written */
+	uint32_t   *cache;			/* [n_blocks][32] token + 1, 0 = never written, or FAKE_NOWHERE */
 	uint32_t	in_use;			/* blocks that hold something */
 	uint32_t	device;			/* that it is on */
 };
@@ -59,6 +60,8 @@ struct g2_backend
 	/* what the test wants */
 	uint32_t	max_delay;
 	uint32_t	busy_us;
+	size_t		slab_bytes;		/* 0: a block has memory of its own */
+	uint32_t	spare;			/* slabs */
 	long		fail_submit;	/* the n-th from now fails; 0 = none */
 	long		fail_result;
 	long		fail_slot;
@@ -161,6 +164,8 @@ fake_block_bytes(const g2_backend_model *m)
 	return m->block_bytes;
 }
 
+static g2_backend *fake;		/* kv functions get no back end */
+
 static bool
 fake_reserve(g2_backend_model *m, uint32_t n, g2_error *err)
 {
@@ -168,18 +173,76 @@ fake_reserve(g2_backend_model *m, uint32_t n, g2_error *err)
 	m->n_blocks = n;
 	m->cache = calloc((size_t) n * G2_BLOCK, sizeof *m->cache);
 	assert_non_null(m->cache);
+	for (uint32_t i = 0; fake->slab_bytes > 0 && i < n * G2_BLOCK; i++)
+		m->cache[i] = FAKE_NOWHERE;
 	return true;
 }
 
-static g2_backend *fake;		/* kv functions get no back end */
+static uint32_t
+fake_slab(const g2_backend_model *m, size_t *bytes)
+{
+	*bytes = fake->slab_bytes > 0 ? fake->slab_bytes : m->block_bytes;
+	return (uint32_t) (*bytes / m->block_bytes);
+}
+
+static uint32_t
+fake_spare(const g2_backend_model *m)
+{
+	(void) m;
+	return fake->slab_bytes > 0 ? fake->spare : UINT32_MAX;
+}
+
+static void
+fake_fill_slab(g2_backend_model *m, uint32_t slab, uint32_t value)
+{
+	size_t		bytes;
+	uint32_t	n = fake_slab(m, &bytes) * G2_BLOCK;
+
+	assert_true((slab + 1) * n <= m->n_blocks * G2_BLOCK);
+	for (uint32_t i = slab * n; i < (slab + 1) * n; i++)
+	{
+		assert_true((m->cache[i] == FAKE_NOWHERE) == (value != FAKE_NOWHERE));
+		m->cache[i] = value;
+	}
+}
+
+static bool
+fake_map(g2_backend_model *m, uint32_t slab)
+{
+	if (fake->slab_bytes == 0)
+		return true;
+	if (fake->spare == 0)
+		return false;
+	fake->spare--;
+	fake_fill_slab(m, slab, 0);
+	return true;
+}
+
+static void
+fake_unmap(g2_backend_model *m, uint32_t slab)
+{
+	if (fake->slab_bytes == 0)
+		return;
+	fake->spare++;
+	fake_fill_slab(m, slab, FAKE_NOWHERE);
+}
+
+static uint32_t *
+fake_block(g2_backend_model *m, uint32_t block)
+{
+	uint32_t   *at = m->cache + (size_t) block * G2_BLOCK;
+
+	assert_true(block < m->n_blocks && at[0] != FAKE_NOWHERE);
+	return at;
+}
 
 static bool
 fake_copy(g2_backend_model *m, uint32_t to, uint32_t from, g2_error *err)
 {
 	(void) err;
 	assert_false(fake->in_flight);
-	assert_true(to < m->n_blocks && from < m->n_blocks && to != from);
-	memcpy(m->cache + to * G2_BLOCK, m->cache + from * G2_BLOCK, G2_BLOCK * sizeof *m->cache);
+	assert_true(to != from);
+	memcpy(fake_block(m, to), fake_block(m, from), G2_BLOCK * sizeof *m->cache);
 	return true;
 }
 
@@ -189,10 +252,7 @@ fake_zero(g2_backend_model *m, const uint32_t *blocks, uint32_t n, g2_error *err
 	(void) err;
 	assert_false(fake->in_flight);
 	for (uint32_t i = 0; i < n; i++)
-	{
-		assert_true(blocks[i] < m->n_blocks);
-		memset(m->cache + blocks[i] * G2_BLOCK, 0, G2_BLOCK * sizeof *m->cache);
-	}
+		memset(fake_block(m, blocks[i]), 0, G2_BLOCK * sizeof *m->cache);
 	return true;
 }
 
@@ -307,24 +367,20 @@ fake_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err
 static void
 fake_write(const g2_plan_sequence *s, uint32_t position, uint32_t token)
 {
-	g2_backend_model *m = fake->plan.model;
-	uint32_t	block = s->blocks[position / G2_BLOCK];
-
-	assert_true(block < m->n_blocks);
-	m->cache[block * G2_BLOCK + position % G2_BLOCK] = token + 1;
+	fake_block(fake->plan.model, s->blocks[position / G2_BLOCK])[position % G2_BLOCK] = token + 1;
 }
 
 /* The hash of all that the row at this position sees. */
 static uint64_t
 fake_read(const g2_plan_sequence *s, uint32_t position, const fake_slot *slot)
 {
-	const g2_backend_model *m = fake->plan.model;
+	g2_backend_model *m = fake->plan.model;
 	uint64_t	h = fake_mix(fake_mix(slot->sampling.seed, slot->sampling.sequence),
 							 slot->next_index);
 
 	for (uint32_t p = 0; p <= position; p++)
 	{
-		uint32_t	v = m->cache[s->blocks[p / G2_BLOCK] * G2_BLOCK + p % G2_BLOCK];
+		uint32_t	v = fake_block(m, s->blocks[p / G2_BLOCK])[p % G2_BLOCK];
 
 		if (v == 0)
 			fail_msg("position %u was never written", p);
@@ -446,6 +502,10 @@ static const g2_backend_api fake_api = {
 	.slots = fake_slots,
 	.kv_block_bytes = fake_block_bytes,
 	.kv_reserve = fake_reserve,
+	.kv_slab = fake_slab,
+	.kv_spare = fake_spare,
+	.kv_map = fake_map,
+	.kv_unmap = fake_unmap,
 	.kv_copy = fake_copy,
 	.kv_zero = fake_zero,
 	.slot_set = fake_slot_set,

@@ -87,7 +87,7 @@ test_unload_in_flight(void **state)
 		g2_backend_model *other;
 
 		other = load_model(d.backend, &weights);
-		assert_true(api->kv_reserve(other, OTHER_BLOCKS, &err));
+		assert_true(reserve_blocks(api, other, OTHER_BLOCKS, &err));
 		assert_true(api->kv_zero(other, blocks, OTHER_BLOCKS, &err));
 		submit(&d, &plan, &result);
 		assert_true(api->kv_copy(other, 1, 0, &err));	/* never carried by a plan */
@@ -378,7 +378,7 @@ life(int fd, long fail_at, g2_error *err)
 	g2_alloc_fail_at(fail_at);
 	ok = api->open(&options, fd, &b, err) && api->model_load(b, &weights, &m, err) &&
 		(!api->model_fill || api->model_fill(m, &weights, err)) &&
-		api->kv_reserve(m, 4, err) && api->slot_set(b, 0, &slot, err) &&
+		reserve_blocks(api, m, 4, err) && api->slot_set(b, 0, &slot, err) &&
 		api->kv_copy(m, 1, 0, err) && api->kv_zero(m, table, 1, err);
 	plan.model = m;
 	ok = ok && api->step_submit(b, &plan, &result, err);

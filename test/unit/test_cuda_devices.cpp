@@ -7,10 +7,8 @@
 #include "cuda_state.h"
 
 #include <dlfcn.h>
-#include <poll.h>
 #include <string>
 #include <sys/eventfd.h>
-#include <unistd.h>
 #include <vector>
 
 extern "C"
@@ -68,7 +66,7 @@ struct devices
 
 		api->place(backend, place);
 		if (!api->model_load(backend, &of.w, &m, &err) || !api->model_fill(m, &of.w, &err) ||
-			!api->kv_reserve(m, 4, &err))
+			!reserve_blocks(api, m, 4, &err))
 			fail_msg("%s %s", err.message, err.detail);
 		return m;
 	}
@@ -85,17 +83,7 @@ struct devices
 	g2_result *
 	wait(bool *failed, g2_error *err)
 	{
-		g2_result  *r;
-
-		while (!(r = api->step_result(backend, failed, err)))
-		{
-			struct pollfd p = {fd, POLLIN, 0};
-			uint64_t	n;
-
-			assert_int_equal(poll(&p, 1, 60000), 1);
-			assert_int_equal(read(fd, &n, sizeof n), (ssize_t) sizeof n);
-		}
-		return r;
+		return wait_for_plan(api, backend, fd, failed, err);
 	}
 };
 
@@ -262,7 +250,7 @@ test_places(void **)
 	}
 }
 
-/* Where weights would find room and the cache of one text would not, auto is the CPU. */
+/* Where blocks of another model that are held leave no room for weights, auto is the CPU. */
 static void
 test_room(void **)
 {
@@ -274,26 +262,37 @@ test_room(void **)
 	g2_error	err = {};
 	uint64_t	bytes,
 				left;
+	size_t		slab_bytes;
+	uint32_t	n = 0;
 
 	api->describe(d.backend, &about);
 	bytes = about.free_bytes;
 	assert_true(api->model_load(d.backend, &q8.w, &first, &err));
 	api->describe(d.backend, &about);
 	bytes -= about.free_bytes;	/* of a model */
-	left = bytes + 8 * api->kv_block_bytes(first);	/* a text has up to 19 blocks */
-	assert_true(api->kv_reserve(first, (uint32_t) ((about.free_bytes - left) /
-												   api->kv_block_bytes(first)), &err));
+	left = about.free_bytes;
+	assert_true(api->kv_reserve(first, 96 * api->kv_slab(first, &slab_bytes), &err));
+	for (; left >= bytes; left -= slab_bytes)
+		assert_true(api->kv_map(first, n++));
 	second = d.load(q8, "auto");
 	assert_string_equal(api->device(first), "cuda");
 	assert_string_equal(api->device(second), "cpu");
+	assert_int_equal(api->kv_slab(second, &slab_bytes), 1);
+	assert_int_equal(api->kv_spare(second), UINT32_MAX);
 	assert_non_null(strstr(logged.c_str(), "a model runs on the CPU: not enough memory on the CUDA "
-						   "device for the model's KV cache"));
+						   "device for the model's weights"));
+	assert_non_null(strstr(logged.c_str(), "and texts in progress hold"));
 	assert_true(d.refused(q8, "cuda", &err));
 	assert_int_equal(err.code, G2_E_MEMORY);
 	api->model_unload(d.backend, second);
+	api->kv_unmap(first, --n);
+	api->kv_unmap(first, --n);	/* for blocks */
+	second = d.load(q8, "auto");
+	assert_string_equal(api->device(second), "cuda");
+	api->model_unload(d.backend, second);
 	api->model_unload(d.backend, first);
 	api->describe(d.backend, &about);
-	assert_true(about.free_bytes > left);
+	assert_true(about.free_bytes >= left + bytes);
 }
 
 /* Opens the device, and loses it in the midst of a plan. */

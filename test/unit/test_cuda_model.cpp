@@ -8,11 +8,10 @@
  */
 #include "cuda_model_fixture.h"
 
-#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -40,7 +39,7 @@ struct device
 		if (!api->open(&options, fd, &backend, &err) ||
 			!api->model_load(backend, &of.w, &m, &err) ||
 			(api->model_fill && !api->model_fill(m, &of.w, &err)) ||
-			!api->kv_reserve(m, slots > n_blocks ? slots : n_blocks, &err))
+			!reserve_blocks(api, m, slots > n_blocks ? slots : n_blocks, &err))
 			fail_msg("%s %s", err.message, err.detail);
 	}
 
@@ -53,20 +52,12 @@ struct device
 	device(const device &) = delete;
 	device &operator=(const device &) = delete;
 
-	/* Waits for the oldest plan. */
 	bool
 	wait(g2_error *err)
 	{
 		bool		failed;
 
-		while (!api->step_result(backend, &failed, err))
-		{
-			struct pollfd p = {fd, POLLIN, 0};
-			uint64_t	n;
-
-			assert_int_equal(poll(&p, 1, 60000), 1);
-			assert_int_equal(read(fd, &n, sizeof n), (ssize_t) sizeof n);
-		}
+		wait_for_plan(api, backend, fd, &failed, err);
 		return !failed;
 	}
 
@@ -355,7 +346,7 @@ test_fill_beside(void **)
 		} while (!ready);
 		loader.join();
 		assert_true(filled);
-		assert_true(d.api->kv_reserve(second, n_blocks, &err));
+		assert_true(reserve_blocks(d.api, second, n_blocks, &err));
 		d.m = second;
 		std::vector<float> now = all_logits(d, 20, 20, 0, 0);
 		d.m = first;
@@ -559,42 +550,61 @@ test_lost(void **)
 
 #endif							/* G2_TEST_GPU */
 
+/* Runs from the low end and slabs from the high one, none twice. */
 static void
 test_arena(void **)
 {
 	g2_arena	a;
 	g2_error	err = {};
-	std::vector<uint64_t> at(64, G2_ARENA_NONE);
-	std::vector<uint64_t> bytes(64);
+	std::vector<uint32_t> at(64, G2_ARENA_NONE);
+	std::vector<uint64_t> bytes(64);	/* 0: a cache's slab */
 
-	assert_true(g2_arena_open(&a, 1 << 20, &err));
+	assert_true(g2_arena_open(&a, ((uint64_t) 112 << 30) + 5, &err));
+	assert_true(a.slab_bytes == G2_ARENA_LARGEST && a.n_slabs == 896);
+	g2_arena_close(&a);
+	assert_true(g2_arena_open(&a, 100, &err));
+	assert_true(a.n_slabs == 0 && g2_arena_take(&a, 1) == G2_ARENA_NONE);
+	g2_arena_close(&a);
+	assert_true(g2_arena_open(&a, 100 << 20, &err));
+	assert_true(a.slab_bytes == 1 << 20 && a.n_slabs == 100);
 	for (uint32_t round = 0; round < 3000; round++)
 	{
 		const uint32_t i = random_word() % 64;
+		std::vector<int> owner(100, -1);
 
 		if (at[i] != G2_ARENA_NONE)
 		{
-			g2_arena_give(&a, at[i], bytes[i]);
+			if (bytes[i] == 0)
+				g2_arena_give_slab(&a, at[i]);
+			else
+				g2_arena_give(&a, at[i], bytes[i]);
 			at[i] = G2_ARENA_NONE;
 			continue;
 		}
-		bytes[i] = random_word() % 60000;
-		at[i] = g2_arena_take(&a, bytes[i], "a test", &err);
+		bytes[i] = random_word() % 2 ? 0 : 1 + random_word() % (7 << 20);
+		at[i] = bytes[i] == 0 ? g2_arena_take_slab(&a) : g2_arena_take(&a, bytes[i]);
 		if (at[i] == G2_ARENA_NONE)
 		{
-			assert_true(g2_arena_largest(&a) < bytes[i] + G2_ARENA_ALIGN);
+			assert_true(g2_arena_longest(&a) < g2_arena_slabs(&a, bytes[i]));
 			continue;
 		}
-		assert_true(at[i] % G2_ARENA_ALIGN == 0 && at[i] + bytes[i] <= 1 << 20);
 		for (uint32_t j = 0; j < 64; j++)
-			assert_true(j == i || at[j] == G2_ARENA_NONE || at[j] >= at[i] + bytes[i] ||
-						at[i] >= at[j] + bytes[j] || bytes[i] == 0 || bytes[j] == 0);
+			for (uint32_t s = 0; at[j] != G2_ARENA_NONE && s < g2_arena_slabs(&a, bytes[j]); s++)
+			{
+				assert_true(at[j] + s < 100 && owner[at[j] + s] < 0);
+				owner[at[j] + s] = (int) j;
+			}
+		assert_int_equal(a.n_free, std::count(owner.begin(), owner.end(), -1));
 	}
 	for (uint32_t i = 0; i < 64; i++)
-		if (at[i] != G2_ARENA_NONE)
+		if (at[i] != G2_ARENA_NONE && bytes[i] == 0)
+			g2_arena_give_slab(&a, at[i]);
+		else if (at[i] != G2_ARENA_NONE)
 			g2_arena_give(&a, at[i], bytes[i]);
-	assert_true(g2_arena_largest(&a) == 1 << 20 && a.n_free == 1);
-	assert_true(g2_arena_take(&a, UINT64_MAX, "a test", &err) == G2_ARENA_NONE);
+	assert_true(g2_arena_longest(&a) == 100 && a.n_free == 100 && a.n_cache == 0);
+	assert_true(g2_arena_take(&a, UINT64_MAX) == G2_ARENA_NONE);
+	assert_int_equal(g2_arena_take(&a, 1), 0);
+	assert_int_equal(g2_arena_take_slab(&a), 99);
 	g2_arena_close(&a);
 }
 

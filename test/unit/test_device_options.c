@@ -1,9 +1,11 @@
 /*
  * test_device_options.c: requests to a model on a CUDA device through the whole engine, over the
  * emulated back end as gpt2_cuda.so beside this program: every decoding option is answered there as
- * on the CPU.
+ * on the CPU, and models have the device's memory in common.
  */
 #include "engine_watch.h"
+
+#include "engine_state.h"
 
 static const g2_synth_options wide_model = {
 	.n_layer = 1, .n_embd = 128, .n_head = 2, .n_ff = 64, .n_ctx = 64, .n_vocab = 257,
@@ -11,14 +13,21 @@ static const g2_synth_options wide_model = {
 };
 
 static void
-open_with_device(const char *device)
+open_with_cache(const char *device, uint64_t kv_cache_size)
 {
 	g2_settings s = settings();
 
+	s.kv_cache_size = kv_cache_size;
 	s.device = g2_span_of(device);
 	s.device_memory = 128 << 20;
 	s.weight_format = g2_span_of("f32");
 	open_with(&s);
+}
+
+static void
+open_with_device(const char *device)
+{
+	open_with_cache(device, settings().kv_cache_size);
 }
 
 static g2_generate
@@ -88,14 +97,123 @@ test_same_answers(void **state)
 	free_replies(r[0], 2 * G2_LENGTH(same));
 }
 
+static const g2_kv *
+cache_of(const char *name)
+{
+	for (const g2_model *m = g2_registry_models(engine->registry); m; m = m->next)
+		if (strcmp(m->name, name) == 0)
+			return &m->kv;
+	fail_msg("%s is not there", name);
+	return NULL;
+}
+
+static void
+load_on(const char *name, const char *device)
+{
+	reply		r = {0};
+
+	send_load(&r, 0, name, "f32", device);
+	run_until(&r);
+	assert_int_equal(r.type, G2_MSG_DONE);
+	free_replies(&r, 1);
+	leave(&r);
+}
+
+/* All that the model may have holds prefixes then. */
+static void
+fill_cache(const char *name)
+{
+	g2_kv	   *kv = (g2_kv *) cache_of(name);
+	g2_block_table table = {0};
+	g2_error	err;
+
+	assert_int_equal(g2_kv_prepare(kv, &table, 0, g2_kv_room(kv) * G2_BLOCK - 1, &err), G2_KV_DONE);
+	for (uint32_t i = 0; i < table.n; i++)
+	{
+		g2_prefix	prefix = {{1}};
+
+		memcpy(prefix.hash + 1, &i, sizeof i);
+		g2_kv_publish(kv, table.blocks[i], &prefix);
+	}
+	g2_kv_release(kv, &table);
+	assert_true(kv->n_cached > 0 && kv->n_held == 0);
+}
+
+/* The setting is for each device, and bounded by what that has. */
+static void
+test_budgets(void **state)
+{
+	const g2_kv_pool *pools;
+
+	(void) state;
+	open_with_cache("auto", 8 << 20);
+	load_on("wide", "cuda");
+	load_on("tiny", "cpu");
+	pools = engine->kv_pools;
+	assert_int_equal(pools[0].budget, 8 << 20);
+	assert_int_equal(pools[1].budget, 8 << 20);
+	assert_ptr_equal(cache_of("tiny")->pool, &pools[0]);
+	assert_ptr_equal(cache_of("wide")->pool, &pools[1]);
+	assert_int_equal(cache_of("tiny")->slab_blocks, 1);
+	assert_int_equal(cache_of("wide")->slab_bytes, 2 << 20);
+	assert_int_equal(cache_of("wide")->n_blocks, 4 * cache_of("wide")->slab_blocks);
+	assert_int_not_equal(pools[0].index, pools[1].index);
+	close_engine();
+	open_with_cache("auto", 0);
+	pools = engine->kv_pools;
+	assert_true(pools[1].budget > 0 && pools[1].budget < (128u << 20) / 4 * 3);
+	assert_true(pools[0].budget > pools[1].budget);
+	close_engine();
+	open_with_cache("auto", (uint64_t) 1 << 40);
+	pools = engine->kv_pools;
+	assert_true(pools[0].budget == (uint64_t) 1 << 40);
+	assert_true(pools[1].budget > 0 && pools[1].budget < 128u << 20);
+	close_engine();
+}
+
+/* One model's prefixes have all the memory of the device: another is loaded, and answers. */
+static void
+test_load_into_cache(void **state)
+{
+	reply		r[3] = {0};
+	uint32_t	cached;
+
+	(void) state;
+	open_with_cache("cuda", (uint64_t) 1 << 40);
+	for (int i = 0; i < 3; i++)
+	{
+		g2_generate m = generate_wide();
+
+		if (i == 1)
+		{
+			fill_cache("wide");
+			cached = cache_of("wide")->n_cached;
+			load_on("wide2", "cuda");
+			assert_true(cache_of("wide")->n_cached > 0 && cache_of("wide")->n_cached < cached);
+			m.model = g2_span_of("wide2");
+		}
+		send_generate(&r[i], 0, &m);
+		run_until(&r[i]);
+	}
+	same_answer(&r[0], &r[2]);
+	same_answer(&r[0], &r[1]);	/* it has the same weights */
+	free_replies(r, 3);
+	close_engine();
+}
+
 static int
 set_up_wide(void **state)
 {
 	set_up(state);
-	fixture_synth(&places, "wide", &wide_model);
-	fixture_tokenizer(fixture_folder(&places, "wide"));
-	tb_text(fixture_folder(&places, "wide"), "gpt2.json",
-			"{\"end_token\": \"<|endoftext|>\", \"start_token\": \"<|endoftext|>\"}");
+	for (int i = 0; i < 2; i++)
+	{
+		const char *name = i == 0 ? "wide" : "wide2";
+
+		fixture_synth(&places, name, &wide_model);
+		fixture_tokenizer(fixture_folder(&places, name));
+		tb_text(fixture_folder(&places, name), "gpt2.json",
+				"{\"end_token\": \"<|endoftext|>\", \"start_token\": \"<|endoftext|>\"}");
+	}
 	return 0;
 }
 
@@ -103,7 +221,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_same_answers),
+		cmocka_unit_test(test_same_answers), cmocka_unit_test(test_budgets),
+		cmocka_unit_test(test_load_into_cache),
 	};
 
 	return cmocka_run_group_tests(tests, set_up_wide, tear_down);

@@ -173,7 +173,7 @@ open_decoder(decoder_engine *e, const g2_pack *pack, uint32_t threads, uint32_t 
 static void
 close_decoder(decoder_engine *e)
 {
-	assert_int_equal(g2_kv_held(&e->kv), 0);
+	assert_int_equal(e->kv.n_held, 0);
 	g2_scheduler_close(e->scheduler);
 	g2_session_close(e->session);
 	g2_people_close(&e->people);
