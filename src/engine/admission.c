@@ -223,7 +223,7 @@ has_room(const g2_scheduler *s, const g2_slots *slots, const g2_group *group)
 
 typedef enum admission
 {
-	ADMITTED, NO_SLOT, NO_ROOM, GONE	/* it could not be set up, and has been told so */
+	ADMITTED, NO_ROOM, GONE		/* it could not be set up, and has been told so */
 } admission;
 
 static void
@@ -240,7 +240,7 @@ try_admit(g2_scheduler *s, g2_group *group)
 	g2_error	err;
 
 	if (group->o.n > slots->n_free)
-		return NO_SLOT;
+		return NO_ROOM;
 	if (!g2_group_fits(group, &err) || !g2_group_adopt(group, 0, &err))
 	{
 		g2_queue_take(&s->queue, group);
@@ -303,14 +303,21 @@ gives_way(const g2_group *group, const g2_role *role)
 	return other->service >= role->service + lead;
 }
 
-/* The oldest group that somebody waits for; where there is none, of all. */
+/* Of a device, the oldest group that somebody waits for; where there is none, of all. */
 static const g2_group *
-oldest_wanted(const g2_scheduler *s)
+oldest_wanted(g2_scheduler *s, const g2_slots *device)
 {
+	const g2_group *oldest = NULL;
+
 	for (const g2_group *group = s->running; group; group = group->next)
+	{
+		if (g2_slots_of(s, group->o.model) != device)
+			continue;
 		if (!group->o.session->parked)
 			return group;
-	return s->running;
+		oldest = oldest ? oldest : group;
+	}
+	return oldest;
 }
 
 /* Parked ones before others, of these the role with more service; the newer of equals. */
@@ -325,19 +332,19 @@ is_better_victim(const g2_group *newer, const g2_group *older)
 	return session->role->service >= other->role->service;
 }
 
-/* Of the groups that run.  With `role`, of those that give way to it; without, the oldest that
- * somebody waits for is spared.  With `slots`, of those that hold some of them. */
+/* Of the groups that run on a device: with `role`, of those that give way to it; without, the oldest
+ * that somebody waits for is spared. */
 static g2_group *
-choose_victim(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
+choose_victim(g2_scheduler *s, const g2_slots *device, const g2_role *role)
 {
-	const g2_group *spared = role ? NULL : oldest_wanted(s);
+	const g2_group *spared = role ? NULL : oldest_wanted(s, device);
 	g2_group   *victim = NULL;
 
 	/* In the order of age, so the last of equals is the newest. */
 	for (g2_group *group = s->running; group; group = group->next)
 	{
 		if (group->canceled || group == spared || (role && !gives_way(group, role)) ||
-			(slots && g2_slots_of(s, group->o.model) != slots))
+			g2_slots_of(s, group->o.model) != device)
 			continue;
 		if (!victim || is_better_victim(group, victim))
 			victim = group;
@@ -346,9 +353,9 @@ choose_victim(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
 }
 
 static bool
-preempt_for(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
+preempt_for(g2_scheduler *s, const g2_slots *device, const g2_role *role)
 {
-	g2_group   *victim = choose_victim(s, role, slots);
+	g2_group   *victim = choose_victim(s, device, role);
 
 	if (!victim)
 		return false;
@@ -357,9 +364,9 @@ preempt_for(g2_scheduler *s, const g2_role *role, const g2_slots *slots)
 }
 
 bool
-g2_preempt_for_blocks(g2_scheduler *s)
+g2_preempt_for_blocks(g2_scheduler *s, const g2_group *group)
 {
-	return preempt_for(s, NULL, NULL);
+	return preempt_for(s, g2_slots_of(s, group->o.model), NULL);
 }
 
 /* The newest parked group whose role has none of its permitted sequences left for what is waited
@@ -395,23 +402,20 @@ g2_admit(g2_scheduler *s)
 	count_promises(s);
 	while ((group = g2_queue_next(&s->queue, now, &ready_at)))
 	{
-		const g2_role *role = group->o.session->role;
-		g2_slots   *slots = g2_slots_of(s, group->o.model);
+		g2_slots   *device = g2_slots_of(s, group->o.model);
 		admission	outcome = try_admit(s, group);
 
 		if (outcome == ADMITTED || outcome == GONE)
 			continue;
 		if (preempted < MAX_PREEMPTIONS && !group->o.session->parked &&
-			preempt_for(s, role, outcome == NO_SLOT ? slots : NULL))
+			preempt_for(s, device, group->o.session->role))
 		{
 			count_promises(s);
 			preempted++;
 			continue;
 		}
 		s->blocked = true;
-		if (outcome == NO_ROOM)
-			break;				/* the cache is one for all devices */
-		slots->full = true;
+		device->full = true;
 	}
 	s->wake_at = G2_MIN(s->queue.next_deadline, ready_at);
 }

@@ -9,13 +9,13 @@
 
 #include "scheduler.h"
 
-/* Sampler slots of one device. */
+/* Sampler slots of one device, which has a KV pool of its own too. */
 typedef struct g2_slots
 {
 	uint32_t	n;				/* 0: there is no such device */
 	uint32_t	n_free;
 	uint32_t   *free;			/* [n] */
-	bool		full;			/* too few are free for the group that is next there */
+	bool		full;			/* the group that is next there has found too few, or no blocks */
 } g2_slots;
 
 struct g2_scheduler
@@ -51,8 +51,8 @@ extern void g2_admit(g2_scheduler *s);
  * another model may have taken of a device's memory since. */
 extern bool g2_group_fits(const g2_group *group, g2_error *err);
 
-/* Preempts one group because blocks have run out; false: only one runs. */
-extern bool g2_preempt_for_blocks(g2_scheduler *s);
+/* Preempts one group of a device because blocks have run out for `group`; false: no other runs there. */
+extern bool g2_preempt_for_blocks(g2_scheduler *s, const g2_group *group);
 
 /* Tells the slots of beams that have moved what their tokens are now. */
 extern bool g2_follow_beams(g2_scheduler *s, g2_group *group, g2_error *err);

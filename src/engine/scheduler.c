@@ -204,7 +204,7 @@ add_group(g2_scheduler *s, g2_group *group, uint32_t max_prompt, uint32_t *promp
 		case G2_KV_FULL:
 			if (!s->frugal)
 				s->frugal = true;	/* one step, no drafts */
-			else if (!g2_preempt_for_blocks(s))
+			else if (!g2_preempt_for_blocks(s, group))
 			{
 				if (g2_group_fits(group, &err))
 					g2_fail(&err, G2_E_INTERNAL, "no KV block is free though only one group runs");

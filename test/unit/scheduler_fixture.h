@@ -45,7 +45,8 @@ static g2_backend device;
 static g2_backend_model models[3];
 static g2_kv kvs[3];
 static g2_work works[3];
-static g2_kv_pool pool;
+static g2_kv_pool pool,
+			other_pool;		/* of the second device */
 static g2_people people;
 static g2_session *sessions[4];	/* of roles 100, 100, 200, 300 */
 static g2_scheduler *scheduler;
@@ -427,11 +428,12 @@ open_slabs(uint32_t n_blocks, uint64_t kv_budget, size_t slab_bytes, uint32_t sl
 	device.spare = slabs;
 	memcpy(device.n_slots, slots_of_devices, sizeof slots_of_devices);
 	pool = (g2_kv_pool) {.budget = kv_budget};
+	other_pool = (g2_kv_pool) {.budget = kv_budget, .index = 1};
 	for (uint32_t m = 0; m < 3; m++)
 	{
 		models[m] = (g2_backend_model) {.block_bytes = 1000 * (m + 1), .device = device_of[m]};
 		works[m] = (g2_work) {0};
-		assert_true(g2_kv_open(&kvs[m], &pool, &fake_api, &models[m],
+		assert_true(g2_kv_open(&kvs[m], device_of[m] ? &other_pool : &pool, &fake_api, &models[m],
 							   n_blocks / (m + 1) + 15 * (m > 0), &err));
 	}
 	g2_people_init(&people);
@@ -486,13 +488,13 @@ close_all(void)
 		g2_kv_close(&kvs[m]);
 		free(models[m].cache);
 	}
-	assert_int_equal(pool.used, 0);
+	assert_int_equal(pool.used + other_pool.used, 0);
 	assert_null(pool.oldest);
 	close(device.event_fd);
 }
 
-static UNUSED void
-check_budget(void)
+static void
+check_budget_of(const g2_kv_pool *of)
 {
 	uint64_t	used = 0,
 				cached = 0;
@@ -501,6 +503,8 @@ check_budget(void)
 	{
 		uint32_t	held = 0;
 
+		if (kvs[m].pool != of)
+			continue;
 		for (uint32_t b = 0; b < kvs[m].n_blocks; b++)
 			held += kvs[m].blocks[b].references > 0;
 		assert_int_equal(held, kvs[m].n_held);
@@ -509,10 +513,17 @@ check_budget(void)
 	}
 	if (device.slab_bytes == 0)
 	{
-		assert_int_equal(used, pool.used);
-		assert_int_equal(cached, pool.vacant);
+		assert_int_equal(used, of->used);
+		assert_int_equal(cached, of->vacant);
 	}
-	assert_true(used <= pool.used && pool.used <= pool.limit);
+	assert_true(used <= of->used && of->used <= of->limit);
+}
+
+static UNUSED void
+check_budget(void)
+{
+	check_budget_of(&pool);
+	check_budget_of(&other_pool);
 }
 
 static UNUSED void

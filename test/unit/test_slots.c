@@ -141,6 +141,41 @@ test_preempted_there(void **state)
 	close_all();
 }
 
+/* Who finds no block there takes none of another's either, and does not keep others from them. */
+static void
+test_blocks_of_a_device(void **state)
+{
+	job		   *waits,
+			   *goes;
+
+	(void) state;
+	two_devices();
+	open_all(40, 84000);		/* 35 blocks for model 1 */
+	add_ok(new_job(0, 1, 10, 600));
+	for (uint32_t i = 0; i < 12; i++)
+		add_ok(new_job(1, 1, 10, 300));
+	for (int i = 0; i < 3; i++)
+		run_once();
+	add_ok(new_job(0, 1, 10, 600));	/* the newest of all */
+	while (kvs[1].n_held < 20)
+		run_once();
+	add_ok(waits = new_job(1, 1, 700, 20));
+	waits->options.session = sessions[0];
+	run_once();
+	run_once();
+	assert_false(waits->ended || runs(waits));
+	add_ok(goes = job_on(0, 1, 1));
+	run_once();
+	run_once();
+	assert_true(goes->ended || runs(goes));
+	run_all();
+	for (uint32_t i = 0; i < n_jobs; i++)
+		assert_int_equal(jobs[i].code, G2_OK);
+	assert_int_equal(works[0].preemptions, 0);
+	assert_true(works[1].preemptions > 0);
+	close_all();
+}
+
 /* A request for as many texts as are allowed could never run. */
 static void
 test_too_few(void **state)
@@ -165,6 +200,7 @@ main(void)
 		cmocka_unit_test_teardown(test_two_devices, one_device),
 		cmocka_unit_test_teardown(test_full_device, one_device),
 		cmocka_unit_test_teardown(test_preempted_there, one_device),
+		cmocka_unit_test_teardown(test_blocks_of_a_device, one_device),
 		cmocka_unit_test(test_too_few),
 	};
 
