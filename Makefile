@@ -70,7 +70,7 @@ setup:                  ## install the Debian/Ubuntu packages that are missing
 demo:                   ## a private server with 200 tickets summarized by the demo model
 	scripts/demo.sh
 
-demo-model:             ## make models/demo anew with gpt_train: half an hour on two cores
+demo-model:             ## make models/demo anew with gpt_train: a quarter of an hour on two cores
 	scripts/demo_model.sh
 
 help:                   ## this list

@@ -136,7 +136,8 @@ SELECT prompt_tokens FROM gpt_completions(repeat('x ', 2000), options => '{"max_
 SELECT gpt_generate(repeat('x ', 2000), options => '{"max_length": 100}');
 SELECT gpt_generate(repeat('x ', 2000), 4, options => '{"truncate": "error"}');
 -- the template stays whole
-SELECT gpt_task(repeat('It works well. ', 300), 'sentiment') AS sentiment;
+SELECT gpt_task(repeat('My printer leaks water. I am very unhappy. ', 100), 'sentiment', max_len => 1)
+    IN ('positive', 'negative') AS is_answer;
 RESET gpt2.truncate;
 -- a classification is cut at its end unless told otherwise
 SELECT gpt_classify(body || repeat(' x', 2000), labels) AS standard,
