@@ -294,7 +294,7 @@ test_layout(void **)
 		for (uint32_t block = 0; block < 3; block++)
 			for (uint32_t part = 0; part < 2; part++)
 				for (uint32_t head = 0; head < 5; head++)
-					cache.at(g2d_cache_at(3, 5, 64, layer, block, part, head))++;
+					cache.at(g2d_cache_at(5, 64, layer, block * (2 * 2 * 5), part, head))++;
 	for (int n : weights)
 		assert_int_equal(n, 1);
 	for (int n : operand)
