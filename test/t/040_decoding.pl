@@ -90,12 +90,12 @@ my $endless = search(5000, 4);
 
 # The engine dies in the middle.
 {
-	my $query = start_query($node, search(400, 3, 3));
+	my $query = start_query($node, search(1000, 3, 3));
 
 	ok(wait_generating($node), 'death: searching');
 	kill 'KILL', engine_pid($node);
 	my ($rc, $out, $err) = finish_query($query);
-	is("$out$err", value(search(400, 3, 3)), 'death: the search ends with the same texts');
+	is("$out$err", value(search(1000, 3, 3)), 'death: the search ends with the same texts');
 }
 
 # What it counts for.

@@ -356,7 +356,15 @@ sub largest_difference
 sub wait_generating
 {
 	my ($node) = @_;
-	return poll_sql($node, $running);
+	my $look = "DO \$\$ BEGIN
+		FOR i IN 1 .. 1000 LOOP
+			IF ($running) THEN RETURN; END IF;
+			PERFORM pg_sleep(0.002);
+		END LOOP;
+		RAISE 'nothing runs';
+	END \$\$";
+
+	return poll_until(sub { ($node->psql('postgres', $look))[0] == 0 });
 }
 
 # Sequences and KV blocks are given back (and no request but this one is alive).
