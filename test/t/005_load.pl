@@ -62,9 +62,9 @@ sub reload
 
 # Threads and kernels need another process; running queries go on.
 {
-	my $right = $node->safe_psql('postgres', slow_sql(1000));
+	my $right = $node->safe_psql('postgres', slow_sql(3000));
 	my $engine = engine_pid($node);
-	my $query = start_generating($node, 1000);
+	my $query = start_generating($node, 3000);
 
 	ok(wait_generating($node), 'threads: generating');
 	# More often than a request may see its engine die: these are no deaths.

@@ -357,7 +357,7 @@ sub wait_generating
 {
 	my ($node) = @_;
 	my $look = "DO \$\$ BEGIN
-		FOR i IN 1 .. 1000 LOOP
+		FOR i IN 1 .. 999 LOOP
 			IF ($running) THEN RETURN; END IF;
 			PERFORM pg_sleep(0.002);
 		END LOOP;
