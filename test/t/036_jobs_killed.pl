@@ -33,7 +33,7 @@ END
 
 # Each round has new rows, so that the CALLs never run out of them.
 my $more = "INSERT INTO docs (body) SELECT 'My printer makes a loud noise, order ' || i"
-  . ' FROM generate_series(1, 100) AS i';
+  . ' FROM generate_series(1, 300) AS i';
 my $call = "CALL gpt_batch('docs', 'body', 'summary', error_column => 'problem', batch_size => ";
 my $pids = q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL gpt_batch%' AND state = 'active'};
 my $kills = 0;
@@ -45,8 +45,11 @@ for my $round (1 .. 10 * KILLS)
 	sql($more);
 	my @queries = map { start_query($node, "$call$_)") } 7, 11;
 
-	poll_until(sub { return (answers($pids) || '') =~ /\d/ }, 20);
-	select(undef, undef, undef, rand(0.5));
+	poll_until(
+		sub {
+			return (answers($pids) || '') =~ /\d/ || !grep { $_->{run}->pumpable } @queries;
+		}, 20);
+	select(undef, undef, undef, rand(0.3));
 	my @found = split /\n/, answers($pids) || '';
 	if (@found)
 	{
