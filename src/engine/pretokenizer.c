@@ -170,7 +170,7 @@ void
 g2_cut_start(g2_cut *cut, const char *text, size_t len)
 {
 	cut->stretch = cut->at = cut->checked = text;
-	cut->end = text + len;
+	cut->end = len > 0 ? text + len : text;	/* an empty text may have no address */
 	cut->match_end = NULL;
 	cut->stretch_ends = false;
 }

@@ -334,12 +334,10 @@ add_point(training *t, g2_error *err)
 /* ---- what others see, what outlives the process ---- */
 
 static void
-show(training *t)
+show_progress(training *t)
 {
 	g2_train_progress *p = &t->job->progress;
-	int64_t		now = g2_now_us();
-	double		seconds = t->state.seconds - t->seconds_before,
-				left;
+	double		seconds = t->state.seconds - t->seconds_before;
 
 	p->rows = t->job->counts.rows;
 	p->step = t->state.step;
@@ -350,6 +348,16 @@ show(training *t)
 	p->tokens_per_second = seconds > 0 ? (double) (t->state.tokens - t->tokens_before) / seconds
 		: 0;
 	g2t_progress(t->job, G2_TRAIN_STEPS);
+}
+
+static void
+show(training *t)
+{
+	const g2_train_progress *p = &t->job->progress;
+	int64_t		now = g2_now_us();
+	double		left;
+
+	show_progress(t);
 	if ((double) (now - t->told_us) < NOTICE_SECONDS * 1e6 || p->tokens_per_second <= 0)
 		return;
 	t->told_us = now;
@@ -468,8 +476,10 @@ run(training *t, g2_error *err)
 static void
 save_for_later(training *t)
 {
-	if (t->state.step > 0 && t->net)
-		(void) save(t, NULL);
+	if (t->state.step == 0 || !t->net)
+		return;
+	(void) save(t, NULL);
+	show_progress(t);
 }
 
 bool
