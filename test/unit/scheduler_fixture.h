@@ -548,6 +548,21 @@ run_all(void)
 	check_empty();
 }
 
+/* They come some at a time; all end with an answer. */
+static UNUSED void
+run_random_jobs(void)
+{
+	while (n_jobs < 150 || n_ended < n_jobs)
+	{
+		for (uint32_t k = n_jobs < 150 ? fake_random(4) : 0; k > 0; k--)
+			add_ok(random_job());
+		device.busy_us = fake_random(2000);
+		run_once();
+	}
+	for (uint32_t i = 0; i < n_jobs; i++)
+		assert_int_equal(jobs[i].code, G2_OK);
+}
+
 static UNUSED int
 set_up(void **state)
 {

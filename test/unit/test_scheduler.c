@@ -27,15 +27,7 @@ test_random(void **state)
 	{
 		open_all(90, 150000);
 		device.max_delay = 3;
-		while (n_jobs < 150 || n_ended < n_jobs)
-		{
-			for (uint32_t k = n_jobs < 150 ? fake_random(4) : 0; k > 0; k--)
-				add_ok(random_job());
-			device.busy_us = fake_random(2000);
-			run_once();
-		}
-		for (uint32_t i = 0; i < n_jobs; i++)
-			assert_int_equal(jobs[i].code, G2_OK);
+		run_random_jobs();
 		assert_true(device.plans < device.rows);
 		preemptions += works[0].preemptions + works[1].preemptions + works[2].preemptions;
 		check_empty();

@@ -17,15 +17,7 @@ test_random(void **state)
 		use_cache = round % 2;
 		open_slabs(90, 10000000, SLAB, 12);
 		device.max_delay = 3;
-		while (n_jobs < 150 || n_ended < n_jobs)
-		{
-			for (uint32_t k = n_jobs < 150 ? fake_random(4) : 0; k > 0; k--)
-				add_ok(random_job());
-			device.busy_us = fake_random(2000);
-			run_once();
-		}
-		for (uint32_t i = 0; i < n_jobs; i++)
-			assert_int_equal(jobs[i].code, G2_OK);
+		run_random_jobs();
 		preemptions += works[0].preemptions + works[1].preemptions + works[2].preemptions;
 		assert_int_equal(device.spare + pool.n_mapped, 12);
 		check_empty();
