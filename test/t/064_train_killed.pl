@@ -5,9 +5,11 @@ use strict;
 use warnings;
 
 use Digest::SHA;
+use Fcntl qw(O_NONBLOCK O_RDONLY);
 use FindBin;
 use lib $FindBin::RealBin;
 use Gpt2Test;
+use POSIX qw(mkfifo);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -18,12 +20,14 @@ use constant MOST_TRAININGS => 24;
 use constant PAUSE => 0.001;
 use constant { READING => 1, TOKENIZING => 2, STEPS => 3, WRITING => 4 };	# g2_train_phase
 use constant CHECKPOINT => 5;	# part of STEPS
+use constant F_SETPIPE_SZ => 1031;
+use constant { PIPE => 4096, SMALLEST_CHECKPOINT => 16384 };	# bytes
 
 my $seed = $ENV{GPT2_TEST_SEED} || int(time * 1000) % 2**31;
 srand $seed;
 note "GPT2_TEST_SEED=$seed";
 
-# A checkpoint after each step, so that many of the moments fall into writing one.
+# A checkpoint after each step.
 my $node = new_server('main',
 	conf => "gpt2.train_threads = 1\ngpt2.train_checkpoint_interval = 0\n");
 my $models = $node->data_dir . '/gpt2_models';
@@ -66,8 +70,8 @@ sub wait_for
 	return poll_until(sub { return $code->() || !is_running($query) }, undef, PAUSE);
 }
 
-# How far the training of a query is, by the progress file of its backend: phase and step; 0 before
-# there is one.
+# How far the training of a query is, by the progress file of its backend: phase, step and directory;
+# 0 before there is one.
 sub progress
 {
 	my ($query) = @_;
@@ -79,7 +83,7 @@ sub progress
 		my $n = read $file, my $bytes, 36;
 		next unless $n && $n == 36;
 		my ($phase, $pid, $step) = unpack 'x8 L L x16 L', $bytes;
-		return ($phase, $step) if $pid == $wanted;
+		return ($phase, $step, $path =~ s{/progress$}{}r) if $pid == $wanted;
 	}
 	return (0, 0);
 }
@@ -131,37 +135,54 @@ sub kill_server
 	return 1;
 }
 
-# A checkpoint is being written, or was when its process was killed: not one that was killed before.
-sub in_checkpoint
+# A training killed amid the next checkpoint, whatever the machine's speed: the file that it writes to
+# is a pipe, of which a random part is read.  That part is what the kill leaves as the file.
+sub kill_in_checkpoint
 {
-	my ($since) = @_;
-	return scalar grep { ((stat)[10] || 0) >= $since } glob "$places/*/checkpoint.new";
+	my ($query, $kill) = @_;
+	my (undef, undef, $place) = progress($query);
+	my $file = "$place/checkpoint.new";
+	my $wanted = 1 + int rand((-s "$place/checkpoint" || SMALLEST_CHECKPOINT) - 2 * PIPE);
+	my ($bytes, $killed) = ('', 0);
+
+	wait_for($query, sub { return mkfifo($file, 0600) });
+	sysopen my $pipe, $file, O_RDONLY | O_NONBLOCK or die "$file: $!";
+	if (-p $pipe)
+	{
+		fcntl($pipe, F_SETPIPE_SZ, PIPE) or die "$file: $!";
+		wait_for($query,
+			sub { sysread $pipe, $bytes, $wanted - length $bytes, length $bytes; length $bytes == $wanted });
+		$killed = is_running($query) && $kill->();
+	}
+	unlink $file;
+	append_to_file($file, $bytes) if $killed;
+	return $killed;
 }
 
-# Goes on with a training, and kills it at a random moment after a phase has begun, or while the next
-# checkpoint is written, unless it has ended.
+# Goes on with a training, and kills it at a random moment after a phase has begun, or amid the next
+# checkpoint, unless it has ended.
 sub strike
 {
 	my ($kind, $name, $phase, $with_server) = @_;
-	my $begun = time;
 	my $query = start_call($kind, $name);
 	my $aimed = $phase == CHECKPOINT;
 	$phase = STEPS if $aimed;
 
 	wait_for($query, sub { return (progress($query))[0] >= $phase });
-	my $moment = time + rand() * $length{$kind}[$phase];
+	my $moment = time + rand($aimed ? 0.5 : 1) * $length{$kind}[$phase];
 	my @trainers = trainers();
-	wait_for($query, sub { return time >= $moment && (!$aimed || in_checkpoint($begun)) });
+	my $kill = sub { return $with_server ? kill_server() : kill 'KILL', @trainers };
+	wait_for($query, sub { return time >= $moment });
 	my ($at, $step) = progress($query);
-	my $killed = is_running($query) && ($with_server ? kill_server() : kill 'KILL', @trainers);
+	$aimed &&= $at == STEPS;
+	my $killed = $aimed ? kill_in_checkpoint($query, $kill) : is_running($query) && $kill->();
 	my ($rc, undef, $err) = finish_query($query);
 	$said .= $err;
 	return if !$killed || $rc == 0;
 	$kills++;
 	$server_kills++ if $with_server;
-	my $in_checkpoint = in_checkpoint($begun);
-	$checkpoint_kills++ if $in_checkpoint;
-	note "$name: killed when $phases[$at], step $step" . ($in_checkpoint ? ', in a checkpoint' : '')
+	$checkpoint_kills++ if $aimed;
+	note "$name: killed when $phases[$at], step $step" . ($aimed ? ', in a checkpoint' : '')
 	  . ($with_server ? ', with the server' : '');
 	return;
 }
