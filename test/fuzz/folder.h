@@ -16,7 +16,7 @@
 
 static char root[64];
 
-static int
+static inline int
 remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
 	(void) st;
@@ -25,13 +25,13 @@ remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 	return remove(path);
 }
 
-static void
+static inline void
 remove_root(void)
 {
 	(void) nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static void
+static inline void
 make_root(void)
 {
 	snprintf(root, sizeof root, "%s/gpt2-fuzz-XXXXXX",
@@ -41,7 +41,7 @@ make_root(void)
 	atexit(remove_root);
 }
 
-static void
+static inline void
 put_file(const char *folder, const char *name, const void *head, size_t head_len,
 		 const void *data, size_t len)
 {
@@ -62,7 +62,7 @@ typedef struct part
 } part;
 
 /* Parts with a byte 0xFF (which no JSON holds) between them; the last one may hold it. */
-static void
+static inline void
 split_input(const uint8_t *data, size_t size, part *parts, size_t n)
 {
 	const char *at = (const char *) data,
@@ -78,7 +78,7 @@ split_input(const uint8_t *data, size_t size, part *parts, size_t n)
 }
 
 /* An empty part is no file. */
-static void
+static inline void
 put_or_remove(const char *folder, const char *name, const part *p)
 {
 	char		path[160];
@@ -90,7 +90,7 @@ put_or_remove(const char *folder, const char *name, const part *p)
 		(void) unlink(path);
 }
 
-static void
+static inline void
 expect_told(const g2_error *err)
 {
 	if (err->code == G2_OK || err->code == G2_E_INTERNAL || !err->message[0] ||
