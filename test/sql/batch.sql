@@ -56,6 +56,10 @@ SELECT pg_temp.nodes(query) AS nodes, query FROM (VALUES
     ('SELECT max(body) FILTER (WHERE gpt_generate(body, 2) <> '''') FROM rows_ahead')
 ) AS q (query);
 
+-- a plan of many levels is rewritten in a moment too
+SELECT pg_temp.nodes('SELECT id, gpt_generate(body, 2) FROM ' || repeat('(SELECT id, body FROM ', 40) ||
+                     'rows_ahead' || repeat(' AS q ORDER BY id LIMIT 20)', 40) || ' AS q') AS nodes;
+
 -- functions of other names and places are known by what they call, and others are not
 CREATE SCHEMA elsewhere;
 CREATE FUNCTION elsewhere.gpt_generate(text, int) RETURNS text LANGUAGE sql VOLATILE
