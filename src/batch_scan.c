@@ -160,7 +160,7 @@ evaluate_row(Gpt2Batch *batch)
 	for (int i = 0; i < batch->n_sites; i++)
 		batch->sites[i].current = &row->tickets[i * GPT2_MAX_SCORES];
 	if (ExecQual(ps->qual, ps->ps_ExprContext))
-		result = ps->ps_ProjInfo ? ExecProject(ps->ps_ProjInfo) : batch->slot;
+		result = ExecProject(ps->ps_ProjInfo);
 	for (int i = 0; i < batch->n_sites; i++)
 		batch->sites[i].current = NULL;
 
