@@ -78,6 +78,22 @@ FROM (VALUES (100, 'gpt_generate(body, 1)'), (1000, 'gpt_generate(body, 1)'), (1
      generate_series(1, n) AS i
 GROUP BY n, what ORDER BY n, what;
 
+-- what calls cost is no reason to compile, those that run row by row included
+CREATE FUNCTION pg_temp.compiles(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+        IF line LIKE 'JIT:%' THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+SELECT pg_temp.compiles('SELECT CASE ' || string_agg(format('WHEN id = %s THEN gpt_generate(body, 50)', i), ' ') ||
+                        ' END FROM rows_ahead') AS compiles
+FROM generate_series(1, 1000) AS i;
+
 -- functions of other names and places are known by what they call, and others are not
 CREATE SCHEMA elsewhere;
 CREATE FUNCTION elsewhere.gpt_generate(text, int) RETURNS text LANGUAGE sql VOLATILE
