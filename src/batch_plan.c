@@ -252,6 +252,7 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite)
 	if (plan == NULL || IsA(plan, CustomScan))
 		return plan;
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (reader == READER_OF_RUN_BY_ROW && !is_one_to_one(plan))
 		below = READER_OF_RUN;
 	rewrite_children(plan, below, marks, rewrite);
