@@ -180,8 +180,7 @@ gpt2_connection_open(void)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
-	TimestampTz next_start = 0,
-				unreachable_since = 0;
+	TimestampTz next_start = 0;
 	int			failures = 0;
 
 	if (welcome)
@@ -208,8 +207,6 @@ gpt2_connection_open(void)
 			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
 		}
-		else if (!busy)
-			gpt2_link_end_unreachable(G2_SOCKET_PATH, &unreachable_since);
 		pause_for(Min(1 + tries / 5, 20));
 	}
 	gpt2_connection_close();
