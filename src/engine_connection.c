@@ -19,7 +19,6 @@
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
-#define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
 
 typedef enum Greeting
@@ -216,21 +215,24 @@ gpt2_connection_open(void)
 			 errhint("See the server log, and try again.")));
 }
 
-bool
-gpt2_connection_try(void)
+Gpt2Found
+gpt2_connection_try(TimestampTz deadline)
 {
 	bool		busy;
 	char	   *error;
 	size_t		len;
+	Greeting	greeting;
 
 	if (welcome)
-		return true;
+		return FOUND_ENGINE;
 	/* A connection would start an engine. */
-	if (!IsUnderPostmaster || !gpt2_engine_expected() || !connect_once(&busy))
-		return false;
-	if (greet(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS),
-			  &error, &len) == GREETING_WELCOME)
-		return true;
+	if (!IsUnderPostmaster || !gpt2_engine_expected())
+		return FOUND_NONE;
+	if (!connect_once(&busy))
+		return busy ? FOUND_SILENT : FOUND_NONE;
+	greeting = greet(deadline, &error, &len);
+	if (greeting == GREETING_WELCOME)
+		return FOUND_ENGINE;
 	gpt2_connection_close();
-	return false;
+	return greeting == GREETING_TIMEOUT ? FOUND_SILENT : FOUND_NONE;
 }
