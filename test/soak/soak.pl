@@ -30,8 +30,8 @@ use constant TRAINERS => 2;		# of them, the first
 use constant LIFE => 60;		# seconds of a session, at most
 use constant HANG => 150;		# seconds that nothing may take
 use constant PAUSE => 0.01;
-use constant GROWTH => 1.03;	# of memory: a leak of anything grows by far more in minutes
-use constant GROWTH_KB => 1024;
+use constant GROWTH => 1.25;	# of memory, which goes up and down with what is asked; a leak of a
+use constant GROWTH_KB => 4096;	# kilobyte for each request is more in minutes
 
 my $minutes = $ENV{SOAK_MINUTES} || 15;
 my $seed = $ENV{SOAK_SEED} || int(time * 1000) % 2**31;
@@ -201,6 +201,9 @@ sub close_one
 	return;
 }
 
+# A SET may meet the time limit that it is to change: such sessions have one all the time.
+sub has_timeouts { return $_[0]->{number} % 4 == 3 }
+
 # Something to do, and what comes in between.
 sub give
 {
@@ -211,12 +214,13 @@ sub give
 
 	$s->{question} = $from->[ rand @$from ];
 	$s->{since} = time;
-	$s->{interrupted} = $what < 0.25;
-	$s->{cancel_at} = $what < 0.12 ? time + rand(1) : 0;
+	$s->{interrupted} = $what < 0.2 || has_timeouts($s);
+	$s->{cancel_at} = $what < 0.2 ? time + rand(1) : 0;
 	$s->{kill_at} = $what > 0.96 ? time + rand(1) : 0;
 	$asked{ $s->{question} }++;
-	ask_only($s, sprintf "SET statement_timeout = %d;\n%s;",
-		$what >= 0.12 && $what < 0.25 ? 1 + rand(800) : 0, named($s->{question}, $s->{number}));
+	my $sql = named($s->{question}, $s->{number}) . ';';
+	$sql = sprintf "SET statement_timeout = %d;\n%s", 1 + rand(800), $sql if has_timeouts($s);
+	ask_only($s, $sql);
 	return;
 }
 
