@@ -73,7 +73,8 @@ check_owner(const Change *c)
 				 errhint("The owner of a model is the role that has trained it.")));
 }
 
-/* What the database encoding lacks would be lost when the file is written. */
+/* What the database encoding lacks would be lost when the file is written: jsonb has no other, and no
+ * escape (\uXXXX) for such a character either. */
 static void
 check_encoding(const Change *c, const char *text_utf8)
 {

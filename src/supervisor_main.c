@@ -48,6 +48,7 @@
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
 #define LOOK_MS 10000			/* after its files, where the kernel does not tell that they vanish */
+#define REMAKE_MS 10			/* to make one again that has vanished at once */
 
 /* Why none is started. */
 typedef enum Rest
@@ -216,6 +217,8 @@ wait_for_work(void)
 		AddWaitEventToSet(set, WL_SOCKET_READABLE, files, NULL, NULL);
 	else if (watch.timeout < 0 || watch.timeout > LOOK_MS)
 		watch.timeout = LOOK_MS;
+	if (!gpt2_socket_files_are_there())
+		watch.timeout = REMAKE_MS;
 	if (WaitEventSetWait(set, watch.timeout, &event, 1, wait_event) == 1 &&
 		(event.events & WL_LATCH_SET))
 		ResetLatch(MyLatch);

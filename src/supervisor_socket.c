@@ -32,6 +32,7 @@
 
 #define BACKLOG 4096			/* the kernel's somaxconn limits it further */
 #define NEW ".new"				/* end of a socket's name before it listens */
+#define MAX_TRIES 100			/* to make a file while somebody removes the directory */
 
 /* A file as it was made. */
 typedef struct Made
@@ -61,20 +62,18 @@ find_made(const char *path)
 	pg_unreachable();
 }
 
+/* One that has gone already counts as not there. */
 static void
 note_made(const char *path)
 {
 	Made	   *m = find_made(path);
-	struct stat st;
+	struct stat st = {0};
 
-	if (lstat(path, &st) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat file \"%s\": %m", path)));
-	m->device = st.st_dev;
-	m->inode = st.st_ino;
 	if (inotify_fd >= 0)
 		(void) inotify_add_watch(inotify_fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+	(void) lstat(path, &st);
+	m->device = st.st_dev;
+	m->inode = st.st_ino;
 }
 
 bool
@@ -84,6 +83,15 @@ gpt2_socket_is_there(const char *path)
 	struct stat st;
 
 	return lstat(path, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode;
+}
+
+bool
+gpt2_socket_files_are_there(void)
+{
+	for (size_t i = 0; i < lengthof(made); i++)
+		if (!gpt2_socket_is_there(made[i].path))
+			return false;
+	return true;
 }
 
 void
@@ -109,14 +117,24 @@ lock_byte(off_t byte)
 	return set_lock(byte, F_WRLCK);
 }
 
-bool
-gpt2_socket_lock(void)
+static void
+make_directory(void)
 {
 	if (mkdir("pg_stat_tmp", pg_dir_create_mode) != 0 && errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", "pg_stat_tmp")));
-	lock_fd = BasicOpenFile(G2_LOCK_PATH, O_RDWR | O_CREAT | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+bool
+gpt2_socket_lock(void)
+{
+	for (int tries = 0; tries == 0 || (lock_fd < 0 && errno == ENOENT && tries < MAX_TRIES); tries++)
+	{
+		make_directory();
+		lock_fd = BasicOpenFile(G2_LOCK_PATH,
+								O_RDWR | O_CREAT | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+	}
 	if (lock_fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -167,22 +185,41 @@ gpt2_socket_show_engine(bool expected)
 				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
 }
 
-/* Whoever finds the socket can connect: it gets its name when it listens. */
-int
-gpt2_socket_listen(const char *path)
+/* Whoever finds the socket can connect: it gets its name when it listens.  -1: see errno. */
+static int
+try_to_listen(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *temporary = address.sun_path;
-	int			fd;
+	int			fd,
+				save_errno;
 
 	snprintf(address.sun_path, sizeof address.sun_path, "%s%s", path, NEW);
 	(void) unlink(temporary);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 ||
-		bind(fd, (struct sockaddr *) &address, sizeof address) != 0 ||
-		chmod(temporary, S_IRUSR | S_IWUSR) != 0 ||
-		listen(fd, BACKLOG) != 0 ||
-		rename(temporary, path) != 0)
+		(bind(fd, (struct sockaddr *) &address, sizeof address) == 0 &&
+		 chmod(temporary, S_IRUSR | S_IWUSR) == 0 &&
+		 listen(fd, BACKLOG) == 0 &&
+		 rename(temporary, path) == 0))
+		return fd;
+	save_errno = errno;
+	close(fd);
+	errno = save_errno;
+	return -1;
+}
+
+int
+gpt2_socket_listen(const char *path)
+{
+	int			fd = -1;
+
+	for (int tries = 0; tries == 0 || (fd < 0 && errno == ENOENT && tries < MAX_TRIES); tries++)
+	{
+		make_directory();
+		fd = try_to_listen(path);
+	}
+	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create socket \"%s\": %m", path)));

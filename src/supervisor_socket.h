@@ -18,6 +18,9 @@ extern pgsocket gpt2_socket_watch(void);
 /* What was made at this path is there. */
 extern bool gpt2_socket_is_there(const char *path);
 
+/* All are, the lock file too. */
+extern bool gpt2_socket_files_are_there(void);
+
 /* Makes the lock file again where it is gone.  Raises when another supervisor was faster. */
 extern void gpt2_socket_keep_lock(void);
 
