@@ -137,19 +137,6 @@ accept_again(server *s)
 /* ---- clients ---- */
 
 static void
-send_error(client *c, uint64_t id, const char *sqlstate, const char *message, const char *hint)
-{
-	g2_writer	w = {.grow = c->c.out.grow};
-
-	g2_error_encode(&w, sqlstate, message, "", hint, false);
-	if (w.failed)
-		c->c.failed = true;
-	else
-		g2_connection_send(&c->c, G2_MSG_ERROR, id, w.data, w.len);
-	g2_free(w.data);
-}
-
-static void
 on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
 {
 	client	   *c = owner;
@@ -185,7 +172,8 @@ greet(server *s, client *c, const char *payload, size_t len)
 		snprintf(message, sizeof message,
 				 "the engine speaks protocol %d, the library protocol %u", G2_PROTOCOL_MAJOR,
 				 hello.major);
-		send_error(c, 0, "55000", message, "Reconnect, so that the new library is loaded.");
+		g2_connection_send_error(&c->c, 0, "55000", message,
+								 "Reconnect, so that the new library is loaded.");
 		g2_connection_flush(&c->c);
 		c->c.failed = true;
 		return;
@@ -247,8 +235,9 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 		case G2_MSG_RESTART:
 			if (c->in_flight >= G2_MAX_IN_FLIGHT)
 			{
-				send_error(c, frame->id, "53400", "too many requests in flight on one connection",
-						   "Wait for the answers of some.");
+				g2_connection_send_error(&c->c, frame->id, "53400",
+										 "too many requests in flight on one connection",
+										 "Wait for the answers of some.");
 				break;
 			}
 			c->in_flight++;
@@ -257,8 +246,9 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 			break;
 		default:
 			/* A request of a later minor version. */
-			send_error(c, frame->id, "55000", "the engine does not know this request",
-					   "Restart the engine: it is older than the library.");
+			g2_connection_send_error(&c->c, frame->id, "55000",
+									 "the engine does not know this request",
+									 "Restart the engine: it is older than the library.");
 			break;
 	}
 }
@@ -300,15 +290,6 @@ settle_clients(server *s)
 	}
 }
 
-static bool
-same_user(int fd)
-{
-	struct ucred peer;
-	socklen_t	len = sizeof peer;
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
-}
-
 static void
 accept_clients(server *s)
 {
@@ -325,7 +306,7 @@ accept_clients(server *s)
 				pause_accepting(s, errno);
 			return;
 		}
-		c = same_user(fd) ? g2_alloc(sizeof *c) : NULL;
+		c = g2_connection_is_own_user(fd) ? g2_alloc(sizeof *c) : NULL;
 		if (!c)
 		{
 			close(fd);
