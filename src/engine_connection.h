@@ -4,6 +4,8 @@
 #ifndef GPT2_ENGINE_CONNECTION_H
 #define GPT2_ENGINE_CONNECTION_H
 
+#include "datatype/timestamp.h"
+
 #include "link.h"
 
 /* Frames go through this wire while the connection is open. */
