@@ -37,9 +37,6 @@ extern void gpt2_link_wait(Gpt2Wire *wire, Gpt2Waiter *waiter, long milliseconds
 /* An error where no supervisor can run: there is no use in waiting for one. */
 extern void gpt2_link_check_server(void);
 
-/* The client that has gone, looked at once a second at most, then interrupts. */
-extern void gpt2_check_interrupts(void);
-
 /* Interruptible sleep, for the time when there is no connection to wait for. */
 extern void gpt2_pause(long milliseconds, uint32 wait_event);
 
