@@ -112,7 +112,7 @@ for my $what ('terminate', 'client gone')
 		my $what = $new ? 'looking, new session' : 'looking, connected';
 		for my $look ("SELECT state FROM gpt_models WHERE name = 'slow'",
 			'SELECT count(*) FROM gpt_stat_requests', 'SELECT count(*) FROM gpt_stat_engine',
-			'SELECT count(*) > 0 FROM gpt_stat_usage', 'SELECT engine_pid IS NULL FROM gpt_info()',
+			'SELECT count(*) >= 0 FROM gpt_stat_usage', 'SELECT engine_pid IS NULL FROM gpt_info()',
 			'SELECT count(live_requests) FROM gpt_engine_counters()')
 		{
 			my $started = time;
