@@ -21,10 +21,11 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omi
 CLANG ?= clang
 FUZZ_SECONDS ?= 60
 STRESS_SECONDS ?= 20
+MINUTES ?= 15
 MODELS ?= ../shared/models
 
 .PHONY: test unit unit-aarch64 unit-emulated unit-sanitized fuzz fuzz-programs check-layers bench bench-kernels
-.PHONY: stress stress-run check-versions check-transformers bench-load bench-rows bench-peers bench-constraints bench-adapters
+.PHONY: stress stress-run soak soak-sanitized check-versions check-transformers bench-load bench-rows bench-peers bench-constraints bench-adapters
 
 test:                   ## everything: compilers, unit tests, sanitizers, fuzzing, SQL, faults
 	scripts/test.sh
@@ -62,6 +63,13 @@ stress:                 ## 32 clients against an engine, STRESS_SECONDS (20), wi
 
 stress-run: $(B)/stress/stress_engine
 	$< $(STRESS_SECONDS)
+
+soak:                   ## one server for MINUTES (15): everything at once, at random, with faults
+	SOAK_MINUTES=$(MINUTES) JOBS=1 scripts/test_server.sh test/soak/soak.pl
+
+soak-sanitized:         ## the same with an engine under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) build/asan/gpt2_engine B=build/asan ENGINE_CC=$(CLANG) ENGINE_EXTRA='$(SANITIZE)'
+	SOAK_ENGINE=build/asan/gpt2_engine $(MAKE) soak
 
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh

@@ -115,7 +115,7 @@ tell_adapters(g2_span base)
 	Adapters	a = {.base = base};
 
 	initStringInfo(&a.names);
-	gpt2_for_each_model(collect_adapter, &a);
+	(void) gpt2_for_each_model(collect_adapter, &a);
 	if (a.n == 0)
 		return;
 	ereport(NOTICE,
@@ -198,7 +198,8 @@ static bool
 ask_info(g2_info *info)
 {
 	size_t		len;
-	char	   *payload = gpt2_ask_running(G2_MSG_INFO, G2_MSG_INFO_ROW, &len);
+	bool		silent;
+	char	   *payload = gpt2_ask_running(G2_MSG_INFO, G2_MSG_INFO_ROW, &len, &silent);
 
 	if (payload && !g2_info_decode(payload, len, info))
 		gpt2_malformed_answer();

@@ -26,7 +26,8 @@ static double
 seconds_per_token(const char *model)
 {
 	size_t		len;
-	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
+	bool		silent;
+	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len, &silent);
 	g2_reader	r;
 	double		seconds = 0;
 

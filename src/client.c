@@ -12,6 +12,7 @@
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "client.h"
 #include "engine_connection.h"
@@ -20,6 +21,7 @@
 #include "session_user.h"
 
 #define WAKE_MS 500			/* to look after the client, and for changes of limits */
+#define LOOK_MS 2000			/* an engine that only is looked at has to answer in that time */
 #define MAX_ASKED 1000			/* an engine that asks a request so often does not listen */
 
 /* ---- beginning and end ---- */
@@ -176,10 +178,10 @@ check_state(const Gpt2Request *request)
 				 errdetail("Failed on an answer of %zu bytes.", request->answer_len)));
 }
 
-/* Waits until the request is answered or cannot be, or until it has a token where that is enough
- * already. */
+/* Waits until the request is answered or cannot be, until it has a token where that is enough
+ * already, or until the deadline; 0 = none. */
 static void
-wait_for(Gpt2Request *request, bool token)
+wait_for(Gpt2Request *request, bool token, TimestampTz deadline)
 {
 	if (request->state == REQUEST_WAITING)
 		gpt2_flight_catch_up();
@@ -194,6 +196,8 @@ wait_for(Gpt2Request *request, bool token)
 		if (request->state == REQUEST_WAITING && gpt2_connection_is_open() &&
 			!(token && !dlist_is_empty(&request->tokens)))
 		{
+			if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+				break;
 			gpt2_connection_wait(WAKE_MS);
 			gpt2_flight_take();
 		}
@@ -203,7 +207,7 @@ wait_for(Gpt2Request *request, bool token)
 void
 gpt2_request_wait(Gpt2Request *request)
 {
-	wait_for(request, false);
+	wait_for(request, false, 0);
 	check_state(request);
 }
 
@@ -214,7 +218,7 @@ gpt2_request_redeem(uint64 id)
 
 	if (!request)
 		return NULL;
-	wait_for(request, false);
+	wait_for(request, false, 0);
 	/* An error of the row will be the same again. */
 	if (request->state == REQUEST_ANSWERED &&
 		(request->answer_type != G2_MSG_ERROR ||
@@ -231,7 +235,7 @@ gpt2_request_next_token(Gpt2Request *request, g2_stream *token)
 		pfree(request->token);
 	request->token = NULL;
 	if (dlist_is_empty(&request->tokens))
-		wait_for(request, true);
+		wait_for(request, true, 0);
 	if (dlist_is_empty(&request->tokens))
 	{
 		check_state(request);
@@ -262,22 +266,19 @@ gpt2_request_result(Gpt2Request *request, g2_message expected, size_t *len)
 	return request->answer;
 }
 
-char *
-gpt2_ask_running(g2_message type, g2_message expected, size_t *len)
+/* The answer's payload, or NULL. */
+static char *
+ask_before(g2_message type, g2_message expected, size_t *len, TimestampTz deadline, bool *silent)
 {
 	g2_writer	nothing = {.data = NULL};
-	Gpt2Request *request;
+	Gpt2Request *request = gpt2_request(type, &nothing);
 	const char *payload;
 	char	   *copy = NULL;
 
-	initialize();
-	gpt2_flight_catch_up();
-	if (!gpt2_connection_try())
-		return NULL;
-	request = gpt2_request(type, &nothing);
 	request->starts_none = true;
-	wait_for(request, false);
-	if (request->state != REQUEST_NO_ENGINE)
+	wait_for(request, false, deadline);
+	*silent = request->state == REQUEST_WAITING;
+	if (!*silent && request->state != REQUEST_NO_ENGINE)
 	{
 		payload = gpt2_request_result(request, expected, len);
 		copy = palloc(*len + 1);
@@ -285,4 +286,27 @@ gpt2_ask_running(g2_message type, g2_message expected, size_t *len)
 	}
 	gpt2_request_release(request);
 	return copy;
+}
+
+char *
+gpt2_ask_running(g2_message type, g2_message expected, size_t *len, bool *silent)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
+	char	   *payload = NULL;
+	Gpt2Found	found;
+
+	initialize();
+	gpt2_flight_catch_up();
+	found = gpt2_connection_try(deadline);
+	*silent = found == FOUND_SILENT;
+	if (found == FOUND_ENGINE)
+		payload = ask_before(type, expected, len, deadline, silent);
+	if (*silent)
+		ereport(WARNING,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the gpt2 engine does not answer, and what it knows is left out"),
+				 errdetail("It hangs, or its start takes long."),
+				 errhint("Look again; gpt_stop_engine() ends one that hangs, and calls go on in the "
+						 "next one.")));
+	return payload;
 }

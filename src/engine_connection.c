@@ -19,7 +19,6 @@
 #include "supervisor.h"
 
 #define START_SECONDS 30		/* for all that has to happen until an engine says welcome */
-#define LOOK_MS 2000			/* the same for somebody who only wants to know */
 #define RESTART_MS 200			/* between two attempts to start a supervisor */
 
 typedef enum Greeting
@@ -180,8 +179,7 @@ gpt2_connection_open(void)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
-	TimestampTz next_start = 0,
-				unreachable_since = 0;
+	TimestampTz next_start = 0;
 	int			failures = 0;
 
 	if (welcome)
@@ -208,8 +206,6 @@ gpt2_connection_open(void)
 			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
 		}
-		else if (!busy)
-			gpt2_link_end_unreachable(G2_SOCKET_PATH, &unreachable_since);
 		pause_for(Min(1 + tries / 5, 20));
 	}
 	gpt2_connection_close();
@@ -219,21 +215,24 @@ gpt2_connection_open(void)
 			 errhint("See the server log, and try again.")));
 }
 
-bool
-gpt2_connection_try(void)
+Gpt2Found
+gpt2_connection_try(TimestampTz deadline)
 {
 	bool		busy;
 	char	   *error;
 	size_t		len;
+	Greeting	greeting;
 
 	if (welcome)
-		return true;
+		return FOUND_ENGINE;
 	/* A connection would start an engine. */
-	if (!IsUnderPostmaster || !gpt2_engine_expected() || !connect_once(&busy))
-		return false;
-	if (greet(TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS),
-			  &error, &len) == GREETING_WELCOME)
-		return true;
+	if (!IsUnderPostmaster || !gpt2_engine_expected())
+		return FOUND_NONE;
+	if (!connect_once(&busy))
+		return busy ? FOUND_SILENT : FOUND_NONE;
+	greeting = greet(deadline, &error, &len);
+	if (greeting == GREETING_WELCOME)
+		return FOUND_ENGINE;
 	gpt2_connection_close();
-	return false;
+	return greeting == GREETING_TIMEOUT ? FOUND_SILENT : FOUND_NONE;
 }

@@ -4,6 +4,8 @@
 #ifndef GPT2_ENGINE_CONNECTION_H
 #define GPT2_ENGINE_CONNECTION_H
 
+#include "datatype/timestamp.h"
+
 #include "link.h"
 
 /* Frames go through this wire while the connection is open. */
@@ -19,8 +21,15 @@ extern uint64 gpt2_connection_number(void);
  * error when that takes too long or is refused. */
 extern void gpt2_connection_open(void);
 
-/* Opens it if an engine is there already. */
-extern bool gpt2_connection_try(void);
+/* Opens it if an engine is there already; it is given that long to answer. */
+typedef enum Gpt2Found
+{
+	FOUND_NONE,
+	FOUND_SILENT,				/* one that does not answer: it hangs, or needs long for its start */
+	FOUND_ENGINE
+} Gpt2Found;
+
+extern Gpt2Found gpt2_connection_try(TimestampTz deadline);
 
 /* Sends what is queued, waits until something arrives or can be sent, at most so long, and reads
  * it.  Interruptible. */

@@ -141,6 +141,16 @@ gpt2_engine_reload(void)
 		send_settings(false);
 }
 
+void
+gpt2_engine_replace(void)
+{
+	if (engine.pid == 0 || engine.kill_at != 0)
+		return;
+	if (engine.ending == ENDING_NOT)
+		engine.ending = ENDING_UNREACHABLE;
+	terminate_engine();
+}
+
 /* ---- what the engine says ---- */
 
 /* The engine's lines go to the server log with PostgreSQL's own prefix. */
@@ -252,6 +262,8 @@ ending_text(Gpt2Ending ending)
 	{
 		case ENDING_REPLACED:
 			return "the next one starts with other settings";
+		case ENDING_UNREACHABLE:
+			return "its socket was removed, the next one starts with a new one";
 		case ENDING_OFF:
 			return "gpt2.enabled is off";
 		case ENDING_IDLE:

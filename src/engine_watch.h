@@ -13,6 +13,7 @@ typedef enum Gpt2Ending
 {
 	ENDING_NOT,
 	ENDING_REPLACED,			/* to start with other settings */
+	ENDING_UNREACHABLE,			/* its socket was removed */
 	ENDING_OFF,					/* gpt2.enabled is off */
 	ENDING_IDLE					/* nobody needs it */
 } Gpt2Ending;
@@ -46,6 +47,9 @@ extern bool gpt2_engine_start(int listen_fd, char **cause);
 
 /* The configuration has been read again. */
 extern void gpt2_engine_reload(void);
+
+/* Its socket was removed: it is to end, and another one to listen at a new one. */
+extern void gpt2_engine_replace(void);
 
 /* Does what is due: takes what the engine has said, and helps one that is to end and does not. */
 extern void gpt2_engine_attend(void);

@@ -3,7 +3,6 @@
  */
 #include "compat.h"
 
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -15,9 +14,6 @@
 
 #include "encoding.h"
 #include "link.h"
-#include "supervisor.h"
-
-#define UNREACHABLE_MS 6000		/* longer than a supervisor's end, which begins with the socket */
 
 /* ---- errors of the other end ---- */
 
@@ -265,8 +261,6 @@ gpt2_hello(void)
 	return w;
 }
 
-/* ---- the supervisor ---- */
-
 void
 gpt2_link_check_server(void)
 {
@@ -274,24 +268,4 @@ gpt2_link_check_server(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("gpt2's programs cannot run in single-user mode or during an upgrade")));
-}
-
-void
-gpt2_link_end_unreachable(const char *path, TimestampTz *since)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	pid_t		pid = gpt2_supervisor_pid();
-
-	if (pid <= 0)
-		*since = 0;
-	else if (*since == 0)
-		*since = now;
-	else if (TimestampDifferenceExceeds(*since, now, UNREACHABLE_MS))
-	{
-		ereport(LOG,
-				(errmsg("ending the gpt2 supervisor (PID %d): its socket \"%s\" has gone",
-						(int) pid, path)));
-		(void) kill(pid, SIGTERM);
-		*since = 0;
-	}
 }

@@ -37,13 +37,6 @@ extern void gpt2_link_wait(Gpt2Wire *wire, Gpt2Waiter *waiter, long milliseconds
 /* An error where no supervisor can run: there is no use in waiting for one. */
 extern void gpt2_link_check_server(void);
 
-/*
- * Nobody listens at the path.  A supervisor that serves all the same has lost its socket: somebody
- * has removed the file, and nobody will ever reach it.  It is ended after some time, and the next
- * one makes another.  *since: 0 at first.
- */
-extern void gpt2_link_end_unreachable(const char *path, TimestampTz *since);
-
 /* Interruptible sleep, for the time when there is no connection to wait for. */
 extern void gpt2_pause(long milliseconds, uint32 wait_event);
 

@@ -266,17 +266,18 @@ overlay(ModelRow *row, const g2_model_row *m)
 	}
 }
 
-void
+bool
 gpt2_for_each_model(void (*take) (const g2_model_row *m, void *arg), void *arg)
 {
 	size_t		len;
-	char	   *payload = gpt2_ask_running(G2_MSG_MODELS, G2_MSG_MODEL_LIST, &len);
+	bool		silent;
+	char	   *payload = gpt2_ask_running(G2_MSG_MODELS, G2_MSG_MODEL_LIST, &len, &silent);
 	g2_model_row *m = palloc(sizeof *m);
 	g2_reader	reader;
 	uint32		count;
 
 	if (!payload)
-		return;
+		return !silent;
 	reader = g2_read(payload, len);
 	count = g2_get_u32(&reader);
 	if (reader.failed)
@@ -289,6 +290,7 @@ gpt2_for_each_model(void (*take) (const g2_model_row *m, void *arg), void *arg)
 			gpt2_malformed_answer();
 		take(m, arg);
 	}
+	return true;
 }
 
 /* What a running engine knows goes over the folders' rows. */
@@ -327,7 +329,7 @@ gpt2_models(PG_FUNCTION_ARGS)
 
 	for (int i = 0; directories[i]; i++)
 		add_directory(&rows, directories[i]);
-	gpt2_for_each_model(add_engine_row, &rows);
+	(void) gpt2_for_each_model(add_engine_row, &rows);
 	list_sort(rows, by_name);
 	foreach(cell, rows)
 	{

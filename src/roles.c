@@ -73,7 +73,8 @@ check_owner(const Change *c)
 				 errhint("The owner of a model is the role that has trained it.")));
 }
 
-/* What the database encoding lacks would be lost when the file is written. */
+/* What the database encoding lacks would be lost when the file is written: jsonb has no other, and no
+ * escape (\uXXXX) for such a character either. */
 static void
 check_encoding(const Change *c, const char *text_utf8)
 {
@@ -301,7 +302,13 @@ unload(const char *model)
 {
 	Loaded		l = {.name = gpt2_to_utf8(model, strlen(model), "model name")};
 
-	gpt2_for_each_model(look_for_model, &l);
+	if (!gpt2_for_each_model(look_for_model, &l))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the gpt2 engine does not know yet for whom model \"%s\" is", model),
+				 errdetail("The change is in the model's %s; an engine that has the model loaded "
+						   "goes by what it has read before.", GPT2_ROLES_FILE),
+				 errhint("Call gpt_stop_engine(): calls go on in the next one.")));
 	if (l.loaded)
 	{
 		g2_writer	w = gpt2_writer();

@@ -79,6 +79,14 @@ read_rows(Rows *rows, const char *payload, size_t len)
 	check_reader(rows);
 }
 
+static char *
+ask_rows(g2_message type, g2_message expected, size_t *len)
+{
+	bool		silent;
+
+	return gpt2_ask_running(type, expected, len, &silent);
+}
+
 /* False after the last; what follows reads one, and then calls check_reader. */
 static bool
 next_row(Rows *rows, Row *row)
@@ -244,7 +252,7 @@ gpt2_stat_requests(PG_FUNCTION_ARGS)
 	Rows		rows;
 	Row			row;
 	size_t		len;
-	char	   *payload = gpt2_ask_running(G2_MSG_REQUESTS, G2_MSG_REQUEST_LIST, &len);
+	char	   *payload = ask_rows(G2_MSG_REQUESTS, G2_MSG_REQUEST_LIST, &len);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
@@ -307,7 +315,7 @@ gpt2_stat_usage(PG_FUNCTION_ARGS)
 	Row			row;
 	size_t		len;
 	g2_span		saved;
-	char	   *payload = gpt2_ask_running(G2_MSG_USAGE, G2_MSG_USAGE_LIST, &len);
+	char	   *payload = ask_rows(G2_MSG_USAGE, G2_MSG_USAGE_LIST, &len);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
@@ -403,14 +411,14 @@ gpt2_stat_engine(PG_FUNCTION_ARGS)
 	size_t		len;
 	List	   *visible = NIL;
 	bool		all = sees_all();
-	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
+	char	   *payload = ask_rows(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
 		read_rows(&rows, payload, len);
 	/* For whom a model is that has been unloaded, but is still at work, nobody knows any more. */
 	if (rows.left > 0 && !all)
-		gpt2_for_each_model(collect_visible, &visible);
+		(void) gpt2_for_each_model(collect_visible, &visible);
 	while (next_row(&rows, &row))
 	{
 		g2_engine_row m;
@@ -471,7 +479,7 @@ gpt2_stat_progress_batch(PG_FUNCTION_ARGS)
 	Rows		rows;
 	Row			row;
 	size_t		len;
-	char	   *payload = gpt2_ask_running(G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST, &len);
+	char	   *payload = ask_rows(G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST, &len);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)

@@ -47,6 +47,8 @@
 					 GPT2_TRAINER_DESCRIPTORS)
 #define FAILED_STARTS 3			/* from here on clients are answered ... */
 #define ANSWER_MS 1000			/* ... or, after a failure, when the next try is so far away */
+#define LOOK_MS 10000			/* after its files, where the kernel does not tell that they vanish */
+#define REMAKE_MS 10			/* to make one again that has vanished at once */
 
 /* Why none is started. */
 typedef enum Rest
@@ -139,7 +141,7 @@ reap_engine(void)
 static void
 end_engine(int code, Datum arg)
 {
-	gpt2_socket_remove();
+	gpt2_socket_remove(G2_SOCKET_PATH);
 	gpt2_trainers_stop();
 	gpt2_engine_stop();
 }
@@ -197,10 +199,11 @@ watch_socket(void)
 static void
 wait_for_work(void)
 {
-	WaitEventSet *set = gpt2_create_wait_event_set(4);
+	WaitEventSet *set = gpt2_create_wait_event_set(5);
 	WaitEvent	event;
 	Gpt2Watch	watch;
-	pgsocket	trainings = gpt2_trainers_socket();
+	pgsocket	trainings = gpt2_trainers_socket(),
+				files = gpt2_socket_watch();
 
 	watch = gpt2_engine_is_running() ? gpt2_engine_watch() : watch_socket();
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
@@ -210,6 +213,12 @@ wait_for_work(void)
 						  watch.fd, NULL, NULL);
 	if (trainings != PGINVALID_SOCKET)
 		AddWaitEventToSet(set, WL_SOCKET_READABLE, trainings, NULL, NULL);
+	if (files != PGINVALID_SOCKET)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, files, NULL, NULL);
+	else if (watch.timeout < 0 || watch.timeout > LOOK_MS)
+		watch.timeout = LOOK_MS;
+	if (!gpt2_socket_files_are_there())
+		watch.timeout = REMAKE_MS;
 	if (WaitEventSetWait(set, watch.timeout, &event, 1, wait_event) == 1 &&
 		(event.events & WL_LATCH_SET))
 		ResetLatch(MyLatch);
@@ -249,9 +258,21 @@ reload(void)
 	}
 }
 
+/* Somebody has cleaned pg_stat_tmp.  The engine accepts at the old socket, and is replaced. */
+static void
+keep_files(void)
+{
+	gpt2_socket_keep_lock();
+	if (gpt2_socket_is_there(G2_SOCKET_PATH))
+		return;
+	listen_fd = gpt2_socket_open();
+	gpt2_engine_replace();
+}
+
 static void
 supervise(void)
 {
+	keep_files();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
@@ -295,6 +316,7 @@ gpt2_supervisor_main(Datum arg)
 	for (int i = 0; i < DESCRIPTORS; i++)
 		ReserveExternalFD();
 	set_signals();
+	gpt2_socket_watch_open();
 	if (!gpt2_socket_lock())
 	{
 		ereport(DEBUG1, (errmsg_internal("another gpt2 supervisor runs already")));

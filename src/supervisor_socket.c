@@ -1,8 +1,12 @@
 /*
- * supervisor_socket.c: what others find of the supervisor: its lock file and its socket.
+ * supervisor_socket.c: what others find of the supervisor: its lock file and its sockets.
  *
  * The locks are open file description locks: they end with this process, whatever ends it, and
  * anybody can look at them.  What each byte of the file says stands in supervisor.h.
+ *
+ * Somebody may clean pg_stat_tmp.  Then others find no supervisor, and start one.  So these files are
+ * watched (inotify), and made again at once; of two supervisors the one that has locked the new file
+ * goes on.
  *
  * The socket outlives the engine: backends that connect while none runs wait in its queue for the
  * next one, or are refused here.
@@ -11,6 +15,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,15 +25,81 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "engine/protocol_train.h"
 #include "supervisor.h"
 #include "supervisor_socket.h"
 #include "wire.h"
 
 #define BACKLOG 4096			/* the kernel's somaxconn limits it further */
 #define NEW ".new"				/* end of a socket's name before it listens */
+#define MAX_TRIES 100			/* to make a file while somebody removes the directory */
+
+/* A file as it was made. */
+typedef struct Made
+{
+	const char *path;
+	dev_t		device;
+	ino_t		inode;
+} Made;
 
 static int	lock_fd = -1;
 static int	listen_fd = -1;
+static bool serves;				/* it has said so */
+static bool engine_shown;
+static int	inotify_fd = -1;
+static Made made[] = {
+	{.path = G2_LOCK_PATH}, {.path = G2_SOCKET_PATH}, {.path = G2_TRAIN_SOCKET_PATH},
+};
+
+/* ---- the files as they were made ---- */
+
+static Made *
+find_made(const char *path)
+{
+	for (size_t i = 0; i < lengthof(made); i++)
+		if (strcmp(made[i].path, path) == 0)
+			return &made[i];
+	pg_unreachable();
+}
+
+/* One that has gone already counts as not there. */
+static void
+note_made(const char *path)
+{
+	Made	   *m = find_made(path);
+	struct stat st = {0};
+
+	if (inotify_fd >= 0)
+		(void) inotify_add_watch(inotify_fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF);
+	(void) lstat(path, &st);
+	m->device = st.st_dev;
+	m->inode = st.st_ino;
+}
+
+bool
+gpt2_socket_is_there(const char *path)
+{
+	const Made *m = find_made(path);
+	struct stat st;
+
+	return lstat(path, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode;
+}
+
+bool
+gpt2_socket_files_are_there(void)
+{
+	for (size_t i = 0; i < lengthof(made); i++)
+		if (!gpt2_socket_is_there(made[i].path))
+			return false;
+	return true;
+}
+
+void
+gpt2_socket_remove(const char *path)
+{
+	if (gpt2_socket_is_there(path))
+		(void) unlink(path);
+}
 
 /* ---- lock file and socket ---- */
 
@@ -46,14 +117,24 @@ lock_byte(off_t byte)
 	return set_lock(byte, F_WRLCK);
 }
 
-bool
-gpt2_socket_lock(void)
+static void
+make_directory(void)
 {
 	if (mkdir("pg_stat_tmp", pg_dir_create_mode) != 0 && errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", "pg_stat_tmp")));
-	lock_fd = BasicOpenFile(G2_LOCK_PATH, O_RDWR | O_CREAT | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+bool
+gpt2_socket_lock(void)
+{
+	for (int tries = 0; tries == 0 || (lock_fd < 0 && errno == ENOENT && tries < MAX_TRIES); tries++)
+	{
+		make_directory();
+		lock_fd = BasicOpenFile(G2_LOCK_PATH,
+								O_RDWR | O_CREAT | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
+	}
 	if (lock_fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -66,6 +147,7 @@ gpt2_socket_lock(void)
 				(errcode_for_file_access(),
 				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
 	}
+	note_made(G2_LOCK_PATH);
 	return true;
 }
 
@@ -89,11 +171,13 @@ gpt2_socket_publish(void)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
+	serves = true;
 }
 
 void
 gpt2_socket_show_engine(bool expected)
 {
+	engine_shown = expected;
 	/* What is locked by this process can be locked again. */
 	if (!set_lock(GPT2_LOCK_ENGINE, expected ? F_WRLCK : F_UNLCK))
 		ereport(ERROR,
@@ -101,40 +185,92 @@ gpt2_socket_show_engine(bool expected)
 				 errmsg("could not lock file \"%s\": %m", G2_LOCK_PATH)));
 }
 
-/* Whoever finds the socket can connect: it gets its name when it listens. */
-int
-gpt2_socket_listen(const char *path)
+/* Whoever finds the socket can connect: it gets its name when it listens.  -1: see errno. */
+static int
+try_to_listen(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *temporary = address.sun_path;
-	int			fd;
+	int			fd,
+				save_errno;
 
 	snprintf(address.sun_path, sizeof address.sun_path, "%s%s", path, NEW);
 	(void) unlink(temporary);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0 ||
-		bind(fd, (struct sockaddr *) &address, sizeof address) != 0 ||
-		chmod(temporary, S_IRUSR | S_IWUSR) != 0 ||
-		listen(fd, BACKLOG) != 0 ||
-		rename(temporary, path) != 0)
+		(bind(fd, (struct sockaddr *) &address, sizeof address) == 0 &&
+		 chmod(temporary, S_IRUSR | S_IWUSR) == 0 &&
+		 listen(fd, BACKLOG) == 0 &&
+		 rename(temporary, path) == 0))
+		return fd;
+	save_errno = errno;
+	close(fd);
+	errno = save_errno;
+	return -1;
+}
+
+int
+gpt2_socket_listen(const char *path)
+{
+	int			fd = -1;
+
+	for (int tries = 0; tries == 0 || (fd < 0 && errno == ENOENT && tries < MAX_TRIES); tries++)
+	{
+		make_directory();
+		fd = try_to_listen(path);
+	}
+	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create socket \"%s\": %m", path)));
+	note_made(path);
 	return fd;
 }
 
 int
 gpt2_socket_open(void)
 {
+	if (listen_fd >= 0)
+		close(listen_fd);		/* who waits there connects again */
 	listen_fd = gpt2_socket_listen(G2_SOCKET_PATH);
 	return listen_fd;
 }
 
+/* ---- files that were removed ---- */
+
 void
-gpt2_socket_remove(void)
+gpt2_socket_watch_open(void)
 {
-	if (listen_fd >= 0)
-		(void) unlink(G2_SOCKET_PATH);
+	inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (inotify_fd < 0)
+		ereport(DEBUG1, (errmsg_internal("inotify_init1 failed: %m")));
+}
+
+pgsocket
+gpt2_socket_watch(void)
+{
+	return inotify_fd;
+}
+
+void
+gpt2_socket_keep_lock(void)
+{
+	char		events[4096];
+
+	while (inotify_fd >= 0 && read(inotify_fd, events, sizeof events) > 0)
+		;
+	if (gpt2_socket_is_there(G2_LOCK_PATH))
+		return;
+	ereport(LOG,
+			(errmsg("file \"%s\" was removed and is made again", G2_LOCK_PATH)));
+	close(lock_fd);
+	if (!gpt2_socket_lock())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another gpt2 supervisor has locked file \"%s\"", G2_LOCK_PATH)));
+	if (serves)
+		gpt2_socket_publish();
+	gpt2_socket_show_engine(engine_shown);
 }
 
 /* ---- who connects ---- */

@@ -1,5 +1,5 @@
 /*
- * supervisor_socket.h: what others find of the supervisor: its lock file and its socket.
+ * supervisor_socket.h: what others find of the supervisor: its lock file and its sockets.
  */
 #ifndef GPT2_SUPERVISOR_SOCKET_H
 #define GPT2_SUPERVISOR_SOCKET_H
@@ -7,15 +7,31 @@
 #include "postgres.h"
 
 /* Number of descriptors that are held. */
-#define GPT2_SOCKET_DESCRIPTORS 2
+#define GPT2_SOCKET_DESCRIPTORS 3
+
+/* Before anything is made: files that vanish will be noticed. */
+extern void gpt2_socket_watch_open(void);
+
+/* Readable when one of them may have vanished; PGINVALID_SOCKET: it has to be looked. */
+extern pgsocket gpt2_socket_watch(void);
+
+/* What was made at this path is there. */
+extern bool gpt2_socket_is_there(const char *path);
+
+/* All are, the lock file too. */
+extern bool gpt2_socket_files_are_there(void);
+
+/* Makes the lock file again where it is gone.  Raises when another supervisor was faster. */
+extern void gpt2_socket_keep_lock(void);
 
 /* Takes the lock of the supervisor; false: another one runs. */
 extern bool gpt2_socket_lock(void);
 
-/* Listens; the descriptor, which belongs here, is for the engine too. */
+/* Listens, in place of what did so before; the descriptor, which belongs here, is for the engine
+ * too. */
 extern int	gpt2_socket_open(void);
 
-/* Listens at a path below the data directory; the descriptor is the caller's. */
+/* Listens at a path; the descriptor is the caller's. */
 extern int	gpt2_socket_listen(const char *path);
 
 /* Now this supervisor serves: whoever started it waits for that. */
@@ -34,7 +50,7 @@ extern void gpt2_socket_refuse(const char *sqlstate, const char *message, const 
 extern void gpt2_socket_refuse_one(int fd, const char *sqlstate, const char *message,
 								   const char *hint);
 
-/* The socket cannot be found any more. */
-extern void gpt2_socket_remove(void);
+/* The socket cannot be found any more; another supervisor's stays. */
+extern void gpt2_socket_remove(const char *path);
 
 #endif							/* GPT2_SUPERVISOR_SOCKET_H */

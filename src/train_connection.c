@@ -73,8 +73,7 @@ gpt2_train_connect(void)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   START_SECONDS * 1000);
-	TimestampTz next_start = 0,
-				unreachable_since = 0;
+	TimestampTz next_start = 0;
 	int			failures = 0;
 	bool		busy;
 
@@ -93,8 +92,6 @@ gpt2_train_connect(void)
 			gpt2_supervisor_start(&failures, pause_for);
 			next_start = TimestampTzPlusMilliseconds(now, RESTART_MS);
 		}
-		else if (!busy)
-			gpt2_link_end_unreachable(G2_TRAIN_SOCKET_PATH, &unreachable_since);
 		pause_for(10);
 	}
 	send_hello();

@@ -30,6 +30,8 @@ static pid_t trainers[GPT2_MAX_TRAINERS];	/* 0 = free */
 void
 gpt2_trainers_open(void)
 {
+	if (listen_fd >= 0)
+		close(listen_fd);
 	listen_fd = gpt2_socket_listen(G2_TRAIN_SOCKET_PATH);
 }
 
@@ -145,14 +147,15 @@ gpt2_trainers_attend(void)
 	if (!gpt2_enabled)
 		signal_all(SIGTERM);
 	accept_backends();
+	if (!gpt2_socket_is_there(G2_TRAIN_SOCKET_PATH))
+		gpt2_trainers_open();
 }
 
 /* SIGTERM lets them write a checkpoint, if that is quick. */
 void
 gpt2_trainers_stop(void)
 {
-	if (listen_fd >= 0)
-		(void) unlink(G2_TRAIN_SOCKET_PATH);
+	gpt2_socket_remove(G2_TRAIN_SOCKET_PATH);
 	signal_all(SIGTERM);
 	for (int ms = 0; ms < STOP_MS && !none_is_left(); ms += 5)
 		pg_usleep(5000);

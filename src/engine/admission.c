@@ -65,6 +65,7 @@ running_insert(g2_scheduler *s, g2_group *group)
 	group->next = *at;
 	*at = group;
 	group->state = G2_GROUP_RUNNING;
+	g2_group_reserve(group, true);
 	group->o.session->role->n_running += group->o.n;
 	group->o.session->role->n_texts += g2_group_texts(&group->o);
 }
@@ -79,6 +80,7 @@ g2_running_remove(g2_scheduler *s, g2_group *group)
 		at = &(*at)->next;
 	*at = group->next;
 	group->next = NULL;
+	g2_group_reserve(group, false);
 	group->o.session->role->n_running -= group->o.n;
 	group->o.session->role->n_texts -= g2_group_texts(&group->o);
 	for (uint32_t i = 0; i < group->o.n; i++)
@@ -369,7 +371,7 @@ g2_preempt_for_blocks(g2_scheduler *s, const g2_group *group)
 	return preempt_for(s, g2_slots_of(s, group->o.model), NULL);
 }
 
-/* The newest parked group whose role has none of its permitted sequences left for what is waited
+/* The newest parked group whose role has nothing left, of what its limits permit, for what is waited
  * for. */
 static g2_group *
 in_the_way(const g2_scheduler *s, int64_t now)
@@ -378,7 +380,7 @@ in_the_way(const g2_scheduler *s, int64_t now)
 
 	for (g2_group *group = s->running; group; group = group->next)
 		if (group->o.session->parked && !group->canceled &&
-			g2_queue_lacks_sequences(group->o.session->role, now))
+			g2_queue_lacks_own(group->o.session->role, now))
 			newest = group;
 	return newest;
 }

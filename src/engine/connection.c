@@ -149,3 +149,26 @@ g2_connection_flush(g2_connection *c)
 	compact_out(c);
 	return !full;
 }
+
+void
+g2_connection_send_error(g2_connection *c, uint64_t id, const char *sqlstate, const char *message,
+						 const char *hint)
+{
+	g2_writer	w = {.grow = c->out.grow};
+
+	g2_error_encode(&w, sqlstate, message, "", hint, false);
+	if (w.failed)
+		c->failed = true;
+	else
+		g2_connection_send(c, G2_MSG_ERROR, id, w.data, w.len);
+	g2_free(w.data);
+}
+
+bool
+g2_connection_is_own_user(int fd)
+{
+	struct ucred peer;
+	socklen_t	len = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
+}

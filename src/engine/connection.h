@@ -32,7 +32,14 @@ extern bool g2_connection_next(g2_connection *c, g2_frame *frame, const char **p
 extern void g2_connection_send(g2_connection *c, g2_message type, uint64_t id,
 							   const void *payload, size_t len);
 
+/* Queues an ERROR. */
+extern void g2_connection_send_error(g2_connection *c, uint64_t id, const char *sqlstate,
+									 const char *message, const char *hint);
+
 /* Sends what can be sent; true when nothing is left. */
 extern bool g2_connection_flush(g2_connection *c);
+
+/* The other end of the socket is a process of this one's user. */
+extern bool g2_connection_is_own_user(int fd);
 
 #endif							/* G2_CONNECTION_H */

@@ -1,7 +1,5 @@
 /*
- * devices.c: models dealt out to the CPU's back end and to a CUDA device's, which is in a library
- * of its own: looked for once, when the engine starts, after the driver's.  A machine without one
- * loads nothing of CUDA.
+ * devices.c: models dealt out to the CPU's back end and to a CUDA device's, where there is one.
  *
  * Plans of both devices end in the order in which they were submitted, as backend.h wants it: the
  * ring says whose turn it is.  Everything here belongs to the scheduler's thread, but what a load
@@ -9,21 +7,14 @@
  */
 #include "devices.h"
 
-#include <dlfcn.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
+#include "cuda_library.h"
 #include "device_failures.h"
-#include "program.h"
 
 #define MAX_DEVICE 63
-#define DRIVER "libcuda.so.1"
-#define LIBRARY "gpt2_cuda.so"
 
 typedef struct device
 {
@@ -79,57 +70,6 @@ g2_device_name_check(const char *name, uint32_t *index)
 	return number <= MAX_DEVICE;
 }
 
-/* ---- the library ---- */
-
-static bool
-no_library(g2_error *err, const char *why)
-{
-	g2_fail(err, G2_E_UNSUPPORTED, "no CUDA device can be used: %s", why);
-	return g2_fail_hint(err, "Set gpt2.device to \"auto\" or \"cpu\", or see that the NVIDIA driver "
-						"and %s are installed.", LIBRARY);
-}
-
-/* It stands beside the program. */
-static bool
-library_path(char *path, size_t size, g2_error *err)
-{
-	char		program[PATH_MAX];
-	ssize_t		n = readlink(G2_RUNNING_PROGRAM, program, sizeof program - 1);
-
-	if (n < 0)
-		return no_library(err, "the program's own place is not known");
-	program[n] = '\0';
-	if ((size_t) snprintf(path, size, "%s/%s", dirname(program), LIBRARY) >= size)
-		return no_library(err, "the path of its library is too long");
-	return true;
-}
-
-/* Libraries stay for the life of the process: a driver's does not leave cleanly. */
-static bool
-load_library(const g2_backend_api **api, g2_error *err)
-{
-	const g2_backend_api *(*table) (void);
-	char		path[PATH_MAX];
-	void	   *library;
-
-	if (!dlopen(DRIVER, RTLD_NOW | RTLD_LOCAL))
-		return no_library(err, "there is no driver (" DRIVER ")");
-	if (!library_path(path, sizeof path, err))
-		return false;
-	if (access(path, F_OK) != 0)
-		return no_library(err, "this installation was built without " LIBRARY);
-	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!library)
-		return no_library(err, dlerror());
-	*(void **) &table = dlsym(library, "g2_cuda_backend");
-	if (!table)
-		return no_library(err, LIBRARY " is not of this version");
-	*api = table();
-	if ((*api)->version != G2_BACKEND_VERSION)
-		return no_library(err, LIBRARY " is not of this version");
-	return true;
-}
-
 /* ---- open and close ---- */
 
 static void G2_PRINTF(2, 3)
@@ -175,7 +115,7 @@ open_cuda(g2_backend *b, const g2_backend_options *options, uint32_t index, int 
 		say(b, "%s; computing on the CPU", b->why.message);
 		return;
 	}
-	if (!load_library(&b->cuda.api, &b->why) ||
+	if (!g2_cuda_library(&b->cuda.api, &b->why) ||
 		!b->cuda.api->open(&own, event_fd, &b->cuda.backend, &b->why))
 	{
 		b->cuda.backend = NULL;

@@ -44,9 +44,39 @@ g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out, g2
 		g2_group_free(group);
 		return false;
 	}
+	group->unspent = g2_group_given(group) +
+		(g2_group_scores(group) ? 0 : (uint64_t) options->n * options->max_new);
 	*out = group;
 	return true;
 }
+
+/* ---- the limit per minute ---- */
+
+/* Who has no limit is not charged. */
+void
+g2_group_reserve(g2_group *group, bool on)
+{
+	g2_role    *role = group->o.session->role;
+
+	if (group->reserves)
+		role->reserved -= group->unspent;
+	group->reserves = on && g2_session_limit(group->o.session, G2_LIMIT_MINUTE) > 0;
+	if (group->reserves)
+		role->reserved += group->unspent;
+}
+
+void
+g2_group_spend(g2_group *group, uint64_t tokens)
+{
+	uint64_t	kept = G2_MIN(tokens, group->unspent);
+
+	group->unspent -= kept;
+	if (group->reserves)
+		group->o.session->role->reserved -= kept;
+	g2_session_spend(group->o.session, tokens);
+}
+
+/* ---- the end ---- */
 
 void
 g2_sequence_clear(g2_sequence *sequence)

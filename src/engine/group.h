@@ -133,6 +133,8 @@ struct g2_group
 	uint32_t	most_blocks;	/* that it can ever hold */
 	uint32_t	cached_tokens;	/* of the prompt, found in the prefix cache at first */
 	uint32_t	spent;			/* of the prompt, up to which its role's limit has been charged */
+	uint64_t	unspent;		/* tokens that this limit may still be charged with */
+	bool		reserves;		/* it runs, and these are in its role's `reserved` */
 	uint32_t	preemptions;
 	uint64_t	order;			/* of first admission, from 1; 0 = never admitted */
 	int64_t		queued_at;		/* monotonic microseconds */
@@ -228,6 +230,13 @@ extern void g2_group_publish(g2_group *group, uint32_t i);
 
 /* The prompt is in the cache: the other sequences get their share of its blocks. */
 extern bool g2_group_fork(g2_group *group, g2_error *err);
+
+/* It runs from now on, or does not any more: what it may still spend of its role's limit per minute
+ * is kept for it. */
+extern void g2_group_reserve(g2_group *group, bool on);
+
+/* Its role's limit is charged. */
+extern void g2_group_spend(g2_group *group, uint64_t tokens);
 
 /* Takes over the ids of prompt (which is emptied). */
 extern bool g2_group_new(const g2_group_options *options, g2_ids *prompt, g2_group **out,

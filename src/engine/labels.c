@@ -4,6 +4,9 @@
  * The template is cut at {label}.  A label's tokens are those of the spaces before that place and
  * the label: GPT-2's pieces begin with their space, so that the prompt must end without it.  What
  * stands behind {label} is seen in examples only.
+ *
+ * No more is tokenized than the context holds, but for a text that may be cut, which has to be seen
+ * as a whole.
  */
 #include "labels.h"
 
@@ -129,24 +132,35 @@ fill_example(prompt *p, g2_span text, g2_span label)
 		g2_fail_memory(&p->request->error, p->text.len);
 }
 
-/* The prompt's ids with this much of the text. */
+/* The prompt with this much of the text. */
 static bool
-encode_prompt(prompt *p, g2_span text)
+fill_prompt(prompt *p, g2_span text)
 {
-	g2_request *request = p->request;
-	const g2_score *m = &request->m.score;
+	const g2_score *m = &p->request->m.score;
 	bool		ok = true;
 
 	p->text.len = 0;
-	request->ids.len = 0;
 	for (uint32_t i = 0; ok && i < m->n_examples; i++)
 		ok = fill_example(p, m->example_texts[i], m->example_labels[i]);
-	return ok && fill(p, p->before, text) &&
-		g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, 0,
-						  &request->ids);
+	return ok && fill(p, p->before, text);
+}
+
+/* Its ids; at most max_ids (0 = no limit). */
+static bool
+encode_prompt(prompt *p, size_t max_ids)
+{
+	p->request->ids.len = 0;
+	return g2_request_encode(p->request, (g2_span) {p->text.data, (uint32_t) p->text.len},
+							 max_ids, &p->request->ids);
 }
 
 /* ---- fitting it into the context ---- */
+
+static bool
+is_too_long(const g2_request *request)
+{
+	return request->error.code == G2_E_TOO_LONG;
+}
 
 static bool
 no_room(g2_request *request)
@@ -166,7 +180,7 @@ no_room(g2_request *request)
 static bool
 encode_part(void *arg, g2_span text)
 {
-	return encode_prompt(arg, text);
+	return fill_prompt(arg, text) && encode_prompt(arg, 0);
 }
 
 static bool
@@ -175,7 +189,7 @@ too_long(g2_request *request, size_t room)
 	g2_fail(&request->error, G2_E_TOO_LONG,
 			"the text does not fit into the context of model \"%s\"", request->model->name);
 	g2_fail_detail(&request->error, "The context has room for %zu tokens before the label; "
-				   "template, examples and text have %zu.", room, request->ids.len);
+				   "template, examples and text have more.", room);
 	return g2_fail_hint(&request->error, "Shorten the text, or let it be cut with the option "
 						"\"truncate\".");
 }
@@ -187,8 +201,6 @@ cut_text(prompt *p, size_t room)
 	uint32_t	flags = request->m.score.flags;
 	bool		fits;
 
-	if (flags & G2_SCORE_TRUNCATE_NOT)
-		return too_long(request, room);
 	request->truncated = true;
 	return g2_cut_text(request, request->m.score.text,
 					   flags & G2_SCORE_TRUNCATE_LEFT ? G2_CUT_LEFT : G2_CUT_RIGHT, room,
@@ -200,6 +212,7 @@ static bool
 fit_prompt(prompt *p)
 {
 	g2_request *request = p->request;
+	bool		whole = (request->m.score.flags & G2_SCORE_TRUNCATE_NOT) != 0;
 	size_t		room = request->model->pack->weights.arch.n_ctx,
 				longest = 1;
 
@@ -209,8 +222,16 @@ fit_prompt(prompt *p)
 	if (longest > room)
 		return no_room(request);
 	room -= longest - 1;
-	if (!encode_prompt(p, request->m.score.text) ||
-		(request->ids.len > room && !cut_text(p, room)))
+	/* What stands around the text has to fit in any case. */
+	if (!fill_prompt(p, g2_span_of("")))
+		return false;
+	if (!encode_prompt(p, room))
+		return is_too_long(request) ? no_room(request) : false;
+	if (!fill_prompt(p, request->m.score.text))
+		return false;
+	if (!encode_prompt(p, whole ? room : 0))
+		return is_too_long(request) && whole ? too_long(request, room) : false;
+	if (request->ids.len > room && !cut_text(p, room))
 		return false;
 	if (request->ids.len > 0)
 		return true;
@@ -226,6 +247,7 @@ encode_labels(prompt *p)
 	g2_request *request = p->request;
 	const g2_score *m = &request->m.score;
 	g2_scoring *s = &request->scoring;
+	uint32_t	n_ctx = request->model->pack->weights.arch.n_ctx;
 
 	s->labels = g2_alloc_array(m->n_labels, sizeof *s->labels);
 	if (!s->labels)
@@ -237,9 +259,9 @@ encode_labels(prompt *p)
 		g2_buf_append(&p->text, p->space.data, p->space.len);
 		if (!g2_buf_append(&p->text, m->labels[i].data, m->labels[i].len))
 			return g2_fail_memory(&request->error, p->text.len);
-		if (!g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, 0,
+		if (!g2_request_encode(request, (g2_span) {p->text.data, (uint32_t) p->text.len}, n_ctx,
 							   &s->labels[i]))
-			return false;
+			return is_too_long(request) ? no_room(request) : false;
 		if (s->labels[i].len == 0)
 		{
 			g2_fail(&request->error, G2_E_PARAM, "label %u has no token", i + 1);

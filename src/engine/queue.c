@@ -216,7 +216,7 @@ held_back_by(const g2_session *session, int64_t now, int64_t *ready_at)
 	if (sequences != G2_UNLIMITED && running > 0 &&
 		running + g2_group_texts(&session->queue->o) > sequences)
 		return G2_LIMIT_SEQUENCES;
-	*ready_at = g2_session_ready_at(session, now);
+	*ready_at = g2_session_ready_at(session, session->role->reserved, now);
 	return *ready_at > now ? G2_LIMIT_MINUTE : G2_N_LIMITS;
 }
 
@@ -229,14 +229,18 @@ g2_queue_throttled(const g2_session *session)
 }
 
 bool
-g2_queue_lacks_sequences(const g2_role *role, int64_t now)
+g2_queue_lacks_own(const g2_role *role, int64_t now)
 {
 	int64_t		ready_at;
 
 	for (const g2_session *session = role->ring; session; session = next_in_ring(session))
-		if (!session->parked &&
-			held_back_by(session, now, &ready_at) == G2_LIMIT_SEQUENCES)
+	{
+		g2_limit	limit = session->parked ? G2_N_LIMITS : held_back_by(session, now, &ready_at);
+
+		if (limit == G2_LIMIT_SEQUENCES ||
+			(limit == G2_LIMIT_MINUTE && g2_session_ready_at(session, 0, now) <= now))
 			return true;
+	}
 	return false;
 }
 
@@ -318,7 +322,7 @@ next_parked(const g2_queue *q, int64_t now, int64_t *ready_at)
 	{
 		bool		full;
 		/* It would take what is kept for another. */
-		const g2_session *session = role->n_queued > 0 && !g2_queue_lacks_sequences(role, now) ?
+		const g2_session *session = role->n_queued > 0 && !g2_queue_lacks_own(role, now) ?
 			next_session(q, role, true, now, ready_at, &full) : NULL;
 
 		if (session && (!best || role->service < best->role->service))

@@ -40,8 +40,9 @@ extern void g2_queue_take(g2_queue *queue, g2_group *group);
 /* A limit keeps the session's groups waiting; it has some. */
 extern bool g2_queue_throttled(const g2_session *session);
 
-/* The role has a session that somebody waits for and that its limit of sequences holds back. */
-extern bool g2_queue_lacks_sequences(const g2_role *role, int64_t now);
+/* The role has a session that somebody waits for, and that a limit holds back because of what the
+ * role runs. */
+extern bool g2_queue_lacks_own(const g2_role *role, int64_t now);
 
 /* Takes out a group that was cancelled, may not generate any more or has waited for too long, with
  * the reason; NULL: none. */

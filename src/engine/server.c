@@ -7,6 +7,9 @@
  *
  * The listening socket belongs to the supervisor, so connects succeed while this process is
  * replaced; settings come over the control channel, log lines go there.
+ *
+ * Where no descriptor is to be had for a connection, the listening socket stays readable: it is not
+ * looked at until a client has left, or for a moment, as others of the process may give one back.
  */
 #include "server.h"
 
@@ -24,6 +27,8 @@
 #define EVENTS 128
 #define MAX_OUT (256u << 20)	/* unsent answers of one connection; beyond it is dropped */
 #define MAX_LOG (1u << 20)		/* unsent log lines; more are lost */
+#define ACCEPT_PAUSE_US 100000	/* after a connection that could not be accepted */
+#define ACCEPT_TELL_US 60000000	/* that is told so often at most */
 
 typedef struct client
 {
@@ -39,7 +44,9 @@ typedef struct server
 	int			epoll_fd;
 	int			listen_fd;
 	int			signal_fd;
-	bool		accepting;		/* false while descriptors are used up */
+	bool		accepting;		/* false before the engine is open, and in a pause */
+	int64_t		accept_at;		/* the end of the pause, INT64_MAX = none */
+	int64_t		accept_told_at;	/* when one was told of; 0 = never */
 	bool		stop;
 	bool		has_control;
 	g2_connection control;
@@ -101,20 +108,33 @@ watch_out(server *s, client *c, bool on)
 	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->c.fd, &event);
 }
 
-/* ---- clients ---- */
+/* ---- when to accept ---- */
 
 static void
-send_error(client *c, uint64_t id, const char *sqlstate, const char *message, const char *hint)
+pause_accepting(server *s, int cause)
 {
-	g2_writer	w = {.grow = c->c.out.grow};
+	int64_t		now = g2_now_us();
+	char		message[256];
 
-	g2_error_encode(&w, sqlstate, message, "", hint, false);
-	if (w.failed)
-		c->c.failed = true;
-	else
-		g2_connection_send(&c->c, G2_MSG_ERROR, id, w.data, w.len);
-	g2_free(w.data);
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
+	s->accepting = false;
+	s->accept_at = now + ACCEPT_PAUSE_US;
+	if (s->accept_told_at != 0 && now - s->accept_told_at < ACCEPT_TELL_US)
+		return;
+	s->accept_told_at = now;
+	snprintf(message, sizeof message, "could not accept a connection: %s; it is tried again",
+			 strerror(cause));
+	log_line(s, G2_LEVEL_WARNING, message);
 }
+
+static void
+accept_again(server *s)
+{
+	s->accepting = watch(s, s->listen_fd, EPOLLIN, &tag_listen, NULL);
+	s->accept_at = s->accepting ? INT64_MAX : g2_now_us() + ACCEPT_PAUSE_US;
+}
+
+/* ---- clients ---- */
 
 static void
 on_answer(void *owner, g2_message type, uint64_t id, const void *payload, size_t len)
@@ -152,7 +172,8 @@ greet(server *s, client *c, const char *payload, size_t len)
 		snprintf(message, sizeof message,
 				 "the engine speaks protocol %d, the library protocol %u", G2_PROTOCOL_MAJOR,
 				 hello.major);
-		send_error(c, 0, "55000", message, "Reconnect, so that the new library is loaded.");
+		g2_connection_send_error(&c->c, 0, "55000", message,
+								 "Reconnect, so that the new library is loaded.");
 		g2_connection_flush(&c->c);
 		c->c.failed = true;
 		return;
@@ -214,8 +235,9 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 		case G2_MSG_RESTART:
 			if (c->in_flight >= G2_MAX_IN_FLIGHT)
 			{
-				send_error(c, frame->id, "53400", "too many requests in flight on one connection",
-						   "Wait for the answers of some.");
+				g2_connection_send_error(&c->c, frame->id, "53400",
+										 "too many requests in flight on one connection",
+										 "Wait for the answers of some.");
 				break;
 			}
 			c->in_flight++;
@@ -224,8 +246,9 @@ on_frame(server *s, client *c, const g2_frame *frame, const char *payload)
 			break;
 		default:
 			/* A request of a later minor version. */
-			send_error(c, frame->id, "55000", "the engine does not know this request",
-					   "Restart the engine: it is older than the library.");
+			g2_connection_send_error(&c->c, frame->id, "55000",
+									 "the engine does not know this request",
+									 "Restart the engine: it is older than the library.");
 			break;
 	}
 }
@@ -263,17 +286,8 @@ settle_clients(server *s)
 		g2_connection_close(&c->c);
 		g2_free(c);
 		if (!s->accepting)
-			s->accepting = watch(s, s->listen_fd, EPOLLIN, &tag_listen, NULL);
+			accept_again(s);
 	}
-}
-
-static bool
-same_user(int fd)
-{
-	struct ucred peer;
-	socklen_t	len = sizeof peer;
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
 }
 
 static void
@@ -288,15 +302,11 @@ accept_clients(server *s)
 			continue;
 		if (fd < 0)
 		{
-			/* At the limit of descriptors epoll would spin: wait until a client leaves. */
-			if (errno != EAGAIN && errno != EWOULDBLOCK && s->clients)
-			{
-				epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->listen_fd, NULL);
-				s->accepting = false;
-			}
+			if (errno != EAGAIN && errno != EWOULDBLOCK)
+				pause_accepting(s, errno);
 			return;
 		}
-		c = same_user(fd) ? g2_alloc(sizeof *c) : NULL;
+		c = g2_connection_is_own_user(fd) ? g2_alloc(sizeof *c) : NULL;
 		if (!c)
 		{
 			close(fd);
@@ -377,11 +387,20 @@ end_if_wanted(server *s)
 		g2_connection_send(&s->control, G2_MSG_IDLE, 0, NULL, 0);
 }
 
+/* For epoll: until accepting goes on, rounded up. */
+static int
+wait_ms(const server *s)
+{
+	if (s->accept_at == INT64_MAX)
+		return -1;
+	return (int) (G2_MAX(s->accept_at - g2_now_us(), 0) / 1000) + 1;
+}
+
 static bool
 turn(server *s, g2_error *err)
 {
 	struct epoll_event events[EVENTS];
-	int			n = epoll_wait(s->epoll_fd, events, EVENTS, -1);
+	int			n = epoll_wait(s->epoll_fd, events, EVENTS, wait_ms(s));
 
 	if (n < 0 && errno != EINTR)
 		return g2_fail_errno(err, errno, "wait for", "events");
@@ -409,6 +428,8 @@ turn(server *s, g2_error *err)
 		if (g2_engine_ending(s->engine) == G2_ENDING_LOST)
 			return g2_fail(err, G2_E_SYSTEM, "the CUDA device was lost");
 	}
+	if (g2_now_us() >= s->accept_at)
+		accept_again(s);
 	if (s->has_control)
 		g2_connection_flush(&s->control);
 	return true;
@@ -441,6 +462,7 @@ g2_serve(const g2_server_options *options, g2_error *err)
 		.signal_fd = -1,
 		.listen_fd = options->listen_fd,
 		.has_control = options->control_fd >= 0,
+		.accept_at = INT64_MAX,
 	};
 	bool		ok;
 

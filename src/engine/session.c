@@ -125,7 +125,7 @@ g2_people_even_at(const g2_people *people)
 }
 
 int64_t
-g2_session_ready_at(const g2_session *session, int64_t now)
+g2_session_ready_at(const g2_session *session, uint64_t reserved, int64_t now)
 {
 	int64_t		limit = g2_session_limit(session, G2_LIMIT_MINUTE);
 	double		left;
@@ -135,7 +135,10 @@ g2_session_ready_at(const g2_session *session, int64_t now)
 		return now;
 	if (limit == 0)
 		return INT64_MAX;
-	left = (double) limit - minute_spent(session->role, (double) limit, now);
+	left = (double) limit - (double) reserved;
+	if (left <= 0)
+		return INT64_MAX;
+	left -= minute_spent(session->role, (double) limit, now);
 	if (left > 0)
 		return now;
 	/* One token more than nothing, so that a wake-up at that time finds some. */

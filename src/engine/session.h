@@ -36,6 +36,7 @@ typedef struct g2_role
 	uint32_t	n_texts;		/* of them, as limits count (g2_group_texts) */
 	uint32_t	n_queued;		/* groups */
 	double		service;		/* microseconds of the device, weighted by rows; virtual */
+	uint64_t	reserved;		/* tokens that its running groups may still spend */
 	double		minute_spent;	/* tokens that have not flowed back, at minute_at */
 	int64_t		minute_at;		/* monotonic microseconds; 0 = never counted */
 	int64_t		minute_ends;	/* likewise: all have, under the limits that held for them */
@@ -112,9 +113,11 @@ extern int64_t g2_session_limit(const g2_session *session, g2_limit limit);
 /* Tokens were computed. */
 extern void g2_session_spend(g2_session *session, uint64_t tokens);
 
-/* When (monotonic microseconds) the session may spend tokens again: now or earlier = it may;
- * INT64_MAX = never. */
-extern int64_t g2_session_ready_at(const g2_session *session, int64_t now);
+/* When (monotonic microseconds) the session may begin to spend more tokens: now or earlier = it may;
+ * INT64_MAX = not by itself.  `reserved`, what the role's running groups may still spend, counts as
+ * spent: all that wait would begin at once and go beyond the limit together.  So only the last that
+ * begins may go beyond it. */
+extern int64_t g2_session_ready_at(const g2_session *session, uint64_t reserved, int64_t now);
 
 /* When (monotonic microseconds) all roles have got back all that they have spent: who forgets them
  * before gives it to them early. */

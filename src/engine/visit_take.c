@@ -17,7 +17,7 @@ spend_prompt(const g2_part *part, uint32_t n_rows)
 
 	if (end <= begin)
 		return;
-	g2_session_spend(group->o.session, end - begin);
+	g2_group_spend(group, end - begin);
 	group->spent = end;
 }
 
@@ -70,12 +70,12 @@ take_rows(g2_visit *v)
 
 /* n tokens more, of which n_rows rows were fed. */
 static void
-count_made(g2_visit *v, const g2_group *group, uint32_t n, uint32_t n_rows)
+count_made(g2_visit *v, g2_group *group, uint32_t n, uint32_t n_rows)
 {
 	v->work->completion_tokens += n;
 	v->work->recent[v->work->second % G2_LENGTH(v->work->recent)] += n;
 	v->work->step_sequences += n_rows;
-	g2_session_spend(group->o.session, n);
+	g2_group_spend(group, n);
 }
 
 static bool
@@ -133,7 +133,7 @@ take_score(g2_visit *v, uint32_t output)
 
 	/* Tokens of the prompt are paid for by their rows. */
 	if (group->o.first + sequence->scored >= group->prompt.len)
-		g2_session_spend(group->o.session, 1);
+		g2_group_spend(group, 1);
 	g2_group_accept_score(group, t->sequence, norm ? 0.0 : v->result.logprob[output],
 						  norm ? v->result.norm + (size_t) output * group->o.n_embd : NULL);
 	if (sequence->finish)

@@ -68,15 +68,6 @@ is(ask($session, "$call;"), 't', 'the next call in the connected session starts 
 isnt(supervisor_pid($node), $supervisor, 'another supervisor');
 ok(process_exists(engine_pid($node)), 'another engine');
 
-# Somebody removes the socket: new sessions would wait for ever, if nobody ended its supervisor.
-$supervisor = supervisor_pid($node);
-unlink $node->data_dir . '/pg_stat_tmp/gpt2_engine.sock' or die "could not remove: $!";
-is(ask($session, "$call;"), 't', 'no socket: a session with a connection');
-is($node->safe_psql('postgres', $call), 't', 'no socket: a new session');
-isnt(supervisor_pid($node), $supervisor, 'no socket: another supervisor');
-is($node->safe_psql('postgres', $supervisors), 1, 'no socket: one supervisor');
-is(ask($session, "$call;"), 't', 'no socket: the connected session goes on');
-
 # kill -9 of a backend: the postmaster ends everything; the next call starts the supervisor.
 $engine = engine_pid($node);
 my $victim = ask($session, 'SELECT pg_backend_pid();');

@@ -98,6 +98,52 @@ for my $what ('terminate', 'client gone')
 	go_on('connecting', $engine);
 }
 
+# Who only looks is told, after a bounded wait, and can be cancelled; roles are not changed behind its
+# back.
+{
+	my $engine = engine_pid($node);
+	my $session = open_session($node);
+	my $known = ask($session, 'SELECT engine_pid FROM gpt_info();');
+
+	is($known, $engine, 'looking: the session has a connection');
+	kill 'STOP', $engine;
+	for my $new (1, 0)
+	{
+		my $what = $new ? 'looking, new session' : 'looking, connected';
+		for my $look ("SELECT state FROM gpt_models WHERE name = 'slow'",
+			'SELECT count(*) FROM gpt_stat_requests', 'SELECT count(*) FROM gpt_stat_engine',
+			'SELECT count(*) >= 0 FROM gpt_stat_usage', 'SELECT engine_pid IS NULL FROM gpt_info()',
+			'SELECT count(live_requests) FROM gpt_engine_counters()')
+		{
+			my $started = time;
+			my $got = $new ? join("\n", (finish_query(start_query($node, $look)))[ 2, 1 ])
+			  : ask($session, "$look;");
+
+			like($got, qr/^WARNING:  58000: the gpt2 engine does not answer/m, "$what: $look");
+			like($got, qr/^(on disk|0|t)$/m, "$what: and what is known without it");
+			elapsed_ok($started, 2.5, "$what: in");
+		}
+		my $started = time;
+		like($new ? (finish_query(start_query($node, 'SET statement_timeout = 200',
+					'SELECT * FROM gpt_models')))[2]
+			: ask($session, 'SET statement_timeout = 200; SELECT * FROM gpt_models;'),
+			qr/ERROR:  57014/, "$what: can be interrupted");
+		elapsed_ok($started, 0.45, "$what: at once");
+	}
+	my ($rc, $out, $err) = finish_query(start_query($node, "SELECT gpt_revoke_model('slow', 'public')"));
+	like($err, qr/ERROR:  58000: the gpt2 engine does not know yet for whom model "slow" is/,
+		'looking: a change of roles that the engine does not hear of is told');
+	ask($session, 'RESET statement_timeout;');
+	kill 'CONT', $engine;
+	ok(idle_engine($node), 'looking: nothing is left in the engine');
+	is(ask($session, "SELECT state FROM gpt_models WHERE name = 'slow';"), 'loaded',
+		'looking: the next look');
+	is($node->safe_psql('postgres', "SELECT gpt_grant_model('slow', 'public')"), '',
+		'looking: the roles as they were');
+	is(ask($session, "$short;"), $right, 'looking: the session goes on');
+	$session->{run}->finish;
+}
+
 # Killed while it hangs: another one takes over.
 {
 	my ($query, $engine) = hang('killed');

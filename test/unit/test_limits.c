@@ -146,6 +146,42 @@ test_minute_limit(void **state)
 	close_all();
 }
 
+/* What runs has the rest of its tokens reserved: those that wait do not begin all at once and go
+ * beyond the limit together.  What was reserved and not used is there for the next. */
+static void
+test_minute_reserved(void **state)
+{
+	enum {LIMIT = 60000, PROMPT = 1000, NEW = 200, JOBS = 120};
+	double		most = 0;
+
+	(void) state;
+	open_all(8000, 40000000);
+	set_limit(0, G2_LIMIT_MINUTE, LIMIT);
+	for (int i = 0; i < JOBS; i++)
+	{
+		job		   *j = new_job(0, 1, PROMPT, NEW);
+
+		j->options.session = sessions[i % 2];
+		add_ok(j);
+	}
+	while (n_ended < LIMIT / (PROMPT + NEW) - 5)
+	{
+		const g2_role *role = role_of(0);
+
+		run_once();
+		most = G2_MAX(most, role->minute_spent + (double) role->reserved);
+		assert_true(most <= LIMIT + PROMPT + NEW);
+	}
+	assert_true(most > LIMIT - PROMPT);
+	for (uint32_t i = 0; i < n_jobs; i++)
+		if (!jobs[i].ended)
+			g2_scheduler_cancel(scheduler, jobs[i].group);
+	run_all();
+	assert_int_equal(role_of(0)->reserved, 0);
+	check_empty();
+	close_all();
+}
+
 /* Sessions of a role may have other limits, but what counts against them is the role's. */
 static void
 test_limits_of_sessions(void **state)
@@ -332,7 +368,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_call_limit), cmocka_unit_test(test_concurrent_limit),
-		cmocka_unit_test(test_minute_limit), cmocka_unit_test(test_limits_of_sessions),
+		cmocka_unit_test(test_minute_limit), cmocka_unit_test(test_minute_reserved),
+		cmocka_unit_test(test_limits_of_sessions),
 		cmocka_unit_test(test_forbidden_later), cmocka_unit_test(test_own_limit),
 		cmocka_unit_test(test_large_group), cmocka_unit_test(test_queue_timeout),
 	};

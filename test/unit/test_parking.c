@@ -104,6 +104,32 @@ test_limit_of_sequences(void **state)
 	close_all();
 }
 
+/* So are the tokens of its minute: what parked groups have reserved does not hold it up. */
+static void
+test_limit_of_tokens(void **state)
+{
+	uint32_t	first;
+
+	(void) state;
+	open_all(4000, 20000000);
+	people.limits[G2_LIMIT_MINUTE] = 600;
+	for (int i = 0; i < 6; i++)
+		add_ok(job_of(0, 1, 10, 300));
+	for (int i = 0; i < 3; i++)
+		run_once();
+	assert_int_equal(sessions[0]->role->n_running, 2);
+	assert_false(jobs[0].ended);
+	first = n_jobs;
+	add_ok(job_of(1, 1, 10, 50));
+	assert_false(runs_within(&jobs[first], 2));
+	sessions[0]->parked = true;
+	assert_true(runs_within(&jobs[first], 2));
+	people.limits[G2_LIMIT_MINUTE] = G2_UNLIMITED;
+	run_all();
+	assert_int_equal(sessions[0]->role->reserved, 0);
+	close_all();
+}
+
 /* While there is room for all, a parked session goes on. */
 static void
 test_room_for_all(void **state)
@@ -190,8 +216,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slots), cmocka_unit_test(test_blocks),
-		cmocka_unit_test(test_limit_of_sequences), cmocka_unit_test(test_room_for_all),
-		cmocka_unit_test(test_no_credit), cmocka_unit_test(test_random),
+		cmocka_unit_test(test_limit_of_sequences), cmocka_unit_test(test_limit_of_tokens),
+		cmocka_unit_test(test_room_for_all), cmocka_unit_test(test_no_credit),
+		cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

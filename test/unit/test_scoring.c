@@ -247,8 +247,8 @@ CHANGE(many_examples, m->n_examples = 1;
 /* The first example fills all that a prompt may have, its label more: nothing is left. */
 #define INPUTS_8 "{input}{input}{input}{input}{input}{input}{input}{input}"
 CHANGE(full_example, m->template_text = g2_span_of(INPUTS_8 INPUTS_8 INPUTS_8 INPUTS_8 "{label}");
-	   m->n_examples = 1; m->example_texts[0] = ((g2_span) {long_text, G2_MAX_TEXT / 32});
-	   m->example_labels[0] = g2_span_of("no"))
+	   m->n_examples = 2; m->example_texts[0] = ((g2_span) {long_text, G2_MAX_TEXT / 32});
+	   m->example_labels[0] = m->example_texts[1] = m->example_labels[1] = g2_span_of("no"))
 CHANGE(long_salt, m->cache_salt = ((g2_span) {long_text, G2_MAX_SALT + 1}))
 CHANGE(wide_stride, m->kind = G2_SCORE_LOSS; m->stride = N_CTX)
 CHANGE(huge_stride, m->kind = G2_SCORE_TOKENS; m->stride = UINT32_MAX)

@@ -387,6 +387,55 @@ test_descriptor_limit(void **state)
 	assert_true(stop());
 }
 
+/* Microseconds of the processor that the whole process has used. */
+static int64_t
+processor_us(void)
+{
+	struct rusage u;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &u), 0);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * INT64_C(1000000) + u.ru_utime.tv_usec +
+		u.ru_stime.tv_usec;
+}
+
+static void expect_log(const char *part);
+
+/* No descriptor, and no client whose end would give one back: the server tells so, is idle, and goes
+ * on when somebody else has given one back. */
+static void
+test_no_descriptor(void **state)
+{
+	struct rlimit limit,
+				low;
+	client		c;
+	int64_t		since,
+				used;
+
+	(void) state;
+	start();
+	c = (client) {.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	assert_true(c.fd >= 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = limit;
+	low.rlim_cur = (rlim_t) c.fd + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	assert_int_equal(connect(c.fd, (struct sockaddr *) &address, sizeof address), 0);
+	send_hello(&c, G2_PROTOCOL_MAGIC, G2_PROTOCOL_MAJOR);
+	expect_log("could not accept a connection");
+	since = g2_now_us();
+	used = processor_us();
+	assert_int_equal(poll(&(struct pollfd) {.fd = c.fd, .events = POLLIN}, 1, 500), 0);
+	used = processor_us() - used;
+	if (used > (g2_now_us() - since) / 4)
+		fail_msg("%lld us of the processor used in %lld us", (long long) used,
+				 (long long) (g2_now_us() - since));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	expect_welcome(&c);
+	leave(&c);
+	expect_idle();
+	assert_true(stop());
+}
+
 /* ---- the control channel ---- */
 
 static void
@@ -483,8 +532,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_handshake), TEST(test_bad_frames), TEST(test_byte_by_byte),
 		TEST(test_many_clients), TEST(test_slow_reader), TEST(test_in_flight),
-		TEST(test_large_frame), TEST(test_descriptor_limit), TEST(test_control),
-		TEST(test_sigterm),
+		TEST(test_large_frame), TEST(test_descriptor_limit), TEST(test_no_descriptor),
+		TEST(test_control), TEST(test_sigterm),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

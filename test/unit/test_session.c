@@ -57,16 +57,16 @@ test_lower_limit(void **state)
 	g2_session_spend(high, 300000);
 	g2_session_spend(high, 200000);
 	now = g2_now_us();
-	assert_true(g2_session_ready_at(high, now) <= now);
-	assert_true(g2_session_ready_at(low, now) > now + 20000000);
-	assert_true(g2_session_ready_at(low, now) <= now + 30001000);
+	assert_true(g2_session_ready_at(high, 0, now) <= now);
+	assert_true(g2_session_ready_at(low, 0, now) > now + 20000000);
+	assert_true(g2_session_ready_at(low, 0, now) <= now + 30001000);
 	pass_time(low->role, 31);
-	assert_true(g2_session_ready_at(low, now) <= now);
+	assert_true(g2_session_ready_at(low, 0, now) <= now);
 	/* What was used under the low one is. */
 	g2_session_spend(low, 3000);
 	now = g2_now_us();
-	assert_true(g2_session_ready_at(low, now) > now + 110000000);
-	assert_true(g2_session_ready_at(high, now) <= now);
+	assert_true(g2_session_ready_at(low, 0, now) > now + 110000000);
+	assert_true(g2_session_ready_at(high, 0, now) <= now);
 	g2_session_close(high);
 	g2_session_close(low);
 	g2_people_close(&people);
@@ -88,10 +88,10 @@ test_forgotten_roles(void **state)
 	g2_session_close(open_session(2));
 	assert_int_equal(count_roles(), 2);
 	session = open_session(1);
-	assert_true(g2_session_ready_at(session, g2_now_us()) > g2_now_us());
+	assert_true(g2_session_ready_at(session, 0, g2_now_us()) > g2_now_us());
 	/* It owes 200 tokens: two minutes later it may go on.  After three it is like a new one. */
 	pass_time(session->role, 150);
-	assert_true(g2_session_ready_at(session, g2_now_us()) <= g2_now_us());
+	assert_true(g2_session_ready_at(session, 0, g2_now_us()) <= g2_now_us());
 	g2_session_close(session);
 	g2_session_close(open_session(3));
 	assert_int_equal(count_roles(), 2);
