@@ -9,7 +9,7 @@
 #include "engine/protocol_watch.h"
 
 /* Calls `take` for each model that a running engine has loaded, is loading or failed to load; for
- * * none where none runs.  The row is valid during the call.  False, with a WARNING: one runs that does
+ * none where none runs.  The row is valid during the call.  False, with a WARNING: one runs that does
  * not answer. */
 extern bool gpt2_for_each_model(void (*take) (const g2_model_row *m, void *arg), void *arg);
 
