@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_server('main', slow_model => 1);
-my $endless = slow_sql(7000);
+my $endless = endless_sql();
 my $short = slow_sql(20);
 my $right = $node->safe_psql('postgres', $short);
 my $backend = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%7000%' AND state = 'active'"
@@ -137,8 +137,13 @@ for my $interval ($node->pg_version < 14 ? () : ('100ms', '0'))
 	my $loop = "DO \$\$ BEGIN FOR i IN 1 .. 40 LOOP BEGIN"
 	  . " PERFORM gpt_generate('Row ' || i, 30, model => 'slow');"
 	  . ' EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$ /* canceled */';
-	my @queries = map { start_query($node, $loop, $short) } (1 .. 3);
 	my $canceler = open_session($node);
+
+	# The last cancel may come when its loop has ended: it meets a wait for the canceler's end.
+	ask($canceler, 'SELECT pg_advisory_lock(1);');
+	my @queries = map {
+		start_query($node, $loop, 'DO $$ BEGIN PERFORM pg_advisory_lock_shared(1); END $$', $short)
+	} (1 .. 3);
 
 	ok(wait_generating($node), 'random cancels: generating');
 	my $sent = 0;
@@ -149,6 +154,7 @@ for my $interval ($node->pg_version < 14 ? () : ('100ms', '0'))
 			$sent += $n;
 			return $n == 0;
 		});
+	ask($canceler, 'SELECT pg_advisory_unlock(1);');
 	my @results = map { [ finish_query($_) ] } @queries;
 	is(scalar(grep { $_->[1] eq $right } @results), 3, "random cancels ($sent): good sessions")
 	  or diag(map { $_->[2] } @results);

@@ -12,6 +12,8 @@ my $node = new_server('main', slow_model => 1, conf => "gpt2.model = 'demo'\n");
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
+# A CALL stands before a row that it writes while another session holds the advisory lock of that
+# number: so what is done meanwhile is done in the middle of the CALL, on any machine.
 sub make_docs
 {
 	my ($rows) = @_;
@@ -23,7 +25,11 @@ INSERT INTO docs SELECT i, 'My printer makes a loud noise, order ' || i
 FROM generate_series(1, $rows) AS i;
 CREATE TABLE log (id int, by int DEFAULT pg_backend_pid());
 CREATE OR REPLACE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS \$\$
-BEGIN INSERT INTO log VALUES (NEW.id); RETURN NEW; END \$\$;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(NEW.id);
+    INSERT INTO log VALUES (NEW.id);
+    RETURN NEW;
+END \$\$;
 CREATE TRIGGER log AFTER UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION log();
 END
 	return;
@@ -41,10 +47,13 @@ make_docs(60);
 	my $other = open_session($node);
 	ask($other, 'BEGIN;');
 	ask($other, "UPDATE docs SET body = body WHERE id IN (2, 3);");
+	ask($other, 'SELECT pg_advisory_lock(31);');
 	my $query = start_query($node, "$slow, batch_size => 2)");
-	ok(poll_sql($node, 'SELECT count(summary) >= 4 FROM docs'), 'locked rows are passed over');
-	is(sql('SELECT count(summary) FROM docs WHERE id IN (2, 3)'), 0, 'while they are locked');
+	ok(stands_at_lock($node), 'locked rows are passed over');
+	is(sql('SELECT count(summary), count(*) FILTER (WHERE id IN (2, 3) AND summary IS NOT NULL) FROM docs'),
+		'28|0', 'while they are locked');
 	ask($other, 'ROLLBACK;');
+	ask($other, 'SELECT pg_advisory_unlock(31);');
 	my ($status, $out) = finish_query($query);
 	is($out, '60|0|0', 'a row that was locked and released is not left behind');
 	is(sql("SELECT count(*) FROM docs WHERE $right"), 60, 'with the right outputs');
@@ -64,12 +73,17 @@ make_docs(60);
 
 make_docs(40);
 {
+	my $other = open_session($node);
+	ask($other, 'SELECT pg_advisory_lock(20);');
 	my $query = start_query($node, "SET default_transaction_isolation = 'repeatable read'",
 		"$slow, batch_size => 1)");
-	ok(poll_sql($node, 'SELECT count(summary) >= 1 FROM docs'), 'it commits as it goes');
+	ok(stands_at_lock($node), 'it stands in the middle');
+	is(sql('SELECT count(summary) FROM docs'), 19, 'it commits as it goes');
 	sql("UPDATE docs SET body = 'My lamp is dark' WHERE id = 39;"
 		  . "INSERT INTO docs VALUES (41, 'New'), (-1, 'New');"
 		  . "DELETE FROM docs WHERE id = 38");
+	$other->{in} .= "\\q\n";
+	$other->{run}->finish;
 	my ($status, $out) = finish_query($query);
 	like($out, qr/^41\|0\|0$/, 'rows are taken as they are, new ones and those before too');
 	is(sql("SELECT count(*) FROM docs WHERE $right"), 41, 'also where repeatable read is the default');
@@ -79,9 +93,15 @@ make_docs(40);
 
 make_docs(60);
 {
+	my $other = open_session($node);
+	ask($other, 'SELECT pg_advisory_lock(1);');
 	my @queries = map { start_query($node, "$slow, batch_size => 5)") } 1 .. 2;
 	my $done = 0;
 
+	ok(stands_at_lock($node), 'one stands before its first row');
+	ok(poll_sql($node, 'SELECT count(summary) >= 5 FROM docs'), 'the other goes on');
+	$other->{in} .= "\\q\n";
+	$other->{run}->finish;
 	for my $query (@queries)
 	{
 		my ($status, $out, $err) = finish_query($query);
@@ -127,7 +147,7 @@ make_docs(150);
 # An engine that does not stay is waited for; nothing is marked.
 make_docs(4);
 {
-	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 1000,"
+	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 4000,"
 		  . " model => 'slow', error_column => 'problem', batch_size => 1)");
 	my $kills = 0;
 
@@ -146,17 +166,37 @@ make_docs(4);
 
 make_docs(300);
 {
+	my $other = open_session($node);
+	ask($other, 'SELECT pg_advisory_lock(60), pg_advisory_lock(290);');
 	my $query = start_query($node, "$slow, batch_size => 3)");
 
-	ok(poll_sql($node, 'SELECT count(summary) >= 6 FROM docs'), 'some batches are committed');
-	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'});
+	ok(stands_at_lock($node), 'some batches are committed');
+	# It is met at work as soon as it goes on.
+	ask($other, <<'END');
+DO $$
+BEGIN
+    PERFORM pg_advisory_unlock(60);
+    WHILE NOT (SELECT live_sequences > 0 FROM gpt_engine_counters()) LOOP
+    END LOOP;
+    PERFORM pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%';
+END $$;
+END
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014/, 'a cancel ends it');
 	ok(idle_engine($node), 'and what was in flight');
 	my $kept = sql('SELECT count(summary) FROM docs');
-	ok($kept >= 6 && $kept < 300 && $kept % 3 == 0, "whole batches are kept ($kept rows)");
+	ok($kept >= 57 && $kept < 300 && $kept % 3 == 0, "whole batches are kept ($kept rows)");
 	is(sql('SELECT count(problem) FROM docs'), 0, 'nothing is marked');
-	my $result = sql("$slow, batch_size => 2, time_limit => '300 ms')");
+	# It stands before a row until its time is over, if it comes so far.
+	$query = start_query($node, "$slow, batch_size => 2, time_limit => '300 ms')");
+	poll_until(sub {
+		$query->{run}->pump_nb if $query->{run}->pumpable;
+		return !$query->{run}->pumpable || sql("SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE query LIKE 'CALL%' AND now() - query_start > '1 s'") eq 't';
+	});
+	$other->{in} .= "\\q\n";
+	$other->{run}->finish;
+	my $result = (finish_query($query))[1];
 	my ($done, $failed, $remaining) = split /\|/, $result;
 	ok($done > 0 && $failed == 0 && $remaining > 0, "a time limit ends it in good order ($result)");
 	is($done + $kept + $remaining, 300, 'and nothing is lost');
@@ -165,7 +205,7 @@ make_docs(300);
 	is(sql('SELECT count(*), count(*) - count(DISTINCT id) FROM log'), ($done + $kept) . '|0',
 		'none was written twice');
 	my ($rc, $nothing, $message) = $node->psql('postgres',
-		"SET statement_timeout = '500ms'; $slow)");
+		"SET statement_timeout = '500ms'; " . $slow =~ s/60/2000/r . ')');
 	like($message, qr/canceling statement due to statement timeout/, 'statement_timeout holds');
 }
 
