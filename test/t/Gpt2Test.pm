@@ -74,13 +74,14 @@ sub byte_vocabulary
 
 sub add_slow_model
 {
-	my ($node, $name, $seed, $context) = @_;
+	my ($node, $name, $seed, $context, $layers, $width) = @_;
 	my $models = $node->data_dir . '/gpt2_models';
 	my $folder = "$models/" . ($name || 'slow');
 
 	mkdir $models;
-	system_or_bail(engine_program(), 'synth', $folder, '--layer', 4, '--embd', 256,
-		'--head', 4, '--ctx', $context || 8192, '--vocab', 257, '--seed', $seed || 7);
+	system_or_bail(engine_program(), 'synth', $folder, '--layer', $layers || 4,
+		'--embd', $width || 256, '--head', 4, '--ctx', $context || 8192, '--vocab', 257,
+		'--seed', $seed || 7);
 	append_to_file("$folder/vocab.json", byte_vocabulary());
 	append_to_file("$folder/merges.txt", "#version: 0.2\n");
 	return;
