@@ -134,9 +134,9 @@ for my $interval ($node->pg_version < 14 ? () : ('100ms', '0'))
 
 # Cancels from another session at random moments, while several sessions generate.
 {
-	my $loop = "DO \$\$ BEGIN FOR i IN 1 .. 40 LOOP BEGIN"
-	  . " PERFORM gpt_generate('Row ' || i, 30, model => 'slow');"
-	  . ' EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$ /* canceled */';
+	my $loop = "DO \$\$ DECLARE n int := 0; BEGIN WHILE n < 40 LOOP BEGIN"
+	  . " PERFORM gpt_generate('Row ' || n, 30, model => 'slow');"
+	  . ' EXCEPTION WHEN query_canceled THEN n := n + 1; END; END LOOP; END $$ /* canceled */';
 	my $canceler = open_session($node);
 
 	# The last cancel may come when its loop has ended: it meets a wait for the canceler's end.
@@ -145,12 +145,12 @@ for my $interval ($node->pg_version < 14 ? () : ('100ms', '0'))
 		start_query($node, $loop, 'DO $$ BEGIN PERFORM pg_advisory_lock_shared(1); END $$', $short)
 	} (1 .. 3);
 
-	ok(wait_generating($node), 'random cancels: generating');
+	my $active = "FROM pg_stat_activity WHERE query LIKE '%canceled */' AND state = 'active'"
+	  . ' AND pid <> pg_backend_pid()';
+	ok(poll_sql($node, "SELECT count(*) $active", 3), 'random cancels: generating');
 	my $sent = 0;
 	poll_until(sub {
-			my $n = ask($canceler, 'SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity'
-				  . " WHERE query LIKE '%canceled */' AND pid <> pg_backend_pid()"
-				  . " AND state = 'active';");
+			my $n = ask($canceler, "SELECT count(pg_cancel_backend(pid)) $active;");
 			$sent += $n;
 			return $n == 0;
 		});
