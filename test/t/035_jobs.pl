@@ -35,6 +35,27 @@ END
 	return;
 }
 
+# A CALL that stands before a row, and the session that holds its lock.
+sub start_before
+{
+	my ($row, @statements) = @_;
+	my $other = open_session($node);
+
+	ask($other, "SELECT pg_advisory_lock($row);");
+	my $query = start_query($node, @statements);
+	ok(stands_at_lock($node), 'a CALL is in the middle');
+	return ($query, $other);
+}
+
+# It goes on.
+sub end_session
+{
+	my ($session) = @_;
+	$session->{in} .= "\\q\n";
+	$session->{run}->finish;
+	return;
+}
+
 # Of the model that is slow enough to be met in the middle of it.
 my $slow = "CALL gpt_batch('docs', 'body', 'summary', max_len => 60, model => 'slow',"
   . " error_column => 'problem'";
@@ -73,17 +94,14 @@ make_docs(60);
 
 make_docs(40);
 {
-	my $other = open_session($node);
-	ask($other, 'SELECT pg_advisory_lock(20);');
-	my $query = start_query($node, "SET default_transaction_isolation = 'repeatable read'",
-		"$slow, batch_size => 1)");
-	ok(stands_at_lock($node), 'it stands in the middle');
+	my ($query, $other) = start_before(20,
+		"SET default_transaction_isolation = 'repeatable read'", "$slow, batch_size => 1)");
+
 	is(sql('SELECT count(summary) FROM docs'), 19, 'it commits as it goes');
 	sql("UPDATE docs SET body = 'My lamp is dark' WHERE id = 39;"
 		  . "INSERT INTO docs VALUES (41, 'New'), (-1, 'New');"
 		  . "DELETE FROM docs WHERE id = 38");
-	$other->{in} .= "\\q\n";
-	$other->{run}->finish;
+	end_session($other);
 	my ($status, $out) = finish_query($query);
 	like($out, qr/^41\|0\|0$/, 'rows are taken as they are, new ones and those before too');
 	is(sql("SELECT count(*) FROM docs WHERE $right"), 41, 'also where repeatable read is the default');
@@ -100,8 +118,7 @@ make_docs(60);
 
 	ok(stands_at_lock($node), 'one stands before its first row');
 	ok(poll_sql($node, 'SELECT count(summary) >= 5 FROM docs'), 'the other goes on');
-	$other->{in} .= "\\q\n";
-	$other->{run}->finish;
+	end_session($other);
 	for my $query (@queries)
 	{
 		my ($status, $out, $err) = finish_query($query);
@@ -194,8 +211,7 @@ END
 		return !$query->{run}->pumpable || sql("SELECT count(*) = 1 FROM pg_stat_activity
 			WHERE query LIKE 'CALL%' AND now() - query_start > '1 s'") eq 't';
 	});
-	$other->{in} .= "\\q\n";
-	$other->{run}->finish;
+	end_session($other);
 	my $result = (finish_query($query))[1];
 	my ($done, $failed, $remaining) = split /\|/, $result;
 	ok($done > 0 && $failed == 0 && $remaining > 0, "a time limit ends it in good order ($result)");
@@ -209,14 +225,27 @@ END
 	like($message, qr/canceling statement due to statement timeout/, 'statement_timeout holds');
 }
 
+# A change of the table waits for the CALL's transaction, and is the next that has the table.
+sub change_meanwhile
+{
+	my ($other, $change) = @_;
+	my $query = start_query($node, $change);
+
+	ok(poll_sql($node,
+			"SELECT count(*) = 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"),
+		'a change waits for its transaction');
+	end_session($other);
+	is((finish_query($query))[2], '', 'and is made');
+	return;
+}
+
 # ---- the table goes away ----
 
 make_docs(300);
 {
-	my $query = start_query($node, "$slow, batch_size => 2)");
+	my ($query, $other) = start_before(20, "$slow, batch_size => 2)");
 
-	poll_sql($node, 'SELECT count(summary) >= 2 FROM docs');
-	sql('ALTER TABLE docs RENAME TO papers; CREATE TABLE docs (LIKE papers)');
+	change_meanwhile($other, 'ALTER TABLE docs RENAME TO papers; CREATE TABLE docs (LIKE papers)');
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  55000: public\.docs was dropped or renamed meanwhile/,
 		'another table of the same name is not taken for it');
@@ -230,10 +259,10 @@ make_docs(300);
 	my $beyond = '4294967297';	# 1 in the 32 bits that keys had
 
 	sql('UPDATE docs SET body = NULL WHERE id = 1');
-	my $query = start_query($node, "$slow, batch_size => 1)");
+	my ($query, $other) = start_before(20, "$slow, batch_size => 1)");
 
-	poll_sql($node, 'SELECT count(summary) >= 2 FROM docs');
-	sql("ALTER TABLE docs ALTER id TYPE bigint; INSERT INTO docs VALUES ($beyond, 'Far')");
+	change_meanwhile($other,
+		"ALTER TABLE docs ALTER id TYPE bigint; INSERT INTO docs VALUES ($beyond, 'Far')");
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  55000: the type of key column "id" of public\.docs was changed meanwhile/,
 		'keys are not taken for what they were');
