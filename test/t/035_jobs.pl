@@ -164,7 +164,7 @@ make_docs(150);
 # An engine that does not stay is waited for; nothing is marked.
 make_docs(4);
 {
-	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 4000,"
+	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 1000,"
 		  . " model => 'slow', error_column => 'problem', batch_size => 1)");
 	my $kills = 0;
 
