@@ -13,12 +13,12 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_server('main', slow_model => 1);
-my $long = slow_sql(4000);
+my $long = slow_sql(2000);
 my $endless = endless_sql();
 my $short = slow_sql(20);
 my $right = $node->safe_psql('postgres', $short);
 my $right_long = $node->safe_psql('postgres', $long);
-my $active = "SELECT pid FROM pg_stat_activity WHERE query ~ '4000|7000' AND state = 'active'"
+my $active = "SELECT pid FROM pg_stat_activity WHERE query ~ '2000|7000' AND state = 'active'"
   . ' AND pid <> pg_backend_pid()';
 
 # A generation, with the engine stopped in the middle of it: (query, engine, the backend's pid).
