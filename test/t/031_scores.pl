@@ -36,6 +36,7 @@ note(sprintf 'a loss of %d letters took %.2f s', 150 * 17, time - $started);
 	kill 'KILL', $engine;
 	ok(poll_sql($node, "SELECT engine_pid <> $engine FROM gpt_info()"),
 		'engine death: a new engine');
+	ok(wait_generating($node), 'engine death: at work again');
 	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right_long, 'engine death: the same loss');
 	ok(idle_engine($node), 'engine death: nothing is left in the engine');

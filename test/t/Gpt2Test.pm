@@ -262,10 +262,10 @@ sub start_generating
 	return start_query($node, <<"END", 'SELECT pg_temp.generating()');
 CREATE FUNCTION pg_temp.generating() RETURNS text LANGUAGE plpgsql AS \$\$
 DECLARE
-    wanted text := ($sql);
+    wanted text := ($sql)::text;
 BEGIN
     WHILE (pg_stat_file('told', true)).size IS NULL LOOP
-        IF ($sql) <> wanted THEN
+        IF ($sql)::text <> wanted THEN
             RAISE 'another text';
         END IF;
     END LOOP;
