@@ -25,7 +25,7 @@ is(ask($other, "$call;"), $count, 'another session is connected');
 for my $signal ('KILL', 'SEGV', 'TERM', 'ABRT')
 {
 	my $engine = engine_pid($node);
-	my $query = start_generating($node, 1000);
+	my $query = start_generating($node, $sql);
 
 	ok(wait_generating($node), "$signal: generating");
 	my $started = time;
@@ -40,7 +40,7 @@ is(ask($other, 'SELECT pg_backend_pid();'), $other_pid, 'no session was restarte
 
 # The supervisor ends, and its engine with it: the waiting query starts both again.
 {
-	my ($supervisor, $query) = (supervisor_pid($node), start_generating($node, 1000));
+	my ($supervisor, $query) = (supervisor_pid($node), start_generating($node, $sql));
 
 	ok(wait_generating($node), 'supervisor: generating');
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($supervisor)");
@@ -51,19 +51,20 @@ is(ask($other, 'SELECT pg_backend_pid();'), $other_pid, 'no session was restarte
 
 # Several rows, of which one is interrupted.
 {
-	my $rows = "SELECT g, md5(gpt_generate('Row ' || g, 200, model => 'slow'))"
+	my $rows = "SELECT string_agg(g || md5(gpt_generate('Row ' || g, 200, model => 'slow')), ',')"
 	  . ' FROM generate_series(1, 5) g';
 	my $expected = $node->safe_psql('postgres', $rows);
-	my $query = start_query($node, $rows);
+	my $query = start_generating($node, $rows);
 
 	ok(wait_generating($node), 'rows: generating');
 	kill 'KILL', engine_pid($node);
-	is((finish_query($query))[1], $expected, 'rows: the same rows');
+	ok(wait_generating($node), 'rows: generating again');
+	is(join('', (finish_generating($node, $query))[ 1, 2 ]), $expected, 'rows: the same rows');
 }
 
 # Two deaths under one request: an error that can be retried, in a session that stays good.
 {
-	my $query = start_query($node, slow_sql(4000), $call);
+	my $query = start_query($node, endless_sql(), $call);
 
 	for my $death (1, 2)
 	{

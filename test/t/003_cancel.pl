@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_server('main', slow_model => 1);
-my $endless = slow_sql(7000);
+my $endless = endless_sql();
 my $short = slow_sql(20);
 my $right = $node->safe_psql('postgres', $short);
 my $backend = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%7000%' AND state = 'active'"
@@ -134,21 +134,27 @@ for my $interval ($node->pg_version < 14 ? () : ('100ms', '0'))
 
 # Cancels from another session at random moments, while several sessions generate.
 {
-	my $loop = "DO \$\$ BEGIN FOR i IN 1 .. 40 LOOP BEGIN"
-	  . " PERFORM gpt_generate('Row ' || i, 30, model => 'slow');"
-	  . ' EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$ /* canceled */';
-	my @queries = map { start_query($node, $loop, $short) } (1 .. 3);
+	my $loop = "DO \$\$ DECLARE n int := 0; BEGIN WHILE n < 40 LOOP BEGIN"
+	  . " PERFORM gpt_generate('Row ' || n, 30, model => 'slow');"
+	  . ' EXCEPTION WHEN query_canceled THEN n := n + 1; END; END LOOP; END $$ /* canceled */';
 	my $canceler = open_session($node);
 
-	ok(wait_generating($node), 'random cancels: generating');
+	# The last cancel may come when its loop has ended: it meets a wait for the canceler's end.
+	ask($canceler, 'SELECT pg_advisory_lock(1);');
+	my @queries = map {
+		start_query($node, $loop, 'DO $$ BEGIN PERFORM pg_advisory_lock_shared(1); END $$', $short)
+	} (1 .. 3);
+
+	my $active = "FROM pg_stat_activity WHERE query LIKE '%canceled */' AND state = 'active'"
+	  . ' AND pid <> pg_backend_pid()';
+	ok(poll_sql($node, "SELECT count(*) $active", 3), 'random cancels: generating');
 	my $sent = 0;
 	poll_until(sub {
-			my $n = ask($canceler, 'SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity'
-				  . " WHERE query LIKE '%canceled */' AND pid <> pg_backend_pid()"
-				  . " AND state = 'active';");
+			my $n = ask($canceler, "SELECT count(pg_cancel_backend(pid)) $active;");
 			$sent += $n;
 			return $n == 0;
 		});
+	ask($canceler, 'SELECT pg_advisory_unlock(1);');
 	my @results = map { [ finish_query($_) ] } @queries;
 	is(scalar(grep { $_->[1] eq $right } @results), 3, "random cancels ($sent): good sessions")
 	  or diag(map { $_->[2] } @results);

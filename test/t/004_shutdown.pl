@@ -19,7 +19,7 @@ my $right = $node->safe_psql('postgres', $short);
 sub start_long
 {
 	my ($what, $database) = @_;
-	my $query = start_query($node, { db => $database || 'postgres' }, slow_sql(7000));
+	my $query = start_query($node, { db => $database || 'postgres' }, endless_sql());
 
 	ok(wait_generating($node), "$what: generating");
 	return ($query, engine_pid($node), supervisor_pid($node));
@@ -46,7 +46,7 @@ sub all_gone
 
 # DROP EXTENSION neither: the running call goes on to its end.
 {
-	my $sql = slow_sql(1000);
+	my $sql = slow_sql(7000);	# one call, because there is no next one
 	my $expected = $node->safe_psql('postgres', $sql);
 	my $query = start_query($node, $sql);
 

@@ -64,7 +64,7 @@ sub reload
 {
 	my $right = $node->safe_psql('postgres', slow_sql(3000));
 	my $engine = engine_pid($node);
-	my $query = start_generating($node, 3000);
+	my $query = start_generating($node, slow_sql(3000));
 
 	ok(wait_generating($node), 'threads: generating');
 	# More often than a request may see its engine die: these are no deaths.
@@ -101,17 +101,17 @@ sub reload
 
 	reload($node->safe_psql('postgres', 'SELECT isa FROM gpt_info()') =~ /neon/
 		? "gpt2.cpu = 'avx2'" : "gpt2.cpu = 'neon'");
-	# So often that the next try is five seconds away.
+	# So often that the next try is ten seconds away.
 	ok( poll_until(
 			sub {
 				$err = (finish_query(start_query($node, $call)))[2];
-				return log_count($ended) >= $before + 10;
+				return log_count($ended) >= $before + 11;
 			}),
 		'no such cpu: several tries');
 	like($err, qr/ERROR:  58000: .*does not start: instruction set "\w+" is not available/,
 		'no such cpu: the call is told why');
 	reload("gpt2.cpu = 'portable'");
-	ok(poll_sql($node, 'SELECT engine_pid IS NOT NULL FROM gpt_info()', 't', 4),
+	ok(poll_sql($node, 'SELECT engine_pid IS NOT NULL FROM gpt_info()', 't', 9),
 		'no such cpu: corrected, and an engine starts at once');
 	is($node->safe_psql('postgres', $call) ne '', 1, 'no such cpu: it generates');
 }

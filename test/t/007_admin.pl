@@ -57,7 +57,7 @@ is(sql($short), $right, 'stop: the next call starts it again');
 
 # A query that waits goes on with the next engine.
 my $expected = sql(slow_sql(1500));
-my $query = start_generating($node, 1500);
+my $query = start_generating($node, slow_sql(1500));
 ok(wait_generating($node), 'stop under a query: generating');
 $engine = engine_pid($node);
 sql('SELECT gpt_stop_engine()');
@@ -65,7 +65,7 @@ ok(!process_exists($engine), 'stop under a query: that engine has gone');
 is(join('', (finish_generating($node, $query))[ 1, 2 ]), $expected, 'stop under a query: the same text');
 
 # A restart under a query: the next engine goes on with it.
-$query = start_generating($node, 1500);
+$query = start_generating($node, slow_sql(1500));
 ok(wait_generating($node), 'restart under a query: generating');
 $engine = engine_pid($node);
 sql('SELECT gpt_restart_engine()');
@@ -88,7 +88,7 @@ sql($short);
 is(sql("SELECT calls FROM gpt_stat_usage"), 2, 'usage: goes on in the next engine');
 is(sql("SELECT cost, price_per_million_tokens IS NULL FROM gpt_stat_usage"), '0|t',
 	'without gpt2.price_per_hour no price is known');
-$query = start_query($node, slow_sql(7000));
+$query = start_query($node, endless_sql());
 ok(poll_sql($node, "SELECT count(*) FROM gpt_stat_requests WHERE state = 'decode' AND"
 	  . " usename = current_user AND datname = 'postgres' AND model = 'slow' AND max_len = 7000"
 	  . ' AND prompt_tokens = 4 AND generated_tokens > 0 AND queued_at <= started_at'
@@ -119,7 +119,7 @@ is(sql($short), $right, 'purge: packed again');
 
 my $session = open_session($node);
 like(ask($session, "$short;"), qr/^$right$/, 'off: a session that is connected');
-$query = start_query($node, slow_sql(7000), 'SELECT 1');
+$query = start_query($node, endless_sql(), 'SELECT 1');
 ok(wait_generating($node), 'off: generating');
 $engine = engine_pid($node);
 $supervisor = supervisor_pid($node);

@@ -13,24 +13,24 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_server('main', slow_model => 1);
-my $long = slow_sql(4000);
+my $long = slow_sql(2000);
+my $endless = endless_sql();
 my $short = slow_sql(20);
 my $right = $node->safe_psql('postgres', $short);
 my $right_long = $node->safe_psql('postgres', $long);
-my $active = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%4000%' AND state = 'active'"
+my $active = "SELECT pid FROM pg_stat_activity WHERE query ~ '2000|7000' AND state = 'active'"
   . ' AND pid <> pg_backend_pid()';
 
 # A generation, with the engine stopped in the middle of it: (query, engine, the backend's pid).
 sub hang
 {
-	my ($what, @before) = @_;
-	my $query = start_query($node, @before, $long, 'RESET ALL', $short);
+	my ($what, $sql, @before) = @_;
+	my $engine = engine_pid($node);
+	my $query = start_query($node, @before, $sql, 'RESET ALL', $short);
 
 	ok(wait_generating($node), "$what: generating");
-	my $engine = engine_pid($node);
-	my $pid = $node->safe_psql('postgres', $active);
 	kill 'STOP', $engine;
-	return ($query, $engine, $pid);
+	return ($query, $engine, $node->safe_psql('postgres', $active));
 }
 
 # Lets the engine go on: nothing may be left in it.
@@ -45,29 +45,44 @@ sub go_on
 	return;
 }
 
-# pg_cancel_backend and statement_timeout in mid-generation; other sessions' statements.
-for my $what ('cancel', 'timeout')
+# pg_cancel_backend in mid-generation; other sessions' statements.
 {
-	my ($query, $engine, $pid) =
-	  hang($what, $what eq 'timeout' ? 'SET statement_timeout = 1000' : ());
+	my ($query, $engine, $pid) = hang('cancel', $endless);
 	my $started = time;
 
-	$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)") if $what eq 'cancel';
-	ok(poll_sql($node, $active, ''), "$what: the backend has answered");
-	elapsed_ok($started, $what eq 'timeout' ? 1.25 : 0.25, "$what: answered");
-	is($node->safe_psql('postgres', 'SELECT 1'), 1, "$what: others work");
-	go_on($what, $engine);
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
+	ok(poll_sql($node, $active, ''), 'cancel: the backend has answered');
+	elapsed_ok($started, 0.25, 'cancel: answered');
+	is($node->safe_psql('postgres', 'SELECT 1'), 1, 'cancel: others work');
+	go_on('cancel', $engine);
 	my ($rc, $out, $err) = finish_query($query);
-	like($err, qr/ERROR:  57014: canceling statement due to (user request|statement timeout)/,
-		"$what: 57014");
-	is($out, $right, "$what: the next call in the same session");
+	like($err, qr/ERROR:  57014: canceling statement due to user request/, 'cancel: 57014');
+	is($out, $right, 'cancel: the next call in the same session');
+}
+
+# statement_timeout in mid-generation: of a stream that has begun, so that no machine is too slow.
+{
+	my $session = open_session($node);
+	my $engine = engine_pid($node);
+
+	ask($session, 'BEGIN; DECLARE c CURSOR FOR SELECT (s).pos FROM'
+		  . " (SELECT gpt_stream('Once', 7000, model => 'slow') AS s) AS q;");
+	is(ask($session, 'FETCH 1 FROM c;'), 0, 'timeout: generating');
+	kill 'STOP', $engine;
+	my $started = time;
+	like(ask($session, 'SET LOCAL statement_timeout = 300; FETCH ALL FROM c;'),
+		qr/ERROR:  57014: canceling statement due to statement timeout/, 'timeout: 57014');
+	elapsed_ok($started, 0.55, 'timeout: answered');
+	is($node->safe_psql('postgres', 'SELECT 1'), 1, 'timeout: others work');
+	go_on('timeout', $engine);
+	is(ask($session, "ROLLBACK; $short;"), $right, 'timeout: the next call in the same session');
 }
 
 # The session is terminated, or its client vanishes.
 for my $what ('terminate', 'client gone')
 {
 	my ($query, $engine, $pid) =
-	  hang($what, "SET client_connection_check_interval = '100ms'");
+	  hang($what, $endless, "SET client_connection_check_interval = '100ms'");
 	my $started = time;
 
 	if ($what eq 'terminate')
@@ -146,7 +161,7 @@ for my $what ('terminate', 'client gone')
 
 # Killed while it hangs: another one takes over.
 {
-	my ($query, $engine) = hang('killed');
+	my ($query, $engine) = hang('killed', $long);
 
 	kill 'KILL', $engine;
 	is((finish_query($query))[1], "$right_long\n$right", 'killed: the same texts');
@@ -155,7 +170,7 @@ for my $what ('terminate', 'client gone')
 
 # Stopped from SQL while it hangs: the waiting query starts another one.
 {
-	my ($query, $engine) = hang('stopped');
+	my ($query, $engine) = hang('stopped', $long);
 
 	$node->safe_psql('postgres', 'SELECT gpt_stop_engine()');
 	is((finish_query($query))[1], "$right_long\n$right", 'stopped: the same texts');
@@ -164,7 +179,7 @@ for my $what ('terminate', 'client gone')
 
 # Other settings replace an engine that does not listen: SIGTERM, and SIGKILL when that is ignored.
 {
-	my ($query, $engine) = hang('replaced');
+	my ($query, $engine) = hang('replaced', $long);
 
 	$node->append_conf('postgresql.conf', 'gpt2.threads = 1');
 	$node->reload;
@@ -174,7 +189,7 @@ for my $what ('terminate', 'client gone')
 
 # A fast shutdown does not wait for it.
 {
-	my ($query, $engine) = hang('shutdown');
+	my ($query, $engine) = hang('shutdown', $endless);
 	my $started = time;
 
 	$node->stop('fast');

@@ -92,7 +92,7 @@ SKIP:
 		'reserve: nothing is left');
 
 	# The setting is taken over by the running engine.
-	$node->append_conf('postgresql.conf', "max_wal_size = '1GB'\n");
+	$node->append_conf('postgresql.conf', "max_wal_size = '100MB'\n");
 	$node->reload;
 	ok(poll_until(sub {
 				($rc, $out, $err) = finish_query(start_query($node,

@@ -29,7 +29,7 @@ copy($file, $saved) or die "could not copy: $!";
 sub change
 {
 	my ($what, $code) = @_;
-	my $query = start_generating($node, 1000);
+	my $query = start_generating($node, slow_sql(1000));
 
 	ok(wait_generating($node), "$what: generating");
 	$code->();

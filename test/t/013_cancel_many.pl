@@ -72,14 +72,20 @@ BEGIN
 END \$\$ /* canceler */
 END
 
-# A cancel that arrives outside of the inner block ends the statement: the next one goes on.
+# A cancel that arrives outside of the inner block ends the statement: the next one goes on.  The last
+# one may arrive when all loops have ended: it meets a wait for the canceler's end.
 my $started = time;
-my @victims = map { start_query($node, ("$loop /* canceled */") x 50, 'SELECT answer(0)') }
-  (1 .. $sessions);
+my $gate = open_session($node);
+ask($gate, 'SELECT pg_advisory_lock(1);');
+my @victims = map {
+	start_query($node, ("$loop /* canceled */") x 50, 'DO $$ BEGIN PERFORM pg_advisory_lock_shared(1); END $$',
+		'SELECT answer(0)')
+} (1 .. $sessions);
 my @others = map { start_query($node, "$loop /* left alone */", 'SELECT answer(0)') }
   (1 .. $sessions);
 my ($rc, $out, $err) = finish_query(start_query($node, $canceler));
 is($err, '', 'the canceler ends well');
+ask($gate, 'SELECT pg_advisory_unlock(1);');
 my $right = $node->safe_psql('postgres', 'SELECT text FROM expected WHERE kind = 0');
 
 for my $query (@victims, @others)

@@ -49,7 +49,7 @@ is($primary->safe_psql('postgres', $short), $right, 'the same text with checksum
 
 # A base backup while a generation runs.
 {
-	my $query = start_generating($primary, 1500);
+	my $query = start_generating($primary, slow_sql(1500));
 	my $copy = $primary->backup_dir . '/copy';
 
 	ok(wait_generating($primary), 'backup: generating');
@@ -111,7 +111,7 @@ $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 	ok(-S $primary->data_dir . '/pg_stat_tmp/gpt2_engine.sock', 'rewind: its socket is left');
 	$standby->promote;
 	$standby->safe_psql('postgres', 'CREATE TABLE after_promotion AS SELECT 1 AS a; CHECKPOINT');
-	my $query = start_generating($standby, 1500);
+	my $query = start_generating($standby, slow_sql(1500));
 	ok(wait_generating($standby), 'rewind: the new primary generates');
 
 	# As Cluster.pm's own tests do: the configuration of the target is kept.

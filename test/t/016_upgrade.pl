@@ -50,7 +50,7 @@ SKIP:
 	with_file("$scripts/gpt2--1.0--1.0next.sql",
 		"CREATE FUNCTION gpt_next() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
 		sub {
-			my $query = start_generating($node, 1000);
+			my $query = start_generating($node, $long);
 			ok(wait_generating($node), 'update: generating');
 			$node->safe_psql('postgres', "ALTER EXTENSION gpt2 UPDATE TO '1.0next'");
 			my ($rc, $out, $err) = finish_generating($node, $query);
@@ -80,7 +80,7 @@ SKIP:
 	my $right = $node->safe_psql('postgres', $long);
 	my $engine = engine_pid($node);
 	my $session = open_session($node);
-	my $query = start_generating($node, 1000);
+	my $query = start_generating($node, $long);
 
 	ok(wait_generating($node), 'package: generating');
 	is($node->safe_psql('postgres', $pending), 'f', 'package: nothing is pending');

@@ -50,12 +50,13 @@ my $right = $node->safe_psql('postgres', $short);
 my $demo = "SELECT gpt_count_tokens('The printer')";
 my $right_demo = $node->safe_psql('postgres', 'SET gpt2.model = demo; ' . $demo);
 
+# Each of the two sessions is replaced, and has ended before another client comes.
 sub forget
 {
-	my ($what) = @_;
-	# Each of the two sessions is replaced.
-	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
-		  . " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+	my $others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) $others");
+	ok(poll_sql($node, "SELECT count(*) $others", 0), 'the sessions are replaced');
 	return;
 }
 
@@ -97,7 +98,7 @@ sub forget
 
 # A cancel goes through, to the right session; the pool's session is good for the next client.
 {
-	my $query = start_query($pooled, slow_sql(7000));
+	my $query = start_query($pooled, endless_sql());
 	ok(wait_generating($node), 'cancel: generating');
 	$query->{run}->signal('INT');
 	like((finish_query($query))[2], qr/ERROR:  57014/, 'cancel: 57014');
@@ -107,7 +108,7 @@ sub forget
 
 # A client that goes away in mid-generation: PgBouncer closes the session, and the engine stops.
 {
-	my $query = start_query($pooled, slow_sql(7000));
+	my $query = start_query($pooled, endless_sql());
 	ok(wait_generating($node), 'client gone: generating');
 	kill_query($query);
 	ok(idle_engine($node), 'client gone: nothing is left in the engine');
@@ -129,7 +130,7 @@ sub forget
 
 # An engine's end is no end of the pool's connections.
 {
-	my $query = start_query($pooled, slow_sql(1000));
+	my $query = start_query($pooled, slow_sql(7000));
 	ok(wait_generating($node), 'engine killed: generating');
 	kill 'KILL', engine_pid($node);
 	is((finish_query($query))[0], 0, 'engine killed: the query ends');

@@ -90,7 +90,8 @@ END
 	like(errors_of(as('ann'), "SELECT gpt_generate_array('Once', 2, n => 2, model => 'slow')"),
 		qr/ERROR:  53400: .*"ann": gpt2.max_concurrent_sequences is 1.*It asks for 2 texts/s,
 		'at once: two of one call');
-	my $first = start_query(as('ann'), slow_sql(7000));
+	# One call of a million tokens: between two of them the second would come through.
+	my $first = start_query(as('ann'), "SELECT gpt_loss(repeat('Once upon ', 100000), 'slow')");
 	ok(wait_generating($node), 'at once: the first generates');
 	my $second = start_query(as('ann'), $short);
 	ok(poll_sql($node, $waiting, 1), 'at once: the second waits');

@@ -30,27 +30,28 @@ note(sprintf 'a loss of %d letters took %.2f s', 150 * 17, time - $started);
 # The request is sent again, from its first window.
 {
 	my $engine = engine_pid($node);
-	my $query = start_query($node, $long);
+	my $query = start_generating($node, $long);
 
 	ok(wait_generating($node), 'engine death: at work');
 	kill 'KILL', $engine;
 	ok(poll_sql($node, "SELECT engine_pid <> $engine FROM gpt_info()"),
 		'engine death: a new engine');
-	my ($rc, $out, $err) = finish_query($query);
+	ok(wait_generating($node), 'engine death: at work again');
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right_long, 'engine death: the same loss');
 	ok(idle_engine($node), 'engine death: nothing is left in the engine');
 }
 
 # It is shown while it runs, as what reads and does not write.
 {
-	my $query = start_query($node, long_loss(5000), $small);
+	my $query = start_query($node, long_loss(50000), $small);
 
 	ok(wait_generating($node), 'cancel: at work');
 	is($node->safe_psql('postgres',
 			'SELECT DISTINCT model, state, generated_tokens, max_len FROM gpt_stat_requests'),
 		'windows|prefill|0|0', 'cancel: seen');
 	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%5000%'"
+		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%50000%'"
 		  . " AND state = 'active' AND pid <> pg_backend_pid()");
 	my $canceled = time;
 	my ($rc, $out, $err) = finish_query($query);

@@ -12,6 +12,8 @@ my $node = new_server('main', slow_model => 1, conf => "gpt2.model = 'demo'\n");
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
+# A CALL stands before a row that it writes while another session holds the advisory lock of that
+# number: so what is done meanwhile is done in the middle of the CALL, on any machine.
 sub make_docs
 {
 	my ($rows) = @_;
@@ -23,9 +25,34 @@ INSERT INTO docs SELECT i, 'My printer makes a loud noise, order ' || i
 FROM generate_series(1, $rows) AS i;
 CREATE TABLE log (id int, by int DEFAULT pg_backend_pid());
 CREATE OR REPLACE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS \$\$
-BEGIN INSERT INTO log VALUES (NEW.id); RETURN NEW; END \$\$;
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(NEW.id);
+    INSERT INTO log VALUES (NEW.id);
+    RETURN NEW;
+END \$\$;
 CREATE TRIGGER log AFTER UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION log();
 END
+	return;
+}
+
+# A CALL that stands before a row, and the session that holds its lock.
+sub start_before
+{
+	my ($row, @statements) = @_;
+	my $other = open_session($node);
+
+	ask($other, "SELECT pg_advisory_lock($row);");
+	my $query = start_query($node, @statements);
+	ok(stands_at_lock($node), 'a CALL is in the middle');
+	return ($query, $other);
+}
+
+# It goes on.
+sub end_session
+{
+	my ($session) = @_;
+	$session->{in} .= "\\q\n";
+	$session->{run}->finish;
 	return;
 }
 
@@ -41,10 +68,13 @@ make_docs(60);
 	my $other = open_session($node);
 	ask($other, 'BEGIN;');
 	ask($other, "UPDATE docs SET body = body WHERE id IN (2, 3);");
+	ask($other, 'SELECT pg_advisory_lock(31);');
 	my $query = start_query($node, "$slow, batch_size => 2)");
-	ok(poll_sql($node, 'SELECT count(summary) >= 4 FROM docs'), 'locked rows are passed over');
-	is(sql('SELECT count(summary) FROM docs WHERE id IN (2, 3)'), 0, 'while they are locked');
+	ok(stands_at_lock($node), 'locked rows are passed over');
+	is(sql('SELECT count(summary), count(*) FILTER (WHERE id IN (2, 3) AND summary IS NOT NULL) FROM docs'),
+		'28|0', 'while they are locked');
 	ask($other, 'ROLLBACK;');
+	ask($other, 'SELECT pg_advisory_unlock(31);');
 	my ($status, $out) = finish_query($query);
 	is($out, '60|0|0', 'a row that was locked and released is not left behind');
 	is(sql("SELECT count(*) FROM docs WHERE $right"), 60, 'with the right outputs');
@@ -64,12 +94,14 @@ make_docs(60);
 
 make_docs(40);
 {
-	my $query = start_query($node, "SET default_transaction_isolation = 'repeatable read'",
-		"$slow, batch_size => 1)");
-	ok(poll_sql($node, 'SELECT count(summary) >= 1 FROM docs'), 'it commits as it goes');
+	my ($query, $other) = start_before(20,
+		"SET default_transaction_isolation = 'repeatable read'", "$slow, batch_size => 1)");
+
+	is(sql('SELECT count(summary) FROM docs'), 19, 'it commits as it goes');
 	sql("UPDATE docs SET body = 'My lamp is dark' WHERE id = 39;"
 		  . "INSERT INTO docs VALUES (41, 'New'), (-1, 'New');"
 		  . "DELETE FROM docs WHERE id = 38");
+	end_session($other);
 	my ($status, $out) = finish_query($query);
 	like($out, qr/^41\|0\|0$/, 'rows are taken as they are, new ones and those before too');
 	is(sql("SELECT count(*) FROM docs WHERE $right"), 41, 'also where repeatable read is the default');
@@ -79,9 +111,14 @@ make_docs(40);
 
 make_docs(60);
 {
+	my $other = open_session($node);
+	ask($other, 'SELECT pg_advisory_lock(1);');
 	my @queries = map { start_query($node, "$slow, batch_size => 5)") } 1 .. 2;
 	my $done = 0;
 
+	ok(stands_at_lock($node), 'one stands before its first row');
+	ok(poll_sql($node, 'SELECT count(summary) >= 5 FROM docs'), 'the other goes on');
+	end_session($other);
 	for my $query (@queries)
 	{
 		my ($status, $out, $err) = finish_query($query);
@@ -124,39 +161,71 @@ make_docs(150);
 		'and changes no output');
 }
 
-# An engine that does not stay is waited for; nothing is marked.
-make_docs(4);
+# An engine that does not stay is waited for; nothing is marked.  It is killed from within the server, as
+# soon as it is at work: twice under the call that is sent ahead, and twice when it is its turn.
+make_docs(1);
 {
-	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 1000,"
+	my $killer = open_session($node);
+	ask($killer, 'SELECT live_sequences FROM gpt_engine_counters();');
+	my $query = start_query($node, "CALL gpt_batch('docs', 'body', 'summary', max_len => 3500,"
 		  . " model => 'slow', error_column => 'problem', batch_size => 1)");
-	my $kills = 0;
-
-	while ($query->{err} !~ /gpt_batch waits/ && $query->{run}->pumpable)
-	{
-		$kills++ if kill_engine($query);
-	}
-	like($query->{err}, qr/NOTICE:  00000: gpt_batch waits, because the engine has failed: .*ended 2/,
-		'after two deaths it waits');
+	is(ask($killer, <<'END'), '', 'four engines are killed');
+DO $$
+BEGIN
+    FOR i IN 1 .. 4 LOOP
+        WHILE (SELECT live_sequences > 0 FROM gpt_engine_counters()) IS NOT TRUE LOOP
+            PERFORM pg_sleep(0.001);
+        END LOOP;
+        EXECUTE (SELECT format('COPY (SELECT 1) TO PROGRAM %L', 'kill -9 ' || engine_pid)
+                 FROM gpt_info());
+    END LOOP;
+END $$;
+END
 	my ($status, $out, $err) = finish_query($query);
-	is($out, '4|0|0', "and goes on ($kills kills)");
+	like($err, qr/NOTICE:  00000: gpt_batch waits, because the engine has failed: .*ended 2/,
+		'after two deaths of a call it waits');
+	is($out, '1|0|0', 'and goes on');
 	is(sql('SELECT count(problem) FROM docs'), 0, 'no row is marked as failed');
+	end_session($killer);
 }
 
 # ---- cancel, time limit ----
 
 make_docs(300);
 {
+	my $other = open_session($node);
+	ask($other, 'SELECT pg_advisory_lock(60), pg_advisory_lock(150);');
 	my $query = start_query($node, "$slow, batch_size => 3)");
 
-	ok(poll_sql($node, 'SELECT count(summary) >= 6 FROM docs'), 'some batches are committed');
-	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'});
+	ok(stands_at_lock($node), 'some batches are committed');
+	# It is met at work as soon as it goes on, or before the next row that is held.
+	ask($other, <<'END');
+DO $$
+BEGIN
+    PERFORM pg_advisory_unlock(60);
+    WHILE NOT (SELECT live_sequences > 0 FROM gpt_engine_counters())
+      AND NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted) LOOP
+        PERFORM pg_sleep(0.001);
+    END LOOP;
+    PERFORM pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%';
+END $$;
+END
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014/, 'a cancel ends it');
 	ok(idle_engine($node), 'and what was in flight');
 	my $kept = sql('SELECT count(summary) FROM docs');
-	ok($kept >= 6 && $kept < 300 && $kept % 3 == 0, "whole batches are kept ($kept rows)");
+	ok($kept >= 57 && $kept < 150 && $kept % 3 == 0, "whole batches are kept ($kept rows)");
 	is(sql('SELECT count(problem) FROM docs'), 0, 'nothing is marked');
-	my $result = sql("$slow, batch_size => 2, time_limit => '300 ms')");
+	# It stands before a row until its time is over, if it comes so far.
+	ask($other, 'SELECT pg_advisory_unlock(150), pg_advisory_lock(290);');
+	$query = start_query($node, "$slow, batch_size => 2, time_limit => '300 ms')");
+	poll_until(sub {
+		$query->{run}->pump_nb if $query->{run}->pumpable;
+		return !$query->{run}->pumpable || sql("SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE query LIKE 'CALL%' AND now() - query_start > '1 s'") eq 't';
+	});
+	end_session($other);
+	my $result = (finish_query($query))[1];
 	my ($done, $failed, $remaining) = split /\|/, $result;
 	ok($done > 0 && $failed == 0 && $remaining > 0, "a time limit ends it in good order ($result)");
 	is($done + $kept + $remaining, 300, 'and nothing is lost');
@@ -169,7 +238,7 @@ make_docs(300);
 	is(sql('SELECT count(*), count(*) - count(DISTINCT id) FROM log'), ($done + $kept) . '|0',
 		'none was written twice');
 	my ($rc, $nothing, $message) = $node->psql('postgres',
-		"SET statement_timeout = '500ms'; $slow)");
+		"SET statement_timeout = '500ms'; " . $slow =~ s/60/2000/r . ')');
 	like($message, qr/canceling statement due to statement timeout/, 'statement_timeout holds');
 }
 
@@ -192,14 +261,27 @@ make_docs(300);
 	sql('DROP OWNED BY throttled; DROP ROLE throttled');
 }
 
+# A change of the table waits for the CALL's transaction, and is the next that has the table.
+sub change_meanwhile
+{
+	my ($other, $change) = @_;
+	my $query = start_query($node, $change);
+
+	ok(poll_sql($node,
+			"SELECT count(*) = 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted"),
+		'a change waits for its transaction');
+	end_session($other);
+	is((finish_query($query))[2], '', 'and is made');
+	return;
+}
+
 # ---- the table goes away ----
 
 make_docs(300);
 {
-	my $query = start_query($node, "$slow, batch_size => 2)");
+	my ($query, $other) = start_before(20, "$slow, batch_size => 2)");
 
-	poll_sql($node, 'SELECT count(summary) >= 2 FROM docs');
-	sql('ALTER TABLE docs RENAME TO papers; CREATE TABLE docs (LIKE papers)');
+	change_meanwhile($other, 'ALTER TABLE docs RENAME TO papers; CREATE TABLE docs (LIKE papers)');
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  55000: public\.docs was dropped or renamed meanwhile/,
 		'another table of the same name is not taken for it');
@@ -213,10 +295,10 @@ make_docs(300);
 	my $beyond = '4294967297';	# 1 in the 32 bits that keys had
 
 	sql('UPDATE docs SET body = NULL WHERE id = 1');
-	my $query = start_query($node, "$slow, batch_size => 1)");
+	my ($query, $other) = start_before(20, "$slow, batch_size => 1)");
 
-	poll_sql($node, 'SELECT count(summary) >= 2 FROM docs');
-	sql("ALTER TABLE docs ALTER id TYPE bigint; INSERT INTO docs VALUES ($beyond, 'Far')");
+	change_meanwhile($other,
+		"ALTER TABLE docs ALTER id TYPE bigint; INSERT INTO docs VALUES ($beyond, 'Far')");
 	my ($status, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  55000: the type of key column "id" of public\.docs was changed meanwhile/,
 		'keys are not taken for what they were');

@@ -16,7 +16,7 @@ my $progress = 'SELECT command FROM gpt_stat_progress_batch';
 
 sql(<<'END');
 CREATE TABLE docs (id int PRIMARY KEY, body text, summary text);
-INSERT INTO docs SELECT i, 'Row ' || i FROM generate_series(1, 2000) AS i;
+INSERT INTO docs SELECT i, 'Row ' || i FROM generate_series(1, 20000) AS i;
 CREATE ROLE other LOGIN;
 CREATE ROLE watcher LOGIN IN ROLE pg_read_all_stats;
 ANALYZE docs;
@@ -35,7 +35,7 @@ my $call = "CALL gpt_batch('docs', 'body', 'summary', max_len => 60, batch_size 
 	           started_at < now(), estimated_end > now(),
 	           pid = (SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL%')
 	         FROM gpt_stat_progress_batch}),
-		't|postgres|CALL gpt_batch|docs|0|2000|t|t|t|t|t|t', 'and all else is told');
+		't|postgres|CALL gpt_batch|docs|0|20000|t|t|t|t|t|t', 'and all else is told');
 	is($node->safe_psql('postgres', $progress, extra_params => [ '-U', 'other' ]), '',
 		'others do not see it');
 	is($node->safe_psql('postgres', $progress, extra_params => [ '-U', 'watcher' ]),
@@ -46,7 +46,7 @@ my $call = "CALL gpt_batch('docs', 'body', 'summary', max_len => 60, batch_size 
 		'a new engine is told what the old one knew');
 	ok(poll_until(sub { $query->{run}->pump_nb; return $query->{err} =~ /NOTICE/ }, 60),
 		'a NOTICE tells of it');
-	like($query->{err}, qr/^NOTICE:  00000: gpt_batch: \d+ of 2000 rows done, 0 failed, \d+\.\d rows\/s, about \d+ (s|min) left$/m,
+	like($query->{err}, qr/^NOTICE:  00000: gpt_batch: \d+ of 20000 rows done, 0 failed, \d+\.\d rows\/s, about \d+ (s|min) left$/m,
 		'rows per second and the estimated end');
 	kill 'KILL', sql(q{SELECT pid FROM gpt_stat_progress_batch});
 	$query->{run}->finish;
@@ -58,7 +58,7 @@ my $call = "CALL gpt_batch('docs', 'body', 'summary', max_len => 60, batch_size 
 for my $statement (
 	"SELECT count(gpt_generate(body, 60)) FROM docs",
 	"UPDATE docs SET summary = gpt_generate(body, 60)",
-	"INSERT INTO docs SELECT id + 10000, gpt_generate(body, 60) FROM docs",
+	"INSERT INTO docs SELECT id + 100000, gpt_generate(body, 60) FROM docs",
 	"DELETE FROM docs WHERE gpt_generate(body, 60) = 'x'")
 {
 	my ($command) = $statement =~ /^(\w+)/;

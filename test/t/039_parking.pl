@@ -70,17 +70,20 @@ END
 
 {
 	my $session = open_session($node);
+	my $other = open_session($node);
 	my $pid = ask($session, 'SELECT pg_backend_pid();');
 
+	# Connected before the stream begins, so that it does not end before.
+	is(ask($other, other(20) . ';'), $answer{20}, 'another session is there');
 	ask($session, 'BEGIN;');
 	ask($session, 'DECLARE s CURSOR FOR '
 		  . "SELECT (s).piece FROM (SELECT gpt_stream('Once', 2000) AS s) AS q;");
 	ask($session, 'FETCH 1 FROM s;');
-	is(sql(other_beside(1900, $pid)), "$answer{1900}|1",
+	is(ask($other, other_beside(1900, $pid) . ';'), "$answer{1900}|1",
 		'a session goes on beside a stream that is not read, and does not wait for it');
 	is(ask($session, "MOVE ALL FROM s;\n\\echo moved"), 'moved', 'which goes on when it is read');
 	ask($session, 'COMMIT;');
-	$session->{run}->finish;
+	$_->{run}->finish for $session, $other;
 }
 ok(idle_engine($node), 'nothing is left');
 

@@ -90,11 +90,12 @@ my $endless = search(5000, 4);
 
 # The engine dies in the middle.
 {
-	my $query = start_query($node, search(1000, 3, 3));
+	my $query = start_generating($node, search(1000, 3, 3));
 
 	ok(wait_generating($node), 'death: searching');
 	kill 'KILL', engine_pid($node);
-	my ($rc, $out, $err) = finish_query($query);
+	ok(wait_generating($node), 'death: searching again');
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", value(search(1000, 3, 3)), 'death: the search ends with the same texts');
 }
 

@@ -38,11 +38,12 @@ sub failure
 	like($right, qr/^(\d\|([a-f]+ \d{1,3}, ){8,}end(\n|$)){6}\z/, 'six texts as the regex says');
 	for my $signal ('KILL', 'TERM')
 	{
-		my $query = start_query($node, $sql);
+		my $query = start_generating($node, "SELECT string_agg(g || '|' || t, E'\\n') FROM ($sql) AS q(g, t)");
 
 		ok(wait_generating($node), "$signal: generating");
 		kill $signal, engine_pid($node);
-		my ($rc, $out, $err) = finish_query($query);
+		ok(wait_generating($node), "$signal: generating again");
+		my ($rc, $out, $err) = finish_generating($node, $query);
 		is("$out$err", $right, "$signal: the same texts");
 	}
 	is($node->safe_psql('postgres', "SET gpt2.batch_rows = 1; $sql"), $right,

@@ -122,13 +122,13 @@ raises('a limit', qr/ERROR:  53400/,
 	'SET gpt2.max_tokens_per_call = 3', "SELECT gpt_generate('Once', 5, 'small')");
 raises('a full queue', qr/ERROR:  53400/,
 	'SET gpt2.max_concurrent_sequences = 0', "SELECT gpt_generate('Once', 5, 'small')");
-raises('statement_timeout', qr/ERROR:  57014/, 'SET statement_timeout = 100', slow_sql(4000));
+raises('statement_timeout', qr/ERROR:  57014/, 'SET statement_timeout = 100', endless_sql());
 {
-	my $query = start_query($node, slow_sql(8000));
+	my $query = start_query($node, endless_sql());
 
 	ok(wait_generating($node), 'cancel: generating');
 	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%8000%'"
+		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%7000%'"
 		  . " AND pid <> pg_backend_pid()");
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014/, 'cancel: raised');
@@ -138,11 +138,12 @@ raises('statement_timeout', qr/ERROR:  57014/, 'SET statement_timeout = 100', sl
 	my $sql = "SELECT md5(string_agg(coalesce(gpt_generate(body, 200, 'slow'), '-'), ''))"
 	  . ' FROM texts WHERE id <= 40';
 	my $right = $node->safe_psql('postgres', $sql);
-	my $query = start_query($node, $sql);
+	my $query = start_generating($node, $sql);
 
 	ok(wait_generating($node), 'engine death: generating');
 	kill 'KILL', engine_pid($node);
-	my ($rc, $out, $err) = finish_query($query);
+	ok(wait_generating($node), 'engine death: generating again');
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is($out, $right, 'engine death: the same rows');
 }
 $node->append_conf('postgresql.conf', 'gpt2.enabled = off');
@@ -155,6 +156,7 @@ ok(poll_until(
 	'a switched-off engine: raised');
 $node->append_conf('postgresql.conf', 'gpt2.enabled = on');
 $node->reload;
+ok(poll_sql($node, "SELECT gpt_generate('x', 1, 'small') IS NOT NULL"), 'switched on again');
 
 # ---- on_error => error in a block that catches it ----
 

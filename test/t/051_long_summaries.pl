@@ -26,21 +26,13 @@ my $right = $node->safe_psql('postgres', $long);
 # ---- parts ----
 
 {
-	my $query = start_query($node, $long);
-	my $most = 0;
-
-	poll_until(
-		sub {
-			my $now = $node->safe_psql('postgres',
-				"SELECT count(*) FROM gpt_stat_requests WHERE state IN ('prefill', 'decode')");
-			$most = $now if $now > $most;
-			return $most > 1 || !$query->{run}->pumpable;
-		}, 60);
-	my ($rc, $out, $err) = finish_query($query);
-	is($out, $right, 'parts: the same again');
-	cmp_ok($most, '>', 1, 'parts: several run at once');
+	is($node->safe_psql('postgres', $long), $right, 'parts: the same again');
 	is($node->safe_psql('postgres', "SELECT calls, sequences > 10 FROM gpt_stat_usage"), '2|t',
 		'parts: each call counts once');
+	my $query = start_generating($node, $long);
+	ok(poll_sql($node, "SELECT count(*) > 1 FROM gpt_stat_requests WHERE state IN ('prefill', 'decode')"),
+		'parts: several run at once');
+	is((finish_generating($node, $query))[1], $right, 'parts: the same when they are looked at');
 }
 
 # ---- many rows ----
@@ -59,23 +51,22 @@ my $right = $node->safe_psql('postgres', $long);
 # ---- faults ----
 
 {
-	my $longer = $long =~ s/150/1500/r;
-	my $right = $node->safe_psql('postgres', $longer);
-	my $query = start_query($node, $longer);
+	my $query = start_generating($node, $long);
 
 	ok(wait_generating($node), 'engine death: at work');
 	kill 'KILL', engine_pid($node);
-	my ($rc, $out, $err) = finish_query($query);
+	ok(wait_generating($node), 'engine death: at work again');
+	my ($rc, $out, $err) = finish_generating($node, $query);
 	is("$out$err", $right, 'engine death: the same summary');
 }
 for my $after (0, 1, 5, 20)
 {
-	my $query = start_query($node, $long =~ s/150/5000/r, $long);
+	my $query = start_query($node, $long =~ s/150/50000/r, $long);
 
 	ok(wait_generating($node), 'cancel: at work');
 	poll_sql($node, "SELECT sequences > $after FROM gpt_stat_usage");
 	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%5000%'"
+		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%50000%'"
 		  . ' AND pid <> pg_backend_pid()');
 	my $canceled = time;
 	my ($rc, $out, $err) = finish_query($query);

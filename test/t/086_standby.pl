@@ -67,7 +67,7 @@ for my $statement (q{SELECT gpt_generate(left(body, 9), 2) FROM t WHERE id < 70}
 my @slow = ('SET plan_cache_mode = force_generic_plan',
 	q{PREPARE p (text) AS SELECT id, CASE WHEN replace($1, 'x', 'yz') IS NOT NULL }
 	  . 'THEN gpt_generate(body, 2) END FROM t',
-	q{EXECUTE p (repeat('x', 300000))});
+	q{EXECUTE p (repeat('x', 3000000))});
 
 # Vacuums away what a snapshot of the standby sees.
 sub vacuum_victims

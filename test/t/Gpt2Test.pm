@@ -17,7 +17,8 @@ use Time::HiRes qw(time);
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of children_of server_processes process_exists engine_program
   start_query finish_query kill_query open_session ask ask_only hear
-  idle_engine wait_generating slow_sql start_generating finish_generating
+  idle_engine wait_generating slow_sql endless_sql start_generating finish_generating
+  stands_at_lock
   largest_difference forced_parallel);
 
 use constant SLACK => 20;
@@ -73,13 +74,14 @@ sub byte_vocabulary
 
 sub add_slow_model
 {
-	my ($node, $name, $seed, $context) = @_;
+	my ($node, $name, $seed, $context, $layers, $width) = @_;
 	my $models = $node->data_dir . '/gpt2_models';
 	my $folder = "$models/" . ($name || 'slow');
 
 	mkdir $models;
-	system_or_bail(engine_program(), 'synth', $folder, '--layer', 4, '--embd', 256,
-		'--head', 4, '--ctx', $context || 8192, '--vocab', 257, '--seed', $seed || 7);
+	system_or_bail(engine_program(), 'synth', $folder, '--layer', $layers || 4,
+		'--embd', $width || 256, '--head', 4, '--ctx', $context || 8192, '--vocab', 257,
+		'--seed', $seed || 7);
 	append_to_file("$folder/vocab.json", byte_vocabulary());
 	append_to_file("$folder/merges.txt", "#version: 0.2\n");
 	return;
@@ -91,6 +93,12 @@ sub slow_sql
 	my ($tokens, $model) = @_;
 	$model ||= 'slow';
 	return "SELECT md5(gpt_generate('Once', $tokens, model => '$model'))";
+}
+
+# Is at work until it is interrupted, on the fastest machine too.
+sub endless_sql
+{
+	return 'DO $$ BEGIN LOOP PERFORM ' . slow_sql(7000) =~ s/^SELECT //r . '; END LOOP; END $$';
 }
 
 # ---- polling ----
@@ -243,22 +251,21 @@ sub finish_query
 	return ($query->{run}->result(0), $out, $query->{err});
 }
 
-# A query that is at work until finish_generating tells it by a file: it asks for slow_sql's text again
-# and again, and gives it.  So whatever a test does after wait_generating is done under it, on fast
-# machines and busy ones.
+# A query that is at work until finish_generating tells it by a file: it asks for the text that a SELECT
+# gives again and again, and gives it.  So whatever a test does after wait_generating is done under it,
+# on fast machines and busy ones.
 sub start_generating
 {
-	my ($node, $tokens) = @_;
-	my $sql = slow_sql($tokens);
+	my ($node, $sql) = @_;
 
 	unlink told_file($node);
 	return start_query($node, <<"END", 'SELECT pg_temp.generating()');
 CREATE FUNCTION pg_temp.generating() RETURNS text LANGUAGE plpgsql AS \$\$
 DECLARE
-    wanted text := ($sql);
+    wanted text := ($sql)::text;
 BEGIN
     WHILE (pg_stat_file('told', true)).size IS NULL LOOP
-        IF ($sql) <> wanted THEN
+        IF ($sql)::text <> wanted THEN
             RAISE 'another text';
         END IF;
     END LOOP;
@@ -365,6 +372,14 @@ sub wait_generating
 	END \$\$";
 
 	return poll_until(sub { ($node->psql('postgres', $look))[0] == 0 });
+}
+
+# Somebody stands before an advisory lock that the test holds, and goes on when it lets go.
+sub stands_at_lock
+{
+	my ($node) = @_;
+	return poll_sql($node,
+		"SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
 }
 
 # Sequences and KV blocks are given back (and no request but this one is alive).

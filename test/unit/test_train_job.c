@@ -4,7 +4,10 @@
  */
 #include "train_job.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define KILLS 20
 
@@ -128,7 +131,30 @@ test_threads(void **state)
 	tb_remove(one);
 }
 
-/* Killed again and again, whenever: tokenizing, between steps, while a checkpoint is written. */
+/* Where the file of its first checkpoint is to be, the job finds a pipe: it is amid writing it when
+ * its bytes come, however fast the machine is. */
+static void
+kill_in_checkpoint(const char *root, const g2_train *options)
+{
+	char	   *path = strdup(tb_path(root, "train/job/checkpoint.new"));
+	struct pollfd written = {.events = POLLIN};
+	int			status;
+	pid_t		pid;
+
+	assert_int_equal(mkfifo(path, 0600), 0);
+	written.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(written.fd >= 0);
+	pid = fork_job(root, options, 0);
+	assert_int_equal(poll(&written, 1, 60000), 1);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	close(written.fd);
+	assert_int_equal(unlink(path), 0);
+	free(path);
+}
+
+/* Killed in a checkpoint, then again and again, whenever: tokenizing, between steps. */
 static void
 test_kills(void **state)
 {
@@ -142,6 +168,7 @@ test_kills(void **state)
 	o.optimizer = G2T_ADAM;
 	o.steps = 300;
 	expect_done(fork_job(whole, &o, 20));
+	kill_in_checkpoint(killed, &o);
 	for (;;)
 	{
 		pid_t		pid = fork_job(killed, &o, 0);
@@ -161,8 +188,7 @@ test_kills(void **state)
 		}
 		kills++;
 	}
-	print_message("%d kills\n", kills);
-	assert_true(kills > 0);
+	print_message("%d kills at random moments\n", kills);
 	expect_same_weights(whole, killed);
 	tb_remove(whole);
 	tb_remove(killed);
