@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@
 
 /* Another number for other files in a training's directory, or other results of the same options:
  * what an older version has left there is begun again. */
-#define RULES 2
+#define RULES 3
 
 /* ---- options ---- */
 
@@ -100,7 +101,7 @@ bool
 g2t_job_check(const g2_train *o, g2_error *err)
 {
 	/* gpt2.json will have it */
-	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
+	if (g2_utf8_valid_prefix(o->owner.name.data, o->owner.name.len) != o->owner.name.len)
 		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
 		check_number("the length of the model's name", o->model.len, 1, G2_TRAIN_MAX_NAME, err) &&
@@ -129,7 +130,8 @@ g2t_job_hash(const g2_train *options, char hex[65], char base[65], g2_error *err
 
 	base[0] = '\0';
 	same.replace = same.threads = same.nice = 0;
-	same.replaced = (g2_span) {0};
+	same.replaced = (g2_owner) {0};
+	same.owner.name = (g2_span) {0};	/* the OID says who: the role may be renamed */
 	same.memory = same.keep_free = 0;
 	same.checkpoint_seconds = 0;
 	g2_put_u32(&w, RULES);
@@ -219,6 +221,21 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 	/* Nothing depends on it: a full disk shows elsewhere. */
 	if (job->progress_fd >= 0 && pwrite(job->progress_fd, p, sizeof *p, 0) < 0)
 		errno = 0;
+}
+
+/* A file that cannot be synced only makes a crash of the machine cost more. */
+bool
+g2t_progress_last(g2t_job *job, const char *folder, g2_error *err)
+{
+	struct stat st;
+
+	if (lstat(folder, &st) != 0)
+		return g2_fail_errno(err, errno, "stat", folder);
+	job->progress.folder = st.st_ino;
+	g2t_progress(job, G2_TRAIN_WRITING);
+	if (job->progress_fd >= 0)
+		(void) fsync(job->progress_fd);
+	return true;
 }
 
 /* ---- its phases ---- */

@@ -76,7 +76,7 @@ loss_of_made(const char *root)
 
 	snprintf(folder, sizeof folder, "%s/models/made", root);
 	EXPECT_OK(g2_model_describe(folder, &d, &blob, &err), err);
-	EXPECT_OK(g2t_parameters_open(&d.arch, false, &p, &err), err);
+	EXPECT_OK(g2t_parameters_open(&d.arch, G2T_WEIGHTS, &p, &err), err);
 	EXPECT_OK(g2t_parameters_read(folder, &d.arch, &p, &err), err);
 	EXPECT_OK(g2t_context_open(1, 0, g2t_attention_scratch(d.arch.n_ctx), &context, &err), err);
 	EXPECT_OK(g2t_network_open(&d.arch, &context, &p, &none,

@@ -277,9 +277,11 @@ test_finetune(void **state)
 	assert_false(run_job(root, &o, 20, &err));
 	assert_true(strstr(err.message, "exists already") != NULL);
 	/* What was trained is kept: where it may replace bob's, it does so at once. */
-	o.replaced = g2_span_of("bob");
+	o.replaced.name = g2_span_of("bob");
 	EXPECT_OK(run_job(root, &o, 20, &err), err);
-	assert_true(contains(root, "gpt2.json", "alice"));
+	assert_true(contains(root, "gpt2.json", "bob"));
+	assert_false(contains(root, "gpt2.json", "alice"));
+	assert_false(contains(root, "gpt2.json", "roles"));
 	tb_remove(root);
 }
 
@@ -351,7 +353,7 @@ test_refused(void **state)
 	bad[5].o.steps = 0;
 	bad[6].o.context = 1;
 	bad[7].o.batch_tokens = 1u << 30;
-	bad[8].o.owner = g2_span_of("m\xFCller");
+	bad[8].o.owner.name = g2_span_of("m\xFCller");
 	bad[9].o.patience = 1;
 	bad[9].o.eval_fraction = 0;
 	for (size_t i = 0; i < G2_LENGTH(bad); i++)
@@ -380,7 +382,10 @@ test_hash(void **state)
 	o.replace = 1;
 	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
 	assert_string_equal(a, b);
-	o.owner_oid = 12;
+	o.owner.name = g2_span_of("alice renamed");
+	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
+	assert_string_equal(a, b);
+	o.owner.oid = 12;
 	EXPECT_OK(g2t_job_hash(&o, b, base, &err), err);
 	assert_string_not_equal(a, b);
 	o = small_options();
