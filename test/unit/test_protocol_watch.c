@@ -117,7 +117,7 @@ settings_encode(g2_writer *w)
 WHOLE(settings, settings)
 
 static const kind kinds[] = {
-	ROW(model, 18), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
+	ROW(model, 21), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
 	ROW(progress, 12),
 	KIND(settings, 26),
 };

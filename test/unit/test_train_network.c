@@ -385,6 +385,7 @@ follow_curve(const char *name, const g2t_optimizer *o)
 	m.options = read_options(&r);
 	m.arch = arch_of(&m.options);
 	m.p = synth_parameters(&m.options, g2t_method_arrays(o->method));
+	assert_int_equal(m.p.v == NULL, o->method == G2T_SGD);
 	assert_int_equal(need_key(&r, "batches"), BATCHES);
 	for (int i = 0; i < BATCHES; i++)
 		read_sequences(&r, &s[i]);

@@ -142,7 +142,7 @@ test_done(void **state)
 	for (int exchanged = 0; exchanged <= 1; exchanged++)
 	{
 		char	   *root = tb_folder(),
-					folder[600];
+					folder[G2T_MAX_PATH];
 		g2t_place	place;
 		g2t_job		job = {.progress_fd = -1};
 		g2_error	err;
