@@ -85,6 +85,11 @@ check(const char *model)
 							   "cannot drop model \"%s\" because %d adapters stand on it",
 							   adapters.n, model, adapters.n),
 				 errhint("Drop them first: %s.", adapters.names)));
+	if (!gpt2_folder_is_writable(folder))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not remove model folder \"%s\": %m", folder),
+				 errhint("Let the server's user write there, or remove it by hand.")));
 	return folder;
 }
 

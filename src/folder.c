@@ -343,22 +343,16 @@ gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error)
 	return *error == NULL && gpt2_json_roles(json, roles, error);
 }
 
-/* As for any privilege: a member that does not inherit has to SET ROLE. */
-static bool
-has_privs_of(Oid role)
-{
-	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
-}
-
 bool
 gpt2_roles_permit(const Gpt2ModelRoles *roles)
 {
 	ListCell   *cell;
 
-	if (!roles->restricted || superuser() || has_privs_of(gpt2_role_of_owner(&roles->owner)))
+	if (!roles->restricted || superuser() ||
+		gpt2_has_privs_of(GetUserId(), gpt2_role_of_owner(&roles->owner)))
 		return true;
 	foreach(cell, roles->names)
-		if (has_privs_of(get_role_oid((const char *) lfirst(cell), true)))
+		if (gpt2_has_privs_of(GetUserId(), get_role_oid((const char *) lfirst(cell), true)))
 			return true;
 	return false;
 }

@@ -42,6 +42,12 @@ gpt2_role_of_owner(const g2_owner *owner)
 	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner->oid)) ? owner->oid : InvalidOid;
 }
 
+bool
+gpt2_has_privs_of(Oid member, Oid role)
+{
+	return OidIsValid(role) && has_privs_of_role(member, role);
+}
+
 g2_owner
 gpt2_owner_of_role(Oid role)
 {
@@ -70,9 +76,8 @@ g2_owner
 gpt2_check_owner(const char *model, const char *folder)
 {
 	g2_owner	owner = gpt2_folder_owner(folder);
-	Oid			role = gpt2_role_of_owner(&owner);
 
-	if (!superuser() && !(OidIsValid(role) && has_privs_of_role(GetUserId(), role)))
+	if (!superuser() && !gpt2_has_privs_of(GetUserId(), gpt2_role_of_owner(&owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser or owner of model \"%s\"", model),

@@ -102,21 +102,15 @@ gpt2_session_encode(g2_writer *w)
 	g2_session_message_encode(w, &m);
 }
 
-static bool
-has_privs_of(Oid role, Oid granted)
-{
-	return OidIsValid(granted) && has_privs_of_role(role, granted);
-}
-
 bool
 gpt2_is_member(Oid role, const g2_roles *roles)
 {
 	/* In a long statement nobody else looks whether a membership was taken away. */
 	AcceptInvalidationMessages();
-	if (superuser_arg(role) || has_privs_of(role, gpt2_role_of_owner(&roles->owner)))
+	if (superuser_arg(role) || gpt2_has_privs_of(role, gpt2_role_of_owner(&roles->owner)))
 		return true;
 	for (uint32 i = 0; i < roles->n; i++)
-		if (has_privs_of(role, gpt2_role_of_name(roles->roles[i])))
+		if (gpt2_has_privs_of(role, gpt2_role_of_name(roles->roles[i])))
 			return true;
 	return false;
 }

@@ -253,12 +253,23 @@ tell_failure(const g2t_job *job, const g2t_outcome *o)
 				   "where all tokens are as likely", loss, guess);
 }
 
+/* Only an adapter that is kept needs its base after the training. */
+static void
+tell_base(const g2t_job *job)
+{
+	if (job->options->keep_adapter && !g2t_job_check_base(job, NULL))
+		g2t_notice(job, G2_LEVEL_WARNING, "Put the base's old files back, or train the adapter again.",
+				   "the base of adapter \"%s\" was replaced or removed while it was trained: it will "
+				   "not load", g2t_text(job->options->model));
+}
+
 static void
 tell_made(const g2t_job *job, const g2t_outcome *o)
 {
 	char		held_out[64] = "";
 
 	tell_failure(job, o);
+	tell_base(job);
 	if (isfinite(o->held_out_loss))
 		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
 	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "

@@ -159,6 +159,14 @@ unlink "$models/alias";
 like($super->(drop($_)), qr/42602/, "bad name \"$_\"") for '../demo', '.gone.1', '';
 like($super->('SELECT gpt_drop_model(NULL)'), qr/22023: model name must not be null/, 'no name');
 
+works('ann', train('sealed', 2), 'a model');
+chmod 0555, "$models/sealed";
+fails_like('ann', drop('sealed'), qr/42501: could not remove model folder .*\nHINT:  Let the server's user write/,
+	'a folder that others have put there');
+ok(-f "$models/sealed/config.json", 'stays whole');
+chmod 0755, "$models/sealed";
+works('ann', drop('sealed'), 'and goes');
+
 # ---- a base goes after its adapters
 
 works('ann', train('base', 2), 'a base');
