@@ -9,8 +9,8 @@
 typedef struct Gpt2Adapters
 {
 	int			n;
-	char	   *names;			/* of those that the current user may use, and how many others there are;
-								 * palloc'd, in the database's encoding */
+	char	   *names;			/* of those that the current user may use, and how many others there
+								 * are; palloc'd, in the database's encoding */
 } Gpt2Adapters;
 
 /* Looks in all directories of gpt2.model_path.  The base's name as the file system has it. */

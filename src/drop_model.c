@@ -2,8 +2,8 @@
  * drop_model.c: gpt_drop_model: removes a model's folder, and its packs.
  *
  * The folder gets another name first, in the same directory, ".gone.<pid>", which no model has: so
- * after a crash it is there whole, or is none any more.  What is left under such a name goes with the
- * next gpt_drop_model or training.  Nothing of it is part of the transaction.
+ * after a crash the model is there whole, or is none any more.  What is left under such a name goes
+ * with the next gpt_drop_model or training.  Nothing of it is part of the transaction.
  *
  * The engine is asked to unload the model before anything is done, so that one that does not answer
  * leaves all as it is, and once more when the folder is gone: a call may have loaded it meanwhile.

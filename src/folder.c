@@ -79,6 +79,22 @@ gpt2_folder_is_writable(const char *folder)
 }
 
 char *
+gpt2_folder_find(const char *name)
+{
+	char	  **directories = gpt2_model_directories();
+
+	for (int i = 0; directories[i]; i++)
+	{
+		char	   *folder = psprintf("%s/%s", directories[i], name);
+
+		if (gpt2_is_model_folder(folder))
+			return folder;
+		pfree(folder);
+	}
+	return NULL;
+}
+
+char *
 gpt2_own_folder(const char *name)
 {
 	return psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, name);
@@ -107,22 +123,6 @@ gpt2_folder_require(const char *model)
 				 errmsg("the folder of model \"%s\" is a symbolic link", model),
 				 errhint("Copy it with cp -rL.")));
 	return folder;
-}
-
-char *
-gpt2_folder_find(const char *name)
-{
-	char	  **directories = gpt2_model_directories();
-
-	for (int i = 0; directories[i]; i++)
-	{
-		char	   *folder = psprintf("%s/%s", directories[i], name);
-
-		if (gpt2_is_model_folder(folder))
-			return folder;
-		pfree(folder);
-	}
-	return NULL;
 }
 
 /* ---- JSON ---- */
@@ -327,7 +327,7 @@ gpt2_json_owner(Jsonb *object, g2_owner *owner, char **error)
 	if (cluster.len == 0)
 		return true;
 	errno = 0;
-	owner->cluster = strtou64(cluster.data, NULL, 10);
+	owner->cluster = strtoull(cluster.data, NULL, 10);
 	if (strspn(cluster.data, "0123456789") != cluster.len || errno != 0)
 		return fail_owner("owner_cluster", "a system identifier", error);
 	return true;

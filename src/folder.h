@@ -40,8 +40,8 @@ extern char *gpt2_folder_find(const char *name);
  * data directory, whether it is there or not; palloc'd. */
 extern char *gpt2_own_folder(const char *name);
 
-/* gpt2_folder_find for a name in the database's encoding, as a user gives it: 42602, 42704, and 42501 for a
- * symbolic link. */
+/* gpt2_folder_find for a name in the database's encoding, as a user gives it: 42602, 42704, and 42501
+ * for a symbolic link. */
 extern char *gpt2_folder_require(const char *model);
 
 /* A file of a folder as UTF-8 text; NULL with the cause in *error, or without where there is none.

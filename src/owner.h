@@ -14,8 +14,8 @@ extern Oid	gpt2_role_of_name(g2_span name);
 /* InvalidOid: the model belongs to no role that is there. */
 extern Oid	gpt2_role_of_owner(const g2_owner *owner);
 
-/* Has `member` the privileges of the role?  Nobody has those of InvalidOid.  As for any privilege, one
- * that does not inherit has to SET ROLE. */
+/* Has `member` the privileges of the role?  Nobody has those of InvalidOid.  As for any privilege,
+ * one that does not inherit has to SET ROLE. */
 extern bool gpt2_has_privs_of(Oid member, Oid role);
 
 /* What a model of this role says; palloc'd. */

@@ -386,7 +386,7 @@ rethrow(MemoryContext context)
 	ReThrowError(error);
 }
 
-/* Two trainings of one name would learn of each other only at the second's end. */
+/* Otherwise two trainings of one name would learn of each other only at the second's end. */
 static void
 lock_name(const char *model, const char *folder)
 {
@@ -394,14 +394,15 @@ lock_name(const char *model, const char *folder)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("another session trains model \"%s\" already", model),
-				 errhint("The view gpt_stat_progress_train shows it. End that training, or give the new "
-						 "model another name.")));
+				 errhint("The view gpt_stat_progress_train shows it. End that training, or give "
+						 "the new model another name.")));
 }
 
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
 	MemoryContext context = CurrentMemoryContext;
+	const char *name = folder_name(model);
 
 	/* Its end would end the other's connection. */
 	if (gpt2_train_is_connected())
@@ -410,25 +411,25 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 				 errmsg("the query of a training cannot start another one")));
 	check_model_path();
 	gpt2_purge_dropped_models();
-	t->replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
-	t->model = utf8(model, "model name");
-	t->query = utf8(query, "query");
-	t->owner = gpt2_owner_of_role(GetUserId());
-	t->database = MyDatabaseId;
-	lock_name(model, t->model.data);
+	lock_name(model, name);
 	PG_TRY();
 	{
+		t->replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
+		t->model = g2_span_of(name);
+		t->query = utf8(query, "query");
+		t->owner = gpt2_owner_of_role(GetUserId());
+		t->database = MyDatabaseId;
 		train(t, query, is_atomic(fcinfo));
 	}
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		gpt2_unlock_new_model(t->model.data);
+		gpt2_unlock_new_model(name);
 		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();
-	gpt2_unlock_new_model(t->model.data);
+	gpt2_unlock_new_model(name);
 }
 
 Datum

@@ -22,8 +22,8 @@ typedef struct g2_role_list
 	g2_file_state source;		/* of the gpt2.json that says so */
 } g2_role_list;
 
-/* Reads the folder of the model.  22032 for an owner that is none, for more than G2_MAX_ROLES names and for a name over
- * G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
+/* Reads the folder of the model.  22032 for an owner that is none, for more than G2_MAX_ROLES names
+ * and for a name over G2_MAX_ROLE_NAME bytes: a list cut short would mean something else. */
 extern bool g2_role_list_read(const char *model, const char *folder, g2_role_list *list,
 							  g2_error *err);
 extern void g2_role_list_free(g2_role_list *list);

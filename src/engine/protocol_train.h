@@ -129,7 +129,7 @@ typedef enum g2_train_phase
 
 #define G2_TRAIN_PROGRESS_FILE "progress"
 #define G2_TRAIN_LOCK_FILE "lock"	/* flock'd while the process runs */
-#define G2_TRAIN_FOLDER "model"	/* in the training's directory: the finished folder, until it is moved */
+#define G2_TRAIN_FOLDER "model"	/* the finished folder, until it is moved */
 #define G2_TRAIN_PROGRESS_MAGIC 0x75327067u
 
 /* The file's contents.  A reader that meets a writer sees a wrong sum, and reads again. */

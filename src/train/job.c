@@ -258,9 +258,9 @@ static void
 tell_base(const g2t_job *job)
 {
 	if (job->options->keep_adapter && !g2t_job_check_base(job, NULL))
-		g2t_notice(job, G2_LEVEL_WARNING, "Put the base's old files back, or train the adapter again.",
-				   "the base of adapter \"%s\" was replaced or removed while it was trained: it will "
-				   "not load", g2t_text(job->options->model));
+		g2t_notice(job, G2_LEVEL_WARNING, "Put the base's old files back, or train the adapter "
+				   "again.", "the base of adapter \"%s\" was replaced or removed while it was "
+				   "trained: it will not load", g2t_text(job->options->model));
 }
 
 static void
