@@ -159,8 +159,8 @@ extern uint32_t g2_train_progress_sum(const g2_train_progress *p);
 /* Whether the file's bytes are whole. */
 extern bool g2_train_progress_is_whole(const g2_train_progress *p);
 
-/* The finished folder has gone to where models are, whatever else is in the training's directory;
- * relative to the server's working directory or absolute. */
+/* The finished folder has gone to where models are, whatever else is left in the training's
+ * directory. */
 extern bool g2_train_is_done(const char *directory, const g2_train_progress *p);
 
 #endif							/* G2_PROTOCOL_TRAIN_H */
