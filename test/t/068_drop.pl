@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use constant FILES => 20000;	# of a folder that takes some time to remove
+use constant FILES => 8000;	# of a folder that takes some time to remove
 use constant PROGRESS => 'L L L L L L Q L L d d d Q q q Q a256';	# g2_train_progress
 use constant { SUM => 1, PHASE => 2, FOLDER => 15, WRITING => 4 };
 
