@@ -52,17 +52,17 @@ name_tag(const char *name)
 }
 
 bool
-gpt2_lock_new_model(const char *name)
+gpt2_lock_new_model(const char *name, bool of_session)
 {
 	LOCKTAG		tag = name_tag(name);
 
-	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, ExclusiveLock, of_session, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void
-gpt2_unlock_new_model(const char *name)
+gpt2_unlock_new_model(const char *name, bool of_session)
 {
 	LOCKTAG		tag = name_tag(name);
 
-	LockRelease(&tag, ExclusiveLock, true);
+	LockRelease(&tag, ExclusiveLock, of_session);
 }

@@ -11,9 +11,10 @@
 extern void gpt2_lock_folders(void);
 extern void gpt2_unlock_folders(void);
 
-/* Of a new model's name, by who trains it: false where another session has it.  It outlives
- * transactions and errors, and has to be given up; the session's end gives it up too. */
-extern bool gpt2_lock_new_model(const char *name);
-extern void gpt2_unlock_new_model(const char *name);
+/* Of a new model's name, by who trains it, or removes its trainings: false where another session has
+ * it.  The session's outlives transactions and errors, and has to be given up; else it is given up at
+ * the latest at the transaction's end. */
+extern bool gpt2_lock_new_model(const char *name, bool of_session);
+extern void gpt2_unlock_new_model(const char *name, bool of_session);
 
 #endif							/* GPT2_MODEL_LOCKS_H */

@@ -390,7 +390,7 @@ rethrow(MemoryContext context)
 static void
 lock_name(const char *model, const char *folder)
 {
-	if (!gpt2_lock_new_model(folder))
+	if (!gpt2_lock_new_model(folder, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("another session trains model \"%s\" already", model),
@@ -424,12 +424,12 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		gpt2_unlock_new_model(name);
+		gpt2_unlock_new_model(name, true);
 		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();
-	gpt2_unlock_new_model(name);
+	gpt2_unlock_new_model(name, true);
 }
 
 Datum

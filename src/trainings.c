@@ -23,12 +23,13 @@
 #include "encoding.h"
 #include "file.h"
 #include "link.h"
+#include "model_locks.h"
 #include "trainings.h"
 
 PG_FUNCTION_INFO_V1(gpt2_drop_training);
 
 #define TRIES 3					/* to read a file that is being written */
-#define LOCK_TRIES 10			/* to lock what somebody looks at */
+#define LOCK_WAIT_MS 10000		/* for a process that writes its last checkpoint */
 #define LOCK_PAUSE_MS 10
 
 /* ---- looking ---- */
@@ -110,23 +111,38 @@ typedef struct Drop
 {
 	char	   *model;			/* as the user spells it */
 	g2_span		name;			/* as the file system does */
-	bool		remove;			/* false: only look whether one runs */
 	int			n;				/* found */
+	uint32		pid;			/* of the backend of one that runs; 0 = none */
 } Drop;
 
-static bool
-lock(int fd)
+static void
+look(const char *directory, const g2_train_progress *p, void *arg)
 {
-	for (int i = 0; i < LOCK_TRIES; i++)
-	{
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return true;
-		gpt2_pause(LOCK_PAUSE_MS, gpt2_wait_event("Gpt2Train"));
-	}
-	return false;
+	Drop	   *d = arg;
+
+	if (!g2_span_is(d->name, p->model))
+		return;
+	d->n++;
+	if (gpt2_training_is_running(directory))
+		d->pid = p->pid;
 }
 
-/* Somebody else may have removed it, and the same training may have begun again there. */
+/* No session trains the name, but a process whose session has gone may still write what it has. */
+static void
+lock(int fd, const char *model)
+{
+	for (int ms = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; ms += LOCK_PAUSE_MS)
+	{
+		if (ms >= LOCK_WAIT_MS)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("the process that has trained model \"%s\" has not ended yet", model),
+					 errhint("Try again.")));
+		gpt2_pause(LOCK_PAUSE_MS, gpt2_wait_event("Gpt2Train"));
+	}
+}
+
+/* Somebody else may have removed it. */
 static bool
 is_there(int fd, const char *directory)
 {
@@ -138,58 +154,50 @@ is_there(int fd, const char *directory)
 }
 
 static void
-remove_directory(const char *directory)
-{
-	char	   *gone = psprintf("%s/" G2_TRAIN_GONE "%d.%s", G2_TRAIN_DIRECTORY, MyProcPid,
-								last_dir_separator(directory) + 1);
-
-	if (rename(directory, gone) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not rename directory \"%s\" to \"%s\": %m", directory, gone)));
-	(void) rmtree(gone, true);
-}
-
-static void
 drop(const char *directory, const g2_train_progress *p, void *arg)
 {
-	Drop	   *d = arg;
+	const Drop *d = arg;
+	char	   *gone;
 	int			fd;
 
-	if (!g2_span_is(d->name, p->model))
+	if (!g2_span_is(d->name, p->model) || (fd = open_lock(directory)) < 0)
 		return;
-	fd = open_lock(directory);
-	if (fd < 0)
-		return;
-	if (!lock(fd))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("a training of model \"%s\" is running", d->model),
-				 errhint("End it first: SELECT pg_cancel_backend(%u);", p->pid)));
+	lock(fd, d->model);
+	gone = psprintf("%s/" G2_TRAIN_GONE "%d.%s", G2_TRAIN_DIRECTORY, MyProcPid,
+					last_dir_separator(directory) + 1);
 	if (is_there(fd, directory))
 	{
-		d->n++;
-		if (d->remove)
-			remove_directory(directory);
+		if (rename(directory, gone) != 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not rename directory \"%s\" to \"%s\": %m", directory, gone)));
+		(void) rmtree(gone, true);
 	}
 	CloseTransientFile(fd);
 }
 
+/* The lock of the name keeps it from being trained meanwhile. */
 Datum
 gpt2_drop_training(PG_FUNCTION_ARGS)
 {
-	Drop		d = {.remove = false};
+	Drop		d = {.n = 0};
 
 	gpt2_require_name(fcinfo);
 	d.model = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	d.name = gpt2_to_utf8(d.model, strlen(d.model), "model name");
-	gpt2_for_each_training(superuser(), drop, &d);
+	gpt2_for_each_training(superuser(), look, &d);
 	if (d.n == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no stopped training of model \"%s\" found", d.model),
 				 errhint("The view gpt_stat_progress_train shows them.")));
-	d.remove = true;
+	if (!gpt2_lock_new_model(d.name.data, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a training of model \"%s\" is running", d.model),
+				 d.pid ? errhint("End it first: SELECT pg_cancel_backend(%u);", d.pid) :
+				 errhint("It is another role's. Try again when it has ended.")));
 	gpt2_for_each_training(superuser(), drop, &d);
+	gpt2_unlock_new_model(d.name.data, false);
 	PG_RETURN_VOID();
 }
