@@ -130,9 +130,12 @@ sql('SELECT gpt_stop_engine()');
 works('ann', drop('sums2'), 'dropped where no engine runs');
 is(packs_of('sums2'), 0, 'with its pack');
 is(sql('SELECT supervisor_pid FROM gpt_info()'), '', 'which was not started for it');
-my $text = sql(slow_sql(150));
-my $query = start_query($node, slow_sql(150));
-wait_generating($node);
+my $text = sql(slow_sql(400));
+my $query = start_query($node, slow_sql(400));
+poll_until(sub {
+	$query->{run}->pump_nb if $query->{run}->pumpable;
+	return !$query->{run}->pumpable || sql('SELECT live_sequences > 0 FROM gpt_engine_counters()') eq 't';
+}, undef, 0.001);
 sql(drop('slow'));
 ok(!-e "$models/slow", 'dropped while it answers');
 my ($rc, $out, $err) = finish_query($query);
