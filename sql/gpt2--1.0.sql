@@ -313,7 +313,7 @@ COMMENT ON FUNCTION gpt_stop_engine(boolean)
 IS 'ends engine and supervisor until the next request; purge removes packed weights and counters';
 REVOKE EXECUTE ON FUNCTION gpt_stop_engine(boolean) FROM PUBLIC;
 
--- Superusers, and who made a model: the functions look.
+-- Superusers, and the model's owner: the functions look.
 CREATE FUNCTION gpt_grant_model(name text, role text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'gpt2_grant_model'
@@ -327,6 +327,13 @@ AS 'MODULE_PATHNAME', 'gpt2_revoke_model'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION gpt_revoke_model(text, text)
 IS 'takes a model from a role; the last one leaves it to superusers';
+
+CREATE FUNCTION gpt_drop_model(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_drop_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION gpt_drop_model(text)
+IS 'removes a model of the server''s own directory gpt2_models';
 
 ---- training
 
@@ -360,6 +367,14 @@ LANGUAGE C;
 COMMENT ON PROCEDURE gpt_finetune
 IS 'trains a model that is there on the rows of a query, and makes a new one of it';
 REVOKE EXECUTE ON PROCEDURE gpt_finetune FROM PUBLIC;
+
+-- One's own, superusers anybody's: the function looks.
+CREATE FUNCTION gpt_drop_training(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_drop_training'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION gpt_drop_training(text)
+IS 'removes what stopped trainings of a new model have left to be gone on with';
 
 -- Reads a folder's roles with a subtransaction: PARALLEL UNSAFE, and so is the picture of it.
 CREATE FUNCTION gpt_training_log(

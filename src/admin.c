@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "admin.h"
+#include "attempt.h"
 #include "client.h"
 #include "encoding.h"
 #include "link.h"
@@ -86,6 +87,50 @@ gpt2_load_model(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+unload(void *arg)
+{
+	g2_writer	w = gpt2_writer();
+
+	g2_put_span(&w, *(const g2_span *) arg);
+	gpt2_run_until_done(G2_MSG_UNLOAD, &w);
+}
+
+typedef struct Loaded
+{
+	g2_span		name;
+	bool		loaded;
+} Loaded;
+
+static void
+look_for_model(const g2_model_row *m, void *arg)
+{
+	Loaded	   *l = arg;
+
+	if (m->state != G2_MODEL_FAILED && m->name.len == l->name.len &&
+		memcmp(m->name.data, l->name.data, m->name.len) == 0)
+		l->loaded = true;
+}
+
+void
+gpt2_unload_if_loaded(const char *model)
+{
+	Loaded		l = {.name = gpt2_to_utf8(model, strlen(model), "model name")};
+	ErrorData  *error = NULL;
+
+	if (!gpt2_for_each_model(look_for_model, &l))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the gpt2 engine does not answer, and may have model \"%s\" loaded", model),
+				 errdetail("It would go on with what it has read of the model's folder before."),
+				 errhint("Call gpt_stop_engine(): calls go on in the next one.")));
+	if (l.loaded)
+		error = gpt2_attempt(unload, &l.name);
+	/* Somebody else may have unloaded it meanwhile. */
+	if (error && error->sqlerrcode != ERRCODE_UNDEFINED_OBJECT)
+		ReThrowError(error);
+}
+
 /* Models that stand on another: their names, of those that the current user may see. */
 typedef struct Adapters
 {
@@ -129,11 +174,9 @@ tell_adapters(g2_span base)
 Datum
 gpt2_unload_model(PG_FUNCTION_ARGS)
 {
-	g2_writer	w = gpt2_writer();
 	g2_span		name = name_argument(fcinfo);
 
-	g2_put_span(&w, name);
-	gpt2_run_until_done(G2_MSG_UNLOAD, &w);
+	unload(&name);
 	tell_adapters(name);
 	PG_RETURN_VOID();
 }

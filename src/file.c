@@ -112,23 +112,26 @@ write_whole(int fd, const char *path, const char *data, size_t len)
 	}
 }
 
-/* The new name lasts only after this.  It is there already, and the file is no part of the
- * database: PostgreSQL's own function would panic where it cannot. */
-static void
-sync_directory(const char *path)
+/* What is named here is no part of the database: PostgreSQL's own function would panic where it
+ * cannot. */
+bool
+gpt2_sync_parent(const char *path)
 {
 	char		directory[MAXPGPATH];
-	int			fd;
+	int			fd,
+				cause;
+	bool		ok;
 
 	strlcpy(directory, path, sizeof directory);
 	get_parent_directory(directory);
 	fd = OpenTransientFile(directory, O_RDONLY | O_DIRECTORY);
-	if (fd < 0 || (pg_fsync(fd) != 0 && errno != EINVAL))
-		ereport(WARNING,
-				(errcode_for_file_access(),
-				 errmsg("could not fsync directory \"%s\": %m", directory)));
-	if (fd >= 0)
-		CloseTransientFile(fd);
+	if (fd < 0)
+		return false;
+	ok = pg_fsync(fd) == 0 || errno == EINVAL;
+	cause = errno;
+	CloseTransientFile(fd);
+	errno = cause;
+	return ok;
 }
 
 static void
@@ -147,7 +150,11 @@ write_and_rename(int fd, const char *temp, const char *path, const char *data, s
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not rename file \"%s\" to \"%s\": %m", temp, path)));
-	sync_directory(path);
+	/* The new name is there already, and lasts only after this. */
+	if (!gpt2_sync_parent(path))
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("could not fsync the directory of \"%s\": %m", path)));
 }
 
 void

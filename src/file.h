@@ -18,4 +18,7 @@ extern char *gpt2_file_read(const char *path, const char *name, size_t limit, si
  * new one as a whole, is there after a crash.  Raises what goes wrong; the permissions stay. */
 extern void gpt2_file_replace(const char *path, const char *data, size_t len);
 
+/* Makes durable that a file of this path is there, or that it is not; false with errno. */
+extern bool gpt2_sync_parent(const char *path);
+
 #endif							/* GPT2_FILE_H */

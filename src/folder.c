@@ -4,9 +4,9 @@
  * Model folders are untrusted: only regular files of at most 64 kB are read, never through a
  * symbolic link, and what is wrong with one is a text for the caller to show or to raise.
  *
- * Roles: gpt2.json's "roles" names those whose members may use the model.  Without that key it is
- * for everybody; an empty array leaves superusers, who may use any.  Where the file cannot be read,
- * nobody else may: what it would say is not known.
+ * Roles: gpt2.json's "roles" names those whose members may use the model, beside its owner and
+ * superusers.  Without that key it is for everybody.  Where the file cannot be read, it is for
+ * superusers: what it would say is not known.
  */
 #include "compat.h"
 
@@ -16,14 +16,18 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 
 #include "attempt.h"
 #include "encoding.h"
+#include "engine/protocol_train.h"
 #include "file.h"
 #include "folder.h"
 #include "guc.h"
+#include "owner.h"
 
 #define ADAPTER_FILE "adapter_config.json"
 
@@ -88,6 +92,37 @@ gpt2_folder_find(const char *name)
 		pfree(folder);
 	}
 	return NULL;
+}
+
+char *
+gpt2_own_folder(const char *name)
+{
+	return psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, name);
+}
+
+char *
+gpt2_folder_require(const char *model)
+{
+	const char *name = gpt2_to_utf8(model, strlen(model), "model name").data;
+	char	   *folder;
+
+	if (!gpt2_is_model_name(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("model name \"%s\" is not valid", model),
+				 errhint("A model is named by its folder's name, without a slash.")));
+	folder = gpt2_folder_find(name);
+	if (!folder)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("model \"%s\" not found", model),
+				 errhint("The view gpt_models lists the names.")));
+	if (gpt2_folder_is_link(folder))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the folder of model \"%s\" is a symbolic link", model),
+				 errhint("Copy it with cp -rL.")));
+	return folder;
 }
 
 /* ---- JSON ---- */
@@ -227,7 +262,10 @@ gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error)
 {
 	JsonbValue *array = object ? gpt2_json_field(object, "roles") : NULL;
 
-	*roles = (Gpt2ModelRoles) {.restricted = array != NULL, .names = NIL};
+	*roles = (Gpt2ModelRoles) {.restricted = true, .names = NIL};
+	if (object && !gpt2_json_owner(object, &roles->owner, error))
+		return false;
+	roles->restricted = array != NULL;
 	if (!array || read_names(array, &roles->names))
 		return true;
 	roles->names = NIL;
@@ -236,23 +274,63 @@ gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error)
 	return false;
 }
 
-char *
-gpt2_json_owner(Jsonb *object)
+static bool
+fail_owner(const char *key, const char *what, char **error)
 {
-	JsonbValue *owner = gpt2_json_field(object, "owner");
+	*error = psprintf("%s: %s is not %s", GPT2_ROLES_FILE, key, what);
+	return false;
+}
 
-	if (!owner || owner->type != jbvString)
-		return NULL;
-	return pnstrdup(owner->val.string.val, owner->val.string.len);
+/* A string of the object in UTF-8, palloc'd; empty where it is not there. */
+static bool
+read_string(Jsonb *object, const char *key, g2_span *s, char **error)
+{
+	JsonbValue *v = gpt2_json_field(object, key);
+
+	*s = g2_span_of("");
+	if (!v || v->type == jbvNull)
+		return true;
+	if (v->type != jbvString)
+		return fail_owner(key, "a string", error);
+	*s = gpt2_to_utf8(pnstrdup(v->val.string.val, v->val.string.len), v->val.string.len, key);
+	return true;
+}
+
+static bool
+read_oid(Jsonb *object, const char *key, uint32 *oid, char **error)
+{
+	JsonbValue *v = gpt2_json_field(object, key);
+	double		d = 0;
+
+	*oid = 0;
+	if (!v || v->type == jbvNull)
+		return true;
+	if (v->type == jbvNumeric)
+		d = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+											   NumericGetDatum(v->val.numeric)));
+	if (!(d >= 1 && d <= PG_UINT32_MAX) || d != (double) (uint32) d)
+		return fail_owner(key, "an OID", error);
+	*oid = (uint32) d;
+	return true;
 }
 
 bool
-gpt2_json_is_owner(Jsonb *object)
+gpt2_json_owner(Jsonb *object, g2_owner *owner, char **error)
 {
-	char	   *owner = gpt2_json_owner(object);
-	Oid			role = owner ? get_role_oid(owner, true) : InvalidOid;
+	g2_span		cluster;
 
-	return OidIsValid(role) && has_privs_of_role(GetUserId(), role);
+	memset(owner, 0, sizeof *owner);
+	if (!read_string(object, "owner", &owner->name, error) ||
+		!read_oid(object, "owner_oid", &owner->oid, error) ||
+		!read_string(object, "owner_cluster", &cluster, error))
+		return false;
+	if (cluster.len == 0)
+		return true;
+	errno = 0;
+	owner->cluster = strtoull(cluster.data, NULL, 10);
+	if (strspn(cluster.data, "0123456789") != cluster.len || errno != 0)
+		return fail_owner("owner_cluster", "a system identifier", error);
+	return true;
 }
 
 bool
@@ -270,15 +348,11 @@ gpt2_roles_permit(const Gpt2ModelRoles *roles)
 {
 	ListCell   *cell;
 
-	if (!roles->restricted || superuser())
+	if (!roles->restricted || superuser() ||
+		gpt2_has_privs_of(GetUserId(), gpt2_role_of_owner(&roles->owner)))
 		return true;
 	foreach(cell, roles->names)
-	{
-		Oid			role = get_role_oid((const char *) lfirst(cell), true);
-
-		/* As for any privilege: a member that does not inherit has to SET ROLE. */
-		if (OidIsValid(role) && has_privs_of_role(GetUserId(), role))
+		if (gpt2_has_privs_of(GetUserId(), get_role_oid((const char *) lfirst(cell), true)))
 			return true;
-	}
 	return false;
 }

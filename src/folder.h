@@ -9,6 +9,8 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "engine/protocol.h"
+
 #define GPT2_ROLES_FILE "gpt2.json"
 
 /* Others are refused by the engine, so they are not shown. */
@@ -34,6 +36,14 @@ extern bool gpt2_folder_is_writable(const char *folder);
  * none has. */
 extern char *gpt2_folder_find(const char *name);
 
+/* The folder that a model of this name has among those that are the server's own, gpt2_models in the
+ * data directory, whether it is there or not; palloc'd. */
+extern char *gpt2_own_folder(const char *name);
+
+/* gpt2_folder_find for a name in the database's encoding, as a user gives it: 42602, 42704, and 42501
+ * for a symbolic link. */
+extern char *gpt2_folder_require(const char *model);
+
 /* A file of a folder as UTF-8 text; NULL with the cause in *error, or without where there is none.
  * At most G2_MAX_OWN_JSON bytes. */
 extern char *gpt2_folder_text(const char *folder, const char *file, char **error);
@@ -48,18 +58,17 @@ extern JsonbValue *gpt2_json_field(Jsonb *object, const char *key);
 typedef struct Gpt2ModelRoles
 {
 	bool		restricted;		/* false: everybody */
-	List	   *names;			/* of roles, char *; none of them: superusers only */
+	List	   *names;			/* of roles, char * */
+	g2_owner	owner;			/* who may use it too */
 } Gpt2ModelRoles;
 
 /* What a gpt2.json says about it (NULL = there is no such file).  False with the cause in *error
  * where it cannot be understood; it is for superusers only then. */
 extern bool gpt2_json_roles(Jsonb *object, Gpt2ModelRoles *roles, char **error);
 
-/* The role that made the model, where it names one; palloc'd, else NULL. */
-extern char *gpt2_json_owner(Jsonb *object);
-
-/* Has the current user the privileges of that role? */
-extern bool gpt2_json_is_owner(Jsonb *object);
+/* The role that the model belongs to, as the gpt2.json says; its name is palloc'd.  False with the
+ * cause in *error. */
+extern bool gpt2_json_owner(Jsonb *object, g2_owner *owner, char **error);
 
 /* The same roles of a folder. */
 extern bool gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **error);

@@ -227,7 +227,8 @@ overlay_text(ModelRow *row, int column, g2_span s)
 bool
 gpt2_model_is_visible(const g2_model_row *m)
 {
-	Gpt2ModelRoles roles = {.restricted = m->restricted != 0 || m->n_roles > 0};
+	Gpt2ModelRoles roles = {.restricted = m->restricted != 0 || m->n_roles > 0,
+	.owner = m->owner};
 
 	for (uint32 i = 0; i < m->n_roles; i++)
 		roles.names = lappend(roles.names, gpt2_from_utf8(m->roles[i].data, m->roles[i].len,

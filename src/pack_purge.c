@@ -2,9 +2,10 @@
  * pack_purge.c: removing packed weights.
  *
  * The directory may hold files of others (gpt2.pack_directory): a pack is known by its name, as
- * engine/pack_files.c makes it, <name>-<format>-<16 hex>.pack, and a temporary by having
- * .<pid>.<n>.tmp behind that.  The writer of a temporary holds a lock on it (flock): one that is
- * locked belongs to an engine that has been started meanwhile.
+ * engine/pack_files.c makes it, <name>-<format>-<16 hex>.pack, where the digits begin the SHA-256 of
+ * the real path of the model's folder, and a temporary by having .<pid>.<n>.tmp behind that.  The
+ * writer of a temporary holds a lock on it (flock): one that is locked belongs to an engine that has
+ * been started meanwhile.
  */
 #include "compat.h"
 
@@ -15,6 +16,8 @@
 
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 
 #include "engine/protocol_watch.h"
 #include "guc.h"
@@ -86,6 +89,18 @@ is_being_written(const char *path)
 	return locked;
 }
 
+/* Is it one of the folder with this hash (NULL = of any), or what writing one has left behind? */
+static bool
+is_of(const char *name, const char *hash)
+{
+	const size_t len = strlen(name),
+				tail = HASH_DIGITS + strlen(SUFFIX);
+
+	if (!hash)
+		return is_pack(name, len) || is_temporary(name);
+	return is_pack(name, len) && strncmp(name + len - tail, hash, HASH_DIGITS) == 0;
+}
+
 static void
 purge_file(const char *directory, const char *name)
 {
@@ -93,7 +108,7 @@ purge_file(const char *directory, const char *name)
 	struct stat st;
 
 	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-		(is_pack(name, strlen(name)) || (is_temporary(name) && !is_being_written(path))) &&
+		(is_pack(name, strlen(name)) || !is_being_written(path)) &&
 		unlink(path) != 0 && errno != ENOENT)
 		ereport(ERROR,
 				(errcode_for_file_access(),
@@ -101,8 +116,8 @@ purge_file(const char *directory, const char *name)
 	pfree(path);
 }
 
-void
-gpt2_purge_packs(void)
+static void
+purge(const char *hash)
 {
 	g2_settings settings;
 	const char *directory;
@@ -117,7 +132,27 @@ gpt2_purge_packs(void)
 	while ((entry = ReadDir(dir, directory)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		purge_file(directory, entry->d_name);
+		if (is_of(entry->d_name, hash))
+			purge_file(directory, entry->d_name);
 	}
 	FreeDir(dir);
+}
+
+void
+gpt2_purge_packs(void)
+{
+	purge(NULL);
+}
+
+void
+gpt2_purge_packs_of(const char *real_folder)
+{
+	bytea	   *path = DatumGetByteaPP(CStringGetTextDatum(real_folder)),
+			   *digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea,
+															 PointerGetDatum(path)));
+	char		hash[HASH_DIGITS + 1];
+
+	hex_encode(VARDATA_ANY(digest), HASH_DIGITS / 2, hash);
+	hash[HASH_DIGITS] = '\0';
+	purge(hash);
 }

@@ -5,14 +5,12 @@
  * reads it when it loads the model, and is made to do that again after a change.  A change is not
  * part of the transaction: ROLLBACK does not undo it.
  *
- * A heavyweight lock keeps two changes from overwriting each other.  It is given up before the
- * engine is asked for anything.
+ * The lock of model folders keeps two changes from overwriting each other.  It is given up before
+ * the engine is asked for anything.
  */
 #include "compat.h"
 
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -21,14 +19,12 @@
 #include "encoding.h"
 #include "file.h"
 #include "folder.h"
-#include "models.h"
-#include "supervisor.h"
-#include "wire.h"
+#include "model_locks.h"
+#include "owner.h"
 
 PG_FUNCTION_INFO_V1(gpt2_grant_model);
 PG_FUNCTION_INFO_V1(gpt2_revoke_model);
 
-#define LOCK_KEY 0x67707272		/* "gprr" */
 #define EVERYBODY "public"		/* no role can have that name */
 
 typedef struct Change
@@ -52,25 +48,6 @@ raise_file_error(const Change *c, const char *error)
 			 errmsg("cannot change the roles of model \"%s\"", c->model),
 			 errdetail_internal("%s", error),
 			 errhint("Correct the file, or remove it.")));
-}
-
-/* Superusers change any model's roles; who made a model by training, that one's. */
-static void
-check_owner(const Change *c)
-{
-	char	   *error,
-			   *data;
-	Jsonb	   *json;
-
-	if (superuser())
-		return;
-	data = gpt2_folder_text(c->folder, GPT2_ROLES_FILE, &error);
-	json = data ? gpt2_folder_json(data, GPT2_ROLES_FILE, &error) : NULL;
-	if (!json || !gpt2_json_is_owner(json))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be superuser or owner of model \"%s\"", c->model),
-				 errhint("The owner of a model is the role that has trained it.")));
 }
 
 /* What the database encoding lacks would be lost when the file is written: jsonb has no other, and no
@@ -103,27 +80,6 @@ read_roles(Change *c)
 	}
 	if (error || !gpt2_json_roles(c->json, &c->roles, &error))
 		raise_file_error(c, error);
-}
-
-static void
-find_folder(Change *c)
-{
-	if (!gpt2_is_model_name(c->model))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("model name \"%s\" is not valid", c->model),
-				 errhint("A model is named by its folder's name, without a slash.")));
-	c->folder = gpt2_folder_find(c->model);
-	if (!c->folder)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" not found", c->model),
-				 errhint("The view gpt_models lists the names.")));
-	if (gpt2_folder_is_link(c->folder))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the folder of model \"%s\" is a symbolic link", c->model),
-				 errhint("Copy it with cp -rL.")));
 }
 
 /* ---- changing ---- */
@@ -263,61 +219,6 @@ write_roles(const Change *c)
 	gpt2_file_replace(path, new.data, new.len);
 }
 
-static void
-lock_changes(bool acquire)
-{
-	LOCKTAG		tag;
-
-	memset(&tag, 0, sizeof tag);
-	tag.locktag_field2 = LOCK_KEY;	/* no database: one per cluster */
-	tag.locktag_type = LOCKTAG_USERLOCK;
-	tag.locktag_lockmethodid = USER_LOCKMETHOD;
-	if (acquire)
-		(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	else
-		LockRelease(&tag, ExclusiveLock, false);
-}
-
-/* ---- the engine ---- */
-
-typedef struct Loaded
-{
-	g2_span		name;
-	bool		loaded;
-} Loaded;
-
-static void
-look_for_model(const g2_model_row *m, void *arg)
-{
-	Loaded	   *l = arg;
-
-	if (m->state != G2_MODEL_FAILED && m->name.len == l->name.len &&
-		memcmp(m->name.data, l->name.data, m->name.len) == 0)
-		l->loaded = true;
-}
-
-/* The engine goes by the roles that it read with the model. */
-static void
-unload(const char *model)
-{
-	Loaded		l = {.name = gpt2_to_utf8(model, strlen(model), "model name")};
-
-	if (!gpt2_for_each_model(look_for_model, &l))
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("the gpt2 engine does not know yet for whom model \"%s\" is", model),
-				 errdetail("The change is in the model's %s; an engine that has the model loaded "
-						   "goes by what it has read before.", GPT2_ROLES_FILE),
-				 errhint("Call gpt_stop_engine(): calls go on in the next one.")));
-	if (l.loaded)
-	{
-		g2_writer	w = gpt2_writer();
-
-		g2_put_span(&w, l.name);
-		gpt2_run_until_done(G2_MSG_UNLOAD, &w);
-	}
-}
-
 /* ---- SQL ---- */
 
 static void
@@ -334,16 +235,16 @@ change_roles(FunctionCallInfo fcinfo, bool is_grant)
 	c.model = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	c.role = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	c.everybody = strcmp(c.role, EVERYBODY) == 0;
-	find_folder(&c);
-	check_owner(&c);
-	lock_changes(true);
+	gpt2_lock_folders();
+	c.folder = gpt2_folder_require(c.model);
+	(void) gpt2_check_owner(c.model, c.folder);
 	read_roles(&c);
 	changed = c.grant ? add_role(&c) : remove_role(&c);
 	if (changed)
 		write_roles(&c);
-	lock_changes(false);
+	gpt2_unlock_folders();
 	if (changed)
-		unload(c.model);
+		gpt2_unload_if_loaded(c.model);
 }
 
 Datum

@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 
 #include "encoding.h"
+#include "owner.h"
 #include "role_limits.h"
 #include "saved_usage.h"
 #include "session_user.h"
@@ -101,40 +102,15 @@ gpt2_session_encode(g2_writer *w)
 	g2_session_message_encode(w, &m);
 }
 
-/* A name out of a model's folder; InvalidOid = there is no such role. */
-static Oid
-find_role(g2_span name)
-{
-	char	   *local;
-	size_t		len;
-	g2_span		back;
-	Oid			role;
-
-	if (name.len == 0 || name.len >= NAMEDATALEN * 4)
-		return InvalidOid;
-	local = gpt2_from_utf8(name.data, name.len, &len);
-	/* Characters that the encoding lacks would make it another name. */
-	back = gpt2_to_utf8(local, len, "role name");
-	if (len >= NAMEDATALEN || back.len != name.len || memcmp(back.data, name.data, back.len) != 0)
-		return InvalidOid;
-	role = get_role_oid(local, true);
-	pfree(local);
-	return role;
-}
-
 bool
 gpt2_is_member(Oid role, const g2_roles *roles)
 {
 	/* In a long statement nobody else looks whether a membership was taken away. */
 	AcceptInvalidationMessages();
-	if (superuser_arg(role))
+	if (superuser_arg(role) || gpt2_has_privs_of(role, gpt2_role_of_owner(&roles->owner)))
 		return true;
 	for (uint32 i = 0; i < roles->n; i++)
-	{
-		Oid			granted = find_role(roles->roles[i]);
-
-		if (OidIsValid(granted) && has_privs_of_role(role, granted))
+		if (gpt2_has_privs_of(role, gpt2_role_of_name(roles->roles[i])))
 			return true;
-	}
 	return false;
 }

@@ -15,7 +15,7 @@ extern uint64 gpt2_session_version(void);
 /* Appends the payload of a SESSION message, as of the last gpt2_session_version. */
 extern void gpt2_session_encode(g2_writer *w);
 
-/* Has this role the privileges of one of these (as every superuser has)? */
+/* Has this role the privileges of one of these, or of the owner (as every superuser has)? */
 extern bool gpt2_is_member(Oid role, const g2_roles *roles);
 
 #endif							/* GPT2_SESSION_USER_H */

@@ -5,8 +5,8 @@
  * checks who may do what, reads the query's rows for it, and waits.  The CALL's end, whatever ends
  * it, ends that process; what it has done stays, and the same CALL goes on from there.
  *
- * A new model belongs to the current user: gpt2.json says so, and that it is for members of that
- * role only.
+ * A new model belongs to the current user, and is for that role until it is granted: gpt2.json says
+ * so.  One that replaces another belongs to whom that one did.
  */
 #include "compat.h"
 
@@ -22,9 +22,13 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "adapters.h"
+#include "drop_model.h"
 #include "encoding.h"
 #include "folder.h"
 #include "guc.h"
+#include "model_locks.h"
+#include "owner.h"
 #include "train_connection.h"
 #include "train_rows.h"
 
@@ -224,21 +228,6 @@ check_model_path(void)
 			 errhint("Add it to gpt2.model_path.")));
 }
 
-/* Who made the model, which the current user may put another in the place of: superusers any. */
-static char *
-check_owner(const char *name, const char *folder)
-{
-	char	   *error,
-			   *data = gpt2_folder_text(folder, GPT2_ROLES_FILE, &error);
-	Jsonb	   *json = data ? gpt2_folder_json(data, GPT2_ROLES_FILE, &error) : NULL;
-
-	if (!superuser() && !(json && gpt2_json_is_owner(json)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of model \"%s\"", name)));
-	return json ? gpt2_json_owner(json) : NULL;
-}
-
 /* A model's name as its folder has it; ends with NUL. */
 static const char *
 folder_name(const char *name)
@@ -246,12 +235,28 @@ folder_name(const char *name)
 	return gpt2_to_utf8(name, strlen(name), "model name").data;
 }
 
-/* The owner of the model that is to be replaced; NULL: there is none, or none that says so. */
-static char *
+/* Who makes an adapter useless is to know it before the training, not after it. */
+static void
+warn_of_adapters(const char *name)
+{
+	Gpt2Adapters adapters = gpt2_adapters_of(folder_name(name));
+
+	if (adapters.n > 0)
+		ereport(WARNING,
+				(errmsg_plural("%d adapter of model \"%s\" will not load once the model is replaced",
+							   "%d adapters of model \"%s\" will not load once the model is replaced",
+							   adapters.n, adapters.n, name),
+				 errdetail("Made from the old one: %s.", adapters.names),
+				 errhint("Train them again for the new one, or give that another name.")));
+}
+
+/* The owner of the model that is to be replaced, if there is one and it says so. */
+static g2_owner
 check_new_name(const char *name, bool replace)
 {
-	char	   *target = psprintf("%s/%s/%s", DataDir, G2_TRAIN_MODELS, folder_name(name));
+	char	   *target = gpt2_own_folder(folder_name(name));
 	char	   *folder;
+	g2_owner	owner = {.oid = 0};
 
 	if (!gpt2_is_model_name(folder_name(name)))
 		ereport(ERROR,
@@ -268,7 +273,7 @@ check_new_name(const char *name, bool replace)
 	if (!folder && access(target, F_OK) == 0)
 		folder = target;		/* a folder without a model, or a file */
 	if (!folder)
-		return NULL;
+		return owner;
 	if (!replace || strcmp(folder, target) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -277,28 +282,19 @@ check_new_name(const char *name, bool replace)
 				 strcmp(folder, target) == 0 ?
 				 errhint("Give the new one another name, or use replace => true.") :
 				 errhint("Give the new one another name.")));
-	return check_owner(name, folder);
+	owner = gpt2_check_owner(name, folder);
+	warn_of_adapters(name);
+	return owner;
 }
 
 /* The folder of the model to start from, which the current user may use. */
 static char *
 find_base(const char *name)
 {
-	const char *utf8_name = folder_name(name);
-	char	   *folder = gpt2_is_model_name(utf8_name) ? gpt2_folder_find(utf8_name) : NULL,
+	char	   *folder = gpt2_folder_require(name),
 			   *error;
 	Gpt2ModelRoles roles;
 
-	if (!folder)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" not found", name),
-				 errhint("The view gpt_models lists the names.")));
-	if (gpt2_folder_is_link(folder))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the folder of model \"%s\" is a symbolic link", name),
-				 errhint("Copy it with cp -rL.")));
 	(void) gpt2_folder_roles(folder, &roles, &error);
 	if (!gpt2_roles_permit(&roles))
 		ereport(ERROR,
@@ -390,11 +386,23 @@ rethrow(MemoryContext context)
 	ReThrowError(error);
 }
 
+/* Otherwise two trainings of one name would learn of each other only at the second's end. */
+static void
+lock_name(const char *model, const char *folder)
+{
+	if (!gpt2_lock_new_model(folder, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("another session trains model \"%s\" already", model),
+				 errhint("The view gpt_stat_progress_train shows it. End that training, or give "
+						 "the new model another name.")));
+}
+
 static void
 run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 {
 	MemoryContext context = CurrentMemoryContext;
-	char	   *replaced;
+	const char *name = folder_name(model);
 
 	/* Its end would end the other's connection. */
 	if (gpt2_train_is_connected())
@@ -402,25 +410,26 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the query of a training cannot start another one")));
 	check_model_path();
-	replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
-	if (replaced)
-		t->replaced = utf8(replaced, "role");
-	t->model = utf8(model, "model name");
-	t->query = utf8(query, "query");
-	t->owner = utf8(GetUserNameFromId(GetUserId(), false), "role");
-	t->owner_oid = GetUserId();
-	t->database = MyDatabaseId;
+	gpt2_purge_dropped_models();
+	lock_name(model, name);
 	PG_TRY();
 	{
+		t->replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
+		t->model = g2_span_of(name);
+		t->query = utf8(query, "query");
+		t->owner = gpt2_owner_of_role(GetUserId());
+		t->database = MyDatabaseId;
 		train(t, query, is_atomic(fcinfo));
 	}
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
+		gpt2_unlock_new_model(name, true);
 		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();
+	gpt2_unlock_new_model(name, true);
 }
 
 Datum

@@ -2,34 +2,26 @@
  * train_watch.c: what can be seen of trainings: the rows of gpt_stat_progress_train, and the curve
  * that a finished model's folder keeps.
  *
- * Each training has a directory with a file that says how far it is, and a lock that is held while
- * it runs.  Nobody is asked and nothing is started.  A training is shown to those who have the
- * privileges of the role that it is for, and to pg_read_all_stats.
+ * A training is shown to those who have the privileges of the role that it is for, and to
+ * pg_read_all_stats.
  */
 #include "compat.h"
 
-#include <fcntl.h>
 #include <math.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
-#include "engine/protocol_train.h"
-#include "encoding.h"
 #include "file.h"
 #include "folder.h"
 #include "result.h"
+#include "trainings.h"
 
 PG_FUNCTION_INFO_V1(gpt2_stat_progress_train);
 PG_FUNCTION_INFO_V1(gpt2_training_log);
-
-#define TRIES 3					/* to read a file that is being written */
 
 /* ---- progress ---- */
 
@@ -39,40 +31,6 @@ enum
 	COL_STEPS, COL_LOSS, COL_HELD_OUT, COL_TOKENS, COL_RATE, COL_STARTED, COL_UPDATED,
 	COL_ESTIMATE, N_COLUMNS
 };
-
-static bool
-read_progress(const char *directory, g2_train_progress *p)
-{
-	char	   *path = psprintf("%s/%s", directory, G2_TRAIN_PROGRESS_FILE);
-	bool		ok = false;
-
-	for (int i = 0; i < TRIES && !ok; i++)
-	{
-		size_t		len;
-		char	   *error,
-				   *data = gpt2_file_read(path, G2_TRAIN_PROGRESS_FILE, sizeof *p, &len, &error);
-
-		if (!data || len != sizeof *p)
-			return false;
-		memcpy(p, data, sizeof *p);
-		ok = p->magic == G2_TRAIN_PROGRESS_MAGIC && p->sum == g2_train_progress_sum(p) &&
-			memchr(p->model, '\0', sizeof p->model) != NULL;
-		pfree(data);
-	}
-	return ok;
-}
-
-static bool
-is_running(const char *directory)
-{
-	char	   *path = psprintf("%s/%s", directory, G2_TRAIN_LOCK_FILE);
-	int			fd = BasicOpenFile(path, O_RDONLY | PG_BINARY | O_CLOEXEC | O_NOFOLLOW);
-	bool		locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
-
-	if (fd >= 0)
-		close(fd);
-	return locked;
-}
 
 static void
 set_real(double v, int column, Datum *values, bool *nulls)
@@ -109,61 +67,51 @@ time_left(const g2_train_progress *p)
 	return (int64) (tokens / p->tokens_per_second * 1e6);
 }
 
-static void
-put_progress(const char *directory, Tuplestorestate *store, TupleDesc tupdesc)
+typedef struct Rows
 {
-	g2_train_progress p;
+	Tuplestorestate *store;
+	TupleDesc	tupdesc;
+} Rows;
+
+static void
+put_progress(const char *directory, const g2_train_progress *p, void *arg)
+{
+	Rows	   *rows = arg;
 	Datum		values[N_COLUMNS] = {0};
 	bool		nulls[N_COLUMNS] = {false};
-	bool		running;
-	int64		left;
+	bool		running = gpt2_training_is_running(directory);
+	int64		left = running ? time_left(p) : 0;
 
-	if (!read_progress(directory, &p) ||
-		!(has_privs_of_role(GetUserId(), p.owner_oid) ||
-		  has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS)))
-		return;
-	running = is_running(directory);
-	left = running ? time_left(&p) : 0;
-	gpt2_set_text(g2_span_of(p.model), &values[COL_MODEL], &nulls[COL_MODEL]);
-	values[COL_OWNER] = ObjectIdGetDatum(p.owner_oid);
-	values[COL_DATABASE] = ObjectIdGetDatum(p.database);
-	values[COL_PID] = Int32GetDatum((int32) p.pid);
+	gpt2_set_text(g2_span_of(p->model), &values[COL_MODEL], &nulls[COL_MODEL]);
+	values[COL_OWNER] = ObjectIdGetDatum(p->owner_oid);
+	values[COL_DATABASE] = ObjectIdGetDatum(p->database);
+	values[COL_PID] = Int32GetDatum((int32) p->pid);
 	nulls[COL_PID] = !running;
 	values[COL_STATE] = CStringGetTextDatum(running ? "running" : "stopped");
-	values[COL_PHASE] = CStringGetTextDatum(phase_name(p.phase));
-	values[COL_ROWS] = Int64GetDatum((int64) p.rows);
-	values[COL_STEP] = Int32GetDatum((int32) p.step);
-	values[COL_STEPS] = Int32GetDatum((int32) p.steps);
-	nulls[COL_STEPS] = p.steps == 0;
-	set_real(p.step ? p.loss : NAN, COL_LOSS, values, nulls);
-	set_real(p.step ? p.held_out_loss : NAN, COL_HELD_OUT, values, nulls);
-	values[COL_TOKENS] = Int64GetDatum((int64) p.tokens);
-	set_real(running && p.tokens_per_second > 0 ? p.tokens_per_second : NAN, COL_RATE, values,
+	values[COL_PHASE] = CStringGetTextDatum(phase_name(p->phase));
+	values[COL_ROWS] = Int64GetDatum((int64) p->rows);
+	values[COL_STEP] = Int32GetDatum((int32) p->step);
+	values[COL_STEPS] = Int32GetDatum((int32) p->steps);
+	nulls[COL_STEPS] = p->steps == 0;
+	set_real(p->step ? p->loss : NAN, COL_LOSS, values, nulls);
+	set_real(p->step ? p->held_out_loss : NAN, COL_HELD_OUT, values, nulls);
+	values[COL_TOKENS] = Int64GetDatum((int64) p->tokens);
+	set_real(running && p->tokens_per_second > 0 ? p->tokens_per_second : NAN, COL_RATE, values,
 			 nulls);
-	gpt2_set_time(p.started_us, &values[COL_STARTED], &nulls[COL_STARTED]);
-	gpt2_set_time(p.updated_us, &values[COL_UPDATED], &nulls[COL_UPDATED]);
-	gpt2_set_time(left ? p.updated_us + left : 0, &values[COL_ESTIMATE], &nulls[COL_ESTIMATE]);
-	tuplestore_putvalues(store, tupdesc, values, nulls);
+	gpt2_set_time(p->started_us, &values[COL_STARTED], &nulls[COL_STARTED]);
+	gpt2_set_time(p->updated_us, &values[COL_UPDATED], &nulls[COL_UPDATED]);
+	gpt2_set_time(left ? p->updated_us + left : 0, &values[COL_ESTIMATE], &nulls[COL_ESTIMATE]);
+	tuplestore_putvalues(rows->store, rows->tupdesc, values, nulls);
 }
 
 Datum
 gpt2_stat_progress_train(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc;
-	Tuplestorestate *store = gpt2_begin_rows(fcinfo, &tupdesc);
-	DIR		   *dir = AllocateDir(G2_TRAIN_DIRECTORY);
-	struct dirent *entry;
+	Rows		rows;
 
-	/* Nobody has trained yet. */
-	if (!dir && errno == ENOENT)
-		return (Datum) 0;
-	while ((entry = ReadDir(dir, G2_TRAIN_DIRECTORY)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (entry->d_name[0] != '.')
-			put_progress(psprintf("%s/%s", G2_TRAIN_DIRECTORY, entry->d_name), store, tupdesc);
-	}
-	FreeDir(dir);
+	rows.store = gpt2_begin_rows(fcinfo, &rows.tupdesc);
+	gpt2_for_each_training(has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS), put_progress,
+						   &rows);
 	return (Datum) 0;
 }
 
@@ -234,17 +182,12 @@ put_line(char **at, const char *model, Tuplestorestate *store, TupleDesc tupdesc
 static char *
 read_log(const char *model)
 {
-	char	   *folder = gpt2_is_model_name(model) ? gpt2_folder_find(model) : NULL,
+	char	   *folder = gpt2_folder_require(model),
 			   *error,
 			   *data;
 	Gpt2ModelRoles roles;
 	size_t		len;
 
-	if (!folder)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" not found", model),
-				 errhint("The view gpt_models lists the names.")));
 	(void) gpt2_folder_roles(folder, &roles, &error);
 	if (!gpt2_roles_permit(&roles))
 		ereport(ERROR,

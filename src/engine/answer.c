@@ -122,6 +122,7 @@ put_model(const g2_model *m, const g2_backend_api *api, g2_writer *w)
 		row.content_hash = g2_span_of(m->pack->content_hash);
 		row.base = g2_span_of(g2_pack_base(m->pack));
 		row.restricted = m->roles.restricted;
+		row.owner = m->roles.owner;
 		for (; row.n_roles < m->roles.n; row.n_roles++)
 			row.roles[row.n_roles] = g2_span_of(m->roles.names[row.n_roles]);
 	}

@@ -92,14 +92,29 @@ describe_strings(const cJSON *array)
 	return cJSON_IsArray(array);
 }
 
-/* templates, stop, roles (model_roles.c), owner, end_token, start_token; nothing else. */
+static bool
+describe_is_known(const char *key)
+{
+	static const char *const known[] = {"templates", "stop", "end_token", "start_token",
+	G2_OWN_ROLE_KEYS};
+
+	for (size_t i = 0; i < G2_LENGTH(known); i++)
+		if (strcmp(key, known[i]) == 0)
+			return true;
+	return false;
+}
+
+/* What is not known is refused.  Roles are checked by model_roles.c, tokens where they are used. */
 bool
 g2_describe_check_own(const cJSON *json, const char *path, g2_error *err)
 {
 	const cJSON *member,
 			   *item;
 	char		excerpt[G2_JSON_EXCERPT];
+	g2_owner	owner;
 
+	if (!g2_own_json_owner(json, path, &owner, err))
+		return false;
 	cJSON_ArrayForEach(member, json)
 	{
 		const char *key = member->string;
@@ -116,15 +131,12 @@ g2_describe_check_own(const cJSON *json, const char *path, g2_error *err)
 											 stop ? "an array of strings that are not empty"
 											 : "a string", err);
 		}
-		else if (strcmp(key, "owner") == 0 && !cJSON_IsString(member))
-			return describe_fail_own(path, "key", key, "a string", err);
-		else if (strcmp(key, "roles") != 0 && strcmp(key, "owner") != 0 &&
-				 strcmp(key, "end_token") != 0 && strcmp(key, "start_token") != 0)
+		else if (!describe_is_known(key))
 		{
 			g2_fail(err, G2_E_BAD_JSON, "unknown key \"%s\" in \"%s\"",
 					g2_json_excerpt(excerpt, key, strlen(key)), path);
-			return g2_fail_hint(err, "Valid keys: templates, stop, roles, owner, end_token, "
-								"start_token.");
+			return g2_fail_hint(err, "Valid keys: templates, stop, roles, owner, owner_oid, "
+								"owner_cluster, end_token, start_token.");
 		}
 	}
 	return true;

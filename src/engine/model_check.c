@@ -152,9 +152,11 @@ check_own(model_check *c)
 	ok = g2_role_list_read(c->name, c->files.folder, &roles, &err);
 	if (ok && !roles.restricted)
 		snprintf(detail, sizeof detail, "for everybody");
+	else if (ok && roles.n == 0)
+		snprintf(detail, sizeof detail, "for %s", roles.owner_name ? "its owner" : "superusers");
 	else if (ok)
-		snprintf(detail, sizeof detail, "for members of %u role%s", roles.n,
-				 roles.n == 1 ? "" : "s");
+		snprintf(detail, sizeof detail, "for %smembers of %u role%s",
+				 roles.owner_name ? "its owner and " : "", roles.n, roles.n == 1 ? "" : "s");
 	tell(c, "roles", ok, detail, &err);
 	if (ok)
 		g2_role_list_free(&roles);

@@ -6,22 +6,29 @@
 #include "json.h"
 #include "own_json.h"
 
-/* FNV-1a, 64 bit (Fowler, Noll, Vo); the NUL after each name keeps "ab", "c" from "a", "bc". */
+/* FNV-1a, 64 bit (Fowler, Noll, Vo). */
+static uint64_t
+hash_bytes(uint64_t hash, const void *data, size_t n)
+{
+	const unsigned char *byte = data;
+
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ byte[i]) * 1099511628211u;
+	return hash;
+}
+
+/* The NUL after each name keeps "ab", "c" from "a", "bc". */
 static uint64_t
 list_token(const g2_role_list *list)
 {
-	const uint64_t prime = 1099511628211u;
-	uint64_t	hash = 14695981039346656037u;
+	const g2_owner *owner = &list->owner;
+	uint64_t	hash = hash_bytes(14695981039346656037u, &list->restricted, 1);
 
-	hash = (hash ^ list->restricted) * prime;
 	for (uint32_t i = 0; i < list->n; i++)
-	{
-		const unsigned char *name = (const unsigned char *) list->names[i];
-
-		do
-			hash = (hash ^ *name) * prime;
-		while (*name++);
-	}
+		hash = hash_bytes(hash, list->names[i], strlen(list->names[i]) + 1);
+	hash = hash_bytes(hash, &owner->cluster, sizeof owner->cluster);
+	hash = hash_bytes(hash, &owner->oid, sizeof owner->oid);
+	hash = hash_bytes(hash, owner->name.data, owner->name.len);
 	return hash ? hash : 1;
 }
 
@@ -57,6 +64,23 @@ list_copy(const char *model, const cJSON *roles, g2_role_list *list, g2_error *e
 	return true;
 }
 
+static bool
+owner_copy(const char *model, const cJSON *json, g2_role_list *list, g2_error *err)
+{
+	g2_owner	owner;
+
+	if (!g2_own_json_owner(json, G2_OWN_JSON, &owner, err))
+		return false;
+	if (owner.name.len > G2_MAX_ROLE_NAME)
+		return g2_fail(err, G2_E_BAD_JSON, "\"owner\" in \"gpt2.json\" of \"%s\" must have at "
+					   "most %d bytes, not %u", model, G2_MAX_ROLE_NAME, owner.name.len);
+	if (owner.name.len > 0 && !(list->owner_name = g2_strdup(owner.name.data)))
+		return g2_fail_memory(err, owner.name.len);
+	list->owner = owner;
+	list->owner.name = g2_span_of(list->owner_name ? list->owner_name : "");
+	return true;
+}
+
 bool
 g2_role_list_read(const char *model, const char *folder, g2_role_list *list, g2_error *err)
 {
@@ -69,7 +93,7 @@ g2_role_list_read(const char *model, const char *folder, g2_role_list *list, g2_
 		return false;
 	roles = cJSON_GetObjectItemCaseSensitive(json, "roles");
 	list->restricted = roles != NULL;
-	ok = !roles || list_copy(model, roles, list, err);
+	ok = owner_copy(model, json, list, err) && (!roles || list_copy(model, roles, list, err));
 	cJSON_Delete(json);
 	if (ok)
 		list->token = list_token(list);
@@ -84,5 +108,6 @@ g2_role_list_free(g2_role_list *list)
 	for (uint32_t i = 0; i < list->n; i++)
 		g2_free(list->names[i]);
 	g2_free(list->names);
+	g2_free(list->owner_name);
 	memset(list, 0, sizeof *list);
 }

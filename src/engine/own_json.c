@@ -3,11 +3,11 @@
  */
 #include "own_json.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "file.h"
-#include "protocol.h"
 
 bool
 g2_own_json_read(const char *folder, cJSON **json, g2_file_state *state, g2_error *err)
@@ -16,6 +16,39 @@ g2_own_json_read(const char *folder, cJSON **json, g2_file_state *state, g2_erro
 	if (state)
 		*state = g2_file_state_at(folder, G2_OWN_JSON);
 	return g2_json_read(folder, G2_OWN_JSON, G2_MAX_OWN_JSON, json, err);
+}
+
+/* ---- the owner ---- */
+
+/* Digits alone; strtoull takes signs and white space too. */
+static bool
+parse_cluster(const char *text, uint64_t *cluster)
+{
+	errno = 0;
+	*cluster = strtoull(text, NULL, 10);
+	return text[0] && strspn(text, "0123456789") == strlen(text) && errno == 0;
+}
+
+bool
+g2_own_json_owner(const cJSON *json, const char *path, g2_owner *owner, g2_error *err)
+{
+	const char *name,
+			   *cluster;
+	int64_t		oid;
+
+	memset(owner, 0, sizeof *owner);
+	if (!json)
+		return true;
+	if (!g2_json_string(json, path, "owner", &name, err) ||
+		!g2_json_int(json, path, "owner_oid", 1, UINT32_MAX, true, 0, &oid, err) ||
+		!g2_json_string(json, path, "owner_cluster", &cluster, err))
+		return false;
+	if (cluster && !parse_cluster(cluster, &owner->cluster))
+		return g2_fail(err, G2_E_BAD_JSON, "\"owner_cluster\" in \"%s\" must be a system "
+					   "identifier, digits in a string", path);
+	owner->name = g2_span_of(name ? name : "");
+	owner->oid = (uint32_t) oid;
+	return true;
 }
 
 /* ---- the content ---- */
@@ -64,11 +97,12 @@ sort_keys(cJSON *json, g2_error *err)
 bool
 g2_own_json_content(cJSON *json, char **content, g2_error *err)
 {
+	static const char *const not_content[] = {G2_OWN_ROLE_KEYS};
 	char	   *text;
 
 	*content = NULL;
-	cJSON_DeleteItemFromObjectCaseSensitive(json, "roles");
-	cJSON_DeleteItemFromObjectCaseSensitive(json, "owner");
+	for (size_t i = 0; i < G2_LENGTH(not_content); i++)
+		cJSON_DeleteItemFromObjectCaseSensitive(json, not_content[i]);
 	if (!json || !json->child)
 		return true;
 	if (!sort_keys(json, err))

@@ -104,11 +104,40 @@ g2_access_decode(const void *p, size_t n, g2_access *m)
 
 /* ---- answers ---- */
 
+bool
+g2_owner_same(const g2_owner *a, const g2_owner *b)
+{
+	if (a->name.len == 0 || b->name.len == 0)
+		return false;
+	if (a->oid != 0 && b->oid != 0 && a->cluster != 0 && a->cluster == b->cluster)
+		return a->oid == b->oid;
+	return a->name.len == b->name.len && memcmp(a->name.data, b->name.data, a->name.len) == 0;
+}
+
+void
+g2_owner_put(g2_writer *w, const g2_owner *m)
+{
+	g2_put_span(w, m->name);
+	g2_put_u32(w, m->oid);
+	g2_put_u64(w, m->cluster);
+}
+
+g2_owner
+g2_owner_get(g2_reader *r)
+{
+	g2_owner	m = {.name = g2_get_span(r)};
+
+	m.oid = g2_get_u32(r);
+	m.cluster = g2_get_u64(r);
+	return m;
+}
+
 void
 g2_roles_encode(g2_writer *w, const g2_roles *m)
 {
 	g2_put_u64(w, m->token);
 	g2_put_names(w, m->roles, m->n);
+	g2_owner_put(w, &m->owner);
 }
 
 bool
@@ -118,6 +147,7 @@ g2_roles_decode(const void *p, size_t n, g2_roles *m)
 
 	m->token = g2_get_u64(&r);
 	m->n = g2_get_names(&r, m->roles, G2_MAX_ROLES);
+	m->owner = g2_owner_get(&r);
 	return !r.failed && m->token != 0;
 }
 

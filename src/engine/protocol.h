@@ -234,11 +234,21 @@ typedef struct g2_access
 #define G2_MAX_OWN_JSON 65536		/* bytes of a model's gpt2.json */
 #define G2_MAX_ROLES 256		/* of one model */
 
+/* The role that a model belongs to.  In the cluster that wrote it the OID says which, so that it may
+ * be renamed, and a new role of its name is another; elsewhere the name does. */
+typedef struct g2_owner
+{
+	g2_span		name;			/* empty: the model belongs to none */
+	uint32_t	oid;			/* 0 = not said, as the next */
+	uint64_t	cluster;		/* system identifier */
+} g2_owner;
+
 typedef struct g2_roles
 {
 	uint64_t	token;			/* of this list of roles; never 0 */
 	uint32_t	n;
 	g2_span		roles[G2_MAX_ROLES];	/* names */
+	g2_owner	owner;			/* who may use the model, too */
 } g2_roles;
 
 typedef struct g2_error_message
@@ -419,6 +429,11 @@ extern void g2_session_message_encode(g2_writer *w, const g2_session_message *m)
 extern bool g2_session_message_decode(const void *p, size_t n, g2_session_message *m);
 extern void g2_access_encode(g2_writer *w, const g2_access *m);
 extern bool g2_access_decode(const void *p, size_t n, g2_access *m);
+/* Both are the same role, as far as these say; two that belong to none are not. */
+extern bool g2_owner_same(const g2_owner *a, const g2_owner *b);
+extern void g2_owner_put(g2_writer *w, const g2_owner *m);
+extern g2_owner g2_owner_get(g2_reader *r);
+
 extern void g2_roles_encode(g2_writer *w, const g2_roles *m);
 extern bool g2_roles_decode(const void *p, size_t n, g2_roles *m);
 extern void g2_error_encode(g2_writer *w, const char *sqlstate, const char *message,

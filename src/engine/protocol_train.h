@@ -21,6 +21,7 @@
 #define G2_TRAIN_PARENT "base/pgsql_tmp_gpt2"
 #define G2_TRAIN_DIRECTORY G2_TRAIN_PARENT "/train"
 #define G2_TRAIN_MODELS "gpt2_models"	/* where finished models go */
+#define G2_TRAIN_GONE ".gone."	/* begins the name of a directory that is being removed */
 
 enum							/* messages; g2_message has those below */
 {
@@ -48,7 +49,7 @@ enum							/* messages; g2_message has those below */
 typedef enum g2_train_replace
 {
 	G2_TRAIN_REPLACE_NONE,
-	G2_TRAIN_REPLACE_OWN,		/* that of the owner, or of `replaced` */
+	G2_TRAIN_REPLACE_OWN,		/* that of `owner`, or of `replaced` */
 	G2_TRAIN_REPLACE_ANY		/* a superuser asks */
 } g2_train_replace;
 
@@ -60,8 +61,7 @@ typedef struct g2_train
 	g2_span		model;			/* name of the new one */
 	g2_span		base;			/* folder of the model to start from; empty = from nothing */
 	g2_span		query;
-	g2_span		owner;			/* role, to which the model will belong */
-	uint32_t	owner_oid;
+	g2_owner	owner;			/* to whom the model will belong */
 	uint32_t	database;		/* OID */
 	uint32_t	tokenizer;		/* from nothing only, as the next five */
 	uint32_t	vocab_size;		/* 0 = as many as there are */
@@ -90,7 +90,7 @@ typedef struct g2_train
 	uint32_t	keep_adapter;	/* 1: it is not merged but kept, and shares the base's weights */
 	/* how it is done, which changes no bit */
 	uint32_t	replace;		/* g2_train_replace */
-	g2_span		replaced;		/* owner of the model that may be replaced; empty = the new one's */
+	g2_owner	replaced;		/* of the model that may be replaced; none = the new one's */
 	uint32_t	threads;
 	uint32_t	nice;
 	uint64_t	memory;			/* bytes of activations beyond which they are computed again */
@@ -129,7 +129,8 @@ typedef enum g2_train_phase
 
 #define G2_TRAIN_PROGRESS_FILE "progress"
 #define G2_TRAIN_LOCK_FILE "lock"	/* flock'd while the process runs */
-#define G2_TRAIN_PROGRESS_MAGIC 0x74327067u
+#define G2_TRAIN_FOLDER "model"	/* the finished folder, until it is moved */
+#define G2_TRAIN_PROGRESS_MAGIC 0x75327067u
 
 /* The file's contents.  A reader that meets a writer sees a wrong sum, and reads again. */
 typedef struct g2_train_progress
@@ -149,9 +150,17 @@ typedef struct g2_train_progress
 	uint64_t	tokens;
 	int64_t		started_us;		/* Unix time */
 	int64_t		updated_us;
+	uint64_t	folder;			/* inode of the finished folder that is to be moved; 0 = none yet */
 	char		model[256];		/* ends with NUL */
 } g2_train_progress;
 
 extern uint32_t g2_train_progress_sum(const g2_train_progress *p);
+
+/* Whether the file's bytes are whole. */
+extern bool g2_train_progress_is_whole(const g2_train_progress *p);
+
+/* The finished folder has gone to where models are, whatever else is left in the training's
+ * directory. */
+extern bool g2_train_is_done(const char *directory, const g2_train_progress *p);
 
 #endif							/* G2_PROTOCOL_TRAIN_H */

@@ -61,6 +61,7 @@ g2_model_row_encode(g2_writer *w, const g2_model_row *m)
 	g2_put_names(w, m->roles, m->n_roles);
 	g2_put_u32(w, m->restricted);
 	g2_put_span(w, m->base);
+	g2_owner_put(w, &m->owner);
 	row_end(w, begin);
 }
 
@@ -87,6 +88,7 @@ g2_model_row_get(g2_reader *r, g2_model_row *m)
 	m->n_roles = g2_get_names(&in, m->roles, G2_MAX_ROLES);
 	m->restricted = g2_get_u32(&in);
 	m->base = g2_get_span(&in);
+	m->owner = g2_owner_get(&in);
 	r->failed |= in.failed;
 }
 

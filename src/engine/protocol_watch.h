@@ -33,9 +33,10 @@ typedef struct g2_model_row
 	int64_t		last_used_at;
 	uint32_t	n_roles;
 	g2_span		roles[G2_MAX_ROLES];
-	uint32_t	restricted;		/* 1: for members of `roles` only, where there are none for superusers;
-								 * 0: for everybody */
+	uint32_t	restricted;		/* 1: for the owner, members of `roles` and superusers only; 0: for
+								 * everybody */
 	g2_span		base;			/* of an adapter that is loaded; empty otherwise */
+	g2_owner	owner;
 } g2_model_row;
 
 typedef struct g2_info

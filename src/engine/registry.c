@@ -387,7 +387,8 @@ g2_registry_models(const g2_registry *registry)
 void
 g2_model_roles_encode(const g2_model *model, g2_writer *w)
 {
-	g2_roles	roles = {.token = model->roles.token, .n = model->roles.n};
+	g2_roles	roles = {.token = model->roles.token, .n = model->roles.n,
+	.owner = model->roles.owner};
 
 	for (uint32_t i = 0; i < roles.n; i++)
 		roles.roles[i] = g2_span_of(model->roles.names[i]);

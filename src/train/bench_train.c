@@ -95,7 +95,7 @@ open_all(bench *b, g2_error *err)
 	make_arch(b);
 	if (!g2t_context_open((uint32_t) b->threads, 0, g2t_attention_scratch(b->arch.n_ctx),
 						  &b->context, err) ||
-		!g2t_parameters_open(&b->arch, true, &b->p, err))
+		!g2t_parameters_open(&b->arch, G2T_TWO_MOMENTS, &b->p, err))
 		return false;
 	g2t_parameters_start(&b->p, b->arch.n_layer, 1, NULL);
 	if (!g2t_network_open(&b->arch, &b->context, &b->p, &b->none, &o, &b->net, err))

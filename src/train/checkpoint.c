@@ -76,12 +76,19 @@ read_file(const g2t_place *place, const char *file, header *h, g2t_curve *curve,
 	return ok;
 }
 
+/* Weights and moments. */
+static uint32_t
+n_arrays(const g2t_parameters *p)
+{
+	return p->v ? 3 : 2;
+}
+
 bool
 g2t_checkpoint_write(const g2t_place *place, const g2t_state *state, const g2t_curve *curve,
 					 const g2t_parameters *p, g2_error *err)
 {
 	const float *const arrays[] = {p->w, p->m, p->v};
-	header		h = {.magic = MAGIC, .n_arrays = G2_LENGTH(arrays), .floats = p->floats,
+	header		h = {.magic = MAGIC, .n_arrays = n_arrays(p), .floats = p->floats,
 	.n_points = curve->n, .state = *state};
 
 	return write_file(place, G2T_CHECKPOINT_FILE, &h, curve->point, arrays, err);
@@ -94,8 +101,7 @@ g2t_checkpoint_read(const g2t_place *place, g2t_state *state, g2t_curve *curve, 
 	float	   *const arrays[] = {p->w, p->m, p->v};
 	header		h;
 
-	if (!read_file(place, G2T_CHECKPOINT_FILE, &h, curve, arrays, G2_LENGTH(arrays), p->floats,
-				   found, err))
+	if (!read_file(place, G2T_CHECKPOINT_FILE, &h, curve, arrays, n_arrays(p), p->floats, found, err))
 		return false;
 	if (*found)
 		*state = h.state;

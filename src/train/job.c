@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@
 
 /* Another number for other files in a training's directory, or other results of the same options:
  * what an older version has left there is begun again. */
-#define RULES 2
+#define RULES 3
 
 /* ---- options ---- */
 
@@ -100,7 +101,7 @@ bool
 g2t_job_check(const g2_train *o, g2_error *err)
 {
 	/* gpt2.json will have it */
-	if (g2_utf8_valid_prefix(o->owner.data, o->owner.len) != o->owner.len)
+	if (g2_utf8_valid_prefix(o->owner.name.data, o->owner.name.len) != o->owner.name.len)
 		return g2_fail(err, G2_E_PARAM, "the name of the role is not valid UTF-8");
 	return g2_model_name_check(o->model.data, o->model.len, err) &&
 		check_number("the length of the model's name", o->model.len, 1, G2_TRAIN_MAX_NAME, err) &&
@@ -129,7 +130,8 @@ g2t_job_hash(const g2_train *options, char hex[65], char base[65], g2_error *err
 
 	base[0] = '\0';
 	same.replace = same.threads = same.nice = 0;
-	same.replaced = (g2_span) {0};
+	same.replaced = (g2_owner) {0};
+	same.owner.name = (g2_span) {0};	/* the OID says who: the role may be renamed */
 	same.memory = same.keep_free = 0;
 	same.checkpoint_seconds = 0;
 	g2_put_u32(&w, RULES);
@@ -221,6 +223,21 @@ g2t_progress(g2t_job *job, g2_train_phase phase)
 		errno = 0;
 }
 
+/* A file that cannot be synced only makes a crash of the machine cost more. */
+bool
+g2t_progress_last(g2t_job *job, const char *folder, g2_error *err)
+{
+	struct stat st;
+
+	if (lstat(folder, &st) != 0)
+		return g2_fail_errno(err, errno, "stat", folder);
+	job->progress.folder = st.st_ino;
+	g2t_progress(job, G2_TRAIN_WRITING);
+	if (job->progress_fd >= 0)
+		(void) fsync(job->progress_fd);
+	return true;
+}
+
 /* ---- its phases ---- */
 
 /* A finite loss may be a bad one: a model that says all tokens to be as likely has log(tokens). */
@@ -236,12 +253,23 @@ tell_failure(const g2t_job *job, const g2t_outcome *o)
 				   "where all tokens are as likely", loss, guess);
 }
 
+/* Only an adapter that is kept needs its base after the training. */
+static void
+tell_base(const g2t_job *job)
+{
+	if (job->options->keep_adapter && !g2t_job_check_base(job, NULL))
+		g2t_notice(job, G2_LEVEL_WARNING, "Put the base's old files back, or train the adapter "
+				   "again.", "the base of adapter \"%s\" was replaced or removed while it was "
+				   "trained: it will not load", g2t_text(job->options->model));
+}
+
 static void
 tell_made(const g2t_job *job, const g2t_outcome *o)
 {
 	char		held_out[64] = "";
 
 	tell_failure(job, o);
+	tell_base(job);
 	if (isfinite(o->held_out_loss))
 		snprintf(held_out, sizeof held_out, ", held-out loss %.4g", o->held_out_loss);
 	g2t_notice(job, G2_LEVEL_NOTICE, NULL, "model \"%s\" has the weights of step %u of %u: loss "

@@ -63,6 +63,9 @@ extern bool g2t_job_is_canceled(const g2t_job *job, g2_error *err);
 /* Writes the progress file. */
 extern void g2t_progress(g2t_job *job, g2_train_phase phase);
 
+/* From now on, durably: when the finished folder of this path has been moved, all is done. */
+extern bool g2t_progress_last(g2t_job *job, const char *folder, g2_error *err);
+
 /* place, options, base_hash, cancel and notice are set; the spool is there.  The new model's folder
  * is in `models` when it returns true, and the training's directory is gone. */
 extern bool g2t_job_run(g2t_job *job, const char *models, g2_error *err);
@@ -105,8 +108,6 @@ extern bool g2t_train(g2t_job *job, struct g2t_parameters *p, g2t_outcome *outco
 /* A JSON file of the folder; complete: nothing is missing in it for lack of memory. */
 extern bool g2t_write_json(const char *folder, const char *name, cJSON *json, bool complete,
 						   g2_error *err);
-
-#define G2T_FOLDER "model"		/* in the training's directory */
 
 /* The folder, without files: what a process has left there that was killed, or the model that it
  * has replaced. */

@@ -75,7 +75,8 @@ change_range(const g2t_context *context, void *arg, size_t first, size_t n)
 	size_t		at = c->tensor->at + first;
 
 	(void) context;
-	c->kernel(n, &c->update, c->p->g + at, c->p->w + at, c->p->m + at, c->p->v + at);
+	c->kernel(n, &c->update, c->p->g + at, c->p->w + at, c->p->m + at,
+			  c->p->v ? c->p->v + at : NULL);
 }
 
 void

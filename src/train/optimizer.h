@@ -33,6 +33,13 @@ typedef struct g2t_optimizer
 	double		epsilon;
 } g2t_optimizer;
 
+/* What it keeps of a set: sgd has no second moment. */
+static inline g2t_arrays
+g2t_method_arrays(g2t_method method)
+{
+	return method == G2T_SGD ? G2T_ONE_MOMENT : G2T_TWO_MOMENTS;
+}
+
 /* The rate of a step, which counts from 0. */
 extern double g2t_rate(const g2t_optimizer *o, uint32_t step);
 

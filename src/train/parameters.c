@@ -47,18 +47,18 @@ add_tensor(g2t_parameters *p, const char *name, uint32_t rank, uint64_t rows, ui
 }
 
 static bool
-allocate(g2t_parameters *p, bool trained, g2_error *err)
+allocate(g2t_parameters *p, g2t_arrays n_arrays, g2_error *err)
 {
 	float	  **arrays[] = {&p->w, &p->g, &p->m, &p->v};
 
-	for (size_t i = 0; i < (trained ? 4 : 1); i++)
+	for (uint32_t i = 0; i < n_arrays; i++)
 		if (!(*arrays[i] = g2t_floats(p->floats)))
 			return g2_fail_memory(err, p->floats * sizeof(float));
 	return true;
 }
 
 bool
-g2t_parameters_open(const g2_arch *arch, bool trained, g2t_parameters *p, g2_error *err)
+g2t_parameters_open(const g2_arch *arch, g2t_arrays n_arrays, g2t_parameters *p, g2_error *err)
 {
 	g2_layout	layout;
 	bool		ok;
@@ -70,7 +70,7 @@ g2t_parameters_open(const g2_arch *arch, bool trained, g2t_parameters *p, g2_err
 	for (uint32_t i = 0; p->tensor && i < layout.n; i++)
 		add_tensor(p, layout.tensor[i].name, layout.tensor[i].rank, layout.tensor[i].rows,
 				   layout.tensor[i].cols);
-	ok = p->tensor ? allocate(p, trained, err)
+	ok = p->tensor ? allocate(p, n_arrays, err)
 		: g2_fail_memory(err, layout.n * sizeof *p->tensor);
 	g2_layout_free(&layout);
 	if (!ok)
@@ -97,7 +97,8 @@ add_adapters(const g2_arch *a, uint32_t layer, uint32_t rank, g2t_parameters *p)
 }
 
 bool
-g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p, g2_error *err)
+g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_arrays n_arrays, g2t_parameters *p,
+				  g2_error *err)
 {
 	size_t		n = (size_t) arch->n_layer * G2_ADAPTER_MODULES * 2;
 
@@ -107,7 +108,7 @@ g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p, g2_erro
 		return g2_fail_memory(err, n * sizeof *p->tensor);
 	for (uint32_t l = 0; l < arch->n_layer; l++)
 		add_adapters(arch, l, rank, p);
-	if (allocate(p, true, err))
+	if (allocate(p, n_arrays, err))
 		return true;
 	g2t_parameters_close(p);
 	return false;

@@ -1,8 +1,8 @@
 /*
  * parameters.h: weights that are trained, their gradients and the optimizer's state.
  *
- * A set is a list of tensors in one array; gradients and the two moments, where the set is trained,
- * have the same places.  The model's weights are one set; adapters of low rank are another, and
+ * A set is a list of tensors in one array; gradients and moments, where the set is trained, have the
+ * same places.  The model's weights are one set; adapters of low rank are another, and
  * then the model's weights have neither gradients nor moments.
  */
 #ifndef G2T_PARAMETERS_H
@@ -32,20 +32,28 @@ typedef struct g2t_parameters
 	float	   *w;
 	float	   *g;				/* NULL, as m and v: not trained */
 	float	   *m;
-	float	   *v;
+	float	   *v;				/* NULL: trained with one moment */
 } g2t_parameters;
+
+/* How many of its arrays a set has. */
+typedef enum g2t_arrays
+{
+	G2T_WEIGHTS = 1,
+	G2T_ONE_MOMENT = 3,			/* and gradients */
+	G2T_TWO_MOMENTS
+} g2t_arrays;
 
 /* What can be trained: a GPT-2 with gelu_new; 0A000 names what is different. */
 extern bool g2t_arch_check(const g2_arch *arch, g2_error *err);
 
 /* The tensors of a graph, all zero. */
-extern bool g2t_parameters_open(const g2_arch *arch, bool trained, g2t_parameters *p,
+extern bool g2t_parameters_open(const g2_arch *arch, g2t_arrays n_arrays, g2t_parameters *p,
 								g2_error *err);
 
 /* The adapters of a graph, for every matrix of a layer: "h.0.attn.c_attn.lora_a" [in][rank] and
  * ".lora_b" [rank][out]. */
-extern bool g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_parameters *p,
-							  g2_error *err);
+extern bool g2t_adapters_open(const g2_arch *arch, uint32_t rank, g2t_arrays n_arrays,
+							  g2t_parameters *p, g2_error *err);
 extern void g2t_parameters_close(g2t_parameters *p);
 
 /* Elements of all adapters of a graph. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "protocol_train.h"
 
 #define BUFFER (1u << 18)
 #define CHECK_SPACE (16u << 20)	/* bytes of a file between two looks at the space that is left */
@@ -19,7 +20,6 @@
 #define LOCK_POLL_MS 20
 #define MAX_DEPTH 16			/* of what is removed: a model's folder may have folders */
 #define OPEN_ATTEMPTS 100		/* while others remove the directory */
-#define GONE ".gone."			/* and a number: a directory that is being removed */
 
 /* path = directory/file, with `end` behind it.  Directories are our own, far shorter than the
  * limit; what does not fit is cut, and then is not found. */
@@ -170,7 +170,7 @@ remove_place(const char *path)
 	const char *name = strrchr(path, '/') + 1;
 	char		gone[G2T_MAX_PATH];
 
-	if (snprintf(gone, sizeof gone, "%.*s" GONE "%ld.%s", (int) (name - path), path,
+	if (snprintf(gone, sizeof gone, "%.*s" G2_TRAIN_GONE "%ld.%s", (int) (name - path), path,
 				 (long) getpid(), name) >= (int) sizeof gone || rename(path, gone) != 0)
 		g2t_remove_tree(path);
 	else
@@ -184,7 +184,31 @@ g2t_place_remove(g2t_place *place)
 	g2t_place_close(place);
 }
 
-/* The descriptor of its lock, locked, when nobody has been there for so long; -1. */
+static bool
+is_done(const char *path)
+{
+	char		file[G2T_MAX_PATH];
+	g2_train_progress p;
+	int			fd;
+	bool		whole;
+
+	join(path, G2_TRAIN_PROGRESS_FILE, "", file);
+	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	whole = read(fd, &p, sizeof p) == (ssize_t) sizeof p && g2_train_progress_is_whole(&p);
+	close(fd);
+	return whole && g2_train_is_done(path, &p);
+}
+
+bool
+g2t_place_is_done(const g2t_place *place)
+{
+	return is_done(place->path);
+}
+
+/* The descriptor of its lock, locked, when its model is where it belongs, or nobody has been there
+ * for so long; -1. */
 static int
 lock_stale(const char *path, int64_t seconds)
 {
@@ -197,7 +221,7 @@ lock_stale(const char *path, int64_t seconds)
 	if (fd < 0)
 		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 &&
-		time(NULL) - st.st_mtime > seconds)
+		(time(NULL) - st.st_mtime > seconds || is_done(path)))
 		return fd;
 	close(fd);
 	return -1;
@@ -212,7 +236,7 @@ g2t_place_purge(const char *parent, int64_t seconds)
 
 	while (directory && (entry = readdir(directory)))
 	{
-		bool		gone = strncmp(entry->d_name, GONE, strlen(GONE)) == 0;
+		bool		gone = strncmp(entry->d_name, G2_TRAIN_GONE, strlen(G2_TRAIN_GONE)) == 0;
 		int			fd;
 
 		if (entry->d_name[0] == '.' && !gone)

@@ -12,7 +12,8 @@
  *     checkpoint    weights, moments, place in the data (checkpoint.h)
  *     best          the weights with the least loss on held-out rows
  *     log           the curve (curve.h)
- *     progress      what gpt_stat_progress_train shows (engine/protocol_train.h)
+ *     progress      what gpt_stat_progress_train shows, and that it is over
+ *                   (engine/protocol_train.h)
  *
  * A directory that is being removed has another name, ".gone....", so that the same training can
  * begin again at once.
@@ -46,7 +47,12 @@ extern void g2t_place_touch(const g2t_place *place);
 /* Removes the directory and all that is in it; the lock is given up with it. */
 extern void g2t_place_remove(g2t_place *place);
 
-/* Removes the directories of `parent` that nobody has locked and nobody has been in for so long. */
+/* Its model has been moved to where it belongs: it is over, but for what a process that was killed
+ * then has left. */
+extern bool g2t_place_is_done(const g2t_place *place);
+
+/* Removes the directories of `parent` that nobody has locked and that are done, or nobody has been in
+ * for so long. */
 extern void g2t_place_purge(const char *parent, int64_t seconds);
 
 /* place/file in `path`. */

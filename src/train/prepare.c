@@ -12,6 +12,7 @@
 #include "machine.h"
 #include "model.h"
 #include "network.h"
+#include "optimizer.h"
 #include "parameters.h"
 #include "tokenizer_folder.h"
 
@@ -68,7 +69,7 @@ open_learned(g2t_job *job, g2_error *err)
 	char		folder[G2T_MAX_PATH];
 	uint32_t	ignored;
 
-	g2t_place_path(&job->place, G2T_FOLDER, folder);
+	g2t_place_path(&job->place, G2_TRAIN_FOLDER, folder);
 	if (!g2t_windows_made(&job->place) &&
 		(!g2t_folder_empty(job, err) || !learn(job, folder, err)))
 		return false;
@@ -117,7 +118,8 @@ check_memory(const g2t_job *job, g2_error *err)
 	bool		all = o->base.len == 0 || o->lora_rank == 0;
 	double		parameters = (double) g2_arch_parameters(&job->arch),
 				adapters = all ? 0.0 : (double) g2t_adapters_size(&job->arch, o->lora_rank),
-				bytes = parameters * (all ? 16.0 : 4.0) + adapters * 16.0 +
+				trained = (double) g2t_method_arrays(o->optimizer) * sizeof(float),
+				bytes = parameters * (all ? trained : sizeof(float)) + adapters * trained +
 		(double) g2t_network_bytes(&job->arch, g2t_pass_rows(job), true),
 				there = (double) g2_machine_memory();
 

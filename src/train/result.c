@@ -151,12 +151,20 @@ write_adapter_config(const g2t_job *job, const char *folder, g2_error *err)
 	return ok;
 }
 
-/* Special tokens stay the base's. */
+static bool
+add_owner(cJSON *json, const g2_owner *owner)
+{
+	char		cluster[24];
+
+	snprintf(cluster, sizeof cluster, "%llu", (unsigned long long) owner->cluster);
+	return add_string(json, "owner", g2t_text(owner->name)) &&
+		add_number(json, "owner_oid", owner->oid) && add_string(json, "owner_cluster", cluster);
+}
+
+/* Special tokens stay the base's.  Nobody but the owner uses it until it is granted. */
 static bool
 fill_own(const g2t_job *job, cJSON *json)
 {
-	const char *owner = g2t_text(job->options->owner);
-
 	if (job->options->keep_adapter)
 	{
 		cJSON_DeleteItemFromObjectCaseSensitive(json, "end_token");
@@ -164,7 +172,8 @@ fill_own(const g2t_job *job, cJSON *json)
 		if (!add_string(json, "base_hash", job->base_hash))
 			return false;
 	}
-	return add_strings(json, "roles", owner) && add_string(json, "owner", owner);
+	cJSON_DeleteItemFromObjectCaseSensitive(json, "roles");
+	return cJSON_AddArrayToObject(json, "roles") != NULL && add_owner(json, &job->options->owner);
 }
 
 static bool
@@ -299,8 +308,8 @@ write_weights(const g2t_job *job, const g2t_parameters *p, g2_error *err)
 {
 	const bool	adapter = job->options->keep_adapter;
 	g2t_writer	w;
-	bool		ok = g2t_writer_open(&job->place, adapter ? G2T_FOLDER "/" G2_ADAPTER_WEIGHTS
-									 : G2T_FOLDER "/model.safetensors", &w, err) &&
+	bool		ok = g2t_writer_open(&job->place, adapter ? G2_TRAIN_FOLDER "/" G2_ADAPTER_WEIGHTS
+									 : G2_TRAIN_FOLDER "/model.safetensors", &w, err) &&
 	write_header(&w, p, adapter, err);
 
 	for (uint32_t i = 0; ok && i < p->n; i++)
@@ -376,7 +385,7 @@ write_readme(const g2t_job *job, const g2t_outcome *outcome, const char *folder,
 static const char *
 folder_of(const g2t_job *job, char path[G2T_MAX_PATH])
 {
-	g2t_place_path(&job->place, G2T_FOLDER, path);
+	g2t_place_path(&job->place, G2_TRAIN_FOLDER, path);
 	return path;
 }
 
@@ -409,9 +418,9 @@ g2t_write_model(g2t_job *job, const g2t_parameters *p, const g2t_outcome *outcom
 				readme[G2T_MAX_PATH];
 	const char *folder = folder_of(job, path);
 
-	g2t_place_path(&job->place, G2T_FOLDER "/" README, readme);
+	g2t_place_path(&job->place, G2_TRAIN_FOLDER "/" README, readme);
 	return write_weights(job, p, err) && g2t_curve_write(&outcome->curve, folder, err) &&
 		write_readme(job, outcome, folder, err) && g2_file_sync_directory(readme, err) &&
 		!g2t_job_is_canceled(job, err) && g2t_windows_forget(&job->place, err) &&
-		g2t_target_move(job, folder, models, err);
+		g2t_progress_last(job, folder, err) && g2t_target_move(job, folder, models, err);
 }

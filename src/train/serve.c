@@ -271,9 +271,22 @@ fill_progress(serving *s)
 {
 	g2_train_progress *p = &s->job.progress;
 
-	p->owner_oid = s->options.owner_oid;
+	p->owner_oid = s->options.owner.oid;
 	p->database = s->options.database;
 	snprintf(p->model, sizeof p->model, "%s", g2t_text(s->options.model));
+}
+
+/* What a process that was killed has left of the same training, when its model was moved, is no
+ * training to go on with. */
+static bool
+open_place(g2t_job *job, const char *name, g2_error *err)
+{
+	if (!g2t_place_open(G2_TRAIN_DIRECTORY, name, LOCK_WAIT_MS, &job->place, err))
+		return false;
+	if (!g2t_place_is_done(&job->place))
+		return true;
+	g2t_place_remove(&job->place);
+	return g2t_place_open(G2_TRAIN_DIRECTORY, name, LOCK_WAIT_MS, &job->place, err);
 }
 
 static bool
@@ -295,7 +308,7 @@ train(serving *s, g2_error *err)
 	g2_pool_be_nice(s->options.nice);
 	/* opening the place says what is wrong */
 	(void) mkdir(G2_TRAIN_PARENT, G2_DIRECTORY_MODE);
-	if (!g2t_place_open(G2_TRAIN_DIRECTORY, hash, LOCK_WAIT_MS, &job->place, err))
+	if (!open_place(job, hash, err))
 		return false;
 	/* now that its own is in use, however old it is */
 	g2t_place_purge(G2_TRAIN_DIRECTORY, KEEP_SECONDS);

@@ -27,57 +27,55 @@ fail_exists(const char *name, g2_error *err)
 						"puts it in the old one's place.");
 }
 
-/* The gpt2.json of the model that is there, where it is of the owner that the backend has seen, or of
- * the new one's; else NULL: another may have come since. */
-static cJSON *
-read_replaced(const g2_train *o, const char *folder)
+/* Does the model whose gpt2.json this is belong to the owner that the backend has seen, or to the new
+ * one's?  Another may have come since. */
+static bool
+is_owners(const g2_train *o, const cJSON *json)
 {
-	cJSON	   *json = NULL;
+	g2_owner	owner;
 
-	if (g2_own_json_read(folder, &json, NULL, NULL))
-	{
-		const cJSON *owner = cJSON_GetObjectItemCaseSensitive(json, "owner");
-
-		if (cJSON_IsString(owner) &&
-			(strcmp(owner->valuestring, g2t_text(o->owner)) == 0 ||
-			 (o->replaced.len > 0 && strcmp(owner->valuestring, g2t_text(o->replaced)) == 0)))
-			return json;
-	}
-	cJSON_Delete(json);
-	return NULL;
+	return g2_own_json_owner(json, G2_OWN_JSON, &owner, NULL) &&
+		(g2_owner_same(&owner, &o->owner) || g2_owner_same(&owner, &o->replaced));
 }
 
-/* As with CREATE OR REPLACE: whoever may use the old one may use the new one. */
+/* As with CREATE OR REPLACE: the new one belongs to whom the old one does, and is for the same
+ * roles. */
 static bool
 keep_roles(cJSON *old, const char *folder, g2_error *err)
 {
-	cJSON	   *roles = cJSON_DetachItemFromObjectCaseSensitive(old, "roles"),
-			   *json = NULL;
-	bool		ok = g2_own_json_read(folder, &json, NULL, err);
+	static const char *const keys[] = {G2_OWN_ROLE_KEYS};
+	cJSON	   *json = NULL;
+	bool		complete = true,
+				ok = g2_own_json_read(folder, &json, NULL, err);
 
-	if (ok)
+	for (size_t i = 0; ok && i < G2_LENGTH(keys); i++)
 	{
-		cJSON_DeleteItemFromObjectCaseSensitive(json, "roles");
-		if (roles && cJSON_AddItemToObject(json, "roles", roles))
-			roles = NULL;
-		ok = g2t_write_json(folder, G2_OWN_JSON, json, roles == NULL, err);
+		cJSON	   *item = cJSON_DetachItemFromObjectCaseSensitive(old, keys[i]);
+
+		cJSON_DeleteItemFromObjectCaseSensitive(json, keys[i]);
+		if (item && !cJSON_AddItemToObject(json, keys[i], item))
+		{
+			cJSON_Delete(item);
+			complete = false;
+		}
 	}
-	cJSON_Delete(roles);
+	ok = ok && g2t_write_json(folder, G2_OWN_JSON, json, complete, err);
 	cJSON_Delete(json);
 	return ok;
 }
 
-/* May the model that is there give way?  The new one gets its roles. */
+/* May the model that is there give way? */
 static bool
 give_way(const g2_train *o, const char *from, const char *to, g2_error *err)
 {
-	cJSON	   *old = read_replaced(o, to);
-	bool		ok;
+	cJSON	   *old = NULL;
+	bool		known = g2_own_json_read(to, &old, NULL, NULL) && old && is_owners(o, old),
+				ok;
 
-	if (o->replace == G2_TRAIN_REPLACE_NONE || (o->replace == G2_TRAIN_REPLACE_OWN && !old))
+	if (o->replace == G2_TRAIN_REPLACE_NONE || (o->replace == G2_TRAIN_REPLACE_OWN && !known))
 		ok = fail_exists(g2t_text(o->model), err);
 	else
-		ok = !old || keep_roles(old, from, err);
+		ok = !known || keep_roles(old, from, err);
 	cJSON_Delete(old);
 	return ok;
 }

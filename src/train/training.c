@@ -9,181 +9,18 @@
  * checkpoint is written just before that, so that it has weights whose loss is a number.  What is
  * under way can be dropped: the step is done again.
  */
+#include "training.h"
+
 #include <math.h>
 
-#include "checkpoint.h"
-#include "network.h"
-#include "optimizer.h"
-
-#define EVALUATIONS 20			/* without eval_every */
 #define EVALUATION_STEPS 20		/* of held-out rows at most, in steps' rows */
-#define POINTS 500				/* of the curve */
-#define MOST_WARMUP 100			/* steps, without warmup_steps */
 #define CHECKPOINT_SHARE 20.0	/* writing takes a twentieth of the time at most */
 #define NOTICE_SECONDS 10.0
-
-typedef struct training
-{
-	g2t_job    *job;
-	const g2_train *options;
-	g2t_context context;
-	g2t_parameters *p;
-	g2t_parameters adapters;
-	g2t_parameters *trained;	/* one of the two */
-	g2t_network *net;
-	g2t_optimizer optimizer;
-	g2t_windows windows;
-	g2t_windows held_out;
-	g2t_step	batch;
-	uint32_t   *start;			/* of a pass */
-	uint32_t	pass_rows;
-	uint32_t	steps;
-	uint32_t	eval_every;
-	uint32_t	point_every;
-	g2t_state	state;
-	g2t_outcome *outcome;
-	int64_t		begun_us;		/* of this process */
-	double		seconds_before;
-	int64_t		saved_us;
-	int64_t		saving_us;		/* that the last checkpoint took */
-	int64_t		told_us;
-	uint64_t	tokens_before;
-} training;
-
-/* ---- opening ---- */
-
-static bool
-open_weights(training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	const g2_arch *arch = &t->job->arch;
-	bool		all = o->base.len == 0 || o->lora_rank == 0;
-
-	if (!g2t_parameters_open(arch, all, t->p, err))
-		return false;
-	if (o->base.len > 0)
-	{
-		if (!g2t_parameters_read(g2t_text(o->base), arch, t->p, err) ||
-			!g2t_job_check_base(t->job, err))
-			return false;
-	}
-	else
-		g2t_parameters_start(t->p, arch->n_layer, o->seed, t->job->cancel);
-	if (g2t_job_is_canceled(t->job, err))
-		return false;
-	t->trained = t->p;
-	if (all)
-		return true;
-	if (!g2t_adapters_open(arch, o->lora_rank, &t->adapters, err))
-		return false;
-	g2t_parameters_start(&t->adapters, arch->n_layer, o->seed, NULL);
-	t->trained = &t->adapters;
-	return true;
-}
-
-static bool
-open_data(training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	const g2t_place *place = &t->job->place;
-	uint32_t	length = g2t_window_length(t->job),
-				n_vocab = t->job->arch.n_vocab;
-
-	t->pass_rows = g2t_pass_rows(t->job);
-	t->start = g2_alloc_array((size_t) t->pass_rows + 1, sizeof *t->start);
-	if (!t->start)
-		return g2_fail_memory(err, t->pass_rows * sizeof *t->start);
-	return g2t_windows_open(place, false, o->seed, length, n_vocab, &t->windows, err) &&
-		g2t_windows_open(place, true, 0, length, n_vocab, &t->held_out, err) &&
-		g2t_step_open(o->batch_tokens, &t->batch, err);
-}
-
-static bool
-choose_steps(training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	double		steps = o->steps;
-
-	if (o->steps == 0)
-	{
-		if (!g2t_windows_steps(&t->windows, o->batch_tokens, o->epochs, &steps, err))
-			return false;
-		if (steps > G2_TRAIN_MAX_STEPS)
-			return g2_fail(err, G2_E_PARAM, "%g epochs are %.0f steps, more than %d", o->epochs,
-						   steps, G2_TRAIN_MAX_STEPS);
-	}
-	t->steps = (uint32_t) steps;
-	t->eval_every = o->eval_every ? o->eval_every : G2_MAX(1, t->steps / EVALUATIONS);
-	if (t->held_out.n > 0 && t->steps / t->eval_every > G2_TRAIN_MAX_EVALUATIONS)
-		return g2_fail(err, G2_E_PARAM, "eval_every must be at least %u for %u steps",
-					   t->steps / G2_TRAIN_MAX_EVALUATIONS, t->steps);
-	t->point_every = G2_MAX(1, t->steps / POINTS);
-	t->optimizer = (g2t_optimizer) {
-		.method = (g2t_method) o->optimizer, .schedule = (g2t_schedule) o->schedule,
-		.steps = t->steps,
-		.warmup = o->warmup_steps == G2_TRAIN_AUTO ? G2_MIN(t->steps / 10, MOST_WARMUP)
-			: o->warmup_steps,
-		.rate = o->learning_rate,
-		.decay = o->weight_decay, .clip = o->grad_clip, .beta1 = o->beta1, .beta2 = o->beta2,
-		.epsilon = 1e-8,
-	};
-	return true;
-}
-
-static bool
-open_network(training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	const g2_arch *arch = &t->job->arch;
-	g2t_network_options n = {
-		.rows = t->pass_rows, .dropout = (float) o->dropout, .seed = o->seed,
-		.adapter_scale = o->lora_rank ? (float) (o->lora_alpha / o->lora_rank) : 0.0f,
-		.recompute = g2t_network_bytes(arch, t->pass_rows, false) > o->memory,
-	};
-
-	return g2t_network_open(arch, &t->context, t->p, &t->adapters, &n, &t->net, err);
-}
-
-static bool
-open_training(training *t, g2_error *err)
-{
-	const g2_train *o = t->options;
-	bool		found;
-
-	if (!g2t_context_open(o->threads, o->nice, g2t_attention_scratch(t->job->arch.n_ctx),
-						  &t->context, err) ||
-		!open_weights(t, err) || !open_data(t, err) || !choose_steps(t, err) ||
-		!open_network(t, err) ||
-		!g2t_checkpoint_read(&t->job->place, &t->state, &t->outcome->curve, t->trained, &found,
-							 err))
-		return false;
-	if (t->options->patience > 0 && t->held_out.n == 0)
-		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "no rows are held out, so that patience has no "
-				   "effect");
-	if (found)
-		g2t_notice(t->job, G2_LEVEL_NOTICE, NULL, "going on after step %u", t->state.step);
-	t->seconds_before = t->state.seconds;
-	t->tokens_before = t->state.tokens;
-	t->begun_us = t->saved_us = t->told_us = g2_now_us();
-	return true;
-}
-
-static void
-close_training(training *t)
-{
-	g2t_network_close(t->net);
-	g2t_parameters_close(&t->adapters);
-	g2t_windows_close(&t->windows);
-	g2t_windows_close(&t->held_out);
-	g2t_step_close(&t->batch);
-	g2_free(t->start);
-	g2t_context_close(&t->context);
-}
 
 /* ---- checkpoints ---- */
 
 static bool
-save(training *t, g2_error *err)
+save(g2t_training *t, g2_error *err)
 {
 	int64_t		begin = g2_now_us();
 
@@ -196,7 +33,7 @@ save(training *t, g2_error *err)
 }
 
 static bool
-save_is_due(const training *t)
+save_is_due(const g2t_training *t)
 {
 	double		passed = (double) (g2_now_us() - t->saved_us),
 				wanted = t->job->checkpoint_seconds * 1e6;
@@ -209,7 +46,7 @@ save_is_due(const training *t)
 
 /* Adds the step's gradient; *loss is its mean. */
 static bool
-run_passes(training *t, double *loss, g2_error *err)
+run_passes(g2t_training *t, double *loss, g2_error *err)
 {
 	double		sum = 0.0;
 
@@ -229,7 +66,7 @@ run_passes(training *t, double *loss, g2_error *err)
 
 /* *finite = false: neither weights nor state have changed. */
 static bool
-run_step(training *t, bool *finite, g2_error *err)
+run_step(g2t_training *t, bool *finite, g2_error *err)
 {
 	uint64_t	cursor = t->state.cursor;
 	double		loss,
@@ -257,7 +94,7 @@ run_step(training *t, bool *finite, g2_error *err)
 
 /* The sum of the losses of the rows in the batch. */
 static bool
-batch_loss(training *t, double *sum, g2_error *err)
+batch_loss(g2t_training *t, double *sum, g2_error *err)
 {
 	*sum = 0.0;
 	for (uint32_t s = 0; s < t->batch.n_sequences;)
@@ -274,7 +111,7 @@ batch_loss(training *t, double *sum, g2_error *err)
 
 /* The mean loss of held-out rows; the same rows each time. */
 static bool
-evaluate(training *t, double *loss, g2_error *err)
+evaluate(g2t_training *t, double *loss, g2_error *err)
 {
 	uint64_t	cursor = 0,
 				learned = 0;
@@ -294,7 +131,7 @@ evaluate(training *t, double *loss, g2_error *err)
 }
 
 static bool
-note_evaluation(training *t, double loss, g2_error *err)
+note_evaluation(g2t_training *t, double loss, g2_error *err)
 {
 	g2t_state  *s = &t->state;
 
@@ -312,7 +149,7 @@ note_evaluation(training *t, double loss, g2_error *err)
 
 /* A point of the curve, where one is due. */
 static bool
-add_point(training *t, g2_error *err)
+add_point(g2t_training *t, g2_error *err)
 {
 	g2t_state  *s = &t->state;
 	bool		last = s->step == t->steps,
@@ -334,7 +171,7 @@ add_point(training *t, g2_error *err)
 /* ---- what others see, what outlives the process ---- */
 
 static void
-show_progress(training *t)
+show_progress(g2t_training *t)
 {
 	g2_train_progress *p = &t->job->progress;
 	double		seconds = t->state.seconds - t->seconds_before;
@@ -351,7 +188,7 @@ show_progress(training *t)
 }
 
 static void
-show(training *t)
+show(g2t_training *t)
 {
 	const g2_train_progress *p = &t->job->progress;
 	int64_t		now = g2_now_us();
@@ -377,7 +214,7 @@ show(training *t)
 /* Nobody has seen a loss of the last step's weights where no rows are held out: it is that of the
  * step that would come next. */
 static bool
-look_at_end(training *t, g2_error *err)
+look_at_end(g2t_training *t, g2_error *err)
 {
 	uint64_t	cursor = t->state.cursor;
 	double		sum = NAN;
@@ -395,7 +232,7 @@ look_at_end(training *t, g2_error *err)
 /* The weights that the model gets: the best on held-out rows; after a loss that is no number and
  * without such, those of the last checkpoint before it. */
 static bool
-choose_weights(training *t, g2_error *err)
+choose_weights(g2t_training *t, g2_error *err)
 {
 	g2t_outcome *o = t->outcome;
 	bool		found = false;
@@ -429,7 +266,7 @@ choose_weights(training *t, g2_error *err)
 }
 
 static void
-tell_end(const training *t)
+tell_end(const g2t_training *t)
 {
 	const g2t_outcome *o = t->outcome;
 
@@ -443,7 +280,7 @@ tell_end(const training *t)
 }
 
 static bool
-run(training *t, g2_error *err)
+run(g2t_training *t, g2_error *err)
 {
 	bool		finite = true;
 
@@ -474,7 +311,7 @@ run(training *t, g2_error *err)
 
 /* A step that was under way is dropped; the point of the curve that was, too. */
 static void
-save_for_later(training *t)
+save_for_later(g2t_training *t)
 {
 	if (t->state.step == 0 || !t->net)
 		return;
@@ -485,11 +322,11 @@ save_for_later(training *t)
 bool
 g2t_train(g2t_job *job, g2t_parameters *p, g2t_outcome *outcome, g2_error *err)
 {
-	training	t = {.job = job, .options = job->options, .p = p, .outcome = outcome,
+	g2t_training t = {.job = job, .options = job->options, .p = p, .outcome = outcome,
 	.windows = {.tokens_fd = -1, .index_fd = -1}, .held_out = {.tokens_fd = -1, .index_fd = -1}};
 	bool		ok;
 
-	ok = open_training(&t, err) && run(&t, err);
+	ok = g2t_training_open(&t, err) && run(&t, err);
 	if (!ok && err->code == G2_E_CANCELED)
 		save_for_later(&t);
 	if (ok && job->options->keep_adapter)
@@ -498,6 +335,6 @@ g2t_train(g2t_job *job, g2t_parameters *p, g2t_outcome *outcome, g2_error *err)
 		*p = t.adapters;
 		t.adapters = (g2t_parameters) {0};
 	}
-	close_training(&t);
+	g2t_training_close(&t);
 	return ok;
 }

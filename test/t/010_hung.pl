@@ -146,7 +146,7 @@ for my $what ('terminate', 'client gone')
 		elapsed_ok($started, 0.45, "$what: at once");
 	}
 	my ($rc, $out, $err) = finish_query(start_query($node, "SELECT gpt_revoke_model('slow', 'public')"));
-	like($err, qr/ERROR:  58000: the gpt2 engine does not know yet for whom model "slow" is/,
+	like($err, qr/ERROR:  58000: the gpt2 engine does not answer, and may have model "slow" loaded/,
 		'looking: a change of roles that the engine does not hear of is told');
 	ask($session, 'RESET statement_timeout;');
 	kill 'CONT', $engine;

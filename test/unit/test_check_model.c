@@ -113,6 +113,14 @@ test_bad(void **state)
 	expect(&c, "gpt2.json", G2_CHECK_FAILED, "rolez");
 	expect(&c, "roles", G2_CHECK_OK, "");
 	done(&c);
+	tb_text(folder, "gpt2.json", "{\"roles\": [], \"owner\": \"ann\"}");
+	check("tiny", &c);
+	expect(&c, "roles", G2_CHECK_OK, "for its owner");
+	done(&c);
+	tb_text(folder, "gpt2.json", "{\"roles\": [\"hr\"], \"owner\": \"ann\"}");
+	check("tiny", &c);
+	expect(&c, "roles", G2_CHECK_OK, "for its owner and members of 1 role");
+	done(&c);
 	tb_text(folder, "gpt2.json", "{\"roles\": \"hr\"}");
 	tb_text(folder, "config.json", "{\"model_type\": \"bert\"}");
 	check("tiny", &c);

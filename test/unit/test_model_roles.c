@@ -125,12 +125,99 @@ test_roles_limits(void **state)
 	close_registry();
 }
 
+/* The owner is told to the backend, and who it is makes the list another. */
+static void
+test_owner(void **state)
+{
+	static const struct
+	{
+		const char *json;
+		g2_owner	owner;
+	}			cases[] = {
+		{"{\"roles\": []}", {.oid = 0}},
+		{"{\"roles\": [], \"owner\": \"ann\"}", {{"ann", 3}, 0, 0}},
+		{"{\"roles\": [], \"owner\": \"ann\", \"owner_oid\": 4294967295}",
+			{{"ann", 3}, UINT32_MAX, 0}},
+		{"{\"roles\": [], \"owner\": \"ann\", \"owner_oid\": 16384,"
+			" \"owner_cluster\": \"18446744073709551615\"}", {{"ann", 3}, 16384, UINT64_MAX}},
+	};
+	static const char *const bad[] = {
+		"\"owner\": 5", "\"owner_oid\": 0", "\"owner_oid\": 4294967296", "\"owner_oid\": 1.5",
+		"\"owner_oid\": \"10\"", "\"owner_cluster\": 7", "\"owner_cluster\": \"\"",
+		"\"owner_cluster\": \"-7\"", "\"owner_cluster\": \"18446744073709551616\"",
+	};
+	g2_settings s = settings();
+	g2_roles	roles;
+	g2_model   *model;
+	uint64_t	tokens[G2_LENGTH(cases)];
+
+	(void) state;
+	open_registry(&s);
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		const g2_owner *owner = &cases[i].owner;
+
+		model = load_roles(cases[i].json, &roles);
+		assert_int_equal(model->state, G2_MODEL_LOADED);
+		assert_int_equal(roles.owner.name.len, owner->name.len);
+		if (owner->name.len > 0)
+			assert_memory_equal(roles.owner.name.data, owner->name.data, owner->name.len);
+		assert_int_equal(roles.owner.oid, owner->oid);
+		assert_true(roles.owner.cluster == owner->cluster);
+		tokens[i] = roles.token;
+		for (size_t k = 0; k < i; k++)
+			assert_true(tokens[k] != tokens[i]);
+	}
+	/* nobody gets in because of a mistake */
+	for (size_t i = 0; i < G2_LENGTH(bad); i++)
+	{
+		char		json[128];
+
+		snprintf(json, sizeof json, "{%s}", bad[i]);
+		model = load_roles(json, &roles);
+		assert_int_equal(model->state, G2_MODEL_FAILED);
+		EXPECT_ERROR(model->error, G2_E_BAD_JSON, "\"owner");
+	}
+	close_registry();
+}
+
+/* In the cluster that wrote both the OID says whether it is the same role, elsewhere the name. */
+static void
+test_same_owner(void **state)
+{
+	static const struct
+	{
+		g2_owner	a,
+					b;
+		bool		same;
+	}			cases[] = {
+		{{{"ann", 3}, 10, 7}, {{"ann", 3}, 10, 7}, true},
+		{{{"ann", 3}, 10, 7}, {{"anne", 4}, 10, 7}, true},
+		{{{"ann", 3}, 10, 7}, {{"ann", 3}, 11, 7}, false},
+		{{{"ann", 3}, 10, 7}, {{"ann", 3}, 11, 8}, true},
+		{{{"ann", 3}, 10, 7}, {{"bob", 3}, 10, 8}, false},
+		{{{"ann", 3}, 10, 7}, {{"ann", 3}, 0, 0}, true},
+		{{{"ann", 3}, 0, 0}, {{"anne", 4}, 0, 0}, false},
+		{{{NULL, 0}, 0, 0}, {{NULL, 0}, 0, 0}, false},
+		{{{NULL, 0}, 10, 7}, {{"ann", 3}, 10, 7}, false},
+	};
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		assert_int_equal(g2_owner_same(&cases[i].a, &cases[i].b), cases[i].same);
+		assert_int_equal(g2_owner_same(&cases[i].b, &cases[i].a), cases[i].same);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_roles, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_roles_limits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_owner, set_up, tear_down),
+		cmocka_unit_test(test_same_owner),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

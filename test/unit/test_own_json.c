@@ -32,6 +32,7 @@ test_content(void **state)
 		{"{\"templates\": {", false},
 		{NULL, false},
 		{"{\"roles\": [\"hr\"]}", true},
+		{"{\"roles\": [], \"owner\": \"a\", \"owner_oid\": 16384, \"owner_cluster\": \"7\"}", true},
 		{NULL, true},
 	};
 	char		hash[65];

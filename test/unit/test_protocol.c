@@ -43,7 +43,8 @@ WHOLE(access, access)
 static void
 roles_encode(g2_writer *w)
 {
-	g2_roles	m = {.token = 99, .n = 3, .roles = {S("hr"), S(""), S("two words")}};
+	g2_roles	m = {.token = 99, .n = 3, .roles = {S("hr"), S(""), S("two words")},
+	.owner = {S("boss"), UINT32_MAX, UINT64_MAX}};
 
 	g2_roles_encode(w, &m);
 }
@@ -225,7 +226,7 @@ load_encode(g2_writer *w)
 WHOLE(load, load)
 
 static const kind kinds[] = {
-	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 1),
+	KIND(hello, 7), KIND(welcome, 4), KIND(session, 6), KIND(access, 3), KIND(roles, 4),
 	KIND(error, 4), KIND(notice, 2), KIND(generate, 27), KIND(head, 7), KIND(completion, 3),
 	KIND(stream, 4), KIND(tokenize, 4), KIND(tokens, 2), KIND(detokenize, 3), KIND(load, 3),
 };

@@ -7,14 +7,13 @@ static void
 train_encode(g2_writer *w)
 {
 	static const g2_train m = {
-		.model = S("new"), .base = S("/models/demo"), .query = S("SELECT 1"), .owner = S("alice"),
-		.owner_oid = 10, .database = 5, .tokenizer = 2, .vocab_size = 300, .n_layer = 2,
+		.model = S("new"), .base = S("/models/demo"), .query = S("SELECT 1"), .owner = {S("alice"), 10, 1ull << 63}, .database = 5, .tokenizer = 2, .vocab_size = 300, .n_layer = 2,
 		.n_head = 3, .n_embd = 48, .context = 64, .lora_rank = 8, .lora_alpha = 16, .steps = 9,
 		.epochs = 1.5, .batch_tokens = 100, .optimizer = 1, .schedule = 2,
 		.warmup_steps = G2_TRAIN_AUTO, .learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.99,
 		.weight_decay = 0.1, .grad_clip = 1, .dropout = 0.2, .eval_fraction = 0.05,
 		.eval_every = 7, .patience = 3, .seed = UINT64_MAX, .replace = 1, .threads = 2,
-		.nice = 10, .memory = 1ull << 40, .replaced = S("bob"), .keep_adapter = 1,
+		.nice = 10, .memory = 1ull << 40, .replaced = {S("bob"), 11, 7}, .keep_adapter = 1,
 		.keep_free = 1ull << 33, .checkpoint_seconds = 20,
 	};
 
@@ -25,7 +24,7 @@ WHOLE(train, train)
 
 /* Every field may be the first that an older writer did not know. */
 static const kind kinds[] = {
-	KIND(train, 38),
+	KIND(train, 41),
 };
 
 static void

@@ -15,6 +15,7 @@ model_encode(g2_writer *w)
 		.tokenizer = S("gpt2-bpe"), .format = S("f32"), .device = S("cpu"), .bytes = 1u << 31,
 		.content_hash = S("00ff"), .error = S("none"), .loaded_at = -1, .last_used_at = 5,
 		.restricted = 1, .n_roles = 2, .roles = {S("hr"), S("finance")}, .base = S("base"),
+		.owner = {S("boss"), 16384, 1ull << 62},
 	};
 
 	g2_model_row_encode(w, &row);
@@ -116,7 +117,7 @@ settings_encode(g2_writer *w)
 WHOLE(settings, settings)
 
 static const kind kinds[] = {
-	ROW(model, 18), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
+	ROW(model, 21), KIND(info, 15), ROW(request, 11), ROW(usage, 16), ROW(engine, 19),
 	ROW(progress, 12),
 	KIND(settings, 26),
 };

@@ -112,7 +112,7 @@ test_size(void **state)
 	g2_error	err;
 
 	(void) state;
-	EXPECT_OK(g2t_adapters_open(&arch, 5, &p, &err), err);
+	EXPECT_OK(g2t_adapters_open(&arch, 5, G2T_TWO_MOMENTS, &p, &err), err);
 	for (uint32_t i = 0; i < p.n; i++)
 		sum += g2t_tensor_size(&p.tensor[i]);
 	assert_int_equal(g2t_adapters_size(&arch, 5), sum);

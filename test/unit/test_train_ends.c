@@ -76,7 +76,7 @@ loss_of_made(const char *root)
 
 	snprintf(folder, sizeof folder, "%s/models/made", root);
 	EXPECT_OK(g2_model_describe(folder, &d, &blob, &err), err);
-	EXPECT_OK(g2t_parameters_open(&d.arch, false, &p, &err), err);
+	EXPECT_OK(g2t_parameters_open(&d.arch, G2T_WEIGHTS, &p, &err), err);
 	EXPECT_OK(g2t_parameters_read(folder, &d.arch, &p, &err), err);
 	EXPECT_OK(g2t_context_open(1, 0, g2t_attention_scratch(d.arch.n_ctx), &context, &err), err);
 	EXPECT_OK(g2t_network_open(&d.arch, &context, &p, &none,
@@ -207,21 +207,24 @@ kill_job(pid_t pid)
 }
 
 static const char *removed_base;
+static bool told_of_base;
 
 /* The last that is said before the steps. */
 static void
 remove_base(void *arg, g2_level level, const char *message, const char *hint)
 {
 	(void) arg;
-	(void) level;
 	(void) hint;
 	if (strstr(message, "going on after step"))
 		tb_remove(strdup(removed_base));
+	if (level == G2_LEVEL_WARNING && strstr(message, "the base of adapter \"made\""))
+		told_of_base = true;
 }
 
-/* What the model has of its base was read at the beginning. */
+/* What the model has of its base was read at the beginning.  An adapter that is kept needs it later,
+ * as a warning says. */
 static void
-test_base_gone(void **state)
+check_base_gone(bool kept)
 {
 	base_job	b;
 	g2_error	err;
@@ -233,15 +236,18 @@ test_base_gone(void **state)
 	.progress_fd = -1, .checkpoint_seconds = 20};
 	pid_t		pid;
 
-	(void) state;
 	open_base_job(&b);
 	b.options.steps = 100000;
 	b.options.eval_fraction = 0;
+	b.options.keep_adapter = kept;
+	b.options.lora_rank = kept ? 2 : 0;
+	b.options.lora_alpha = 4;
 	pid = fork_job(b.root, &b.options, 0);
 	wait_for_file(tb_path(b.root, "train/job/checkpoint"));
 	kill_job(pid);
 	b.options.steps = 3;
 	removed_base = b.base;
+	told_of_base = false;
 	snprintf(train, sizeof train, "%s/train", b.root);
 	snprintf(models, sizeof models, "%s/models", b.root);
 	EXPECT_OK(g2t_job_hash(&b.options, name, job.base_hash, &err), err);
@@ -249,10 +255,24 @@ test_base_gone(void **state)
 	EXPECT_OK(g2t_job_run(&job, models, &err), err);
 	g2t_place_close(&job.place);
 	assert_true(access(b.base, F_OK) != 0);
-	assert_true(contains(b.root, "tokenizer.json", "WordLevel"));
-	assert_true(contains(b.root, "config.json", "gelu_new"));
-	assert_true(isfinite(loss_of_made(b.root)));
+	assert_int_equal(told_of_base, kept);
+	if (kept)
+		assert_true(contains(b.root, "adapter_config.json", "base"));
+	else
+	{
+		assert_true(contains(b.root, "tokenizer.json", "WordLevel"));
+		assert_true(contains(b.root, "config.json", "gelu_new"));
+		assert_true(isfinite(loss_of_made(b.root)));
+	}
 	tb_remove(b.root);
+}
+
+static void
+test_base_gone(void **state)
+{
+	(void) state;
+	check_base_gone(false);
+	check_base_gone(true);
 }
 
 static atomic_bool cancel_at_end;

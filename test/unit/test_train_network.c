@@ -25,7 +25,7 @@ open_model(model *m)
 		;
 	m->options = read_options(&vectors);
 	m->arch = arch_of(&m->options);
-	m->p = synth_parameters(&m->options, true);
+	m->p = synth_parameters(&m->options, G2T_TWO_MOMENTS);
 	memset(&m->adapters, 0, sizeof m->adapters);
 	read_sequences(&vectors, &m->s);
 }
@@ -161,7 +161,7 @@ test_direction(void **state)
 	open_model(&m);
 	check_direction(&m, &m.p, 0.0f);
 	check_direction(&m, &m.p, 0.3f);
-	EXPECT_OK(g2t_adapters_open(&m.arch, 3, &m.adapters, &err), err);
+	EXPECT_OK(g2t_adapters_open(&m.arch, 3, G2T_TWO_MOMENTS, &m.adapters, &err), err);
 	g2t_parameters_start(&m.adapters, m.arch.n_layer, 4, NULL);
 	for (size_t i = 0; i < m.adapters.floats; i++)
 		m.adapters.w[i] += 0.125f;	/* lora_b is zero at the start */
@@ -198,7 +198,7 @@ test_merge(void **state)
 
 	(void) state;
 	open_model(&m);
-	EXPECT_OK(g2t_adapters_open(&m.arch, 3, &m.adapters, &err), err);
+	EXPECT_OK(g2t_adapters_open(&m.arch, 3, G2T_TWO_MOMENTS, &m.adapters, &err), err);
 	fill_random(1, m.adapters.floats, m.adapters.w);
 	for (size_t i = 0; i < m.adapters.floats; i++)
 		m.adapters.w[i] *= 0.25f;
@@ -219,7 +219,7 @@ open_wide_model(model *m)
 	m->options = (g2_synth_options) {.n_layer = 2, .n_embd = 432, .n_head = 8, .n_ff = 1000,
 	.n_ctx = 64, .n_vocab = 1500, .sigma = 0.05, .seed = 2};
 	m->arch = arch_of(&m->options);
-	m->p = synth_parameters(&m->options, true);
+	m->p = synth_parameters(&m->options, G2T_TWO_MOMENTS);
 	m->s.n = 3;
 	for (uint32_t i = 0; i < m->s.n; i++)
 	{
@@ -384,7 +384,8 @@ follow_curve(const char *name, const g2t_optimizer *o)
 	reader_open(&r, "curves");
 	m.options = read_options(&r);
 	m.arch = arch_of(&m.options);
-	m.p = synth_parameters(&m.options, true);
+	m.p = synth_parameters(&m.options, g2t_method_arrays(o->method));
+	assert_int_equal(m.p.v == NULL, o->method == G2T_SGD);
 	assert_int_equal(need_key(&r, "batches"), BATCHES);
 	for (int i = 0; i < BATCHES; i++)
 		read_sequences(&r, &s[i]);

@@ -28,7 +28,7 @@ test_first_pass(void **state)
 		g2_error	err;
 
 		arch.tied_head = (uint32_t) tied;
-		EXPECT_OK(g2t_parameters_open(&arch, true, &p, &err), err);
+		EXPECT_OK(g2t_parameters_open(&arch, G2T_TWO_MOMENTS, &p, &err), err);
 		g2t_parameters_start(&p, 1, 1, NULL);
 		EXPECT_OK(g2t_network_open(&arch, &context, &p, &adapters,
 								   &(g2t_network_options) {.rows = 5}, &net, &err), err);

@@ -133,6 +133,45 @@ test_purge(void **state)
 	tb_remove(root);
 }
 
+/* As a process leaves it that is killed between the two: the finished folder has been moved, in the place
+ * of an older one or not, and the rest is there. */
+static void
+test_done(void **state)
+{
+	(void) state;
+	for (int exchanged = 0; exchanged <= 1; exchanged++)
+	{
+		char	   *root = tb_folder(),
+					folder[G2T_MAX_PATH];
+		g2t_place	place;
+		g2t_job		job = {.progress_fd = -1};
+		g2_error	err;
+
+		EXPECT_OK(g2t_place_open(root, "job", 0, &place, &err), err);
+		assert_false(g2t_place_is_done(&place));
+		job.place = place;
+		g2t_progress(&job, G2_TRAIN_STEPS);
+		g2t_place_path(&place, G2_TRAIN_FOLDER, folder);
+		assert_false(g2t_place_is_done(&place));
+		assert_int_equal(mkdir(folder, 0700), 0);
+		EXPECT_OK(g2t_progress_last(&job, folder, &err), err);
+		assert_false(g2t_place_is_done(&place));
+		assert_int_equal(rename(folder, tb_path(root, "moved")), 0);
+		if (exchanged)
+			assert_int_equal(mkdir(folder, 0700), 0);
+		assert_true(g2t_place_is_done(&place));
+		close(job.progress_fd);
+		/* while it runs it is not removed, however far it is */
+		g2t_place_purge(root, 3600);
+		assert_true(g2t_place_has(&place, "lock"));
+		g2t_place_close(&place);
+		g2t_place_purge(root, 3600);
+		assert_int_equal(tb_count(root), 1);
+		assert_int_equal(access(tb_path(root, "moved"), F_OK), 0);
+		tb_remove(root);
+	}
+}
+
 int
 main(void)
 {
@@ -140,6 +179,7 @@ main(void)
 		cmocka_unit_test(test_space),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_purge),
+		cmocka_unit_test(test_done),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

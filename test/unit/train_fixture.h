@@ -210,7 +210,7 @@ read_options(reader *r)
 
 /* The model that synth.py makes of these options. */
 static UNUSED g2t_parameters
-synth_parameters(const g2_synth_options *o, bool trained)
+synth_parameters(const g2_synth_options *o, g2t_arrays n_arrays)
 {
 	g2_arch		arch = arch_of(o);
 	char	   *folder = tb_folder();
@@ -218,7 +218,7 @@ synth_parameters(const g2_synth_options *o, bool trained)
 	g2_error	err;
 
 	EXPECT_OK(g2_synth(folder, o, &err), err);
-	EXPECT_OK(g2t_parameters_open(&arch, trained, &p, &err), err);
+	EXPECT_OK(g2t_parameters_open(&arch, n_arrays, &p, &err), err);
 	EXPECT_OK(g2t_parameters_read(folder, &arch, &p, &err), err);
 	tb_remove(folder);
 	return p;

@@ -20,7 +20,7 @@ small_options(void)
 {
 	return (g2_train) {
 		.model = g2_span_of("made"), .query = g2_span_of("SELECT text FROM rows"),
-		.owner = g2_span_of("alice"), .tokenizer = G2T_CHAR, .n_layer = 2, .n_head = 2,
+		.owner = {g2_span_of("alice"), 10, 7}, .tokenizer = G2T_CHAR, .n_layer = 2, .n_head = 2,
 		.n_embd = 32, .context = 32, .steps = 30, .batch_tokens = 64, .optimizer = G2T_ADAMW,
 		.schedule = G2T_COSINE, .warmup_steps = 3, .learning_rate = 3e-3, .beta1 = 0.9,
 		.beta2 = 0.99, .weight_decay = 0.1, .grad_clip = 1.0, .dropout = 0.1,
