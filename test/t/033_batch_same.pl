@@ -174,6 +174,16 @@ SKIP:
 			'EXPLAIN (GENERIC_PLAN, VERBOSE) SELECT gpt_generate(body || $1) FROM t WHERE id < $2 LIMIT $2'),
 		qr/GPT Batch/, 'EXPLAIN (GENERIC_PLAN)');
 }
+SKIP:
+{
+	skip 'before 17 what an InitPlan gives is shown as a number', 2 if $node->pg_version < 17;
+	for my $from ('t', 'p')
+	{
+		unlike( $node->safe_psql('postgres', 'EXPLAIN (VERBOSE) '
+				  . "SELECT gpt_generate(body || (SELECT max(name) FROM u), 1) FROM $from"),
+			qr/\$\d/, "EXPLAIN finds the InitPlan of a call in $from");
+	}
+}
 ok(idle_engine($node), 'nothing is left in the engine');
 
 done_testing();
