@@ -1,7 +1,8 @@
 #!/bin/bash
 # bench_adapters.sh: what `make bench-adapters` prints: decoding with LoRA adapters that stay beside
 # their base, against the base alone, and what they take of memory, on GPT-2's 124M shape in q8, made by
-# gpt_finetune in a private installation.  Takes four minutes; quiet machines only.
+# gpt_finetune in a private installation; and what a training of it takes of memory.  Takes five minutes;
+# quiet machines only.
 #
 # RANK (8): of the adapters.
 set -euo pipefail
@@ -34,6 +35,25 @@ for model in m124 adapter1 adapter2 adapter3; do
 		"$(psql -c "SELECT pg_size_pretty(bytes) FROM gpt_models WHERE name = '$model'")"
 done
 psql -c 'SELECT gpt_stop_engine()' >/dev/null
+
+echo "== memory of a whole training, resident at most"
+# The trainer's own high-water mark, as it stood when last seen.
+for how in '' ', lora_rank => 8'; do
+	psql -c "CALL gpt_finetune('m124', 'SELECT repeat(md5(i::text), 20) FROM generate_series(1, 100) AS i',
+		'trained$SECONDS'$how, steps => 3, batch_tokens => 256, eval_fraction => 0.1)" >/dev/null &
+	background=$!
+	most=0
+	while kill -0 "$background" 2>/dev/null; do
+		for status in $(grep -l '^Name:.*gpt2_train' /proc/[0-9]*/status 2>/dev/null); do
+			now=$(awk '/^VmHWM:/ { print $2 }' "$status" 2>/dev/null || true)
+			[ "${now:-0}" -le "$most" ] || most=$now
+		done
+		sleep 0.05
+	done
+	wait "$background"
+	background=
+	printf '%-30s %5s MB\n' "gpt_finetune${how:-, all weights}" "$((most / 1024))"
+done
 
 echo "== decode, in turns, and the adapter's share of its base's speed"
 as_user "$("$bin/pg_config" --pkglibdir)/gpt2_engine" bench --model "$root/models/m124" \
