@@ -6,7 +6,7 @@
 # PARTS=all runs all tests that need a server there, or PARTS="test/t/NAME.pl ..." some of them;
 # VERSIONS="17 18" takes these versions only; JOBS, as in test_server.sh.  SOURCES="DIRECTORY ..." are
 # unpacked sources of PostgreSQL, of the servers' minor versions or others near them: the contrib modules
-# that two tests need, and most of the packages lack, are made of those.
+# that three tests need, and most of the packages lack, are made of those.
 #
 # The drivers of the tests (pg_regress and its Perl modules) are those of Debian's version: they drive
 # servers of all versions.
@@ -48,7 +48,7 @@ root=$(mktemp -d "${TMPDIR:-/tmp}/gpt2-versions.XXXXXX")
 chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
 
-# build_contrib BIN VERSION: the modules that tests need, where there are sources of that version.
+# build_contrib BIN VERSION: the modules that tests need, where there are sources of that major version.
 build_contrib() {
 	local source module
 	for source in ${SOURCES:-}; do
@@ -76,9 +76,14 @@ build() {
 		CFLAGS='-O2 -Wall -fno-strict-aliasing -fwrapv -fexcess-precision=standard' all install
 }
 
+# show_parts LOG: the regression tests alone are told of in one line, at their end.
+show_parts() {
+	if [ "$parts" = regress ]; then cat >"$1"; else tee "$1"; fi
+}
+
 # check SERVER VERSION: SERVER is the directory of its programs, below build/versions.
 check() {
-	local bin=$root/pg0/$1 log=$root/log show=/dev/stdout result='ok  ' i
+	local bin=$root/pg0/$1 log=$root/log result='ok  ' i
 	rm -rf "$root"/pg* "$root/tree"
 	mkdir "$root/pg0"
 	# With its libraries, which it finds from where it is.
@@ -92,13 +97,11 @@ check() {
 		cp -a "$root/pg0" "$root/pg$i"
 	done
 	own "$root"
-	# The regression tests alone are told of in one line.
-	[ "$parts" = regress ] && show=/dev/null
 	(cd "$root/tree" && as_user env PERL5LIB="$pgxs/src/test/perl:$root/tree/test/t" \
 		GPT2_SHARED_MODELS="$models" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
 		JOBS="$jobs" INSTALLATIONS="$root/pg" BINDIR="/$1" \
-		scripts/test_server_parts.sh ${parts#all}) 2>&1 | tee "$log" >"$show" || result=FAIL
-	[ "$result$show" != FAIL/dev/null ] || cat "$log"
+		scripts/test_server_parts.sh ${parts#all}) 2>&1 | show_parts "$log" || result=FAIL
+	[ "$result$parts" != FAILregress ] || cat "$log"
 	echo "$result PostgreSQL $2: $(grep -c '^test .*\.\.\. ok' "$log") regression tests," \
 		"$(grep -c '^ok .*\.pl: .* tests' "$log") files of TAP passed," \
 		"$(grep -c '^ok .*\.pl: skipped' "$log") skipped, $(grep -c '^FAIL .*\.pl' "$log") failed"
