@@ -153,6 +153,14 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 5;
 COMMENT ON FUNCTION gpt_label_probs(text, text[], text, jsonb)
 IS 'how well each label fits a text: probabilities and log-likelihoods';
 
+CREATE FUNCTION gpt_label_prob(
+    content text, labels text[], model text DEFAULT NULL, options jsonb DEFAULT NULL)
+RETURNS float8
+AS 'MODULE_PATHNAME', 'gpt2_label_prob'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 SUPPORT @extschema@.gpt_support;
+COMMENT ON FUNCTION gpt_label_prob(text, text[], text, jsonb)
+IS 'how well the first label fits a text, compared with the others: its probability';
+
 CREATE FUNCTION gpt_filter(
     content text, condition text, model text DEFAULT NULL, options jsonb DEFAULT NULL)
 RETURNS boolean

@@ -31,6 +31,7 @@ extern Datum gpt2_summarize(PG_FUNCTION_ARGS);
 extern Datum gpt2_task(PG_FUNCTION_ARGS);
 extern Datum gpt2_classify(PG_FUNCTION_ARGS);
 extern Datum gpt2_classify_enum(PG_FUNCTION_ARGS);
+extern Datum gpt2_label_prob(PG_FUNCTION_ARGS);
 extern Datum gpt2_filter(PG_FUNCTION_ARGS);
 extern Datum gpt2_loss(PG_FUNCTION_ARGS);
 extern Datum gpt2_perplexity(PG_FUNCTION_ARGS);
@@ -45,6 +46,7 @@ static const Gpt2BatchFunction functions[] = {
 	{gpt2_task, gpt2_task_call_prepare, NULL, .model = 3, .max_len = 2, .options = 4},
 	{gpt2_classify, NULL, gpt2_classify_prepare, .model = 2},
 	{gpt2_classify_enum, NULL, gpt2_classify_enum_prepare, .model = 2},
+	{gpt2_label_prob, NULL, gpt2_label_prob_prepare, .model = 2},
 	{gpt2_filter, NULL, gpt2_filter_prepare, .model = 2},
 	{gpt2_loss, NULL, gpt2_loss_prepare, .model = 1},
 	{gpt2_perplexity, NULL, gpt2_loss_prepare, .model = 1},

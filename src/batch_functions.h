@@ -38,6 +38,7 @@ extern bool gpt2_summarize_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern bool gpt2_task_call_prepare(FunctionCallInfo fcinfo, Gpt2Call *call);
 extern int	gpt2_classify_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_classify_enum_prepare(FunctionCallInfo fcinfo, g2_score *wires);
+extern int	gpt2_label_prob_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_filter_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_loss_prepare(FunctionCallInfo fcinfo, g2_score *wires);
 extern int	gpt2_embed_prepare(FunctionCallInfo fcinfo, g2_score *wires);

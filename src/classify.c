@@ -1,5 +1,5 @@
 /*
- * classify.c: gpt_classify (labels, or an enum), gpt_label_probs, gpt_filter.
+ * classify.c: gpt_classify (labels, or an enum), gpt_label_probs, gpt_label_prob, gpt_filter.
  *
  * A label's score is the mean log-likelihood of its tokens behind the template, minus, unless
  * `calibrate` is false, the same with "N/A" as the text (contextual calibration, Zhao et al. 2021,
@@ -30,6 +30,7 @@
 PG_FUNCTION_INFO_V1(gpt2_classify);
 PG_FUNCTION_INFO_V1(gpt2_classify_enum);
 PG_FUNCTION_INFO_V1(gpt2_label_probs);
+PG_FUNCTION_INFO_V1(gpt2_label_prob);
 PG_FUNCTION_INFO_V1(gpt2_filter);
 
 #define NO_CONTENT "N/A"
@@ -340,6 +341,14 @@ gpt2_classify_enum_prepare(FunctionCallInfo fcinfo, g2_score *wires)
 }
 
 int
+gpt2_label_prob_prepare(FunctionCallInfo fcinfo, g2_score *wires)
+{
+	Classification c;
+
+	return prepare_labels(fcinfo, 0, &c) ? give_wires(&c, wires) : 0;
+}
+
+int
 gpt2_filter_prepare(FunctionCallInfo fcinfo, g2_score *wires)
 {
 	Classification c;
@@ -431,6 +440,24 @@ Datum
 gpt2_label_probs(PG_FUNCTION_ARGS)
 {
 	return gpt2_call_or_null(fcinfo, label_probs);
+}
+
+/* Of the first label. */
+static Datum
+label_prob(FunctionCallInfo fcinfo)
+{
+	Classification c;
+
+	if (!prepare_labels(fcinfo, 0, &c))
+		PG_RETURN_NULL();
+	score_labels(fcinfo, &c);
+	PG_RETURN_FLOAT8(c.labels.prob[0]);
+}
+
+Datum
+gpt2_label_prob(PG_FUNCTION_ARGS)
+{
+	return gpt2_call_or_null(fcinfo, label_prob);
 }
 
 static Datum

@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(gpt2_job);
 #define MAX_FAULTS 5			/* of the engine, without a row in between */
 #define FIRST_PAUSE_MS 1000		/* after the first; twice as long after each other */
 #define TELL_MS 10000			/* between two NOTICEs */
+#define BATCH_MS 30000			/* then a batch ends, however many rows are done: their locks are in the way */
 #define RESULT_COLUMNS 3
 
 /* ---- transactions ---- */
@@ -168,16 +169,28 @@ report(Gpt2Job *job, int in_batch)
 	gpt2_progress_report(&job->progress);
 }
 
+/* The batch's time is over: what has begun is finished, at least a row, and the rest left to the next. */
+static bool
+is_at_end(const Gpt2Job *job)
+{
+	return job->n_finished > 0 && job->n_finished >= job->n_looked;
+}
+
 static void
 finish_rows(Gpt2Job *job)
 {
 	MemoryContext old = MemoryContextSwitchTo(job->batch_context);
 
+	job->batch_end = Min(job->deadline,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BATCH_MS));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (job->n_finished < job->n_rows)
 	{
 		CHECK_FOR_INTERRUPTS();
-		gpt2_job_look_ahead(job, job->n_finished);
+		if (GetCurrentTimestamp() < job->batch_end)
+			gpt2_job_look_ahead(job, job->n_finished);
+		else if (is_at_end(job))
+			break;
 		if (!finish_row(job, &job->rows[job->n_finished]))
 			break;
 		job->n_finished++;
@@ -256,6 +269,20 @@ tell(Gpt2Job *job)
 			(errmsg("gpt_batch: " INT64_FORMAT " of " INT64_FORMAT " rows done, " INT64_FORMAT
 					" failed, %.1f rows/s, about %s left", job->done, job->total, job->failed,
 					rows / seconds, gpt2_duration_text(left * seconds / rows))));
+}
+
+/* Without a column for them nobody else would see why rows failed. */
+static void
+warn_of_failures(const Gpt2Job *job)
+{
+	if (!job->first_error || job->error.name)
+		return;
+	ereport(WARNING,
+			(errmsg(INT64_FORMAT " of " INT64_FORMAT " rows of gpt_batch failed, first: %s",
+					job->failed, job->done + job->failed, job->first_error),
+			 errdetail("Key of the first: %s.", job->first_error_key),
+			 errhint("With error_column, the name of a column of type text, each row keeps its "
+					 "message, and is not tried again by the next CALL.")));
 }
 
 static bool
@@ -340,6 +367,7 @@ gpt2_job(PG_FUNCTION_ARGS)
 	figures[0] = job->done;
 	figures[1] = job->failed;
 	figures[2] = gpt2_job_count(job);
+	warn_of_failures(job);
 	MemoryContextDelete(job->context);
 	/* A block of PL/pgSQL may go on in it. */
 	commit();

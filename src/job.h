@@ -36,7 +36,8 @@ typedef enum Gpt2JobKind
 	JOB_TASK,					/* a text, converted to the column's type */
 	JOB_LABELS,					/* one of the labels in options */
 	JOB_ENUM,					/* one of the type's labels */
-	JOB_CONDITION				/* whether a condition holds */
+	JOB_CONDITION,				/* whether a condition holds */
+	JOB_EMBEDDING				/* a vector */
 } Gpt2JobKind;
 
 typedef struct Gpt2JobRow
@@ -58,6 +59,7 @@ typedef struct Gpt2JobCall
 	FmgrInfo	flinfo;
 	FunctionCallInfo fcinfo;	/* of the call itself; its first argument is the row's input */
 	ExprContext *econtext;		/* of looks */
+	ExprState  *cast;			/* of what it returns to the output column's type; NULL: there is none */
 	bool		converts;		/* what it returns goes through the output column's input function */
 	FmgrInfo	output_function;	/* of the type that it returns */
 	FmgrInfo	input_function;
@@ -89,7 +91,7 @@ typedef struct Gpt2Job
 	int			batch_size;
 	bool		stops_at_error; /* on_error => 'error' */
 	int64		max_rows;		/* PG_INT64_MAX = all */
-	TimestampTz deadline;		/* DT_NOEND = none */
+	TimestampTz deadline;		/* of the job; DT_NOEND = none */
 	bool		retry_errors;
 
 	/* statements */
@@ -106,6 +108,7 @@ typedef struct Gpt2Job
 	int			n_rows;
 	int			n_looked;
 	int			n_finished;		/* rows whose output or error is known */
+	TimestampTz batch_end;		/* no call begins later */
 
 	/* where the pass over the table is */
 	int			pass;			/* from 1 */
@@ -119,6 +122,8 @@ typedef struct Gpt2Job
 	int64		total;			/* eligible at the beginning */
 	int64		done;
 	int64		failed;
+	char	   *first_error;	/* of the first row that failed, and its key; NULL: none has */
+	char	   *first_error_key;
 	ErrorData  *fault;			/* of the engine: the batch ended early */
 	int			n_faults;		/* without a row in between */
 	ErrorData  *raised;			/* what is raised when the rows before have been committed */

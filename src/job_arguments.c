@@ -13,6 +13,7 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -362,8 +363,19 @@ with_template(const Gpt2Job *job)
 											  JsonbPGetDatum(template_option)));
 }
 
+/* Numbers, or a type that the numbers of an embedding are cast to by a function, as pgvector's are. */
+static bool
+is_vector(Oid type)
+{
+	Oid			function;
+
+	return type == FLOAT4ARRAYOID || type == FLOAT8ARRAYOID ||
+		find_coercion_pathway(type, FLOAT4ARRAYOID, COERCION_ASSIGNMENT, &function) ==
+		COERCION_PATH_FUNC;
+}
+
 static Gpt2JobKind
-choose_kind(const Gpt2Job *job)
+choose_kind(const Gpt2Job *job, bool is_default)
 {
 	Oid			type = getBaseType(job->output.type);
 
@@ -371,7 +383,9 @@ choose_kind(const Gpt2Job *job)
 		return JOB_ENUM;
 	if (type == BOOLOID)
 		return JOB_CONDITION;
-	return has_option(job, "labels") ? JOB_LABELS : JOB_TASK;
+	if (has_option(job, "labels"))
+		return JOB_LABELS;
+	return is_default && is_vector(type) ? JOB_EMBEDDING : JOB_TASK;
 }
 
 static void
@@ -388,7 +402,7 @@ check_task(const Gpt2Job *job, bool is_default, bool is_template)
 		bad_argument("task", "a template with " INPUT_MARK ", where output is one of some labels",
 					 "Leave it out to use the model's own template.");
 	if (job->kind != JOB_TASK && !job->max_len.isnull)
-		bad_argument("max_len", "null where output is boolean or one of some labels",
+		bad_argument("max_len", "null where output is boolean, a vector, or one of some labels",
 					 "No tokens are made for it.");
 }
 
@@ -404,7 +418,7 @@ read_task(FunctionCallInfo fcinfo, Gpt2Job *job)
 	is_template = strstr(job->task, INPUT_MARK) != NULL;
 	if (has_option(job, "on_error"))
 		bad_argument("on_error", "given as an argument, not in options", NULL);
-	job->kind = choose_kind(job);
+	job->kind = choose_kind(job, is_default);
 	check_task(job, is_default, is_template);
 	if (is_template)
 		job->options = with_template(job);

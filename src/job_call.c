@@ -7,7 +7,8 @@
  * the functions are called from here instead of from a query.
  *
  * What the function returns is the output where the column has the function's type; otherwise its
- * text goes through the column's input function, so that it may be of any type.
+ * text goes through the column's input function, so that it may be of any type.  An embedding is cast
+ * instead: as text it would not be what types of vectors read.
  */
 #include "compat.h"
 
@@ -18,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "parser/parse_coerce.h"
 #include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -134,6 +136,10 @@ choose_function(const Gpt2Job *job, Function *f)
 			add_argument(f, TEXTOID, task);
 			f->result = BOOLOID;
 			break;
+		case JOB_EMBEDDING:
+			f->name = "gpt_embed";
+			f->result = FLOAT4ARRAYOID;
+			break;
 	}
 	add_argument(f, TEXTOID, job->model);
 	add_argument(f, JSONBOID, options_of(job));
@@ -166,16 +172,24 @@ check_execute(Oid function, const char *name)
 	InvokeFunctionExecuteHook(function);
 }
 
-/* Its content is what the expression's context gives as the value of CASE. */
+/* What an expression's context gives as the value of CASE. */
+static Node *
+given(Oid type)
+{
+	CaseTestExpr *value = makeNode(CaseTestExpr);
+
+	value->typeId = type;
+	value->typeMod = -1;
+	value->collation = get_typcollation(type);
+	return (Node *) value;
+}
+
+/* Its content is what the expression's context gives. */
 static FuncExpr *
 make_call(const Function *f, Oid function)
 {
-	CaseTestExpr *content = makeNode(CaseTestExpr);
-	List	   *args = list_make1(content);
+	List	   *args = list_make1(given(TEXTOID));
 
-	content->typeId = TEXTOID;
-	content->typeMod = -1;
-	content->collation = DEFAULT_COLLATION_OID;
 	for (int i = 1; i < f->n; i++)
 	{
 		int16		len;
@@ -200,6 +214,15 @@ begin_conversion(const Gpt2Job *job, Gpt2JobCall *call, Oid returned)
 	call->converts = job->output.type != returned || job->output.typmod >= 0;
 	if (!call->converts)
 		return;
+	if (job->kind == JOB_EMBEDDING)
+	{
+		Node	   *cast = coerce_to_target_type(NULL, given(returned), returned, job->output.type,
+												 job->output.typmod, COERCION_ASSIGNMENT,
+												 COERCE_IMPLICIT_CAST, -1);
+
+		call->cast = ExecInitExpr(expression_planner((Expr *) cast), NULL);
+		return;
+	}
 	getTypeOutputInfo(returned, &function, &is_varlena);
 	fmgr_info(function, &call->output_function);
 	getTypeInputInfo(job->output.type, &function, &call->io_param);
@@ -317,15 +340,28 @@ gpt2_job_forget_calls(Gpt2Job *job)
 
 /* ---- a row ---- */
 
-static Datum
-convert(const Gpt2Job *job, Gpt2JobCall *call, Datum value)
+/* Sets the row's value to what the call has returned, in the column's type. */
+static void
+take_value(const Gpt2Job *job, Gpt2JobCall *call, Datum value, Gpt2JobRow *row)
 {
+	bool		isnull = false;
 	char	   *written;
 
-	if (!call->converts)
-		return value;
-	written = OutputFunctionCall(&call->output_function, value);
-	return InputFunctionCall(&call->input_function, written, call->io_param, job->output.typmod);
+	if (call->cast)
+	{
+		call->econtext->caseValue_datum = value;
+		value = ExecEvalExpr(call->cast, call->econtext, &isnull);
+	}
+	else if (call->converts)
+	{
+		written = OutputFunctionCall(&call->output_function, value);
+		value = InputFunctionCall(&call->input_function, written, call->io_param,
+								  job->output.typmod);
+	}
+	if (isnull)
+		row->error = pstrdup("the cast to the column's type gives NULL");
+	else
+		row->value = value;
 }
 
 /* There is nothing to read in it: texts are empty then, for other types there is no answer. */
@@ -339,7 +375,7 @@ answer_blank(Gpt2Job *job, Gpt2JobRow *row)
 	if (job->kind != JOB_TASK || category != TYPCATEGORY_STRING)
 		row->error = pstrdup("empty input");
 	else
-		row->value = convert(job, &job->call, CStringGetTextDatum(""));
+		take_value(job, &job->call, CStringGetTextDatum(""), row);
 }
 
 void
@@ -362,7 +398,7 @@ gpt2_job_call(Gpt2Job *job, Gpt2JobRow *row)
 	if (call->fcinfo->isnull)
 		row->error = pstrdup("the model has no answer");
 	else
-		row->value = convert(job, call, value);
+		take_value(job, call, value, row);
 }
 
 void

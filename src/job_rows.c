@@ -310,11 +310,44 @@ write_one_by_one(Gpt2Job *job)
 	}
 }
 
+/* Like the key in PostgreSQL's own messages: (id)=(4). */
+static char *
+key_text(const Gpt2Job *job, const Gpt2JobRow *row)
+{
+	StringInfoData names,
+				values;
+
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; i < job->n_keys; i++)
+	{
+		Oid			output;
+		bool		is_varlena;
+
+		getTypeOutputInfo(job->keys[i].type, &output, &is_varlena);
+		appendStringInfo(&names, "%s%s", i ? ", " : "", job->keys[i].name);
+		appendStringInfo(&values, "%s%s", i ? ", " : "",
+						 OidOutputFunctionCall(output, row->keys[i]));
+	}
+	return psprintf("(%s)=(%s)", names.data, values.data);
+}
+
+static void
+remember_first_error(Gpt2Job *job, const Gpt2JobRow *row)
+{
+	if (job->first_error)
+		return;
+	job->first_error = MemoryContextStrdup(job->context, row->error);
+	job->first_error_key = MemoryContextStrdup(job->context, key_text(job, row));
+}
+
 static void
 count_row(Gpt2Job *job, const Gpt2JobRow *row)
 {
 	job->done += !row->error && row->written;
 	job->failed += row->error != NULL;
+	if (row->error)
+		remember_first_error(job, row);
 	/* A trigger may even undo what was written; that must not go on for ever. */
 	if (!row->written || (row->error && job->retry_errors) || job->pass > 1)
 		remember_tried(job, row);

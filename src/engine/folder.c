@@ -364,6 +364,7 @@ g2_folder_check(const char *folder, g2_error *err)
 		return true;
 	if (found[0] && !g2_file_exists(folder, "model.safetensors"))
 		return g2_folder_fail_weights(folder, err);
-	return g2_fail(err, G2_E_NO_FILE, "\"config.json\" is missing in \"%s\"",
-				   g2_file_tail(folder));
+	g2_fail(err, G2_E_NO_FILE, "\"config.json\" is missing in \"%s\"", g2_file_tail(folder));
+	return g2_fail_hint(err, "A model's folder holds config.json, model.safetensors and the files of "
+						"its tokenizer, and not another folder with them.");
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "describe.h"
 #include "file.h"
 #include "folder.h"
 #include "own_json.h"
@@ -50,8 +51,11 @@ static bool
 write_prepare(write_state *w, g2_error *err)
 {
 	const char *folder = w->place->folder;
+	g2_config	config;
 
-	if (!g2_folder_check(folder, err) || !g2_source_list(folder, &w->list, err))
+	/* The architecture first: nobody should go and look for weights of one that is not supported. */
+	if (!g2_folder_check(folder, err) || !g2_describe_config(folder, &config, err) ||
+		!g2_source_list(folder, &w->list, err))
 		return false;
 	w->shards = g2_alloc_array(w->list.n, sizeof *w->shards);
 	w->files = g2_alloc(sizeof *w->files);

@@ -32,9 +32,9 @@ st_parse(g2_safetensors *st, st_scan *s, const unsigned char *start, size_t n)
 	if (g2_file_is_lfs_pointer(start, n))
 		return g2_file_fail_lfs(st->path, s->err);
 	if (st->file_size == 0)
-		return g2_st_scan_fail_at(s, 0, "the file is empty");
+		return g2_st_scan_fail_short(s, 0, "the file is empty");
 	if (st->file_size < 8 || n < 8)
-		return g2_st_scan_fail_at(s, 0, "the file has fewer than 8 bytes");
+		return g2_st_scan_fail_short(s, 0, "the file has fewer than 8 bytes");
 	for (int i = 0; i < 8; i++)
 		len |= (uint64_t) start[i] << (8 * i);
 	if (len == 0)
@@ -43,9 +43,9 @@ st_parse(g2_safetensors *st, st_scan *s, const unsigned char *start, size_t n)
 		return g2_st_scan_fail_at(s, 0, "header length %llu is above the limit of %u",
 								  (unsigned long long) len, G2_ST_MAX_HEADER);
 	if (len > st->file_size - 8)
-		return g2_st_scan_fail_at(s, 0, "header length %llu is behind the end of the file "
-								  "(%llu bytes)", (unsigned long long) len,
-								  (unsigned long long) st->file_size);
+		return g2_st_scan_fail_short(s, 0, "header length %llu is behind the end of the file "
+									 "(%llu bytes)", (unsigned long long) len,
+									 (unsigned long long) st->file_size);
 	st->data_begin = s->header_end = 8 + len;
 	return true;
 }

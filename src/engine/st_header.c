@@ -117,9 +117,9 @@ st_check_tensor(st_scan *s, const g2_safetensors *st, const g2_tensor *t, uint32
 		return g2_st_scan_fail_at(s, at, "data_offsets begin (%llu) is behind end (%llu)",
 								  (unsigned long long) t->begin, (unsigned long long) t->end);
 	if (t->end > data)
-		return g2_st_scan_fail_at(s, at, "data_offsets end (%llu) is behind the end of the data "
-								  "(%llu)", (unsigned long long) t->end,
-								  (unsigned long long) data);
+		return g2_st_scan_fail_short(s, at, "data_offsets end (%llu) is behind the end of the "
+									 "data (%llu)", (unsigned long long) t->end,
+									 (unsigned long long) data);
 	for (uint32_t i = 0; i < t->rank; i++)
 		if (__builtin_mul_overflow(size, t->shape[i], &size))
 			return g2_st_scan_fail_at(s, at, "the product of the shape is too large");

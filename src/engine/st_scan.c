@@ -82,6 +82,20 @@ g2_st_scan_fail_at(st_scan *s, uint64_t at, const char *fmt, ...)
 	return false;
 }
 
+bool
+g2_st_scan_fail_short(st_scan *s, uint64_t at, const char *fmt, ...)
+{
+	va_list		ap;
+
+	if (s->failed)
+		return false;
+	va_start(ap, fmt);
+	scan_fail(s, at, fmt, ap);
+	va_end(ap);
+	return g2_fail_hint(s->err, "The file is shorter than its header says; download or copy it again, "
+						"to its end.");
+}
+
 int
 g2_st_scan_peek(st_scan *s)
 {

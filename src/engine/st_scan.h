@@ -51,4 +51,7 @@ extern bool g2_st_scan_uint(st_scan *s, const char *what, uint64_t *value);
 extern bool g2_st_scan_fail(st_scan *s, const char *fmt, ...) G2_PRINTF(2, 3);
 extern bool g2_st_scan_fail_at(st_scan *s, uint64_t at, const char *fmt, ...) G2_PRINTF(3, 4);
 
+/* The same, of a file that ends too early. */
+extern bool g2_st_scan_fail_short(st_scan *s, uint64_t at, const char *fmt, ...) G2_PRINTF(3, 4);
+
 #endif							/* G2_ST_SCAN_H */

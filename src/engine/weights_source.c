@@ -133,7 +133,9 @@ source_open_files(const char *folder, g2_source *source, g2_error *err)
 		g2_source_file *file = &source->file[i];
 
 		if (!g2_safetensors_open(folder, file->name, &file->st, err))
-			return false;
+			return err && err->code == G2_E_NO_FILE && strcmp(file->name, SOURCE_FILE) != 0 ?
+				g2_fail_hint(err, "\"" SOURCE_INDEX "\" names it; copy all files of the model.") :
+				false;
 		tensors += g2_safetensors_count(file->st);
 		if (tensors > G2_ST_MAX_TENSORS)
 			return g2_fail(err, G2_E_BAD_FILE, "the weights in \"%s\" are more than %d tensors",

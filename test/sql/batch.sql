@@ -28,6 +28,7 @@ SELECT pg_temp.nodes(query) AS nodes, query FROM (VALUES
     ('SELECT gpt_generate_array(body, 2, n => 2) FROM rows_ahead'),
     ('SELECT gpt_generate(gpt_summarize(body, 2), 2) FROM rows_ahead'),
     ('SELECT gpt_classify(body, ARRAY[''a'', ''b'']) FROM rows_ahead'),
+    ('SELECT id FROM rows_ahead ORDER BY gpt_label_prob(body, ARRAY[''a'', ''b''])'),
     ('SELECT gpt_loss(body), gpt_perplexity(body) FROM rows_ahead'),
     ('SELECT gpt_embed(body) FROM rows_ahead WHERE gpt_filter(body, ''It is a row'')'),
     ('SELECT id FROM rows_ahead WHERE gpt_generate(body, 2) <> ''x'''),

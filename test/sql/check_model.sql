@@ -27,6 +27,15 @@ SELECT pg_temp.shell('cd gpt2_models/regress_check && '
                      || $$printf 'version https://git-lfs.github.com/spec/v1\n' > model.safetensors; $$
                      || $$printf '{"roles": ["regress_check_hr"], "templates": {"sing": "{input}"}}' > gpt2.json$$);
 SELECT pg_temp.look('regress_check');
+-- a file that was not downloaded to its end; a part of the weights that was not copied; a folder in it
+SELECT pg_temp.shell($$cd gpt2_models/regress_check && printf '\377\0\0\0\0\0\0\0{}' > model.safetensors$$);
+SELECT l FROM pg_temp.look('regress_check') AS l WHERE l LIKE 'weights%';
+SELECT pg_temp.shell($$cd gpt2_models/regress_check && rm model.safetensors && $$
+    || $$printf '{"weight_map": {"wte.weight": "model-1-of-2.safetensors"}}' > model.safetensors.index.json$$);
+SELECT l FROM pg_temp.look('regress_check') AS l WHERE l LIKE 'weights%';
+SELECT pg_temp.shell('cd gpt2_models && mkdir regress_outer && mv regress_check regress_outer');
+SELECT pg_temp.look('regress_outer') LIMIT 1;
+SELECT pg_temp.shell('cd gpt2_models && mv regress_outer/regress_check . && rmdir regress_outer');
 
 -- only who may use it
 CREATE ROLE regress_check_hr;
@@ -45,4 +54,13 @@ RESET ROLE;
 -- a look loads nothing
 SELECT state FROM gpt_models WHERE name = 'regress_check';
 SELECT pg_temp.shell('rm -r gpt2_models/regress_check');
+-- weights that are missing as well: first comes what nothing can help
+SELECT pg_temp.shell('mkdir gpt2_models/regress_bert && cd gpt2_models/regress_bert && '
+                     || $$printf '{"model_type": "bert"}' > config.json$$);
+DO $$ BEGIN
+    PERFORM gpt_generate('x', model => 'regress_bert');
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING '%', regexp_replace(sqlerrm, '/\S*/', '.../');
+END $$;
+SELECT pg_temp.shell('rm -r gpt2_models/regress_bert');
 DROP ROLE regress_check_hr, regress_check_other;

@@ -1,4 +1,4 @@
--- gpt_classify, gpt_label_probs, gpt_filter on the demonstration model, whose categories are one of
+-- gpt_classify, gpt_label_probs, gpt_label_prob, gpt_filter on the demonstration model, whose categories are one of
 -- the things that it was trained to say.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS gpt2;
@@ -80,6 +80,14 @@ FROM gpt_label_probs(:'text', '{yes,no}',
                      options => '{"template": "{input}\nQuestion: Is it broken?\nAnswer: {label}"}') AS p
 WHERE p.label = 'yes';
 
+-- gpt_label_prob is the first label's row of gpt_label_probs
+SELECT gpt_label_prob(:'text', '{battery,praise,billing}') = prob AS same
+FROM gpt_label_probs(:'text', '{battery,praise,billing}') WHERE label = 'battery';
+SELECT gpt_label_prob(:'text', '{praise,battery}', 'demo', '{"calibrate": false}') = prob AS same
+FROM gpt_label_probs(:'text', '{praise,battery}', options => '{"calibrate": false}') WHERE label = 'praise';
+SELECT gpt_label_prob(:'text', '{praise}') AS alone, gpt_label_prob(NULL, '{a}') IS NULL AS null_text,
+       gpt_label_prob(' ', '{a,b}') IS NULL AS white;
+
 -- nothing to classify
 SELECT gpt_classify(NULL, '{a,b}'::text[]) IS NULL AS null_text, gpt_classify(E' \n', '{a,b}'::text[]) IS NULL AS white,
        gpt_classify('', NULL::regress_category) IS NULL AS enum, gpt_filter('', 'x') IS NULL AS filter,
@@ -131,4 +139,6 @@ SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[],
     options => jsonb_build_object('examples', array[array[repeat('long ', 1000), 'a']]))$$);
 SELECT pg_temp.try($$SELECT * FROM gpt_label_probs('x', '{a,b}'::text[], options => '{"min_prob": 0.5}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], options => '{"max_len": 5}')$$);
+SELECT pg_temp.try($$SELECT gpt_label_prob('x', '{}')$$);
+SELECT pg_temp.try($$SELECT gpt_label_prob('x', '{a,b}', options => '{"min_prob": 0.5}')$$);
 SELECT pg_temp.try($$SELECT gpt_classify('x', '{a,b}'::text[], 'nosuch')$$) LIKE '42704 | %';

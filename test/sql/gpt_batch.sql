@@ -101,6 +101,34 @@ CALL gpt_batch('typed', 'body', 'number', options => '{"labels": ["10", "20"]}')
 SELECT id FROM typed WHERE number::text IS DISTINCT FROM gpt_classify(body, '{10,20}');
 CALL gpt_batch('typed', 'body', 'doc', options => '{"labels": ["{\"a\": 1}", "[2]"]}');
 SELECT DISTINCT jsonb_typeof(doc) IN ('object', 'array') FROM typed WHERE id < 7;
+-- a vector is the embedding: of real[], double precision[], a domain, a type that has a cast
+CREATE DOMAIN embedding AS real[] CHECK (cardinality(VALUE) = 128);
+CREATE TYPE halves AS (a real[], b real[]);
+CREATE FUNCTION halve(e real[], typmod int DEFAULT 0, explicit boolean DEFAULT false) RETURNS halves
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN e[1] > 1e9 THEN NULL ELSE ROW(e[:64], e[65:])::halves END $$;
+CREATE CAST (real[] AS halves) WITH FUNCTION halve AS ASSIGNMENT;
+CREATE TABLE vectors (id int PRIMARY KEY, body text, r real[], d double precision[], e embedding,
+                      h halves, problem text);
+INSERT INTO vectors SELECT id, body FROM typed WHERE id IN (1, 2, 3, 7);
+CALL gpt_batch('vectors', 'body', 'r', error_column => 'problem');
+SELECT id, problem FROM vectors WHERE problem IS NOT NULL;
+DELETE FROM vectors WHERE id = 7;
+CALL gpt_batch('vectors', 'body', 'd');
+CALL gpt_batch('vectors', 'body', 'e', options => '{"truncate": "left"}', batch_size => 1);
+CALL gpt_batch('vectors', 'body', 'h', on_error => 'error');
+SELECT id FROM vectors WHERE r IS DISTINCT FROM gpt_embed(body)
+    OR d IS DISTINCT FROM gpt_embed(body)::double precision[] OR e IS DISTINCT FROM r::embedding
+    OR h IS DISTINCT FROM ROW(r[:64], r[65:])::halves;
+CREATE DOMAIN wrong_size AS real[] CHECK (cardinality(VALUE) = 3);
+ALTER TABLE vectors ADD w wrong_size;
+CALL gpt_batch('vectors', 'body', 'w');
+CALL gpt_batch('vectors', 'body', 'w', max_len => 3);
+CREATE OR REPLACE FUNCTION halve(e real[], typmod int DEFAULT 0, explicit boolean DEFAULT false)
+RETURNS halves LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN NULL; END $$;
+UPDATE vectors SET h = NULL;
+CALL gpt_batch('vectors', 'body', 'h');
+DROP TABLE vectors;
 -- constraints make it convert
 UPDATE typed SET number = NULL, doc = NULL WHERE id > 3;
 CALL gpt_batch('typed', 'body', 'number', options => '{"choice": ["10", "20"]}');

@@ -160,6 +160,10 @@ make_docs(300);
 	my ($done, $failed, $remaining) = split /\|/, $result;
 	ok($done > 0 && $failed == 0 && $remaining > 0, "a time limit ends it in good order ($result)");
 	is($done + $kept + $remaining, 300, 'and nothing is lost');
+	$result = sql("SET gpt2.batch_rows = 4; $slow, batch_size => 10000, time_limit => '100 ms')");
+	my ($more) = split /\|/, $result;
+	like($result, qr/^[1-9]\d*\|0\|[1-9]/, "also in the middle of a batch ($result)");
+	$done += $more;
 	is(sql("SELECT count(*) FROM docs WHERE summary IS NOT NULL AND NOT $right"), 0,
 		'all outputs are right');
 	is(sql('SELECT count(*), count(*) - count(DISTINCT id) FROM log'), ($done + $kept) . '|0',
@@ -167,6 +171,25 @@ make_docs(300);
 	my ($rc, $nothing, $message) = $node->psql('postgres',
 		"SET statement_timeout = '500ms'; $slow)");
 	like($message, qr/canceling statement due to statement timeout/, 'statement_timeout holds');
+}
+
+# ---- a batch that takes long: its locks are in the way of others ----
+
+make_docs(300);
+{
+	sql('CREATE ROLE throttled LOGIN; GRANT SELECT, UPDATE ON docs TO throttled;'
+		  . 'GRANT INSERT ON log TO throttled;'
+		  . 'ALTER ROLE throttled SET gpt2.max_tokens_per_minute = 3000');
+	local $ENV{PGUSER} = 'throttled';
+	my $query = start_query($node, 'SET gpt2.batch_rows = 1', "$slow, batch_size => 10000)");
+
+	delete local $ENV{PGUSER};
+	ok(poll_sql($node, 'SELECT count(summary) > 0 FROM docs'), 'it is committed before it is full');
+	is(sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL%'"), 1, 'and goes on');
+	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'});
+	finish_query($query);
+	is(sql("SELECT count(*) FROM docs WHERE summary IS NOT NULL AND NOT $right"), 0, 'all is right');
+	sql('DROP OWNED BY throttled; DROP ROLE throttled');
 }
 
 # ---- the table goes away ----

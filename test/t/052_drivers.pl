@@ -88,5 +88,23 @@ for my $driver (@drivers)
 	}
 }
 
+# The program in docs/cookbook.md.
+SKIP:
+{
+	skip 'psycopg is not installed', 1 unless grep { $_->{name} eq 'psycopg' } @there;
+	my ($program) =
+	  slurp_file("$FindBin::RealBin/../../docs/cookbook.md") =~ /^```python\n(.*?)^```$/ms;
+	my ($out, $err);
+
+	$node->safe_psql('postgres', 'CREATE TABLE tickets (id int PRIMARY KEY, body text, summary text);'
+		  . "INSERT INTO tickets SELECT i, 'My kettle leaks, order ' || i FROM generate_series(1, 30) AS i");
+	my $made = $node->safe_psql('postgres',
+		"SELECT gpt_generate('I bought a Wozan kettle. Since', 20, 'demo')");
+	local @ENV{qw(PGHOST PGPORT)} = ($node->host, $node->port);
+	IPC::Run::run([ 'python3', '-c', $program ], '>', \$out, '2>', \$err,
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	is($out, "$made\n20 done, 0 failed, 10 to do\n", 'the example of the cookbook') or diag($err);
+}
+
 $node->stop('fast');
 done_testing();

@@ -404,6 +404,8 @@ SELECT id, gpt_classify(body, ARRAY['good', 'bad']), gpt_filter(body, 'It is abo
 
 SELECT id FROM t WHERE gpt_filter(body, 'It is about a printer') ORDER BY id
 
+SELECT id, gpt_label_prob(body, ARRAY['good', 'bad']) FROM t ORDER BY 2 DESC, id
+
 SELECT id, gpt_classify(body, ARRAY['a', 'b'], options => '{"calibrate": false, "min_prob": 0.6}')
     FROM t ORDER BY id
 
