@@ -361,18 +361,19 @@ COMMENT ON PROCEDURE gpt_finetune
 IS 'trains a model that is there on the rows of a query, and makes a new one of it';
 REVOKE EXECUTE ON PROCEDURE gpt_finetune FROM PUBLIC;
 
+-- Reads a folder's roles with a subtransaction: PARALLEL UNSAFE, and so is the picture of it.
 CREATE FUNCTION gpt_training_log(
     model text, OUT step int, OUT loss float8, OUT held_out_loss float8,
     OUT learning_rate float8, OUT tokens bigint, OUT seconds float8)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'gpt2_training_log'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 500;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100 ROWS 500;
 COMMENT ON FUNCTION gpt_training_log(text)
 IS 'the losses of a model''s training, as it went on';
 
 -- 640 x 320: steps from x 60 to 620, losses from y 280 (0) up to 30 (the highest).
 CREATE FUNCTION gpt_training_svg(model text) RETURNS text
-LANGUAGE sql STRICT VOLATILE PARALLEL RESTRICTED COST 100 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STRICT VOLATILE PARALLEL UNSAFE COST 100 SET search_path = pg_catalog, pg_temp AS $$
     WITH point AS (
         SELECT p.step, CASE WHEN p.loss < 'Infinity' THEN p.loss END AS loss,
                CASE WHEN p.held_out_loss < 'Infinity' THEN p.held_out_loss END AS held_out

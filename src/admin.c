@@ -17,7 +17,7 @@
 #include "admin.h"
 #include "client.h"
 #include "encoding.h"
-#include "engine_connection.h"
+#include "link.h"
 #include "models.h"
 #include "pack_purge.h"
 #include "result.h"

@@ -48,14 +48,30 @@ seconds_per_token(const char *model)
 	return seconds;
 }
 
+/* Adds what the planner takes the calls of an expression to cost for a row, also of those that are
+ * not looked ahead at. */
+static bool
+add_cost(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (gpt2_is_call(node))
+		*(double *) context += gpt2_call_cost((FuncExpr *) node);
+	return expression_tree_walker(node, add_cost, context);
+}
+
 void
 gpt2_estimate_add(Gpt2Estimate *estimate, const CustomScan *batch, bool time)
 {
 	const Plan *plan = &batch->scan.plan;
-	List	   *found = gpt2_find_calls(plan->qual ? plan->qual : plan->targetlist);
-	double		rows = plan->lefttree->plan_rows;
+	List	   *evaluated = plan->qual ? plan->qual : plan->targetlist;
+	List	   *found = gpt2_find_calls(evaluated);
+	double		rows = plan->lefttree->plan_rows,
+				cost = 0;
 	ListCell   *cell;
 
+	(void) add_cost((Node *) evaluated, &cost);
+	estimate->cost += rows * cost;
 	foreach(cell, found)
 	{
 		const FuncExpr *call = ((Gpt2FoundCall *) lfirst(cell))->call;
@@ -67,7 +83,6 @@ gpt2_estimate_add(Gpt2Estimate *estimate, const CustomScan *batch, bool time)
 		tokens = plan->lefttree->plan_width / BYTES_PER_TOKEN + (double) shape.max_len * shape.n;
 		estimate->calls += rows;
 		estimate->tokens += rows * tokens;
-		estimate->cost += rows * gpt2_call_cost(call);
 		if (!time)
 			continue;
 		seconds = shape.model ? seconds_per_token(shape.model) : 0;

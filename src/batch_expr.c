@@ -18,11 +18,16 @@
 #include "guc.h"
 #include "plan_nodes.h"
 
+/* Guards of all calls of a list of expressions together: each call compiles its own, and in a CASE
+ * of n calls those are n * n / 2.  Calls beyond that run row by row. */
+#define MAX_GUARDS 10000
+
 typedef struct Search
 {
 	List	   *found;
 	List	   *guards;
 	List	   *conditions;
+	int			n_guards;		/* of those found */
 } Search;
 
 bool
@@ -313,8 +318,9 @@ search_call(FuncExpr *call, Search *s)
 {
 	Gpt2FoundCall *found;
 
-	if (!can_be_ahead((Node *) call->args))
+	if (s->n_guards + list_length(s->guards) > MAX_GUARDS || !can_be_ahead((Node *) call->args))
 		return;
+	s->n_guards += list_length(s->guards);
 	found = (Gpt2FoundCall *) palloc(sizeof *found);
 	found->call = call;
 	found->guards = s->guards;

@@ -91,20 +91,21 @@ other_links(Plan *plan)
 	}
 }
 
-static int
-greatest_id(Plan *plan)
+/* Raises *greatest to the highest number of the tree's nodes.  It returns none: Max() would call it
+ * twice at each node. */
+static void
+find_greatest_id(Plan *plan, int *greatest)
 {
-	int			greatest;
 	ListCell   *cell;
 
 	if (plan == NULL)
-		return 0;
+		return;
 	check_stack_depth();
-	greatest = Max(plan->plan_node_id,
-				   Max(greatest_id(plan->lefttree), greatest_id(plan->righttree)));
+	*greatest = Max(*greatest, plan->plan_node_id);
+	find_greatest_id(plan->lefttree, greatest);
+	find_greatest_id(plan->righttree, greatest);
 	foreach(cell, other_links(plan))
-		greatest = Max(greatest, greatest_id(*(Plan **) lfirst(cell)));
-	return greatest;
+		find_greatest_id(*(Plan **) lfirst(cell), greatest);
 }
 
 /* ---- who reads how much ---- */
@@ -251,6 +252,7 @@ rewrite_plan(Plan *plan, Gpt2Reader reader, bool marks, Gpt2Rewrite *rewrite)
 	if (plan == NULL || IsA(plan, CustomScan))
 		return plan;
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	if (reader == READER_OF_RUN_BY_ROW && !is_one_to_one(plan))
 		below = READER_OF_RUN;
 	rewrite_children(plan, below, marks, rewrite);
@@ -314,11 +316,12 @@ estimate_calls(PlannedStmt *statement, const List *batches, int eflags)
 static void
 rewrite_statement(PlannedStmt *statement, int eflags)
 {
-	Gpt2Rewrite rewrite = {greatest_id(statement->planTree), NIL};
+	Gpt2Rewrite rewrite = {0, NIL};
 	ListCell   *cell;
 
+	find_greatest_id(statement->planTree, &rewrite.next_id);
 	foreach(cell, statement->subplans)
-		rewrite.next_id = Max(rewrite.next_id, greatest_id((Plan *) lfirst(cell)));
+		find_greatest_id((Plan *) lfirst(cell), &rewrite.next_id);
 	rewrite.next_id++;
 	statement->planTree = rewrite_plan(statement->planTree, READER_OF_RUN_BY_ROW, false, &rewrite);
 	foreach(cell, statement->subplans)

@@ -160,7 +160,7 @@ evaluate_row(Gpt2Batch *batch)
 	for (int i = 0; i < batch->n_sites; i++)
 		batch->sites[i].current = &row->tickets[i * GPT2_MAX_SCORES];
 	if (ExecQual(ps->qual, ps->ps_ExprContext))
-		result = ps->ps_ProjInfo ? ExecProject(ps->ps_ProjInfo) : batch->slot;
+		result = ExecProject(ps->ps_ProjInfo);
 	for (int i = 0; i < batch->n_sites; i++)
 		batch->sites[i].current = NULL;
 
@@ -183,9 +183,8 @@ exec_batch(CustomScanState *node)
 {
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
 
-	if (!batch->started)
+	if (!batch->bound_known)
 		gpt2_batch_find_bound(batch);
-	batch->started = true;
 	for (;;)
 	{
 		TupleTableSlot *result;
@@ -281,8 +280,10 @@ rescan_batch(CustomScanState *node)
 	Gpt2Batch  *batch = (Gpt2Batch *) node;
 
 	drop_rows(batch);
-	batch->ended = batch->started = false;
+	batch->ended = false;
 	batch->done = batch->returned = batch->run_returned = 0;
+	/* As Limit does, before the child starts over: a Sort keeps what it has by its bound. */
+	gpt2_batch_find_bound(batch);
 	if (outerPlanState(node)->chgParam == NULL)
 		ExecReScan(outerPlanState(node));
 }

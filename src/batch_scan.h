@@ -52,8 +52,8 @@ typedef struct Gpt2Batch
 	int			n_sent;
 	MinimalTuple given;			/* the row handed out last */
 	size_t		bytes;			/* of tuples and payloads in the ring */
-	bool		started;
 	bool		ended;			/* the child has no more rows */
+	bool		bound_known;	/* not before the first row is wanted: parameters may not be there */
 	int64		bound;			/* rows that the LIMIT lets through; -1 = any number */
 	int64		done;			/* rows evaluated */
 	int64		returned;		/* of them, handed out */

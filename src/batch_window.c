@@ -44,6 +44,7 @@ gpt2_batch_find_bound(Gpt2Batch *batch)
 				offset;
 
 	batch->bound = -1;
+	batch->bound_known = true;
 	if (batch->limit == NIL)
 		return;
 	count = evaluate_count(batch, (ExprState *) linitial(batch->limit));

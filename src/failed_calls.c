@@ -23,10 +23,10 @@
 
 #include "batch.h"
 #include "call.h"
-#include "engine_connection.h"
 #include "failed_calls.h"
 #include "folder.h"
 #include "guc.h"
+#include "link.h"
 
 #define MAX_FUNCTIONS 16		/* more in one statement are counted with the last */
 #define MAX_TEXT_SHOWN 512

@@ -17,7 +17,7 @@ extern bool gpt2_is_row_error(int sqlstate);
 extern void gpt2_row_begins(FunctionCallInfo fcinfo);
 
 /* For ereport: the error is of the call as it is written, of options that exclude each other or an
- * argument.  (The engine says the same of its errors: engine_connection.h.) */
+ * argument.  (The engine says the same of its errors: link.h.) */
 extern int	gpt2_err_of_options(void);
 
 /*

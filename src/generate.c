@@ -13,7 +13,6 @@
 
 #include "batch_functions.h"
 #include "call.h"
-#include "encoding.h"
 #include "failed_calls.h"
 #include "options.h"
 #include "result.h"

@@ -57,26 +57,11 @@ typedef struct Gpt2LimitSetting
 
 extern Gpt2LimitSetting gpt2_limit_settings[G2_N_LIMITS];
 
-/* SIGHUP: the engine's, sent by the supervisor. */
+/* SIGHUP: the engine's, sent by the supervisor (gpt2_engine_settings); those that others read too. */
 extern bool gpt2_enabled;
 extern int	gpt2_nice;				/* 0 .. 19 */
-extern char *gpt2_model_path;
-extern char *gpt2_preload_models;
-extern char *gpt2_weight_format;
-extern char *gpt2_device;
-extern int	gpt2_device_memory;
-extern char *gpt2_cpu;
-extern int	gpt2_threads;			/* 0 = automatic */
 extern int	gpt2_train_threads;	/* of a training; 0 = half of the cores */
 extern int	gpt2_train_checkpoint_interval; /* s; 0 = after each step */
-extern int	gpt2_step_tokens;		/* 0 = automatic */
-extern bool gpt2_speculation;
-extern int	gpt2_kv_cache_size;		/* kB; 0 = automatic */
-extern int	gpt2_result_cache_size;	/* kB; 0 = none */
-extern int	gpt2_model_memory;		/* kB; 0 = no limit */
-extern char *gpt2_pack_directory;
-extern int	gpt2_pack_cache_size;	/* kB; 0 = no limit */
-extern int	gpt2_engine_idle_timeout;	/* s; 0 = never ends */
 extern double gpt2_price_per_hour;
 
 extern void gpt2_define_settings(void);

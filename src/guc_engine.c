@@ -29,24 +29,25 @@
 
 bool		gpt2_enabled;
 int			gpt2_nice;
-char	   *gpt2_model_path;
-char	   *gpt2_preload_models;
-char	   *gpt2_weight_format;
-char	   *gpt2_device;
-int			gpt2_device_memory;
-char	   *gpt2_cpu;
-int			gpt2_threads;
 int			gpt2_train_threads;
 int			gpt2_train_checkpoint_interval;
-int			gpt2_step_tokens;
-bool		gpt2_speculation;
-int			gpt2_kv_cache_size;
-int			gpt2_result_cache_size;
-int			gpt2_model_memory;
-char	   *gpt2_pack_directory;
-int			gpt2_pack_cache_size;
-int			gpt2_engine_idle_timeout;
 double		gpt2_price_per_hour;
+
+static char *model_path;
+static char *preload_models;
+static char *weight_format;
+static char *device;
+static int	device_memory;		/* kB; 0 = automatic */
+static char *cpu;
+static int	threads;			/* 0 = automatic */
+static int	step_tokens;		/* 0 = automatic */
+static bool speculation;
+static int	kv_cache_size;		/* kB; 0 = automatic */
+static int	result_cache_size;	/* kB; 0 = none */
+static int	model_memory;		/* kB; 0 = no limit */
+static char *pack_directory;
+static int	pack_cache_size;	/* kB; 0 = no limit */
+static int	engine_idle_timeout;	/* s; 0 = never ends */
 
 /* ---- directories ---- */
 
@@ -104,7 +105,7 @@ char	  **
 gpt2_model_directories(void)
 {
 	bool		ok;
-	List	   *list = split_directories(gpt2_model_path, &ok);
+	List	   *list = split_directories(model_path, &ok);
 	char	  **directories = palloc0(sizeof(char *) * (list_length(list) + 1));
 	ListCell   *cell;
 	int			n = 0;
@@ -163,30 +164,30 @@ gpt2_engine_settings(g2_settings *settings)
 	memset(settings, 0, sizeof *settings);
 	for (int i = 0; directories[i] && i < G2_MAX_DIRECTORIES; i++)
 		settings->directories[settings->n_directories++] = g2_span_of(directories[i]);
-	settings->pack_directory = g2_span_of(absolute_path(*gpt2_pack_directory ?
-														gpt2_pack_directory :
+	settings->pack_directory = g2_span_of(absolute_path(*pack_directory ?
+														pack_directory :
 														DEFAULT_PACK_DIRECTORY));
-	settings->weight_format = g2_span_of(gpt2_weight_format);
-	settings->device = g2_span_of(gpt2_device);
-	settings->device_memory = (uint64) gpt2_device_memory * 1024;
-	settings->cpu = g2_span_of(gpt2_cpu);
-	settings->threads = (uint32) gpt2_threads;
-	settings->kv_cache_size = (uint64) gpt2_kv_cache_size * 1024;
+	settings->weight_format = g2_span_of(weight_format);
+	settings->device = g2_span_of(device);
+	settings->device_memory = (uint64) device_memory * 1024;
+	settings->cpu = g2_span_of(cpu);
+	settings->threads = (uint32) threads;
+	settings->kv_cache_size = (uint64) kv_cache_size * 1024;
 	settings->disabled = !gpt2_enabled;
 	settings->nice = (uint32) gpt2_nice;
-	settings->step_tokens = (uint32) gpt2_step_tokens;
-	settings->no_speculation = !gpt2_speculation;
-	settings->model_memory = (uint64) gpt2_model_memory * 1024;
-	settings->result_cache_size = gpt2_result_cache_size == 0 ? G2_NO_RESULT_CACHE :
-		(uint64) gpt2_result_cache_size * 1024;
-	settings->idle_timeout_s = (uint32) gpt2_engine_idle_timeout;
+	settings->step_tokens = (uint32) step_tokens;
+	settings->no_speculation = !speculation;
+	settings->model_memory = (uint64) model_memory * 1024;
+	settings->result_cache_size = result_cache_size == 0 ? G2_NO_RESULT_CACHE :
+		(uint64) result_cache_size * 1024;
+	settings->idle_timeout_s = (uint32) engine_idle_timeout;
 	settings->price_per_hour = gpt2_price_per_hour;
-	foreach(cell, split_models(gpt2_preload_models, &ok))
+	foreach(cell, split_models(preload_models, &ok))
 		settings->preload[settings->n_preload++] = g2_span_of((const char *) lfirst(cell));
 	for (int i = 0; i < G2_N_LIMITS; i++)
 		settings->limits[i] = gpt2_limit_settings[i].value;
 	settings->has_limits = 1;
-	settings->pack_cache_size = (uint64) gpt2_pack_cache_size * 1024;
+	settings->pack_cache_size = (uint64) pack_cache_size * 1024;
 }
 
 /* ---- check hooks ---- */
@@ -281,35 +282,35 @@ define_model_settings(void)
 							   "The first directory that has a name wins. A relative directory is "
 							   "one in the data directory; $sharedir is the installation's "
 							   "directory of architecture-independent files.",
-							   &gpt2_model_path, DEFAULT_MODEL_PATH, PGC_SIGHUP, GUC_LIST_INPUT,
+							   &model_path, DEFAULT_MODEL_PATH, PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_model_path, NULL, NULL);
 	DefineCustomStringVariable("gpt2.preload_models",
 							   "Models that the engine loads when it starts, separated by commas.",
 							   "Names of folders in gpt2.model_path's directories.",
-							   &gpt2_preload_models, "", PGC_SIGHUP, GUC_LIST_INPUT,
+							   &preload_models, "", PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_preload_models, NULL, NULL);
 	DefineCustomIntVariable("gpt2.model_memory",
 							"Memory for loaded models; those not used for longest are unloaded.",
 							"0 means without a limit.",
-							&gpt2_model_memory, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							&model_memory, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("gpt2.weight_format",
 							   "Number format that models are converted to.",
 							   "It is part of what decides a result. Models that are loaded "
 							   "already keep theirs.",
-							   &gpt2_weight_format, "q8", PGC_SIGHUP, 0,
+							   &weight_format, "q8", PGC_SIGHUP, 0,
 							   check_weight_format, NULL, NULL);
 	DefineCustomStringVariable("gpt2.pack_directory",
 							   "Directory for converted models.",
 							   "Empty: a directory for temporary files in the data directory, "
 							   "which backups leave out.",
-							   &gpt2_pack_directory, "", PGC_SIGHUP, 0,
+							   &pack_directory, "", PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.pack_cache_size",
 							"Disk space for converted models; those not used for longest are "
 							"removed.",
 							"0 means without a limit. What a loaded model needs is kept.",
-							&gpt2_pack_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							&pack_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 }
 
@@ -321,25 +322,25 @@ define_machine_settings(void)
 							   "\"auto\" takes a CUDA device if there is one and else the CPU, "
 							   "\"cuda\" insists on the first CUDA device, \"cuda:1\" on the "
 							   "second. A change restarts the engine; running queries go on.",
-							   &gpt2_device, "auto", PGC_SIGHUP, 0,
+							   &device, "auto", PGC_SIGHUP, 0,
 							   check_device, NULL, NULL);
 	DefineCustomIntVariable("gpt2.device_memory",
 							"Memory of the CUDA device that the engine takes.",
 							"0 means four fifths of what is free when the engine starts. A change "
 							"restarts the engine; running queries go on.",
-							&gpt2_device_memory, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							&device_memory, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("gpt2.cpu",
 							   "Instruction set of the engine's kernels.",
 							   "Results are the same with all. A change restarts the engine; "
 							   "running queries go on.",
-							   &gpt2_cpu, "auto", PGC_SIGHUP, 0,
+							   &cpu, "auto", PGC_SIGHUP, 0,
 							   check_cpu, NULL, NULL);
 	DefineCustomIntVariable("gpt2.threads",
 							"Number of the engine's compute threads.",
 							"0 means one for each physical core that the server may use. A change "
 							"restarts the engine; running queries go on.",
-							&gpt2_threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
+							&threads, 0, 0, MAX_THREADS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.train_threads",
 							"Number of threads that a training may use at most.",
@@ -357,7 +358,7 @@ define_machine_settings(void)
 							"0 means 1 GB, or an eighth of the machine's memory if that is less; "
 							"on a CUDA device, three quarters of gpt2.device_memory. A change "
 							"restarts the engine; running queries go on.",
-							&gpt2_kv_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
+							&kv_cache_size, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 }
 
@@ -379,22 +380,22 @@ define_service_settings(void)
 							"Tokens that the engine computes in one step at most.",
 							"Lower: running texts go on more evenly while a long prompt is read. "
 							"0 means automatic. Results do not depend on it.",
-							&gpt2_step_tokens, 0, 0, MAX_STEP_TOKENS, PGC_SIGHUP, 0,
+							&step_tokens, 0, 0, MAX_STEP_TOKENS, PGC_SIGHUP, 0,
 							check_step_tokens, NULL, NULL);
 	DefineCustomBoolVariable("gpt2.speculation",
 							 "Lets the engine try what a text may repeat of its prompt or itself.",
 							 "Faster where texts quote. Results do not depend on it.",
-							 &gpt2_speculation, true, PGC_SIGHUP, 0,
+							 &speculation, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.result_cache_size",
 							"Memory for answers that are given again to the same call.",
 							"0 means none.",
-							&gpt2_result_cache_size, 64 * 1024, 0, INT_MAX, PGC_SIGHUP,
+							&result_cache_size, 64 * 1024, 0, INT_MAX, PGC_SIGHUP,
 							GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("gpt2.engine_idle_timeout",
 							"Time without a call after which the engine ends.",
 							"The next call starts it again. 0 means never.",
-							&gpt2_engine_idle_timeout, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
+							&engine_idle_timeout, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomRealVariable("gpt2.price_per_hour",
 							 "Price of an hour of computation, for the cost in gpt_stat_usage.",

@@ -28,9 +28,9 @@
 
 #include "attempt.h"
 #include "batch_estimate.h"
-#include "engine_connection.h"
 #include "guc.h"
 #include "job.h"
+#include "link.h"
 
 PG_FUNCTION_INFO_V1(gpt2_job);
 

@@ -118,8 +118,8 @@ check_client(void)
 }
 
 /* In this order, since pq_check_connection may reset the latch that announced an interrupt. */
-void
-gpt2_check_interrupts(void)
+static void
+check_interrupts(void)
 {
 	check_client();
 	CHECK_FOR_INTERRUPTS();
@@ -147,7 +147,7 @@ gpt2_link_wait(Gpt2Wire *wire, Gpt2Waiter *waiter, long milliseconds, uint32 wai
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 	}
-	gpt2_check_interrupts();
+	check_interrupts();
 }
 
 void
@@ -158,7 +158,7 @@ gpt2_pause(long milliseconds, uint32 event)
 
 	if (rc & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	gpt2_check_interrupts();
+	check_interrupts();
 }
 
 /* ---- opening and closing ---- */

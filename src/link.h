@@ -44,9 +44,6 @@ extern void gpt2_link_check_server(void);
  */
 extern void gpt2_link_end_unreachable(const char *path, TimestampTz *since);
 
-/* The client that has gone, looked at once a second at most, then interrupts. */
-extern void gpt2_check_interrupts(void);
-
 /* Interruptible sleep, for the time when there is no connection to wait for. */
 extern void gpt2_pause(long milliseconds, uint32 wait_event);
 

@@ -43,10 +43,16 @@ send_progress(const Gpt2Progress *progress, bool ended)
 	return gpt2_wire_send(&gpt2_connection, G2_MSG_PROGRESS, 0, w.data, w.len);
 }
 
+/* Never raises. */
 static void
 on_context_end(void *arg)
 {
-	gpt2_progress_end((Gpt2Progress *) arg);
+	Gpt2Progress *progress = arg;
+
+	dlist_delete(&progress->node);
+	if (progress->connection == gpt2_connection_number() && send_progress(progress, true))
+		(void) gpt2_wire_flush(&gpt2_connection);
+	progress->number = 0;
 }
 
 void
@@ -89,17 +95,6 @@ gpt2_progress_report(Gpt2Progress *progress)
 {
 	if (TimestampDifferenceExceeds(progress->told, GetCurrentTimestamp(), REPORT_MS))
 		gpt2_progress_report_now(progress);
-}
-
-void
-gpt2_progress_end(Gpt2Progress *progress)
-{
-	if (progress->number == 0)
-		return;
-	dlist_delete(&progress->node);
-	if (progress->connection == gpt2_connection_number() && send_progress(progress, true))
-		(void) gpt2_wire_flush(&gpt2_connection);
-	progress->number = 0;
 }
 
 void

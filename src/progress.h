@@ -37,9 +37,6 @@ extern void gpt2_progress_report(Gpt2Progress *progress);
 /* The same, however short ago that was. */
 extern void gpt2_progress_report_now(Gpt2Progress *progress);
 
-/* Never raises. */
-extern void gpt2_progress_end(Gpt2Progress *progress);
-
 /* A connection is open: queues what the engine at its other end does not know yet. */
 extern void gpt2_progress_tell(void);
 

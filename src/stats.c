@@ -295,7 +295,9 @@ put_usage(Row *row, const g2_usage_row *m)
 	put_interval(row, m->queue_us);
 	put_interval(row, m->compute_us);
 	put_float8(row, m->cost);
-	put_quotient(row, m->cost * 1e6, (double) m->prompt_tokens + (double) m->completion_tokens);
+	/* Without a price it is not known, which is not the same as free. */
+	put_quotient(row, m->cost * 1e6,
+				 m->cost > 0 ? (double) m->prompt_tokens + (double) m->completion_tokens : 0);
 }
 
 Datum

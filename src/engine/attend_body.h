@@ -40,16 +40,35 @@ KV(add_values) (const int nq, const int v, float *const *value, const float *p,
 	}
 }
 
-/* Queries row .. row + nq - 1 over one block, of which all see the first n_keys keys. */
+/* Values c .. c + 16 v - 1 of all that the queries see: of the keys that all see by one loop, then of
+ * what the later ones see besides. */
+INLINE void
+KV(add_columns) (const int nq, const int v, const attend_row *row, uint32_t c, const float *p,
+				 const float *shrink, const KV_TYPE *values, uint32_t dv, uint32_t seen)
+{
+	const float one = 1.0f;
+	float	   *value[ATTEND_Q];
+
+	UNROLL
+	for (int i = 0; i < nq; i++)
+		value[i] = row[i].value + c;
+	KV(add_values) (nq, v, value, p, shrink, values + c, dv, seen);
+	for (int i = 1; i < nq && seen < G2_BLOCK; i++)
+		KV(add_values) (1, v, value + i, p + i * G2_BLOCK + seen, &one,
+						values + (size_t) seen * dv + c, dv, keys_seen(seen, i) - seen);
+}
+
+/* Queries row .. row + nq - 1 over one block; the first sees `seen` of its keys, the next one more. */
 INLINE void
 KV(attend_block) (const int nq, const g2_attention *a, uint32_t row, const KV_TYPE *keys,
-				  uint32_t n_keys, float *state, float *p)
+				  uint32_t seen, float *state, float *p)
 {
 	const KV_TYPE *values = keys + (size_t) a->head_dim * G2_BLOCK;
 	const float *q[ATTEND_Q];
-	v16			s[ATTEND_Q][2];
-	float	   *value[ATTEND_Q],
-				shrink[ATTEND_Q];
+	v16			s[ATTEND_Q][2],
+				scale = v16_set1(a->scale);
+	attend_row	state_of[ATTEND_Q];
+	float		shrink[G2_LANES];
 
 	UNROLL
 	for (int i = 0; i < nq; i++)
@@ -74,25 +93,17 @@ KV(attend_block) (const int nq, const g2_attention *a, uint32_t row, const KV_TY
 	UNROLL
 	for (int i = 0; i < nq; i++)
 	{
-		attend_row	r = state_of_row(state, a->dv, row + (uint32_t) i);
-		v16			scale = v16_set1(a->scale);
-
-		value[i] = r.value;
+		state_of[i] = state_of_row(state, a->dv, row + (uint32_t) i);
 		v16_store(p + i * G2_BLOCK, v16_mul(s[i][0], scale));
 		v16_store(p + i * G2_BLOCK + G2_LANES, v16_mul(s[i][1], scale));
-		shrink[i] = soften(p + i * G2_BLOCK, n_keys, r);
 	}
+	soften(nq, p, seen, state_of, shrink);
 	for (uint32_t c = 0; c < a->dv; c += 2 * G2_LANES)
 	{
-		float	   *at[ATTEND_Q];
-
-		UNROLL
-		for (int i = 0; i < nq; i++)
-			at[i] = value[i] + c;
 		if (a->dv - c >= 2 * G2_LANES)
-			KV(add_values) (nq, 2, at, p, shrink, values + c, a->dv, n_keys);
+			KV(add_columns) (nq, 2, state_of, c, p, shrink, values, a->dv, seen);
 		else
-			KV(add_values) (nq, 1, at, p, shrink, values + c, a->dv, n_keys);
+			KV(add_columns) (nq, 1, state_of, c, p, shrink, values, a->dv, seen);
 	}
 }
 
@@ -117,19 +128,25 @@ KV(attend) (const g2_attention *a, float *scratch)
 		uint32_t	start = b * G2_BLOCK,
 					r = start > a->position ? start - a->position : 0;
 
-		/* Queries inside the block see a part of it. */
-		for (; r < a->rows && a->position + r < start + G2_BLOCK - 1; r++)
-			KV(attend_block) (1, a, r, keys, a->position + r - start + 1, state, p);
 		for (; r + ATTEND_Q <= a->rows; r += ATTEND_Q)
-			KV(attend_block) (ATTEND_Q, a, r, keys, G2_BLOCK, state, p);
+			KV(attend_block) (ATTEND_Q, a, r, keys, keys_seen(a->position + r - start + 1, 0),
+							  state, p);
 		for (; r < a->rows; r++)
-			KV(attend_block) (1, a, r, keys, G2_BLOCK, state, p);
+			KV(attend_block) (1, a, r, keys, keys_seen(a->position + r - start + 1, 0), state, p);
 	}
 	for (uint32_t r = 0; r < a->rows; r++)
 	{
 		attend_row	row = state_of_row(state, a->dv, r);
+		float	   *out = a->out + r * a->ldo;
 
-		for (uint32_t d = 0; d < a->head_dim; d++)
-			a->out[r * a->ldo + d] = row.value[d] / *row.sum;
+		for (uint32_t d = 0; d < a->head_dim; d += G2_LANES)
+		{
+			v16			v = v16_div(v16_load(row.value + d), v16_set1(*row.sum));
+
+			if (a->head_dim - d >= G2_LANES)
+				v16_store(out + d, v);
+			else
+				v16_store_n(out + d, v, a->head_dim - d);
+		}
 	}
 }

@@ -4,7 +4,7 @@
  */
 #include "vecmath.h"
 
-#include <immintrin.h>
+#include "x86_lanes.h"
 
 typedef struct v16
 {
@@ -12,7 +12,6 @@ typedef struct v16
 	__m256		b;				/* lanes 8 .. 15 */
 } v16;
 
-#define INLINE static inline __attribute__((always_inline))
 #define BOTH(op, x, y) ((v16) {op((x).a, (y).a), op((x).b, (y).b)})
 
 INLINE v16
@@ -108,6 +107,10 @@ v16_lt_select(v16 x, v16 y, v16 yes, v16 no)
 	return (v16) {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
 		_mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
 }
+
+#define v16_sum(x) lanes_sum((x).a, (x).b)
+#define v16_largest(x) lanes_largest((x).a, (x).b)
+#define v16_largest_bits(x) lanes_largest_bits((x).a, (x).b)
 
 INLINE __m256
 exponent_add(__m256 p, __m256 t)

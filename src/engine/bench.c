@@ -230,7 +230,8 @@ bench_decode(bench *b, uint32_t n_sequences, double bandwidth)
 		bandwidth = G2_MAX(bandwidth, now);
 	}
 	rate = decode_rate(&d);
-	printf("decode %3u sequences      %9.1f tokens/s", n_sequences, rate);
+	printf("decode %3u sequences      %9.1f tokens/s   %.3f ms of processors a token", n_sequences,
+		   rate, decode_processor(&d));
 	if (n_sequences == 1)
 		printf("   %.0f %% of bandwidth / bytes (limit %.1f at %.1f GB/s)",
 			   100 * rate * (double) b->weight_bytes / bandwidth,
@@ -275,20 +276,24 @@ bench_adapter(bench *b, g2_error *err)
 static bool
 bench_prefill(bench *b, uint32_t n_prompt)
 {
-	double		best = 0;
+	double		best = 0,
+				processor = 1e9;
 
 	n_prompt = G2_MIN(n_prompt, b->n_ctx - 1);
 	for (int round = 0; round < ROUNDS; round++)
 	{
 		uint64_t	tokens;
-		double		seconds = run_batch(b, 1, n_prompt, 1, &tokens);
+		double		begin = processor_seconds(),
+					seconds = run_batch(b, 1, n_prompt, 1, &tokens);
 
 		if (seconds < 0)
 			return false;
 		best = G2_MAX(best, n_prompt / seconds);
+		processor = G2_MIN(processor, processor_seconds() - begin);
 	}
-	printf("prefill %4u tokens       %9.1f tokens/s   %.1f Gop/s in the products\n", n_prompt,
-		   best, best * 2 * (double) b->weights / 1e9);
+	printf("prefill %4u tokens       %9.1f tokens/s   %.3f ms of processors a token   "
+		   "%.1f Gop/s in the products\n", n_prompt, best, processor / n_prompt * 1e3,
+		   best * 2 * (double) b->weights / 1e9);
 	return true;
 }
 

@@ -16,14 +16,18 @@
 #define CANCEL_MASK 0xFFF		/* look at the flag every so many steps, about every 0.1 ms */
 
 bool
-g2_bpe_canceled(g2_bpe_work *work, g2_error *err)
+g2_bpe_canceled_now(const g2_bpe_work *work, g2_error *err)
 {
-	if ((++work->ticks & CANCEL_MASK) != 0 || !work->cancel)
-		return false;
-	if (!atomic_load_explicit(work->cancel, memory_order_relaxed))
+	if (!work->cancel || !atomic_load_explicit(work->cancel, memory_order_relaxed))
 		return false;
 	g2_fail(err, G2_E_CANCELED, "canceled while tokenizing");
 	return true;
+}
+
+bool
+g2_bpe_canceled(g2_bpe_work *work, g2_error *err)
+{
+	return (++work->ticks & CANCEL_MASK) == 0 && g2_bpe_canceled_now(work, err);
 }
 
 bool

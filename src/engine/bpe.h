@@ -66,8 +66,10 @@ extern void g2_bpe_work_free(g2_bpe_work *work);
 /* Rank of a pair, or G2_BPE_NO_RANK.  Either side may be G2_NO_TOKEN, which no pair has. */
 extern uint32_t g2_bpe_rank(const g2_bpe *bpe, uint32_t left, uint32_t right);
 
-/* To be asked at each step of anything long; looks at the flag now and then. */
+/* To be asked at each step of anything long; looks at the flag now and then, or, before what may be
+ * long by itself, at once. */
 extern bool g2_bpe_canceled(g2_bpe_work *work, g2_error *err);
+extern bool g2_bpe_canceled_now(const g2_bpe_work *work, g2_error *err);
 
 /* One more id (the unknown one for G2_NO_TOKEN), as far as max_ids allows. */
 extern bool g2_bpe_emit(const g2_bpe *bpe, g2_bpe_work *work, uint32_t id, g2_ids *out,

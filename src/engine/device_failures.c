@@ -26,7 +26,7 @@ read_recent(const char *path, int64_t now, int64_t recent[G2_DEVICE_FAILURES_MOS
 		close(fd);
 	}
 	for (ssize_t i = 0; i < got / (ssize_t) sizeof *times; i++)
-		if (times[i] <= now && now - times[i] <= G2_DEVICE_FAILURES_S)
+		if (times[i] <= now && times[i] >= now - G2_DEVICE_FAILURES_S)
 			recent[n++] = times[i];
 	return n;
 }

@@ -71,18 +71,6 @@ add_token(maker *m, uint32_t id, const char *piece, uint32_t len)
 }
 
 static bool
-is_text(const g2_tokenizer *tok, uint32_t id)
-{
-	uint32_t	n;
-	const uint32_t *hidden = g2_tokenizer_hidden(tok, &n);
-
-	for (uint32_t i = 0; i < n; i++)
-		if (hidden[i] == id)
-			return false;
-	return !g2_tokenizer_is_special(tok, id);
-}
-
-static bool
 add_tokens(maker *m, const g2_tokenizer *tok, uint32_t end_token)
 {
 	uint32_t	n = g2_tokenizer_size(tok);
@@ -93,8 +81,8 @@ add_tokens(maker *m, const g2_tokenizer *tok, uint32_t end_token)
 		size_t		len;
 		const char *piece = g2_tokenizer_piece(tok, order[i], &len);
 
-		if (len <= G2_LEXICON_MAX_DEPTH && order[i] != end_token && is_text(tok, order[i]) &&
-			!add_token(m, order[i], piece, (uint32_t) len))
+		if (len <= G2_LEXICON_MAX_DEPTH && order[i] != end_token &&
+			g2_tokenizer_is_text(tok, order[i]) && !add_token(m, order[i], piece, (uint32_t) len))
 			return false;
 	}
 	leave(m, 0);

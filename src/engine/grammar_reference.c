@@ -49,7 +49,7 @@ find_target(const g2_schema *schema, const char *pointer)
 					return NULL;
 				index = index * 10 + (uint32_t) (*p - '0');
 			}
-			target = part[0] ? cJSON_GetArrayItem(target, (int) index) : NULL;
+			target = part[0] ? g2_schema_element(schema->nfa, target, index) : NULL;
 		}
 		else
 			target = g2_schema_find(schema->nfa, target, part);

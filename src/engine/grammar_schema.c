@@ -133,6 +133,13 @@ g2_schema_count(const g2_schema_node *node, const char *keyword, uint32_t fallba
 
 /* ---- what stands in a schema ---- */
 
+/* Counts a look at one of many; false: there were too many. */
+static bool
+look(g2_nfa *nfa, uint32_t *n)
+{
+	return ++*n % LOOKS != 0 || g2_nfa_work(nfa);
+}
+
 const cJSON *
 g2_schema_find(g2_nfa *nfa, const cJSON *object, const char *name)
 {
@@ -143,7 +150,23 @@ g2_schema_find(g2_nfa *nfa, const cJSON *object, const char *name)
 	{
 		if (member->string && strcmp(member->string, name) == 0)
 			return member;
-		if (++n % LOOKS == 0 && !g2_nfa_work(nfa))
+		if (!look(nfa, &n))
+			return NULL;
+	}
+	return NULL;
+}
+
+const cJSON *
+g2_schema_element(g2_nfa *nfa, const cJSON *array, uint32_t index)
+{
+	const cJSON *element;
+	uint32_t	n = 0;
+
+	cJSON_ArrayForEach(element, array)
+	{
+		if (n == index)
+			return element;
+		if (!look(nfa, &n))
 			return NULL;
 	}
 	return NULL;
@@ -239,6 +262,8 @@ named_types(const g2_schema_node *node, const cJSON *type)
 	if (cJSON_IsArray(type))
 		cJSON_ArrayForEach(name, type)
 		{
+			if (!g2_nfa_work(node->schema->nfa))
+				return 0;
 			types |= type_of_name(name);
 			ok &= type_of_name(name) != 0;
 		}
@@ -275,8 +300,13 @@ emit_enum(const g2_schema_node *node, const cJSON *values, unsigned types, uint3
 	if (!cJSON_IsArray(values) || !values->child)
 		return g2_schema_fail(node, "enum", NULL, "enum must be an array of at least one value");
 	cJSON_ArrayForEach(value, values)
+	{
+		/* Also for those that are passed over. */
+		if (!g2_nfa_work(node->schema->nfa))
+			return G2_NFA_NONE;
 		if (has_type(value, types))
 			result = g2_nfa_split(node->schema->nfa, g2_schema_value(node, value, next), result);
+	}
 	return result;
 }
 

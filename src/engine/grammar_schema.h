@@ -75,6 +75,9 @@ extern uint32_t g2_schema_any(g2_nfa *nfa, uint32_t levels, uint32_t next);
 /* The member of that name; NULL: there is none.  Looking is work too: there may be thousands. */
 extern const cJSON *g2_schema_find(g2_nfa *nfa, const cJSON *object, const char *name);
 
+/* The array's element of that index, likewise. */
+extern const cJSON *g2_schema_element(g2_nfa *nfa, const cJSON *array, uint32_t index);
+
 /* A member that is an integer from 0 to most; absent: fallback. */
 extern bool g2_schema_count(const g2_schema_node *node, const char *keyword, uint32_t fallback,
 							uint32_t most, uint32_t *out);

@@ -138,6 +138,8 @@ check_required(const g2_schema_node *node, const cJSON *required, const cJSON *p
 	{
 		char		excerpt[G2_JSON_EXCERPT];
 
+		if (!g2_nfa_work(node->schema->nfa))
+			return false;
 		if (cJSON_IsString(item) && g2_schema_find(node->schema->nfa, properties,
 												   item->valuestring))
 			continue;

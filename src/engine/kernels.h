@@ -89,7 +89,7 @@ typedef struct g2_attention
 	const uint32_t *blocks;		/* block table of the sequence */
 } g2_attention;
 
-/* Floats of scratch for attend: p [4][32] and, for each row, maximum, sum and dv accumulators. */
+/* Floats of scratch for attend: p [8][32] and, for each row, maximum, sum and dv accumulators. */
 #define G2_ATTEND_SCRATCH(dv) (8 * G2_BLOCK + G2_ATTEND_ROWS * ((size_t) (dv) + 2))
 
 typedef enum g2_kv_type

@@ -12,8 +12,8 @@
 
 #include "avx512_primitives.h"
 
-#define vi_dot_q8 _mm512_dpbusd_epi32
-#define vi_dot_q4 _mm512_dpbusd_epi32
+#define vi_dot_q8 vi_vnni
+#define vi_dot_q4 vi_vnni
 #define vi_start_q8 vi_set1
 #define vi_start_q4 vi_set1
 

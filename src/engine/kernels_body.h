@@ -7,6 +7,7 @@
  *   vr and vr_<op>: its native vector; zero set1 load store fma; VR_LANES, PANEL_V = 48 / VR_LANES
  *   vi and vi_<op>, v16_store_bf16 (to nearest even), v16_store_bytes (values -127 .. 127 to nearest
  *		even), v16_max_bits (as integers), v16_load_bf16: product_int_body.h, product_bf16_body.h
+ *   v16_sum, v16_largest, v16_largest_bits (as integers), or none of them: reductions by TREE
  *   TILE_M, rows of the largest f32 tile; TILES, TILE(rows, vectors) for 1 .. TILE_M rows;
  *		TILE_ROWS(n), the tile for n rows; TILE_K, the rows of a panel between two writes of the
  *		accumulators (so that a strip of the panel stays in L1)
@@ -45,6 +46,7 @@
 		f[0] = combine(f[0], f[1]); \
 	} while (0)
 
+#if !defined(v16_sum)
 INLINE float
 v16_sum(v16 v)
 {
@@ -57,14 +59,13 @@ v16_sum(v16 v)
 
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
-/* The largest of the bits of |x0| and |x1|: inf and NaN count as larger than any number. */
 INLINE uint32_t
-v16_largest_magnitude(v16 x0, v16 x1)
+v16_largest_bits(v16 v)
 {
 	uint32_t	u[G2_LANES];
 	float		f[G2_LANES];
 
-	v16_store(f, v16_max_bits(v16_abs(x0), v16_abs(x1)));
+	v16_store(f, v);
 	memcpy(u, f, sizeof u);
 	TREE(u, LARGER);
 	return u[0];
@@ -79,6 +80,7 @@ v16_largest(v16 v)
 	TREE(f, g2s_max);
 	return f[0];
 }
+#endif
 
 /* The first n < 16 elements at p; the other lanes are `fill`. */
 INLINE v16
@@ -270,32 +272,47 @@ state_of_row(float *state, uint32_t dv, uint32_t row)
 	return (attend_row) {s + dv, s + dv + 1, s};
 }
 
-/*
- * One query's scores of one block, p[32], of which the first n_keys are visible, to weights
- * relative to the new maximum; masked keys weigh exactly 0.  Returns the factor by which what was
- * summed before shrinks.
- */
-static float
-soften(float *p, uint32_t n_keys, attend_row row)
+/* Keys of a block that its query i sees, where the first one sees `seen`. */
+INLINE uint32_t
+keys_seen(uint32_t seen, int i)
 {
-	v16			s0,
-				s1;
-	float		max,
-				shrink;
+	return G2_MIN(seen + (uint32_t) i, (uint32_t) G2_BLOCK);
+}
 
-	for (uint32_t i = n_keys; i < G2_BLOCK; i++)
-		p[i] = -__builtin_inff();
-	s0 = v16_load(p);
-	s1 = v16_load(p + G2_LANES);
-	max = g2s_max(*row.max, v16_largest(v16_max(s0, s1)));
-	shrink = g2_expf(*row.max - max);
-	s0 = v16_exp(v16_sub(s0, v16_set1(max)));
-	s1 = v16_exp(v16_sub(s1, v16_set1(max)));
-	v16_store(p, s0);
-	v16_store(p + G2_LANES, s1);
-	*row.sum = fmaf(*row.sum, shrink, v16_sum(v16_add(s0, s1)));
-	*row.max = max;
-	return shrink;
+/*
+ * Scores of one block, p[nq][32], to weights relative to the new maximum of each query; masked keys
+ * weigh exactly 0.  shrink[i]: the factor by which what was summed before shrinks.
+ */
+INLINE void
+soften(const int nq, float *p, uint32_t seen, const attend_row *row, float *shrink)
+{
+	for (int i = 0; i < G2_LANES; i++)
+		shrink[i] = 0.0f;
+	UNROLL
+	for (int i = 0; i < nq; i++)
+	{
+		float	   *s = p + i * G2_BLOCK,
+					max;
+
+		for (uint32_t key = keys_seen(seen, i); key < G2_BLOCK; key++)
+			s[key] = -__builtin_inff();
+		max = g2s_max(*row[i].max, v16_largest(v16_max(v16_load(s), v16_load(s + G2_LANES))));
+		shrink[i] = *row[i].max - max;
+		*row[i].max = max;
+	}
+	v16_store(shrink, v16_exp(v16_load(shrink)));
+	UNROLL
+	for (int i = 0; i < nq; i++)
+	{
+		float	   *s = p + i * G2_BLOCK;
+		v16			max = v16_set1(*row[i].max),
+					s0 = v16_exp(v16_sub(v16_load(s), max)),
+					s1 = v16_exp(v16_sub(v16_load(s + G2_LANES), max));
+
+		v16_store(s, s0);
+		v16_store(s + G2_LANES, s1);
+		*row[i].sum = fmaf(*row[i].sum, shrink[i], v16_sum(v16_add(s0, s1)));
+	}
 }
 
 #define KV_TYPE float

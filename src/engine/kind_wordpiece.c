@@ -66,7 +66,7 @@ word(const g2_tokenizer *tok, g2_bpe_work *work, const char *text, size_t len, g
 	{
 		uint32_t	id = longest_piece(tok, text + at, len - at, at == 0, &used);
 
-		if (g2_bpe_canceled(work, err))
+		if (g2_bpe_canceled_now(work, err))
 			return false;
 		if (id == G2_NO_TOKEN)
 		{

@@ -54,7 +54,8 @@ INLINE int32_t
 quantize(v16 x0, v16 x1, int8_t *q, float *scale)
 {
 	const uint32_t least = (127 - 100) << 23;	/* 2^-100 */
-	uint32_t	largest = v16_largest_magnitude(x0, x1);
+	/* As integers, of which inf and NaN are the largest. */
+	uint32_t	largest = v16_largest_bits(v16_max_bits(v16_abs(x0), v16_abs(x1)));
 	int32_t		sum = 0;
 	v16			inverse;
 

@@ -154,6 +154,12 @@ extern bool g2_pack_checksum(const void *data, uint64_t meta_size, uint8_t out[G
  */
 extern uint64_t g2_pack_sum(const void *words, size_t n, uint64_t first);
 
+/* ---- pack_open.c */
+
+/* Maps a file that nobody else can write, so that nobody cuts it short under the mapping.  The
+ * descriptor, with a shared lock (pack_trim.c), or -1; 58P01 when there is none. */
+extern int	g2_pack_map(const char *path, void **map, size_t *size, g2_error *err);
+
 /* ---- pack_write.c */
 
 extern bool g2_pack_write(const g2_model_paths *paths, const g2_pack_place *place,

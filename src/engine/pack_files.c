@@ -384,21 +384,14 @@ files_is_pack_of(const char *file, const char *name)
 static void
 files_sweep_pack(const char *path)
 {
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct stat st;
 	g2_pack_view view;
-	void	   *map = MAP_FAILED;
+	void	   *map;
+	size_t		size;
+	int			fd = g2_pack_map(path, &map, &size, NULL);
 
 	if (fd < 0)
 		return;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
-		map = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-	if (map == MAP_FAILED)
-		return;
-	if (st.st_size >= (off_t) sizeof(g2_pack_header) &&
-		g2_pack_check(map, (size_t) st.st_size, (g2_format) ((g2_pack_header *) map)->format, false,
-					  &view, NULL))
+	if (g2_pack_check(map, size, (g2_format) ((g2_pack_header *) map)->format, false, &view, NULL))
 	{
 		bool		stale;
 
@@ -406,7 +399,8 @@ files_sweep_pack(const char *path)
 			unlink(path);
 		g2_layout_free(&view.layout);
 	}
-	munmap(map, (size_t) st.st_size);
+	munmap(map, size);
+	close(fd);
 }
 
 void

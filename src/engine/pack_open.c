@@ -65,9 +65,8 @@ open_check(int fd, const char *path, size_t *size, g2_error *err)
 	return true;
 }
 
-/* Maps path; 58P01 when there is none.  The descriptor, locked, or -1. */
-static int
-open_map(const char *path, void **map, size_t *size, g2_error *err)
+int
+g2_pack_map(const char *path, void **map, size_t *size, g2_error *err)
 {
 	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
@@ -141,7 +140,7 @@ open_existing(const g2_pack_place *place, g2_format format, g2_pack **out, g2_er
 
 	if (!pack)
 		return g2_fail_memory(err, sizeof *pack);
-	pack->fd = open_map(place->path, &pack->map, &pack->map_size, err);
+	pack->fd = g2_pack_map(place->path, &pack->map, &pack->map_size, err);
 	if (pack->fd < 0)
 	{
 		g2_free(pack);
@@ -352,7 +351,7 @@ g2_pack_missing(const g2_model_paths *paths, const char *name, g2_format format,
 		return true;
 	}
 	g2_free(folder);
-	fd = open_map(place.path, &map, &size, NULL);
+	fd = g2_pack_map(place.path, &map, &size, NULL);
 	if (fd >= 0)
 	{
 		if (g2_pack_check(map, size, format, false, &view, NULL))

@@ -54,7 +54,7 @@ static void
 ban(const g2_sampling *s, const g2_past *past, float *logits, uint32_t n)
 {
 	for (uint32_t i = 0; i < s->n_banned; i++)
-		if (s->banned[i] != s->spared && s->banned[i] < n && 
+		if (s->banned[i] != s->spared && s->banned[i] < n &&
 			g2_bias_find(s->biases, s->n_biases, s->banned[i]) == s->n_biases)
 			logits[s->banned[i]] = -INFINITY;
 	for (uint32_t i = 0; i < past->n_banned; i++)

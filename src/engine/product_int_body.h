@@ -9,10 +9,14 @@
  *   vi_dot_q8, vi_dot_q4 (acc, w, x): acc + the dot of 4 bytes in each lane
  *   vi_low, vi_high: the halves of each byte; vr_from_int; vr_load_bf16
  *   INT_M, INT_TILES, INT_TILE(rows, vectors) for 1 .. INT_M rows
+ *   INT_STRIP(rows), where it is not 8: groups between two writes of the accumulators.  8 stay in L1,
+ *		for all tiles of rows.  Where a tile takes a whole panel from L2 as fast, there are no writes.
  */
 
-/* Groups between two writes of the accumulators: so that a strip of the panel stays in L1. */
-#define INT_STRIP 8
+#if !defined(INT_STRIP)
+#define INT_STRIP(rows) 8
+#endif
+#define INT_AHEAD 8				/* groups that memory is asked for ahead of a tile that is alone */
 
 /* Rows of one tile of an operand, from one of its groups on. */
 typedef struct int_rows
@@ -89,7 +93,7 @@ int_tile(const int m, const int v, const bool q4, float *c, int_rows x, int_stri
 		vi			dot[4][PANEL_V];
 
 		for (uint32_t l = 0; l < a.lines; l++, a.at += 64)
-			__builtin_prefetch(a.at, 0, 2);
+			__builtin_prefetch(a.at);
 		UNROLL
 		for (int i = 0; i < m; i++)
 		{
@@ -217,17 +221,16 @@ int_rows_at(const g2_product *p, uint32_t row, uint32_t g, uint32_t groups)
 	};
 }
 
-/* One strip for `rows` rows, by tiles; what stands behind it comes to L2 meanwhile. */
+/* One strip for `rows` rows, by tiles; what stands behind it comes to the caches meanwhile. */
 INLINE void
 int_sweep(const bool q4, const g2_product *p, float *c, uint32_t row, uint32_t rows, int_strip s,
 		  uint32_t g, uint32_t groups)
 {
 	const size_t bytes = int_group_bytes(q4);
 	uint32_t	n = (rows + INT_M - 1) / INT_M;
-	int_ahead	a = {(const char *) s.w + s.groups * bytes, (uint32_t) (bytes / 64 + n - 1) / n};
+	int_ahead	a = {(const char *) s.w + (n == 1 ? INT_AHEAD : s.groups) * bytes,
+		(uint32_t) (bytes / 64 + n - 1) / n};
 
-	if (n == 1)
-		a.lines = 0;
 	for (uint32_t r = 0; r < rows; a.at += (size_t) s.groups * a.lines * 64)
 	{
 		/* A tile of rows stands in one tile of the operand. */
@@ -274,7 +277,7 @@ product_int(const bool q4, const g2_product *p, uint32_t panel, uint32_t panel_e
 			}
 			for (uint32_t g = 0; g < groups; g += s.groups)
 			{
-				s.groups = rows <= INT_M ? groups : G2_MIN((uint32_t) INT_STRIP, groups - g);
+				s.groups = rows <= INT_M ? groups : G2_MIN((uint32_t) INT_STRIP(rows), groups - g);
 				s.first = g == 0;
 				int_sweep(q4, p, scratch, row, rows, s, g, groups);
 				s.w += s.groups * int_group_bytes(q4);

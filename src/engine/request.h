@@ -46,6 +46,7 @@ typedef struct g2_request
 	g2_request_phase phase;
 	atomic_bool canceled;
 	bool		told_loading;	/* the notice about a long load has been sent */
+	bool		is_long;		/* WORK: on the helper thread for long ones */
 	g2_buf		payload;		/* what the decoded message below points into */
 	union
 	{

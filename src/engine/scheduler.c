@@ -424,11 +424,11 @@ g2_scheduler_run(g2_scheduler *s)
 	if (s->visit.in_flight)
 		return;
 	drop_canceled(s);
-	/* Where all that run have failed, those that waited for their room are next: nothing would
-	 * wake the engine for them otherwise. */
+	/* Where all that run have failed, those that waited for their room or their role's limit, or gave
+	 * way to them, are next: nothing would wake the engine for them otherwise. */
 	do
 		g2_admit(s);
-	while (!submit(s) && s->blocked);
+	while (s->running && !submit(s));
 }
 
 int64_t

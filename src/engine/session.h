@@ -42,6 +42,9 @@ typedef struct g2_role
 	bool		throttled;		/* each of its sessions with queued groups waits for a limit, or is
 								 * parked */
 	g2_session *ring;			/* the next session with queued groups; linked in a circle */
+	uint32_t	n_long;			/* requests that the helper thread for long ones has */
+	g2_session *waiting;		/* sessions whose next request is long, and one too many; linked by
+								 * next_waiting */
 } g2_role;
 
 struct g2_session
@@ -56,6 +59,8 @@ struct g2_session
 	struct g2_request **work_last;
 	struct g2_request *work_next;	/* the first of them that no helper thread was given */
 	uint32_t	n_working;		/* those before it */
+	bool		waits;			/* it is in its role's list */
+	g2_session *next_waiting;
 	bool		closed;
 	bool		parked;			/* nobody waits for its requests: they give way to all others */
 	int64_t		own_limits[G2_N_LIMITS];	/* as the last SESSION said */

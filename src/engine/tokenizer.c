@@ -101,7 +101,9 @@ check_pieces(const g2_tokenizer *tok, g2_error *err)
 	for (uint32_t i = 0; i < tok->header.n_ids; i++)
 		if (tok->piece_starts[i] >= tok->piece_starts[i + 1] ||
 			tok->piece_starts[i + 1] - tok->piece_starts[i] > G2_MAX_PIECE ||
-			tok->flags[i] > 2 * G2_PIECE_NORMAL - 1)
+			tok->flags[i] > 2 * G2_PIECE_NORMAL - 1 ||
+			((tok->flags[i] & (G2_PIECE_RAW | G2_PIECE_NORMAL)) &&
+			 tok->piece_starts[i + 1] - tok->piece_starts[i] > G2_TOK_MAX_ADDED))
 			return g2_tok_damaged(err, "a piece is empty or too long");
 
 	/* strictly ascending and as many as there are ids: each id once */
@@ -341,6 +343,12 @@ bool
 g2_tokenizer_is_special(const g2_tokenizer *tok, uint32_t id)
 {
 	return id < tok->header.n_ids && (tok->flags[id] & G2_PIECE_SPECIAL);
+}
+
+bool
+g2_tokenizer_is_text(const g2_tokenizer *tok, uint32_t id)
+{
+	return id < tok->header.n_ids && !(tok->flags[id] & (G2_PIECE_SPECIAL | G2_PIECE_HIDDEN));
 }
 
 const uint32_t *

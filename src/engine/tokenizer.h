@@ -75,7 +75,8 @@ extern bool g2_ids_push(g2_ids *ids, uint32_t id);	/* false: out of memory */
  * there is an unknown piece, which then stands for it); 22P03 for merges (line number in the
  * message): a malformed line, a merge of an unknown token or of one outside the byte alphabet,
  * whose result is unknown, or that occurs twice, and for a vocab.txt that is not UTF-8; 0A000
- * naming what a tokenizer.json asks for and is not supported; 58P01 when a file is absent; 53400
+ * naming what a tokenizer.json asks for and is not supported (an added token that texts may have, of
+ * more than 255 bytes, too: it is looked for at each byte of them); 58P01 when a file is absent; 53400
  * for n_vocab over G2_MAX_VOCAB or over a million merges.  CRLF, empty lines (in a vocab.txt only
  * at its end) and a BOM are accepted.
  */
@@ -143,6 +144,9 @@ extern uint32_t g2_tokenizer_unknown(const g2_tokenizer *tok);
 /* True for tokens that no text can produce (<|endoftext|> and other added tokens, [UNK]): neither
  * a byte nor the result of a merge, or declared as special. */
 extern bool g2_tokenizer_is_special(const g2_tokenizer *tok, uint32_t id);
+
+/* True for tokens that are neither special nor without text. */
+extern bool g2_tokenizer_is_text(const g2_tokenizer *tok, uint32_t id);
 
 /* The ids that have no text ([UNK], [PAD], [CLS], [SEP], [MASK]), ascending: a model that makes
  * one says nothing, so that none but the end of text should be chosen.  They live with tok. */

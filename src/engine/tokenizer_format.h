@@ -32,6 +32,7 @@
 #define G2_TOK_MAX_STEPS 24
 #define G2_TOK_MAX_STRINGS 32768	/* bytes of all strings */
 #define G2_TOK_MAX_PREFIX 16
+#define G2_TOK_MAX_ADDED 255	/* bytes of a piece that is looked for at every byte of a text */
 
 /* How the words of a text become ids. */
 typedef enum g2_tok_kind_id

@@ -261,7 +261,8 @@ check_added_options(const g2_compiler *c, const cJSON *token, const char *conten
 			return g2_fail_detail(c->err, "The added token is \"%.200s\".", content);
 		}
 	}
-	return true;
+	return strlen(content) <= G2_TOK_MAX_ADDED ||
+		g2_tok_unsupported(c, "an added token of more than 255 bytes,", content);
 }
 
 /*

@@ -33,7 +33,9 @@ cut(encoder *e, uint32_t level, const char *text, size_t len)
 	g2_cut_start(e->cuts[level], text, len);
 	do
 	{
-		if (g2_bpe_canceled(&e->work, e->err) || !g2_cut_next(e->cuts[level], &word, &n, e->err))
+		/* A pattern may take its time with a single word. */
+		if (g2_bpe_canceled_now(&e->work, e->err) ||
+			!g2_cut_next(e->cuts[level], &word, &n, e->err))
 			return false;
 		if (word && !cut(e, level + 1, word, n))
 			return false;

@@ -45,17 +45,20 @@ g2_panel_bytes(g2_format format, uint32_t k)
 	return g2_panel_scales(format, k) + G2_ROUND_UP(scales, PANEL_ALIGN);
 }
 
-/* The weight at (k, column) of a q8 or q4 panel, without its scale. */
-static int
-quantized(g2_format format, const uint8_t *panel, uint32_t k, uint32_t column)
+/* The n weights of a column in a group of a q8 or q4 panel.  A tight loop: each line is a miss, and the
+ * processor is to see many of them at a time. */
+static void
+group_column(g2_format format, const uint8_t *group, uint32_t column, uint32_t n, float scale,
+			 float *x)
 {
-	const uint8_t *group = panel +
-		(size_t) (k / G2_GROUP) * G2_GROUP * G2_PANEL / (format == G2_FORMAT_Q8 ? 1 : 2);
-	uint32_t	quad = k % G2_GROUP / 4;
-
+	group += column * 4;
 	if (format == G2_FORMAT_Q8)
-		return group[(quad * G2_PANEL + column) * 4 + k % 4] - 128;
-	return (group[(quad / 2 * G2_PANEL + column) * 4 + k % 4] >> (quad % 2 * 4) & 15) - 8;
+		for (uint32_t k = 0; k < n; k++)
+			x[k] = (float) (group[k / 4 * 4 * G2_PANEL + k % 4] - 128) * scale;
+	else
+		for (uint32_t k = 0; k < n; k++)
+			x[k] = (float) ((group[k / 8 * 4 * G2_PANEL + k % 4] >> (k / 4 % 2 * 4) & 15) - 8) *
+				scale;
 }
 
 void
@@ -78,8 +81,9 @@ g2_matrix_column(const g2_matrix *m, uint32_t n, float *x)
 				x[k] = g2_from_bf16(h[((size_t) (k / 2) * G2_PANEL + c) * 2 + k % 2]);
 			break;
 		default:
-			for (uint32_t k = 0; k < m->k; k++)
-				x[k] = (float) quantized(m->format, (const uint8_t *) panel, k, c) *
-					g2_from_bf16(scale[(size_t) (k / G2_GROUP) * G2_PANEL + c]);
+			for (uint32_t k = 0; k < m->k; k += G2_GROUP)
+				group_column(m->format, (const uint8_t *) panel + weight_bytes(m->format, k), c,
+							 G2_MIN(m->k - k, (uint32_t) G2_GROUP),
+							 g2_from_bf16(scale[(size_t) (k / G2_GROUP) * G2_PANEL + c]), x + k);
 	}
 }

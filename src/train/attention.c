@@ -55,18 +55,6 @@ head_of(const attention_work *w, uint32_t task, uint32_t thread)
 	return h;
 }
 
-static g2t_operand
-plain(const float *data, size_t ld)
-{
-	return (g2t_operand) {data, ld, false};
-}
-
-static g2t_operand
-transposed(const float *data, size_t ld)
-{
-	return (g2t_operand) {data, ld, true};
-}
-
 static void
 multiply(const attention_work *w, const head *h, size_t m, size_t n, size_t k, g2t_operand a,
 		 g2t_operand b, bool add, float *c, size_t ldc)
@@ -80,8 +68,8 @@ probabilities(const attention_work *w, const head *h, size_t t, size_t rows, siz
 {
 	size_t		ld = 3 * h->c;
 
-	multiply(w, h, rows, keys, w->a->head_dim, plain(h->q + t * ld, ld), transposed(h->k, ld),
-			 false, p, keys);
+	multiply(w, h, rows, keys, w->a->head_dim, g2t_plain(h->q + t * ld, ld),
+			 g2t_transposed(h->k, ld), false, p, keys);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax(keys, t + r + 1, w->a->scale, p + r * keys);
 }
@@ -114,8 +102,8 @@ forward_head(void *arg, uint32_t task, uint32_t thread)
 
 		probabilities(w, &h, t, rows, keys, p);
 		drop(w, &h, t, rows, keys, p);
-		multiply(w, &h, rows, w->a->head_dim, keys, plain(p, keys), plain(h.v, 3 * h.c), false,
-				 w->out + (h.row + t) * h.c + h.index * w->a->head_dim, h.c);
+		multiply(w, &h, rows, w->a->head_dim, keys, g2t_plain(p, keys), g2t_plain(h.v, 3 * h.c),
+				 false, w->out + (h.row + t) * h.c + h.index * w->a->head_dim, h.c);
 	}
 }
 
@@ -146,15 +134,16 @@ backward_tile(const attention_work *w, const head *h, size_t t, float *p, float 
 
 	probabilities(w, h, t, rows, keys, p);
 	drop(w, h, t, rows, keys, p);
-	multiply(w, h, keys, d, rows, transposed(p, keys), plain(dout, h->c), true, dv, ld);
+	multiply(w, h, keys, d, rows, g2t_transposed(p, keys), g2t_plain(dout, h->c), true, dv, ld);
 	if (w->a->dropout.rate > 0.0f)
 		probabilities(w, h, t, rows, keys, p);
-	multiply(w, h, rows, keys, d, plain(dout, h->c), transposed(h->v, ld), false, dp, keys);
+	multiply(w, h, rows, keys, d, g2t_plain(dout, h->c), g2t_transposed(h->v, ld), false, dp, keys);
 	drop(w, h, t, rows, keys, dp);
 	for (size_t r = 0; r < rows; r++)
 		w->context->kernels->softmax_backward(keys, w->a->scale, p + r * keys, dp + r * keys);
-	multiply(w, h, rows, d, keys, plain(dp, keys), plain(h->k, ld), false, dq + t * ld, ld);
-	multiply(w, h, keys, d, rows, transposed(dp, keys), plain(h->q + t * ld, ld), true, dk, ld);
+	multiply(w, h, rows, d, keys, g2t_plain(dp, keys), g2t_plain(h->k, ld), false, dq + t * ld, ld);
+	multiply(w, h, keys, d, rows, g2t_transposed(dp, keys), g2t_plain(h->q + t * ld, ld), true, dk,
+			 ld);
 }
 
 static void

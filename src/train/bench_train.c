@@ -185,8 +185,8 @@ product_speed(const bench *b)
 	{
 		int64_t		t = g2_now_us();
 
-		g2t_multiply(&b->context, m, n, k, (g2t_operand) {x, k, false},
-					 (g2t_operand) {b->p.w, n, false}, NULL, false, c, n);
+		g2t_multiply(&b->context, m, n, k, g2t_plain(x, k), g2t_plain(b->p.w, n), NULL, false, c,
+					 n);
 		best = G2_MAX(best, 2.0 * (double) m * (double) n * (double) k / seconds_since(t));
 	}
 	g2_free(c);

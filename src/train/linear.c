@@ -7,18 +7,6 @@
 #include "operations.h"
 #include "product.h"
 
-static g2t_operand
-plain(const float *data, size_t ld)
-{
-	return (g2t_operand) {data, ld, false};
-}
-
-static g2t_operand
-transposed(const float *data, size_t ld)
-{
-	return (g2t_operand) {data, ld, true};
-}
-
 static void
 scale_range(const g2t_context *context, void *arg, size_t first, size_t n)
 {
@@ -49,8 +37,8 @@ scale(const g2t_context *context, size_t n, float factor, float *x)
 static void
 adapter_low(const g2t_context *context, const g2t_linear *l, size_t n, const float *x, float *low)
 {
-	g2t_multiply(context, n, l->rank, l->in, plain(x, l->in), plain(l->a1, l->rank), NULL, false,
-				 low, l->rank);
+	g2t_multiply(context, n, l->rank, l->in, g2t_plain(x, l->in), g2t_plain(l->a1, l->rank), NULL,
+				 false, low, l->rank);
 	scale(context, n * l->rank, l->scale, low);
 }
 
@@ -58,13 +46,13 @@ void
 g2t_linear_forward(const g2t_context *context, const g2t_linear *l, size_t n, const float *x,
 				   float *y, float *low)
 {
-	g2t_multiply(context, n, l->out, l->in, plain(x, l->in), plain(l->w, l->out), l->b, false, y,
-				 l->out);
+	g2t_multiply(context, n, l->out, l->in, g2t_plain(x, l->in), g2t_plain(l->w, l->out), l->b,
+				 false, y, l->out);
 	if (l->rank == 0)
 		return;
 	adapter_low(context, l, n, x, low);
-	g2t_multiply(context, n, l->out, l->rank, plain(low, l->rank), plain(l->a2, l->out), NULL,
-				 true, y, l->out);
+	g2t_multiply(context, n, l->out, l->rank, g2t_plain(low, l->rank), g2t_plain(l->a2, l->out),
+				 NULL, true, y, l->out);
 }
 
 typedef struct sums
@@ -91,15 +79,15 @@ adapter_backward(const g2t_context *context, const g2t_linear *l, size_t n, cons
 				 const float *dy, float *dx, bool add, float *low, float *low2)
 {
 	adapter_low(context, l, n, x, low);
-	g2t_multiply(context, l->rank, l->out, n, transposed(low, l->rank), plain(dy, l->out), NULL,
-				 add, l->da2, l->out);
-	g2t_multiply(context, n, l->rank, l->out, plain(dy, l->out), transposed(l->a2, l->out), NULL,
-				 false, low2, l->rank);
+	g2t_multiply(context, l->rank, l->out, n, g2t_transposed(low, l->rank), g2t_plain(dy, l->out),
+				 NULL, add, l->da2, l->out);
+	g2t_multiply(context, n, l->rank, l->out, g2t_plain(dy, l->out), g2t_transposed(l->a2, l->out),
+				 NULL, false, low2, l->rank);
 	scale(context, n * l->rank, l->scale, low2);
-	g2t_multiply(context, l->in, l->rank, n, transposed(x, l->in), plain(low2, l->rank), NULL,
-				 add, l->da1, l->rank);
-	g2t_multiply(context, n, l->in, l->rank, plain(low2, l->rank), transposed(l->a1, l->rank),
-				 NULL, true, dx, l->in);
+	g2t_multiply(context, l->in, l->rank, n, g2t_transposed(x, l->in), g2t_plain(low2, l->rank),
+				 NULL, add, l->da1, l->rank);
+	g2t_multiply(context, n, l->in, l->rank, g2t_plain(low2, l->rank),
+				 g2t_transposed(l->a1, l->rank), NULL, true, dx, l->in);
 }
 
 void
@@ -107,13 +95,13 @@ g2t_linear_backward(const g2t_context *context, const g2t_linear *l, size_t n, c
 					const float *dy, float *dx, bool add, float *low, float *low2)
 {
 	if (l->dw)
-		g2t_multiply(context, l->in, l->out, n, transposed(x, l->in), plain(dy, l->out), NULL,
-					 add, l->dw, l->out);
+		g2t_multiply(context, l->in, l->out, n, g2t_transposed(x, l->in), g2t_plain(dy, l->out),
+					 NULL, add, l->dw, l->out);
 	if (l->db)
 		g2t_for_ranges(context, l->out, G2T_COLUMNS, sum_columns,
 					   &(sums) {.n = n, .ld = l->out, .x = dy, .out = l->db, .add = add});
-	g2t_multiply(context, n, l->in, l->out, plain(dy, l->out), transposed(l->w, l->out), NULL,
-				 false, dx, l->in);
+	g2t_multiply(context, n, l->in, l->out, g2t_plain(dy, l->out), g2t_transposed(l->w, l->out),
+				 NULL, false, dx, l->in);
 	if (l->rank > 0)
 		adapter_backward(context, l, n, x, dy, dx, add, low, low2);
 }

@@ -58,10 +58,10 @@ static void
 tile_backward(const g2t_context *context, const loss_work *w, const float *head, float *dx,
 			  float *dhead, bool add)
 {
-	const g2t_operand gradient = {w->logits, w->n_vocab, false},
-				gradient_t = {w->logits, w->n_vocab, true},
-				x = {w->x, w->c, false},
-				h = {head, w->c, false};
+	const g2t_operand gradient = g2t_plain(w->logits, w->n_vocab),
+				gradient_t = g2t_transposed(w->logits, w->n_vocab),
+				x = g2t_plain(w->x, w->c),
+				h = g2t_plain(head, w->c);
 	float	   *dtile = w->x + G2T_LOSS_ROWS * w->c;
 
 	if (dhead)
@@ -78,8 +78,8 @@ g2t_loss(const g2t_context *context, const g2t_batch *batch, size_t c, size_t n_
 {
 	loss_work	w = {.c = c, .n_vocab = n_vocab, .gradient_scale = gradient_scale, .x = work,
 	.logits = work + 2 * G2T_LOSS_ROWS * c};
-	const g2t_operand rows = {w.x, c, false},
-				head_t = {head, c, true};
+	const g2t_operand rows = g2t_plain(w.x, c),
+				head_t = g2t_transposed(head, c);
 	double		loss = 0.0;
 
 	if (gradient_scale > 0.0f)

@@ -244,8 +244,8 @@ g2t_adapters_merge(const g2t_context *context, g2t_parameters *adapters, float s
 				 a->name);
 		for (size_t j = 0; j < g2t_tensor_size(a); j++)
 			wa[j] *= scale;
-		g2t_multiply(context, a->rows, b->cols, a->cols, (g2t_operand) {wa, a->cols, false},
-					 (g2t_operand) {adapters->w + b->at, b->cols, false}, NULL, true,
+		g2t_multiply(context, a->rows, b->cols, a->cols, g2t_plain(wa, a->cols),
+					 g2t_plain(adapters->w + b->at, b->cols), NULL, true,
 					 p->w + g2t_parameters_at(p, name), b->cols);
 	}
 }

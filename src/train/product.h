@@ -20,6 +20,18 @@ typedef struct g2t_operand
 	bool		transposed;
 } g2t_operand;
 
+static inline g2t_operand
+g2t_plain(const float *data, size_t ld)
+{
+	return (g2t_operand) {data, ld, false};
+}
+
+static inline g2t_operand
+g2t_transposed(const float *data, size_t ld)
+{
+	return (g2t_operand) {data, ld, true};
+}
+
 /* Floats for packed operands: of each thread, and of all together. */
 extern size_t g2t_product_scratch(void);
 extern size_t g2t_product_shared(void);

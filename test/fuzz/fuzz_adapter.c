@@ -9,12 +9,7 @@
  * What is accepted is used, and g2_model_check finds nothing wrong with it; what is refused says
  * why.
  */
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "folder.h"
 
 #include "adapter.h"
 #include "own_json.h"
@@ -27,7 +22,6 @@ static const g2_synth_options base_model = {
 	.seed = 3,
 };
 
-static char root[64];
 static char packs[80];
 static char folder[80];
 static const char *const directories[] = {root};
@@ -35,58 +29,17 @@ static const g2_model_paths paths = {directories, 1, packs, 0};
 
 /* ---- the place: ROOT/base, ROOT/.packs, ROOT/a ---- */
 
-static int
-remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void) st;
-	(void) kind;
-	(void) ftw;
-	return remove(path);
-}
-
 static void
-remove_root(void)
-{
-	(void) nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void
-make_root(void)
+make_places(void)
 {
 	char		base[80];
 	g2_error	err = {0};
 
-	snprintf(root, sizeof root, "%s/gpt2-fuzz-XXXXXX",
-			 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-	if (!mkdtemp(root))
-		abort();
-	atexit(remove_root);
+	make_root();
 	snprintf(packs, sizeof packs, "%s/.packs", root);
 	snprintf(folder, sizeof folder, "%s/a", root);
 	snprintf(base, sizeof base, "%s/base", root);
 	if (!g2_synth(base, &base_model, &err) || mkdir(folder, 0700) != 0)
-		abort();
-}
-
-static void
-remove_own_json(void)
-{
-	char		path[160];
-
-	snprintf(path, sizeof path, "%s/" G2_OWN_JSON, folder);
-	(void) unlink(path);
-}
-
-static void
-put_file(const char *name, const void *head, size_t head_len, const void *data, size_t len)
-{
-	char		path[160];
-	int			fd;
-
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || write(fd, head, head_len) != (ssize_t) head_len ||
-		write(fd, data, len) != (ssize_t) len || close(fd) != 0)
 		abort();
 }
 
@@ -123,7 +76,7 @@ put_weights(const char *data, size_t len, bool header_only, uint8_t fill)
 
 	if (!header_only)
 	{
-		put_file(G2_ADAPTER_WEIGHTS, "", 0, data, len);
+		put_file(folder, G2_ADAPTER_WEIGHTS, "", 0, data, len);
 		return;
 	}
 	all = malloc(len + end + 1);
@@ -132,19 +85,11 @@ put_weights(const char *data, size_t len, bool header_only, uint8_t fill)
 	memcpy(all, data, len);
 	/* of any dtype: small numbers, large ones, those that are none */
 	memset(all + len, fill, end);
-	put_file(G2_ADAPTER_WEIGHTS, &n, sizeof n, all, len + end);
+	put_file(folder, G2_ADAPTER_WEIGHTS, &n, sizeof n, all, len + end);
 	free(all);
 }
 
 /* ---- what comes of it ---- */
-
-static void
-expect_told(const g2_error *err)
-{
-	if (err->code == G2_OK || err->code == G2_E_INTERNAL || !err->message[0] ||
-		g2_utf8_valid_prefix(err->message, strlen(err->message)) != strlen(err->message))
-		abort();
-}
 
 static void
 use_low_rank(const g2_low_rank *l, uint32_t rank)
@@ -221,29 +166,16 @@ int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const char *part[3] = {"", "", ""};
-	size_t		len[3] = {0};
-	const char *at = (const char *) data + 1,
-			   *end = (const char *) data + size;
+	part		parts[3];
 
 	if (size < 1)
 		return 0;
 	if (!root[0])
-		make_root();
-	for (int i = 0; i < 3 && at <= end; i++)
-	{
-		const char *next = i < 2 && at < end ? memchr(at, 0xFF, (size_t) (end - at)) : NULL;
-
-		part[i] = at;
-		len[i] = (size_t) ((next ? next : end) - at);
-		at = next ? next + 1 : end + 1;
-	}
-	put_file(G2_ADAPTER_CONFIG, "", 0, part[0], len[0]);
-	if (len[1] > 0)
-		put_file(G2_OWN_JSON, "", 0, part[1], len[1]);
-	else
-		remove_own_json();
-	put_weights(part[2], len[2], data[0] & 4, data[0] & 0xF8);
+		make_places();
+	split_input(data + 1, size - 1, parts, 3);
+	put_file(folder, G2_ADAPTER_CONFIG, "", 0, parts[0].data, parts[0].len);
+	put_or_remove(folder, G2_OWN_JSON, &parts[1]);
+	put_weights(parts[2].data, parts[2].len, data[0] & 4, data[0] & 0xF8);
 	load((g2_format) (data[0] % G2_FORMATS));
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "protocol_score.h"
+#include "protocol_train.h"
 #include "protocol_watch.h"
 #include "util.h"
 
@@ -271,6 +272,30 @@ fuzz_settings(const void *p, size_t n)
 		touch_span(info.cuda_driver);
 }
 
+/* What a backend sends to the process that trains for it. */
+static void
+fuzz_train(const void *p, size_t n)
+{
+	g2_train	m;
+	g2_train_row row;
+	g2_reader	r = g2_read(p, n);
+
+	if (g2_train_decode(p, n, &m))
+	{
+		touch_span(m.model);
+		touch_span(m.base);
+		touch_span(m.query);
+		touch_span(m.owner);
+		touch_span(m.replaced);
+	}
+	while (g2_train_row_get(&r, &row))
+	{
+		touch_span(row.text);
+		if (row.has_prompt)
+			touch_span(row.prompt);
+	}
+}
+
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
@@ -278,7 +303,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const decoders[]) (const void *, size_t) = {
 		fuzz_generate, fuzz_completions, fuzz_models, fuzz_tokens, fuzz_small, fuzz_settings,
-		fuzz_rows, fuzz_session, fuzz_score, fuzz_scores
+		fuzz_rows, fuzz_session, fuzz_score, fuzz_scores, fuzz_train
 	};
 
 	if (size > 0)

@@ -57,6 +57,44 @@ SELECT pg_temp.nodes(query) AS nodes, query FROM (VALUES
     ('SELECT max(body) FILTER (WHERE gpt_generate(body, 2) <> '''') FROM rows_ahead')
 ) AS q (query);
 
+-- a plan of many levels is rewritten in a moment too
+SELECT pg_temp.nodes('SELECT id, gpt_generate(body, 2) FROM ' || repeat('(SELECT id, body FROM ', 40) ||
+                     'rows_ahead' || repeat(' AS q ORDER BY id LIMIT 20)', 40) || ' AS q') AS nodes;
+
+-- so is a CASE of many calls, of which some then run row by row; conditions alone are no burden
+CREATE FUNCTION pg_temp.batched(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        IF line LIKE '%Batched Calls:%' THEN
+            RETURN array_length(string_to_array(line, ','), 1);
+        END IF;
+    END LOOP;
+    RETURN 0;
+END $$;
+SELECT n, what, pg_temp.batched('SELECT CASE ' || string_agg(format('WHEN id = %s THEN ' || what, i), ' ') ||
+                                ' ELSE gpt_generate(body, 2) END FROM rows_ahead') AS batched
+FROM (VALUES (100, 'gpt_generate(body, 1)'), (1000, 'gpt_generate(body, 1)'), (1000, 'alt')) AS v (n, what),
+     generate_series(1, n) AS i
+GROUP BY n, what ORDER BY n, what;
+
+-- what calls cost is no reason to compile, those that run row by row included
+CREATE FUNCTION pg_temp.compiles(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+        IF line LIKE 'JIT:%' THEN
+            RETURN true;
+        END IF;
+    END LOOP;
+    RETURN false;
+END $$;
+SELECT pg_temp.compiles('SELECT CASE ' || string_agg(format('WHEN id = %s THEN gpt_generate(body, 50)', i), ' ') ||
+                        ' END FROM rows_ahead') AS compiles
+FROM generate_series(1, 1000) AS i;
+
 -- functions of other names and places are known by what they call, and others are not
 CREATE SCHEMA elsewhere;
 CREATE FUNCTION elsewhere.gpt_generate(text, int) RETURNS text LANGUAGE sql VOLATILE

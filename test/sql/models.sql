@@ -63,3 +63,10 @@ SELECT name, architecture, context_length, vocab_size, state, error
 FROM gpt_models WHERE name LIKE 'regress%' OR name LIKE '.%' ORDER BY name COLLATE "C";
 DO $$ BEGIN PERFORM pg_temp.shell('rm -rf gpt2_models/regress_* gpt2_models/.regress'); END $$;
 SELECT count(*) FROM gpt_models WHERE name LIKE 'regress%';
+
+-- the log of a training is read in a plan with workers too: it says what it always says
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(*) > 0, (SELECT count(*) FROM gpt_training_log('demo')) FROM pg_class;
+SELECT count(*) > 0, (SELECT gpt_training_svg('demo')) FROM pg_class;

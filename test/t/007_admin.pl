@@ -86,6 +86,8 @@ sql('SELECT gpt_stop_engine()');
 is(sql($used), 't|postgres|slow|1|2|4|6|0|0', 'usage: saved when the engine ends');
 sql($short);
 is(sql("SELECT calls FROM gpt_stat_usage"), 2, 'usage: goes on in the next engine');
+is(sql("SELECT cost, price_per_million_tokens IS NULL FROM gpt_stat_usage"), '0|t',
+	'without gpt2.price_per_hour no price is known');
 $query = start_query($node, slow_sql(7000));
 ok(poll_sql($node, "SELECT count(*) FROM gpt_stat_requests WHERE state = 'decode' AND"
 	  . " usename = current_user AND datname = 'postgres' AND model = 'slow' AND max_len = 7000"

@@ -93,6 +93,8 @@ SELECT u.name FROM u WHERE EXISTS (SELECT 1 FROM t WHERE t.grp = u.grp AND gpt_g
 
 SELECT u.name, q.g FROM u, LATERAL (SELECT gpt_generate(t.body) AS g FROM t WHERE t.grp = u.grp ORDER BY id LIMIT 2) AS q
 
+SET LOCAL enable_material = off; SELECT n, (SELECT string_agg(q.id || coalesce(q.g, '-'), ',' ORDER BY u.name, q.id) FROM u LEFT JOIN (SELECT id, gpt_generate(body, 2) AS g FROM t ORDER BY body, id LIMIT n) AS q ON true) FROM (VALUES (1), (4), (NULL), (2)) AS v (n)
+
 SELECT u.name, q.g FROM u, LATERAL (SELECT gpt_generate(u.name) AS g) AS q
 
 SELECT u.name, g FROM u, LATERAL gpt_generate(u.name, 2, 1) AS g

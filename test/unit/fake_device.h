@@ -63,6 +63,7 @@ struct g2_backend
 	size_t		slab_bytes;		/* 0: a block has memory of its own */
 	uint32_t	spare;			/* slabs */
 	long		fail_submit;	/* the n-th from now fails; 0 = none */
+	const uint64_t *fail_once;	/* the first fails for which this is not 0; NULL = none */
 	long		fail_result;
 	long		fail_slot;
 	/* what the test wants to know */
@@ -349,8 +350,11 @@ fake_submit(g2_backend *b, const g2_plan *plan, g2_result *result, g2_error *err
 {
 	assert_false(b->in_flight);
 	fake_check(plan);
-	if (fake_due(&b->fail_submit))
+	if (fake_due(&b->fail_submit) || (b->fail_once && *b->fail_once > 0))
+	{
+		b->fail_once = NULL;
 		return g2_fail(err, G2_E_SYSTEM, "the device is lost");
+	}
 	b->visited[b->plans++ % G2_LENGTH(b->visited)] = plan->model;
 	b->rows += plan->n_rows;
 	b->steps += plan->n_steps;

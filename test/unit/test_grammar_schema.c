@@ -4,6 +4,8 @@
  */
 #include "grammar_fixture.h"
 
+#include "grammar_schema.h"
+
 /* ---- by hand ---- */
 
 static void
@@ -244,6 +246,60 @@ test_refused(void **state)
 	}
 }
 
+/* An element, with its number in place of "%d". */
+static void
+append_numbered(g2_buf *text, const char *element, int number)
+{
+	const char *at = strstr(element, "%d");
+
+	if (at)
+		g2_buf_printf(text, "%.*s%d%s", (int) (at - element), element, number, at + 2);
+	else
+		g2_buf_printf(text, "%s", element);
+}
+
+/* What is walked over counts, also where nothing comes of it: references to it would repeat that
+ * without an end. */
+static void
+test_work(void **state)
+{
+	static const struct
+	{
+		const char *before;
+		const char *element;	/* with its number */
+		const char *behind;
+		uint32_t	per_unit;	/* elements */
+	}			cases[] = {
+		{"{\"type\": \"null\", \"enum\": [", "%d,", "null]}", 1},
+		{"{\"type\": [", "\"null\",", "\"null\"]}", 1},
+		{"{\"properties\": {\"a\": true}, \"required\": [", "\"a\",", "\"a\"]}", 1},
+		{"{\"$ref\": \"#/examples/5000\", \"examples\": [", "0,", "true]}", 16},
+		{"{\"$ref\": \"#/examples/b\", \"examples\": {", "\"a%d\": 0,", "\"b\": true}}", 16},
+	};
+	const int	n = 5000;
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		g2_error	err = {0};
+		g2_nfa		nfa = {.what = "json_schema", .err = &err};
+		g2_buf		text = {0};
+		uint32_t	end = g2_nfa_accept(&nfa);
+
+		g2_buf_printf(&text, "%s", cases[i].before);
+		for (int e = 0; e < n; e++)
+			append_numbered(&text, cases[i].element, e);
+		g2_buf_printf(&text, "%s", cases[i].behind);
+		assert_false(text.failed);
+		if (g2_schema_compile(&nfa, text.data, text.len, end) == G2_NFA_NONE)
+			fail_msg("%s: %s", cases[i].before, err.message);
+		if (nfa.work < n / cases[i].per_unit)
+			fail_msg("%s: %u units of work for %d elements", cases[i].before, nfa.work, n);
+		g2_nfa_free(&nfa);
+		g2_buf_free(&text);
+	}
+}
+
 /* A place that is long, and names that are strange, still make a message. */
 static void
 test_long_place(void **state)
@@ -451,6 +507,7 @@ main(void)
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_work),
 		cmocka_unit_test(test_long_place),
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_least),

@@ -187,7 +187,16 @@ test_sweep(void **state)
 	assert_int_equal(tb_count(fx.packs), 1);
 	pack = open_model("m");
 	assert_int_equal(tb_count(fx.packs), 1);
+	snprintf(path, sizeof path, "%s", pack->path);
 	g2_pack_close(pack);
+	/* what others can write is not even looked into: they could cut it short meanwhile */
+	assert_int_equal(mkdir(tb_path(fx.root, "third"), 0700), 0);
+	assert_int_equal(rename(tb_path(fx.root, "other/m"), tb_path(fx.root, "third/m")), 0);
+	fx.directories[0] = tb_path(fx.root, "third");
+	assert_int_equal(chmod(path, 0660), 0);
+	g2_pack_close(open_model("m"));
+	assert_int_equal(tb_count(fx.packs), 2);
+	assert_int_equal(unlink(path), 0);
 	/* temporaries of the dead go, one that somebody holds stays, other files too */
 	tb_text(fx.packs, "x-f32-0123456789abcdef.pack.1.2.tmp", "old");
 	tb_text(fx.packs, "x-f32-0123456789abcdef.pack.1.3.tmp", "new");

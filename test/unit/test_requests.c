@@ -341,6 +341,54 @@ test_full_queue(void **state)
 	close_engine();
 }
 
+/* Long requests of one role, in however many sessions, leave room for those of another. */
+static void
+test_long_ones(void **state)
+{
+	enum
+	{
+		SESSIONS = 6, EACH = 4, BYTES = 70000
+	};
+	static reply many[SESSIONS][EACH],
+				other[1],
+				loaded[1];
+	char	   *text = malloc(BYTES);
+
+	(void) state;
+	assert_non_null(text);
+	memset(text, 'a', BYTES);
+	open_engine();
+	send_load(loaded, 0, "tiny", "", "");
+	run_until(loaded);
+	for (uint32_t s = 0; s < SESSIONS; s++)
+	{
+		attach_as(many[s], &(g2_hello) {.pid = s, .session_user = 10});
+		for (uint32_t i = 0; i < EACH; i++)
+			send_tokenize(many[s], i, "tiny", text, BYTES, true);
+	}
+	attach_as(other, &(g2_hello) {.pid = SESSIONS, .session_user = 11});
+	n_replies = 0;
+	send_tokenize(other, 0, "tiny", text, BYTES, true);
+	/* some wait that nobody waits for any more */
+	assert_true(g2_engine_cancel(client_of(many[SESSIONS - 1]), EACH - 1));
+	leave(many[SESSIONS - 2]);
+	run_idle();
+	assert_int_equal(other->type, G2_MSG_TOKENS);
+	if (other->order > 5)
+		fail_msg("%u long requests of another role came first", other->order - 1);
+	for (uint32_t s = 0; s < SESSIONS; s++)
+	{
+		for (uint32_t i = 0; i < EACH; i++)
+			if (s != SESSIONS - 2 && !(s == SESSIONS - 1 && i == EACH - 1))
+				assert_int_equal(many[s][i].type, G2_MSG_TOKENS);
+		free_replies(many[s], EACH);
+	}
+	free_replies(other, 1);
+	free_replies(loaded, 1);
+	free(text);
+	close_engine();
+}
+
 int
 main(void)
 {
@@ -352,6 +400,7 @@ main(void)
 		cmocka_unit_test(test_tokens),
 		cmocka_unit_test(test_helpers_turns),
 		cmocka_unit_test(test_full_queue),
+		cmocka_unit_test(test_long_ones),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

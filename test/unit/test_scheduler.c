@@ -348,6 +348,40 @@ test_failed_leaves_room(void **state)
 	close_all();
 }
 
+/* The same where it waits for its role's limit. */
+static void
+test_failed_leaves_limit(void **state)
+{
+	(void) state;
+	open_all(40, 40000);
+	sessions[0]->own_limits[G2_LIMIT_SEQUENCES] = 1;
+	for (int i = 0; i < 2; i++)
+		add_ok(new_job(0, 1, 64, 20));
+	device.fail_submit = 1;
+	run_all();
+	assert_int_equal(jobs[0].code, G2_E_SYSTEM);
+	assert_int_equal(jobs[1].code, G2_OK);
+	close_all();
+}
+
+/* The same where room was made for one that then fails: what was preempted for it must not wait for
+ * an event that does not come. */
+static void
+test_failed_had_room_made(void **state)
+{
+	(void) state;
+	open_all(20, 20000);
+	for (int i = 0; i < 2; i++)
+		add_ok(new_job(0, 1, 64, 500));
+	device.fail_once = &works[0].preemptions;
+	run_all();
+	assert_null(device.fail_once);
+	assert_int_equal(jobs[0].code, G2_E_SYSTEM);
+	assert_int_equal(jobs[1].code, G2_OK);
+	assert_int_equal(jobs[1].preemptions, 1);
+	close_all();
+}
+
 /* Every allocation fails in turn: at most one group suffers, and nothing is left behind. */
 static void
 test_no_memory(void **state)
@@ -421,7 +455,9 @@ main(void)
 		cmocka_unit_test(test_turns), cmocka_unit_test(test_turns_prefill),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_full_house), cmocka_unit_test(test_device_fails),
-		cmocka_unit_test(test_failed_leaves_room), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_failed_leaves_room), cmocka_unit_test(test_failed_leaves_limit),
+		cmocka_unit_test(test_failed_had_room_made),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_close),
 	};
 

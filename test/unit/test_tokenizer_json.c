@@ -212,6 +212,41 @@ test_refused(void **state)
 	}
 }
 
+/* A token that is looked for at each byte of a text has a bound, for time; a special one has none. */
+static void
+test_long_added(void **state)
+{
+	static const struct
+	{
+		size_t		len;
+		bool		special;
+		bool		accepted;
+	}			cases[] = {{255, false, true}, {256, false, false}, {256, true, true}};
+
+	(void) state;
+	for (size_t i = 0; i < G2_LENGTH(cases); i++)
+	{
+		g2_buf		json = {0};
+		model		m;
+		g2_error	err;
+
+		g2_buf_printf(&json, "{\"added_tokens\":[{\"id\":2,\"special\":%s,\"content\":\"",
+					  cases[i].special ? "true" : "false");
+		for (size_t c = 0; c < cases[i].len; c++)
+			g2_buf_append(&json, "a", 1);
+		g2_buf_printf(&json, "\"}]," WORDS "}");
+		assert_false(json.failed);
+		assert_int_equal(compile_json(json.data, json.len, 10, &m, &err), cases[i].accepted);
+		if (!cases[i].accepted)
+		{
+			assert_int_equal(err.code, G2_E_UNSUPPORTED);
+			assert_non_null(strstr(err.message, "an added token of more than 255 bytes, \"aaa"));
+		}
+		g2_buf_free(&json);
+		free_model(&m);
+	}
+}
+
 /* Nested deeply, in a sequence and in the text. */
 static void
 test_nesting(void **state)
@@ -336,6 +371,7 @@ main(void)
 		cmocka_unit_test(test_no_row),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_long_added),
 		cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_hostile_pattern),
 		cmocka_unit_test(test_unknown_words),

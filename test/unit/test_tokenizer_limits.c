@@ -150,6 +150,24 @@ test_cancel(void **state)
 	free_model(&m);
 }
 
+/* A word may take a pattern long: the flag is looked at before each. */
+static void
+test_canceled_before(void **state)
+{
+	const atomic_bool cancel = true;
+	model		m;
+	g2_ids		ids = {0};
+	g2_error	err;
+
+	(void) state;
+	make_small(&m);
+	assert_false(g2_tokenizer_encode(m.tok, "x y", 3, 0, &cancel, &ids, &err));
+	assert_string_equal(g2_sqlstate(err.code), "57014");
+	assert_int_equal(ids.len, 0);
+	g2_free(ids.data);
+	free_model(&m);
+}
+
 int
 main(void)
 {
@@ -158,6 +176,7 @@ main(void)
 		cmocka_unit_test(test_long_piece),
 		cmocka_unit_test(test_long_text),
 		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_canceled_before),
 	};
 
 	return cmocka_run_group_tests_name("tokenizer_limits", tests, NULL, NULL);
