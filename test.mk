@@ -74,7 +74,7 @@ soak-sanitized:         ## the same with an engine under AddressSanitizer and Un
 check-layers:           ## the engine includes nothing of PostgreSQL, the library only protocol*.h
 	scripts/check_layers.sh
 
-check-versions:         ## builds for PostgreSQL 13, 14, 16, 17, 18 (servers from PyPI), and runs the SQL tests there
+check-versions:         ## builds for PostgreSQL 13, 14, 16, 17, 18 (servers from PyPI), and runs the SQL tests there (PARTS=all: all with a server)
 	scripts/check_versions.sh
 
 bench-load:             ## many clients: rates, waiting times, a long run (LOAD_SECONDS, 60), neighbours

@@ -8,7 +8,7 @@ out=$PWD/output
 
 # pg_regress against a temporary server of its own.
 regress() {
-	"$pgxs/src/test/regress/pg_regress" --inputdir=test --outputdir=. --bindir="$bin" \
+	"$PG_REGRESS" --inputdir=test --outputdir=. --bindir="$bin" \
 		--temp-instance="$out/regress_instance" --temp-config=test/regress.conf --encoding=UTF8 \
 		--no-locale --dbname=gpt2_regression \
 		$(ls test/sql/*.sql | xargs -n1 basename | sed 's/\.sql$//') && return
@@ -19,7 +19,6 @@ regress() {
 tap() {
 	local log=$out/$(basename "$1" .pl).log started=$SECONDS
 	export TESTDIR=$out TESTLOGDIR=$out/log TESTDATADIR=$out/data
-	export PG_REGRESS=$pgxs/src/test/regress/pg_regress
 	if prove -I test/t "$1" >"$log" 2>&1; then
 		echo "ok   $1: $(sed -n 's/.*\(skipped: .*\)/\1/p; s/.*Tests=\([1-9][0-9]*\).*/\1 tests/p' "$log"),\
  $((SECONDS - started)) s"
@@ -56,7 +55,7 @@ fi
 
 bin=$INSTALLATIONS$INSTALLATION$BINDIR
 export PATH="$bin:$PATH" PG_CONFIG=$bin/pg_config
-pgxs=$("$PG_CONFIG" --pkglibdir)/pgxs
+export PG_REGRESS=${PG_REGRESS:-$("$PG_CONFIG" --pkglibdir)/pgxs/src/test/regress/pg_regress}
 case $1 in
 *.pl) part="tap $1" ;;
 *) part=$1 ;;

@@ -56,6 +56,9 @@ gpt2_put_above(Plan *plan, Plan *child, Gpt2Rewrite *rewrite)
 	plan->plan_node_id = rewrite->next_id++;
 	plan->extParam = bms_copy(child->extParam);
 	plan->allParam = bms_copy(child->allParam);
+	/* What is above may read their values, and EXPLAIN looks for who gives them from there upwards. */
+	plan->initPlan = child->initPlan;
+	child->initPlan = NIL;
 	plan->lefttree = child;
 }
 
@@ -387,7 +390,7 @@ children_do_the_same(const Append *append)
 	{
 		Plan	   *plan = (Plan *) lfirst(cell);
 
-		if (!gpt2_is_batch(plan) ||
+		if (!gpt2_is_batch(plan) || plan->initPlan != NIL ||
 			!same_expressions(plan->targetlist, first->targetlist) ||
 			!equal(plan->qual, first->qual) ||
 			!same_columns(plan->lefttree->targetlist, first->lefttree->targetlist))

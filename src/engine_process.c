@@ -13,6 +13,7 @@
  */
 #include "compat.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -39,8 +40,17 @@ const char *
 gpt2_program_path(const char *program)
 {
 	static char path[MAXPGPATH];
+	Dl_info		library;
 
-	snprintf(path, sizeof path, "%s/%s", pkglib_path, program);
+	/* From 18 on an extension can be elsewhere than in $libdir (extension_control_path). */
+	if (dladdr(path, &library) && is_absolute_path(library.dli_fname))
+	{
+		strlcpy(path, library.dli_fname, sizeof path);
+		get_parent_directory(path);
+	}
+	else
+		strlcpy(path, pkglib_path, sizeof path);
+	join_path_components(path, path, program);
 	return path;
 }
 

@@ -120,8 +120,9 @@ SKIP:
 	my $place = PostgreSQL::Test::Utils::tempdir_short();
 	my ($out, $err) = ('', '');
 	my $ok = IPC::Run::run(
-		[ 'pg_upgrade', '--no-sync', '-b', $bin, '-B', $bin, '-d', $old->data_dir,
-			'-D', $new->data_dir, '-s', $place, '-p', $old->port, '-P', $new->port ],
+		[ 'pg_upgrade', $old->pg_version < 15 ? () : '--no-sync', '-b', $bin, '-B', $bin,
+			'-d', $old->data_dir, '-D', $new->data_dir, '-s', $place, '-p', $old->port,
+			'-P', $new->port ],
 		'>', \$out, '2>', \$err, init => sub { chdir $place });
 	ok($ok, 'pg_upgrade') or diag($out, $err);
 	$new->start;

@@ -61,7 +61,8 @@ $node->safe_psql('postgres', <<'END');
 CREATE TABLE texts AS SELECT i AS id, 'Text number ' || i || ' is about a' AS body
 	FROM generate_series(1, 3000) AS i;
 END
-my $select = "SELECT md5(string_agg(gpt_generate(body, 4), ',' ORDER BY id)) FROM texts";
+# In the order of the table: from 16 on a plan may sort all rows before an aggregate with ORDER BY.
+my $select = "SELECT md5(string_agg(gpt_generate(body, 4), ',')) FROM texts";
 my $before = used('calls');
 # Row by row, it waits for a lock before the row behind 60 %.
 my $lock = open_session($node);
@@ -113,7 +114,9 @@ is("$out$err", 't', 'another is served');
 elapsed_ok($started, 3, 'another is served');
 ok($node->safe_psql('postgres', 'SELECT sum(preemptions) > 0 FROM gpt_stat_engine') eq 't',
 	'room was made for it');
-kill_query($_) for @greedy;
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%n => 128%'"
+	  . ' AND pid <> pg_backend_pid()');
+finish_query($_) for @greedy;
 ok(idle_engine($node), 'nothing is left in the engine');
 
 done_testing();

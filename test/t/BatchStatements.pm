@@ -1,6 +1,6 @@
 # BatchStatements.pm: statements that are run with many rows in flight and row by row, and must give
-# the same: those of batch_shapes.sql and batch_cases.sql, and generated ones.  The tables are those of
-# batch_setup.sql, but for batch_cases.sql.
+# the same: those of batch_shapes.sql, batch_cases.sql and batch_newer.sql, and generated ones.  The
+# tables are those of batch_setup.sql, but for batch_cases.sql and batch_newer.sql.
 #
 # A generated statement has a definite result: it is ordered by a key, or by all that it returns,
 # unless it reads one table, whose rows come in the same order each time.
@@ -12,7 +12,7 @@ use warnings;
 use Exporter 'import';
 use FindBin;
 
-our @EXPORT = qw(batch_setup hand_written batch_cases generated);
+our @EXPORT = qw(batch_setup hand_written batch_cases newer_cases generated);
 
 sub slurp
 {
@@ -35,6 +35,15 @@ sub statements_of
 sub hand_written { return statements_of('batch_shapes.sql', @_) }
 
 sub batch_cases { return map { s/\s+\z//r } statements_of('batch_cases.sql', @_) }
+
+# Those that a server of this version knows.
+sub newer_cases
+{
+	my ($version) = @_;
+
+	return map { m{^/\* (\d+) \*/ (.*?)\s*\z}s && $1 <= $version ? $2 : () }
+	  statements_of('batch_newer.sql', '');
+}
 
 # ---- generated ----
 

@@ -125,8 +125,9 @@ sub poll_sql
 	$expected = 't' unless defined $expected;
 	return poll_until(
 		sub {
-			my ($rc, $out) = $node->psql('postgres', $sql);
-			return $rc == 0 && $out eq $expected;
+			# Where the server does not answer, psql may end before it has read its input.
+			my ($rc, $out) = eval { $node->psql('postgres', $sql) };
+			return defined $rc && $rc == 0 && $out eq $expected;
 		}, $seconds);
 }
 
