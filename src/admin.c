@@ -207,8 +207,9 @@ stop_supervisor(void)
 	{
 		pid_t		pid = gpt2_supervisor_pid();
 
-		/* It may not have got as far as to have a pid that can be read. */
-		if (told ? pid != told : !gpt2_supervisor_running())
+		/* It may not have got as far as to have a pid that can be read.  Its lock goes before it does:
+		 * what it had open is closed one after the other. */
+		if (told ? pid != told && kill(told, 0) != 0 : !gpt2_supervisor_running())
 			return;
 		if (!told && pid > 0 && kill(pid, SIGTERM) == 0)
 			told = pid;

@@ -153,12 +153,14 @@ vi_high(vi x)
 
 /* acc + the dots of 4 unsigned bytes of w and signed ones of x: for the sets with VNNI.  The intrinsic
  * would do, but gcc 12 copies every accumulator before and behind it. */
+#ifdef __AVX512VNNI__
 INLINE vi
 vi_vnni(vi acc, vi w, vi x)
 {
 	__asm__("vpdpbusd %2, %1, %0" : "+v" (acc) : "v" (w), "v" (x));
 	return acc;
 }
+#endif
 
 INLINE __m512
 vr_from_int(vi x)

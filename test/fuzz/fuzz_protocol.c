@@ -285,8 +285,8 @@ fuzz_train(const void *p, size_t n)
 		touch_span(m.model);
 		touch_span(m.base);
 		touch_span(m.query);
-		touch_span(m.owner);
-		touch_span(m.replaced);
+		touch_span(m.owner.name);
+		touch_span(m.replaced.name);
 	}
 	while (g2_train_row_get(&r, &row))
 	{

@@ -159,7 +159,11 @@ sub reload
 	$node->safe_psql('postgres', "SELECT gpt_unload_model('demo')");
 	ok(poll_until(sub { log_count(qr/LOG: .*removed \d+ packed files .*pack_cache_size/) > 0 }),
 		'packs: the log says that some were removed');
-	is(scalar(() = glob $node->data_dir . '/base/pgsql_tmp_gpt2/demo-*.pack'), 0,
+	ok( poll_until(
+			sub {
+				my @left = glob $node->data_dir . '/base/pgsql_tmp_gpt2/demo-*.pack';
+				return !@left;
+			}),
 		'packs: that of the model which was unloaded');
 	is($node->safe_psql('postgres', "SELECT length(gpt_generate('a', 2, 'demo')) >= 0"), 't',
 		'packs: it is made again');
