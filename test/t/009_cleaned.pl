@@ -50,7 +50,7 @@ for my $case (@cases)
 	my $supervisor = supervisor_pid($node);
 	my $engine = engine_pid($node);
 	my %before = (gone => \@gone, map { $_ => inode($_) } @gone);
-	my $query = start_generating($node, 300);
+	my $query = start_generating($node, slow_sql(300));
 
 	ok(wait_generating($node), "$what: generating");
 	# An inode that is free may be taken again at once: these keep the files' own.
