@@ -1,6 +1,6 @@
 """bench_peers.py: this engine and its peers side by side; called by bench_peers.sh.
 
-    bench_peers.py FOLDER [--model m124|xl] [--rounds 3] [--threads N]
+    bench_peers.py FOLDER [--model m124|xl] [--rounds 3] [--threads N] [--formats q8,Q8_0,int8]
 
 FOLDER holds the model (its folder's name is m124 or xl) and gets the peers' forms of it.  Every
 contender runs in a process of its own; they take turns, --rounds times, and each keeps its best figure
@@ -392,6 +392,7 @@ def main():
     parser.add_argument("--model", choices=CONTENDERS, default="m124")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--formats", help="those alone, with commas between: q8,Q8_0,int8")
     parser.add_argument("--worker", nargs=2, metavar=("KIND", "FORM"))
     args = parser.parse_args()
     if args.worker:
@@ -405,6 +406,8 @@ def main():
     results = {}
     for _ in range(args.rounds):
         for kind, form in CONTENDERS[args.model]:
+            if args.formats and form not in args.formats.split(","):
+                continue
             keep_best(results.setdefault((kind, form), {}), run_one(args, kind, form))
             print(f"{kind} {form}: {results[(kind, form)]}", file=sys.stderr)
     table(results)

@@ -5,6 +5,7 @@
 #
 # PEERS_MODEL (m124): the shape, GPT-2's 124M, or xl, its 1.5B (20 GB of disk, 16 GB of memory).
 # PEERS_ROUNDS (3).
+# PEERS_FORMATS: those alone (q8,Q8_0,int8), as their engines name them.
 set -eu
 cd "$(dirname "$0")/.."
 model=${PEERS_MODEL:-m124}
@@ -25,4 +26,4 @@ if [ ! -d "$peers/$model" ]; then
 	esac
 fi
 exec "$peers/venv/bin/python" scripts/bench_peers.py "$peers" --model "$model" \
-	--rounds "${PEERS_ROUNDS:-3}"
+	--rounds "${PEERS_ROUNDS:-3}" --formats "${PEERS_FORMATS:-}"

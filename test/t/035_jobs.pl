@@ -176,7 +176,7 @@ BEGIN
         WHILE (SELECT live_sequences > 0 FROM gpt_engine_counters()) IS NOT TRUE LOOP
             PERFORM pg_sleep(0.001);
         END LOOP;
-        EXECUTE (SELECT format('COPY (SELECT 1) TO PROGRAM %L', 'kill -9 ' || engine_pid)
+        EXECUTE (SELECT format('COPY (SELECT 1) TO PROGRAM %L', 'cat >/dev/null; kill -9 ' || engine_pid)
                  FROM gpt_info());
     END LOOP;
 END $$;
