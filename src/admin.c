@@ -242,8 +242,7 @@ static bool
 ask_info(g2_info *info)
 {
 	size_t		len;
-	bool		silent;
-	char	   *payload = gpt2_ask_running(G2_MSG_INFO, G2_MSG_INFO_ROW, &len, &silent);
+	char	   *payload = gpt2_ask_running(G2_MSG_INFO, G2_MSG_INFO_ROW, &len, NULL);
 
 	if (payload && !g2_info_decode(payload, len, info))
 		gpt2_malformed_answer();

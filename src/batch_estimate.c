@@ -26,8 +26,7 @@ static double
 seconds_per_token(const char *model)
 {
 	size_t		len;
-	bool		silent;
-	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len, &silent);
+	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len, NULL);
 	g2_reader	r;
 	double		seconds = 0;
 

@@ -294,19 +294,22 @@ gpt2_ask_running(g2_message type, g2_message expected, size_t *len, bool *silent
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_MS);
 	char	   *payload = NULL;
 	Gpt2Found	found;
+	bool		answers_not;
 
 	initialize();
 	gpt2_flight_catch_up();
 	found = gpt2_connection_try(deadline);
-	*silent = found == FOUND_SILENT;
+	answers_not = found == FOUND_SILENT;
 	if (found == FOUND_ENGINE)
-		payload = ask_before(type, expected, len, deadline, silent);
-	if (*silent)
+		payload = ask_before(type, expected, len, deadline, &answers_not);
+	if (answers_not)
 		ereport(WARNING,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("the gpt2 engine does not answer, and what it knows is left out"),
 				 errdetail("It hangs, or its start takes long."),
 				 errhint("Look again; gpt_stop_engine() ends one that hangs, and calls go on in the "
 						 "next one.")));
+	if (silent)
+		*silent = answers_not;
 	return payload;
 }

@@ -65,8 +65,8 @@ extern void gpt2_requests_park(void);
 extern bool gpt2_requests_are_many(void);
 
 /* Asks a running engine (a request without payload) and never starts one: a palloc'd copy of the
- * answer's payload, or NULL when there is no engine, it ends meanwhile, or (*silent, with a WARNING)
- * does not answer within two seconds. */
+ * answer's payload, or NULL when there is no engine, it ends meanwhile, or, with a WARNING, does not
+ * answer within two seconds.  *silent says whether that was it; NULL = the caller need not know. */
 extern char *gpt2_ask_running(g2_message type, g2_message expected, size_t *len, bool *silent);
 
 #endif							/* GPT2_CLIENT_H */

@@ -79,14 +79,6 @@ read_rows(Rows *rows, const char *payload, size_t len)
 	check_reader(rows);
 }
 
-static char *
-ask_rows(g2_message type, g2_message expected, size_t *len)
-{
-	bool		silent;
-
-	return gpt2_ask_running(type, expected, len, &silent);
-}
-
 /* False after the last; what follows reads one, and then calls check_reader. */
 static bool
 next_row(Rows *rows, Row *row)
@@ -252,7 +244,7 @@ gpt2_stat_requests(PG_FUNCTION_ARGS)
 	Rows		rows;
 	Row			row;
 	size_t		len;
-	char	   *payload = ask_rows(G2_MSG_REQUESTS, G2_MSG_REQUEST_LIST, &len);
+	char	   *payload = gpt2_ask_running(G2_MSG_REQUESTS, G2_MSG_REQUEST_LIST, &len, NULL);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
@@ -315,7 +307,7 @@ gpt2_stat_usage(PG_FUNCTION_ARGS)
 	Row			row;
 	size_t		len;
 	g2_span		saved;
-	char	   *payload = ask_rows(G2_MSG_USAGE, G2_MSG_USAGE_LIST, &len);
+	char	   *payload = gpt2_ask_running(G2_MSG_USAGE, G2_MSG_USAGE_LIST, &len, NULL);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
@@ -411,7 +403,7 @@ gpt2_stat_engine(PG_FUNCTION_ARGS)
 	size_t		len;
 	List	   *visible = NIL;
 	bool		all = sees_all();
-	char	   *payload = ask_rows(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len);
+	char	   *payload = gpt2_ask_running(G2_MSG_ENGINE, G2_MSG_ENGINE_LIST, &len, NULL);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
@@ -479,7 +471,7 @@ gpt2_stat_progress_batch(PG_FUNCTION_ARGS)
 	Rows		rows;
 	Row			row;
 	size_t		len;
-	char	   *payload = ask_rows(G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST, &len);
+	char	   *payload = gpt2_ask_running(G2_MSG_PROGRESSES, G2_MSG_PROGRESS_LIST, &len, NULL);
 
 	begin_rows(fcinfo, &rows);
 	if (payload)
