@@ -56,6 +56,17 @@ gpt2_job_count(Gpt2Job *job)
 	return n;
 }
 
+/* A column of the row's key as text. */
+static char *
+key_value(const Gpt2Job *job, const Gpt2JobRow *row, int i)
+{
+	Oid			output;
+	bool		is_varlena;
+
+	getTypeOutputInfo(job->keys[i].type, &output, &is_varlena);
+	return OidOutputFunctionCall(output, row->keys[i]);
+}
+
 /* ---- tried rows ---- */
 
 /* 128 bits of the key's text: two rows that share them are as good as impossible, and the worst of
@@ -68,12 +79,8 @@ row_identity(const Gpt2Job *job, const Gpt2JobRow *row, uint64 identity[2])
 	initStringInfo(&s);
 	for (int i = 0; i < job->n_keys; i++)
 	{
-		Oid			output;
-		bool		is_varlena;
-		char	   *key;
+		char	   *key = key_value(job, row, i);
 
-		getTypeOutputInfo(job->keys[i].type, &output, &is_varlena);
-		key = OidOutputFunctionCall(output, row->keys[i]);
 		appendStringInfo(&s, "%zu:%s", strlen(key), key);
 	}
 	for (int i = 0; i < 2; i++)
@@ -321,13 +328,8 @@ key_text(const Gpt2Job *job, const Gpt2JobRow *row)
 	initStringInfo(&values);
 	for (int i = 0; i < job->n_keys; i++)
 	{
-		Oid			output;
-		bool		is_varlena;
-
-		getTypeOutputInfo(job->keys[i].type, &output, &is_varlena);
 		appendStringInfo(&names, "%s%s", i ? ", " : "", job->keys[i].name);
-		appendStringInfo(&values, "%s%s", i ? ", " : "",
-						 OidOutputFunctionCall(output, row->keys[i]));
+		appendStringInfo(&values, "%s%s", i ? ", " : "", key_value(job, row, i));
 	}
 	return psprintf("(%s)=(%s)", names.data, values.data);
 }
