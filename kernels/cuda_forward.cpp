@@ -24,8 +24,11 @@ operand_of(const g2d_matrix *w, void *memory, float *scale, const float *x, uint
 }
 
 static void
-product(rt_stream stream, const g2d_product *p)
+product(const g2_backend_model *m, g2d_product *p)
 {
+	const rt_stream stream = m->backend->stream;
+
+	p->shape = g2d_shape_of(p->w.format, p->rows, p->w.n_padded, m->backend->info.processors);
 	if (p->w.format == G2_FORMAT_F32)
 		g2d_launch_product_f32(stream, p);
 	else if (p->w.format == G2_FORMAT_BF16)
@@ -72,8 +75,7 @@ norm_linear(const g2_backend_model *m, const float *gain, const float *norm_bias
 	if (next)
 		p.to = made_for(next, y);
 	p.rows = rows;
-	p.processors = m->backend->info.processors;
-	product(m->backend->stream, &p);
+	product(m, &p);
 }
 
 /* ws->x += x w + bias; for bf16 x has been made for w. */
@@ -95,8 +97,7 @@ linear_residual(const g2_backend_model *m, float *x, const g2d_matrix *w, const 
 	p.y = ws->x;
 	p.ld = m->arch.n_embd;
 	p.rows = rows;
-	p.processors = m->backend->info.processors;
-	product(m->backend->stream, &p);
+	product(m, &p);
 }
 
 /* ---- the layers ---- */
@@ -184,11 +185,10 @@ g2d_forward_chunk(const g2_backend_model *m, uint32_t c, uint32_t head_rows, uin
 		p.y = ws->logits;
 		p.ld = m->arch.n_vocab;
 		p.rows = head_rows;
-		p.processors = m->backend->info.processors;
 		p.best = ws->best;
 		p.best_ld = strips;
 		p.bad = ws->bad;
-		product(m->backend->stream, &p);
+		product(m, &p);
 	}
 	if (!want_logits || tasks == 0)
 		return;

@@ -10,7 +10,7 @@
  *   dev_warp_barrier()			all 32 threads of the warp
  *   dev_exchange(v, mask)		v of the lane whose number differs in the bits of mask
  *   dev_load16, dev_load8 (p)	16 or 8 bytes of memory that no kernel of this launch writes
- *   dev_async16(to, from)		16 bytes to shared memory, some time before ...
+ *   dev_async16, dev_async8 (to, from)	16 or 8 bytes to shared memory, some time before ...
  *   dev_async_commit(), dev_async_wait<n>()	... all groups but the newest n have come
  *   dev_shared_add(p, v)		adds to a sum in shared memory that is read behind a barrier
  *   dev_mma_bf16(c, a, b)		c += a b: [16][16] x [16][8], f32 sums

@@ -55,6 +55,14 @@ dev_async16(void *to, const void *from)
 }
 
 __device__ inline void
+dev_async8(void *to, const void *from)
+{
+	asm volatile("cp.async.ca.shared.global [%0], [%1], 8;"
+				 : : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "l"(from)
+				 : "memory");
+}
+
+__device__ inline void
 dev_async_commit()
 {
 	asm volatile("cp.async.commit_group;" : : : "memory");

@@ -56,7 +56,7 @@ extern thread_local dim3 gridDim;
 extern void *emu_shared_memory();
 extern void emu_barrier();
 extern void emu_warp_barrier();
-extern void emu_async16(void *to, const void *from);
+extern void emu_async(void *to, const void *from, size_t size);
 extern void emu_async_commit();
 extern void emu_async_wait(int n);
 extern void emu_mma_bf16(float *c, const uint32_t *a, const uint32_t *b);
@@ -116,7 +116,13 @@ dev_load8(const void *p)
 inline void
 dev_async16(void *to, const void *from)
 {
-	emu_async16(to, from);
+	emu_async(to, from, 16);
+}
+
+inline void
+dev_async8(void *to, const void *from)
+{
+	emu_async(to, from, 8);
 }
 
 inline void

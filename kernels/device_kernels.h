@@ -83,6 +83,62 @@ extern void g2d_launch_convert(rt_stream stream, const float *x, uint32_t ld, ui
 
 /* ---- product_*.cu: y = activation(x w + bias) + residual ---- */
 
+/*
+ * What a block of a product of bf16 or q8 does (product_tile.cuh): a strip of 16 columns and up to 32
+ * rows, or a tile of 128 columns and so many rows; q8 has tiles of 64.  No bit depends on it.
+ */
+typedef enum g2d_shape
+{
+	G2D_STRIPS,
+	G2D_TILES_64,
+	G2D_TILES_128,
+	G2D_TILES_192
+} g2d_shape;
+
+#define G2D_STRIPS_MOST_ROWS 256u
+
+static inline uint64_t
+g2d_tiles(uint32_t rows, uint32_t n_padded, uint32_t tile_rows)
+{
+	return (uint64_t) (n_padded / G2D_OUTPUTS_ALIGN) * ((rows + tile_rows - 1) / tile_rows);
+}
+
+/*
+ * The shape for so many rows on a device of so many multiprocessors.
+ *
+ * Between 33 and 256 rows it depends on how much of the device tiles of 64 keep busy.  For each unit
+ * of k one fetches 6 KB, the 16 strips that make as many sums 24 KB; but strips are on all
+ * multiprocessors, and tiles on as many as there are tiles.  So tiles come to be as fast where they are
+ * on a quarter.  Of an H200's 132, up to 32 tiles are left to strips, which are 64 rows of 124M's qkv
+ * (18 tiles) and 256 of its attn_out (24), and none of a head (393).
+ *
+ * Of the tiles it is those that are done first.  In bf16 shared memory is what limits them: for
+ * each unit of k a tile of 64, 128 or 192 rows moves 18, 32 or 38 KB through it; a multiprocessor
+ * does one after the other.  So 1,024 rows of 124M's ff_up, 24 tiles wide, are 384 tiles of 64, three
+ * for each of an H200's multiprocessors, 54 KB; or 192 of 128, two, 64 KB; or 144 of 192, two, 76 KB.
+ */
+static inline g2d_shape
+g2d_shape_of(g2_format format, uint32_t rows, uint32_t n_padded, uint32_t processors)
+{
+	static const uint32_t kilobytes[] = {18, 32, 38};
+	uint64_t	least = UINT64_MAX;
+	uint32_t	best = 0;
+
+	if (rows <= 32 || (rows <= G2D_STRIPS_MOST_ROWS && g2d_tiles(rows, n_padded, 64) * 4 < processors))
+		return G2D_STRIPS;
+	for (uint32_t i = 0; i < 3 && format == G2_FORMAT_BF16; i++)
+	{
+		const uint64_t turns = (g2d_tiles(rows, n_padded, 64 * (i + 1)) + processors - 1) / processors;
+
+		if (turns * kilobytes[i] < least)
+		{
+			least = turns * kilobytes[i];
+			best = i;
+		}
+	}
+	return (g2d_shape) (G2D_TILES_64 + best);
+}
+
 typedef struct g2d_product
 {
 	g2d_operand x;
@@ -94,7 +150,7 @@ typedef struct g2d_product
 	uint32_t	ld;
 	g2d_operand to;				/* ... or, with x, as the next product of bf16 takes them */
 	uint32_t	rows;
-	uint32_t	processors;		/* of the device: which kernel it is; no bit depends on it */
+	g2d_shape	shape;			/* of bf16 and q8: which kernel it is */
 	uint64_t   *best;			/* the head's: [rows][best_ld] the best of each strip of 16 columns,
 								 * rank_key << 32 | ~column; else NULL */
 	uint32_t	best_ld;
@@ -104,26 +160,6 @@ typedef struct g2d_product
 extern void g2d_launch_product_f32(rt_stream stream, const g2d_product *p);
 extern void g2d_launch_product_bf16(rt_stream stream, const g2d_product *p);
 extern void g2d_launch_product_q8(rt_stream stream, const g2d_product *p);
-
-#define G2D_STRIPS_MOST_ROWS 256u
-
-/*
- * Whether a product of bf16 or q8 is done by strips of 16 columns and up to 32 rows, or by tiles of
- * 128 x 64 (product_tile.cuh), which give the same bits.  Between 33 and 256 rows it depends on how much
- * of the device the tiles keep busy.  For each unit of k a tile moves 6 KB, the 16 strips that make as
- * many sums 24 KB; but strips are on all multiprocessors, and tiles on as many as there are tiles.  So
- * tiles come to be as fast where they are on a quarter.  Of an H200's 132, up to 32 tiles are left to
- * strips, which are 64 rows of 124M's qkv (18 tiles) and 256 of its attn_out (24), and none of a head
- * (393).
- */
-static inline bool
-g2d_takes_strips(uint32_t rows, uint32_t n_padded, uint32_t processors)
-{
-	const uint64_t tiles = (uint64_t) (n_padded / G2D_OUTPUTS_ALIGN) *
-		((rows + G2D_ROWS_ALIGN - 1) / G2D_ROWS_ALIGN);
-
-	return rows <= 32 || (rows <= G2D_STRIPS_MOST_ROWS && tiles * 4 < processors);
-}
 
 /* ---- attention*.cu ---- */
 

@@ -66,19 +66,29 @@ g2d_group_byte(float x, float inverse)
 	return (int8_t) (uint8_t) g2_float_bits(g2s_add(g2s_mul(x, inverse), 12582912.0f));
 }
 
-G2_HD static inline float
-g2d_activate(uint32_t activation, float x)
+/* x[n]; n is a constant, the loops are unrolled. */
+G2_HD static inline void
+g2d_activate(uint32_t activation, float *x, uint32_t n)
 {
 	switch (activation)
 	{
 		case G2_ACT_GELU_NEW:
-			return g2s_gelu_new(x);
+#pragma unroll
+			for (uint32_t i = 0; i < n; i++)
+				x[i] = g2s_gelu_new(x[i]);
+			break;
 		case G2_ACT_GELU:
-			return g2s_gelu(x);
+#pragma unroll
+			for (uint32_t i = 0; i < n; i++)
+				x[i] = g2s_gelu(x[i]);
+			break;
 		case G2_ACT_RELU:
-			return g2s_relu(x);
+#pragma unroll
+			for (uint32_t i = 0; i < n; i++)
+				x[i] = g2s_relu(x[i]);
+			break;
 		default:
-			return x;
+			break;
 	}
 }
 

@@ -57,6 +57,7 @@ struct copy
 {
 	void	   *to;
 	const void *from;
+	size_t		size;
 };
 
 struct fiber
@@ -289,9 +290,9 @@ emu_gather(const void *v, size_t size)
 /* ---- asynchronous copies ---- */
 
 void
-emu_async16(void *to, const void *from)
+emu_async(void *to, const void *from, size_t size)
 {
-	here->current->groups.back().push_back({to, from});
+	here->current->groups.back().push_back({to, from, size});
 }
 
 void
@@ -308,7 +309,7 @@ emu_async_wait(int n)
 	while (groups.size() - 1 > static_cast<size_t>(n))
 	{
 		for (const copy &c : groups.front())
-			memcpy(c.to, c.from, 16);
+			memcpy(c.to, c.from, c.size);
 		groups.erase(groups.begin());
 	}
 }

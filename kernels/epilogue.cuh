@@ -10,12 +10,18 @@
 #include "device_kernels.h"
 #include "sampler_math.h"
 
+/* One value as a candidate: larger is better, of equal ones the lower column. */
+__device__ inline uint64_t
+candidate(float logit, uint32_t column)
+{
+	return (uint64_t) g2_rank_key(logit) << 32 | (uint32_t) ~column;
+}
+
 /* Writes the element and returns it; rows and columns that are only padding give -inf.  An operand's
  * padding is written: zeros. */
 __device__ inline float
-finish(const g2d_product &p, uint32_t row, uint32_t column, float sum)
+put(const g2d_product &p, uint32_t row, uint32_t column, float y)
 {
-	const size_t at = (size_t) row * p.ld + column;
 	char	   *to = static_cast<char *>(p.to.x) + (size_t) row * p.to.ld;
 
 	if (row >= p.rows || column >= p.w.n)
@@ -24,51 +30,55 @@ finish(const g2d_product &p, uint32_t row, uint32_t column, float sum)
 			g2d_put_bf16(to, column, 0.0f);
 		return -INFINITY;
 	}
-	if (p.bias)
-		sum = g2s_add(sum, p.bias[column]);
-	sum = g2d_activate(p.activation, sum);
-	if (p.residual)
-		sum = g2s_add(p.residual[at], sum);
 	if (p.to.x)
-		g2d_put_bf16(to, column, sum);
+		g2d_put_bf16(to, column, y);
 	else
-		p.y[at] = sum;
-	return sum;
+		p.y[(size_t) row * p.ld + column] = y;
+	return y;
 }
 
-/* One value as a candidate: larger is better, of equal ones the lower column. */
-__device__ inline uint64_t
-candidate(float logit, uint32_t column)
-{
-	return (uint64_t) g2_rank_key(logit) << 32 | (uint32_t) ~column;
-}
-
-/* The best of a strip of a row, and whether a NaN is among it; by one thread. */
+/* The best of a strip of a row, and whether a NaN is among it, by a half warp that has its 16 columns. */
 __device__ inline void
-note_best(const g2d_product &p, uint32_t row, uint32_t strip, uint64_t best, bool bad)
+note_best(const g2d_product &p, uint32_t row, uint32_t column, float y)
 {
-	if (row >= p.rows || strip >= p.best_ld)
+	const uint32_t strip = column / G2D_STRIP;
+	const uint64_t best = dev_max_of(candidate(y, column), G2D_STRIP);
+	const uint32_t bad = dev_max_of((uint32_t) (y != y), G2D_STRIP);
+
+	if (column % G2D_STRIP != 0 || row >= p.rows || strip >= p.best_ld)
 		return;
 	p.best[(size_t) row * p.best_ld + strip] = best;
 	if (bad)
 		p.bad[row] = 1;			/* whoever writes it writes the same */
 }
 
-/* As finish, by a half warp that has the 16 columns of a strip, whose best is noted; the whole warp must
- * come. */
+/* What becomes of a thread's sums of some rows of one column.  All that is read is asked for before the
+ * first is written, which may be the same memory.  Half a warp has the 16 columns of a strip, and the
+ * whole warp must come. */
+template <uint32_t N>
 __device__ inline void
-finish_strip(const g2d_product &p, uint32_t row, uint32_t column, float sum)
+finish(const g2d_product &p, const uint32_t (&row)[N], uint32_t column, const float (&sum)[N])
 {
-	const float y = finish(p, row, column, sum);
-	uint64_t	best = candidate(y, column);
-	uint32_t	bad = y != y;
+	float		y[N],
+				residual[N];
+	const float bias = p.bias && column < p.w.n ? p.bias[column] : 0.0f;
 
-	if (!p.best)
-		return;
-	best = dev_max_of(best, G2D_STRIP);
-	bad = dev_max_of(bad, G2D_STRIP);
-	if (column % G2D_STRIP == 0)
-		note_best(p, row, column / G2D_STRIP, best, bad);
+#pragma unroll
+	for (uint32_t j = 0; j < N; j++)
+	{
+		residual[j] = p.residual && column < p.w.n && row[j] < p.rows ?
+			p.residual[(size_t) row[j] * p.ld + column] : 0.0f;
+		y[j] = p.bias ? g2s_add(sum[j], bias) : sum[j];
+	}
+	g2d_activate(p.activation, y, N);
+#pragma unroll
+	for (uint32_t j = 0; j < N; j++)
+	{
+		const float written = put(p, row[j], column, p.residual ? g2s_add(residual[j], y[j]) : y[j]);
+
+		if (p.best)
+			note_best(p, row[j], column, written);
+	}
 }
 
 #endif							/* G2_EPILOGUE_CUH */

@@ -2,9 +2,9 @@
  * product_bf16.cu: products with bf16 weights, m16n8k16.
  *
  * The order of a sum is fixed, tiles are free: k is cut into chunks of 256; in each, one chain of
- * mma.sync with k ascending, from zero; chunks are added in f32, ascending.  So both kernels give
- * the same bits: the narrow one, for few rows, gives chunks to different warps and adds them
- * in order; the wide one runs through them one after the other.
+ * mma.sync with k ascending, from zero; chunks are added in f32, ascending.  So all kernels give
+ * the same bits: the narrow ones, for few rows, give chunks to different warps and add them
+ * in order; tiles run through them one after the other.
  */
 #include "product_tile.cuh"
 
@@ -18,8 +18,8 @@
 template <uint32_t EIGHTS>
 struct narrow_shared
 {
-	float		sum[8 * EIGHTS][NARROW_LD];
-	float		part[NARROW_WARPS][8 * EIGHTS][NARROW_LD];
+	float		sum[8 * EIGHTS][STRIP_LD];
+	float		part[NARROW_WARPS][8 * EIGHTS][STRIP_LD];
 };
 
 /* UNITS of a chunk.  All that is loaded is asked for before the first of it is needed: a warp that
@@ -118,61 +118,60 @@ narrow_bf16_kernel(g2d_product p)
 		const uint32_t column = i % G2D_STRIP,
 					row = i / G2D_STRIP;
 
-		finish_strip(p, first_row + row, strip * G2D_STRIP + column, s->sum[row][column]);
+		finish<1>(p, {first_row + row}, strip * G2D_STRIP + column, {s->sum[row][column]});
 	}
 }
 
 /* ---- many rows ---- */
 
-__global__ void __launch_bounds__(TILE_THREADS, 2)
-wide_bf16_kernel(g2d_product p)
+struct bf16_tile
 {
-	tile_stage *stage = dev_shared<tile_stage>();
-	const uint32_t first_strip = blockIdx.x * TILE_STRIPS,
-				first_row = blockIdx.y * TILE_ROWS,
-				stages = (p.w.units + STAGE_UNITS - 1) / STAGE_UNITS;
-	const tile_part part;
-	float		sum[WARP_STRIPS][WARP_EIGHTS][4] = {},
-				c[WARP_STRIPS][WARP_EIGHTS][4] = {};
+	typedef uint4 columns;
+	typedef uint2 rows;
 
-	for (uint32_t n = 0; n < TILE_STAGES - 1; n++)
+	template <uint32_t ROWS>
+	struct scales				/* there are none */
 	{
-		if (n < stages)
-			tile_fetch(&stage[n], p, first_strip, first_row, n * STAGE_UNITS);
-		dev_async_commit();
-	}
-	for (uint32_t n = 0; n < stages; n++)
-	{
-		const tile_stage *s = &stage[n % TILE_STAGES];
-		const uint32_t left = p.w.units - n * STAGE_UNITS,
-					units = left < STAGE_UNITS ? left : STAGE_UNITS,
-					next = n + TILE_STAGES - 1;
-
-		dev_async_wait<TILE_STAGES - 2>();
-		dev_barrier();			/* stage n is there, and all are done with the one before it, ... */
-		if (next < stages)		/* ... whose buffer is this one's */
-			tile_fetch(&stage[next % TILE_STAGES], p, first_strip, first_row, next * STAGE_UNITS);
-		dev_async_commit();
-		for (uint32_t u = 0; u < units; u++)
+		struct source
 		{
-#pragma unroll
-			for (uint32_t i = 0; i < WARP_STRIPS; i++)
-			{
-				const uint4 a = s->w[part.strip + i][u][part.lane];
+			__device__ source(const g2d_product &, uint32_t, uint32_t) {}
 
-#pragma unroll
-				for (uint32_t e = 0; e < WARP_EIGHTS; e++)
-					dev_mma_bf16(c[i][e], a,
-								 s->x[u][part.row + e * 8 + part.lane / 4][part.lane % 4]);
+			__device__ void
+			fetch(scales *, uint32_t) const
+			{
 			}
-		}
-		if ((n + 1) * STAGE_UNITS % CHUNK_UNITS == 0 || n + 1 == stages)
+		};
+
+		template <typename PART>
+		__device__ void
+		load(PART *to, const PART &bytes, uint32_t, uint32_t, uint32_t) const
 		{
+			*to = bytes;
+		}
+	};
+
+	template <uint32_t EIGHTS>
+	struct sums
+	{
+		float		sum[WARP_STRIPS][EIGHTS][4] = {};
+		float		c[WARP_STRIPS][EIGHTS][4] = {};	/* of the chunk */
+
+		__device__ void
+		add(uint32_t i, uint32_t e, const columns &a, const rows &b)
+		{
+			dev_mma_bf16(c[i][e], a, b);
+		}
+
+		__device__ void
+		end_stage(uint32_t units, bool last)
+		{
+			if (units % CHUNK_UNITS != 0 && !last)
+				return;
 #pragma unroll
 			for (uint32_t i = 0; i < WARP_STRIPS; i++)
 			{
 #pragma unroll
-				for (uint32_t e = 0; e < WARP_EIGHTS; e++)
+				for (uint32_t e = 0; e < EIGHTS; e++)
 				{
 #pragma unroll
 					for (uint32_t j = 0; j < 4; j++)
@@ -183,10 +182,8 @@ wide_bf16_kernel(g2d_product p)
 				}
 			}
 		}
-	}
-	dev_async_wait<0>();
-	tile_finish(p, part, first_strip, first_row, sum);
-}
+	};
+};
 
 /* ---- launches ---- */
 
@@ -212,17 +209,24 @@ struct bf16_kernels
 		dev_launch(stream, narrow_bf16_kernel<EIGHTS>, narrow_grid<EIGHTS>(p), dim3(warps * G2_WARP),
 				   offsetof(shared, part) + warps * sizeof shared::part[0], *p);
 	}
-
-	static void
-	wide(rt_stream stream, const g2d_product *p)
-	{
-		dev_launch(stream, wide_bf16_kernel, tile_grid(p), dim3(TILE_THREADS),
-				   TILE_STAGES * sizeof(tile_stage), *p);
-	}
 };
 
 void
 g2d_launch_product_bf16(rt_stream stream, const g2d_product *p)
 {
-	launch_product<bf16_kernels>(stream, p);
+	switch (p->shape)
+	{
+		case G2D_STRIPS:
+			launch_strips<bf16_kernels>(stream, p);
+			break;
+		case G2D_TILES_64:
+			launch_tiles<bf16_tile, 4, 4>(stream, p);
+			break;
+		case G2D_TILES_128:
+			launch_tiles<bf16_tile, 8, 4>(stream, p);
+			break;
+		case G2D_TILES_192:
+			launch_tiles<bf16_tile, 8, 6>(stream, p);
+			break;
+	}
 }

@@ -23,6 +23,7 @@ product_f32_kernel(g2d_product p)
 	const float *w = static_cast<const float *>(p.w.w) +
 		(size_t) (column / G2_PANEL) * k * G2_PANEL + column % G2_PANEL;
 	float		sum[ROWS] = {};
+	uint32_t	rows[ROWS];
 
 	for (uint32_t first = 0; first < k; first += DEPTH)
 	{
@@ -48,7 +49,8 @@ product_f32_kernel(g2d_product p)
 	}
 #pragma unroll
 	for (uint32_t r = 0; r < ROWS; r++)
-		finish_strip(p, row + r, column, sum[r]);
+		rows[r] = row + r;
+	finish(p, rows, column, sum);
 }
 
 template <uint32_t ROWS>

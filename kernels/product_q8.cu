@@ -3,8 +3,8 @@
  * is a group of 32 of k: its dot is an exact integer; groups ascending,
  *     sum = fma((float) dot, weight scale * x scale, sum)
  *
- * The narrow kernel, for few rows, gives groups to different warps and lets one thread an
- * element add them in order; the wide one runs through them one after the other.
+ * The narrow kernels, for few rows, give groups to different warps and let one thread an
+ * element add them in order; tiles run through them one after the other.
  */
 #include "product_tile.cuh"
 
@@ -20,7 +20,7 @@ struct narrow_shared
 	static const uint32_t own = 8 / EIGHTS,
 				groups = own * NARROW_WARPS,
 				rows = 8 * EIGHTS;
-	int32_t		dot[groups][rows][NARROW_LD];
+	int32_t		dot[groups][rows][STRIP_LD];
 	uint16_t	w_scale[2][groups][G2D_STRIP];
 	float		x_scale[2][rows][groups];
 };
@@ -153,106 +153,107 @@ narrow_q8_kernel(g2d_product p)
 
 		if (element >= elements)	/* whole warps */
 			continue;
-		finish_strip(p, row, column, sum[n]);
+		finish<1>(p, {row}, column, {sum[n]});
 	}
 }
 
 /* ---- many rows ---- */
 
-/* Scales of a stage: of 16 columns of a strip, and of 4 units of a row. */
-struct stage_scales
-{
-	uint16_t	w[TILE_STRIPS][STAGE_UNITS][G2D_STRIP];
-	float		x[TILE_ROWS][STAGE_UNITS];
-};
+/* A dot, at most 2^19, is made as the bits of 1.5 2^23 + dot, of which one subtraction makes the float
+ * that a conversion would; on an A100, conversions take four times as long. */
+#define DOT_ZERO 0x4b400000
 
-__device__ static void
-fetch_scales(stage_scales *to, const g2d_product &p, uint32_t first_strip, uint32_t first_row,
-			 uint32_t unit)
+__device__ static float
+dot_float(int32_t dot)
 {
-	const uint32_t lines = STAGE_UNITS * G2D_STRIP * 2 / 16;	/* of a strip */
-
-	for (uint32_t i = threadIdx.x; i < TILE_STRIPS * lines; i += TILE_THREADS)
-		dev_async16(&to->w[i / lines][0][0] + i % lines * 8,
-					p.w.scale + ((size_t) (first_strip + i / lines) * p.w.units_padded + unit) *
-					G2D_STRIP + i % lines * 8);
-	for (uint32_t i = threadIdx.x; i < TILE_ROWS; i += TILE_THREADS)
-		dev_async16(to->x[i], p.x.scale + (size_t) (first_row + i) * p.x.units_padded + unit);
+	return g2s_sub(g2_bits_float((uint32_t) dot), 12582912.0f);
 }
 
-struct wide_shared
+struct q8_tile
 {
-	tile_stage	tile[TILE_STAGES];
-	stage_scales scales[TILE_STAGES];
-};
-
-__device__ static void
-fetch_stage(wide_shared *s, const g2d_product &p, uint32_t first_strip, uint32_t first_row, uint32_t n)
-{
-	tile_fetch(&s->tile[n % TILE_STAGES], p, first_strip, first_row, n * STAGE_UNITS);
-	fetch_scales(&s->scales[n % TILE_STAGES], p, first_strip, first_row, n * STAGE_UNITS);
-}
-
-__global__ void __launch_bounds__(TILE_THREADS, 2)
-wide_q8_kernel(g2d_product p)
-{
-	wide_shared *s = dev_shared<wide_shared>();
-	const uint32_t first_strip = blockIdx.x * TILE_STRIPS,
-				first_row = blockIdx.y * TILE_ROWS,
-				stages = (p.w.units + STAGE_UNITS - 1) / STAGE_UNITS;
-	const tile_part part;
-	const uint32_t g = part.lane / 4,
-				t = part.lane % 4;
-	float		sum[WARP_STRIPS][WARP_EIGHTS][4] = {};
-
-	for (uint32_t n = 0; n < TILE_STAGES - 1; n++)
+	struct columns
 	{
-		if (n < stages)
-			fetch_stage(s, p, first_strip, first_row, n);
-		dev_async_commit();
-	}
-	for (uint32_t n = 0; n < stages; n++)
-	{
-		const tile_stage *tile = &s->tile[n % TILE_STAGES];
-		const stage_scales *scales = &s->scales[n % TILE_STAGES];
-		const uint32_t left = p.w.units - n * STAGE_UNITS,
-					units = left < STAGE_UNITS ? left : STAGE_UNITS,
-					next = n + TILE_STAGES - 1;
+		uint4		w;
+		float		scale[2];	/* of columns g and g + 8 */
+	};
 
-		dev_async_wait<TILE_STAGES - 2>();
-		dev_barrier();			/* stage n is there, and all are done with the one before it, ... */
-		if (next < stages)		/* ... whose buffers are this one's */
-			fetch_stage(s, p, first_strip, first_row, next);
-		dev_async_commit();
-		for (uint32_t u = 0; u < units; u++)
+	struct rows
+	{
+		uint2		x;
+		float		scale[2];	/* of rows 2 t and 2 t + 1 */
+	};
+
+	template <uint32_t ROWS>
+	struct scales
+	{
+		uint16_t	w_scale[TILE_STRIPS][STAGE_UNITS][G2D_STRIP];
+		float		x_scale[ROWS][STAGE_UNITS];
+
+		static const uint32_t lines = STAGE_UNITS * G2D_STRIP * 2 / 16;	/* of a strip */
+		static_assert(lines * TILE_STRIPS == G2_WARP, "one copy of each of a warp's threads");
+
+		/* A warp's threads copy 16 bytes of scales of the weights, some others' those of a row. */
+		struct source
 		{
-#pragma unroll
-			for (uint32_t i = 0; i < WARP_STRIPS; i++)
+			const uint16_t *w;
+			const float *x;
+
+			__device__ source(const g2d_product &p, uint32_t first_strip, uint32_t first_row)
+				: w(p.w.scale + (size_t) (first_strip + threadIdx.x / lines) * p.w.units_padded *
+					G2D_STRIP + threadIdx.x % lines * 8),
+				  x(p.x.scale + (size_t) G2_MIN(first_row + threadIdx.x - G2_WARP, p.rows - 1) *
+					p.x.units_padded) {}
+
+			__device__ void
+			fetch(scales *to, uint32_t unit) const
 			{
-				const uint4 a = tile->w[part.strip + i][u][part.lane];
-				const float upper = g2d_from_bf16(scales->w[part.strip + i][u][g]),
-							lower = g2d_from_bf16(scales->w[part.strip + i][u][g + 8]);
-
-#pragma unroll
-				for (uint32_t e = 0; e < WARP_EIGHTS; e++)
-				{
-					const uint32_t row = part.row + e * 8;
-					int32_t		c[4] = {};
-
-					dev_mma_s8(c, a, tile->x[u][row + g][t]);
-#pragma unroll
-					for (uint32_t j = 0; j < 4; j++)
-						sum[i][e][j] = g2s_fma((float) c[j],
-											   g2s_mul(j < 2 ? upper : lower,
-													   scales->x[row + t * 2 + j % 2][u]),
-											   sum[i][e][j]);
-				}
+				if (threadIdx.x < G2_WARP)
+					dev_async16(&to->w_scale[0][0][0] + threadIdx.x * 8, w + unit * G2D_STRIP);
+				else if (threadIdx.x < G2_WARP + ROWS)
+					dev_async8(to->x_scale[threadIdx.x - G2_WARP], x + unit);
 			}
+		};
+
+		__device__ void
+		load(columns *to, const uint4 &bytes, uint32_t strip, uint32_t u, uint32_t lane) const
+		{
+			to->w = bytes;
+			to->scale[0] = g2d_from_bf16(w_scale[strip][u][lane / 4]);
+			to->scale[1] = g2d_from_bf16(w_scale[strip][u][lane / 4 + 8]);
 		}
-	}
-	dev_async_wait<0>();
-	tile_finish(p, part, first_strip, first_row, sum);
-}
+
+		__device__ void
+		load(rows *to, const uint2 &bytes, uint32_t row, uint32_t u, uint32_t lane) const
+		{
+			to->x = bytes;
+			to->scale[0] = x_scale[row + lane % 4 * 2][u];
+			to->scale[1] = x_scale[row + lane % 4 * 2 + 1][u];
+		}
+	};
+
+	template <uint32_t EIGHTS>
+	struct sums
+	{
+		float		sum[WARP_STRIPS][EIGHTS][4] = {};
+
+		__device__ void
+		add(uint32_t i, uint32_t e, const columns &a, const rows &b)
+		{
+			int32_t		c[4] = {DOT_ZERO, DOT_ZERO, DOT_ZERO, DOT_ZERO};
+
+			dev_mma_s8(c, a.w, b.x);
+#pragma unroll
+			for (uint32_t j = 0; j < 4; j++)
+				sum[i][e][j] = g2s_fma(dot_float(c[j]), g2s_mul(a.scale[j / 2], b.scale[j % 2]),
+									   sum[i][e][j]);
+		}
+
+		__device__ void
+		end_stage(uint32_t, bool)
+		{
+		}
+	};
+};
 
 /* ---- launches ---- */
 
@@ -265,16 +266,13 @@ struct q8_kernels
 		dev_launch(stream, narrow_q8_kernel<EIGHTS>, narrow_grid<EIGHTS>(p), dim3(NARROW_THREADS),
 				   sizeof(narrow_shared<EIGHTS>), *p);
 	}
-
-	static void
-	wide(rt_stream stream, const g2d_product *p)
-	{
-		dev_launch(stream, wide_q8_kernel, tile_grid(p), dim3(TILE_THREADS), sizeof(wide_shared), *p);
-	}
 };
 
 void
 g2d_launch_product_q8(rt_stream stream, const g2d_product *p)
 {
-	launch_product<q8_kernels>(stream, p);
+	if (p->shape == G2D_STRIPS)
+		launch_strips<q8_kernels>(stream, p);
+	else
+		launch_tiles<q8_tile, 4, 4>(stream, p);
 }

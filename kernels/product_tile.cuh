@@ -1,140 +1,281 @@
 /*
- * product_tile.cuh: what products of bf16 and q8 share: the tile of those with many rows, the strip
- * of those with few, and which of the two it is.
+ * product_tile.cuh: what products of bf16 and q8 share: tiles for many rows, the strips of those with
+ * few, and which of them it is.
  *
- * A tile is 128 columns x 64 rows a block, by 8 warps of 32 x 32 each, over stages of 4 units of k in
- * a ring of three buffers in shared memory: two are on their way while one is multiplied.
+ * A tile is 128 columns by some rows a block.  Each warp has 64 columns and 32 or 48 of the rows, so that
+ * a multiprocessor's shared memory, 128 bytes a clock, does not fall behind its tensor cores: for a unit
+ * of k a warp loads 2 KB of weights and 32 bytes of each row, and makes from these 3 KB 16 products of
+ * mma.sync, or from 3.5 KB 24.  With what is written there, for each 64 KB of a multiprocessor's
+ * multiplications of bf16 (2,048 in one of mma.sync):
  *
- * What a stage brings: fragments of 8 strips of weights, 16 KB; 64 rows of x, 8 KB, as
- * [unit][row][32 bytes].  Weights are the products' a (rows of mma.sync are columns of y), rows of
- * x their b.
+ *   rows	warps	blocks	KB moved	multiplications a clock, at most
+ *    64	4		2		18			910
+ *   128	8		1		32			1,024
+ *   192	8		1		38			1,293
+ *
+ * An A100 multiplies 1,024 times a clock; an H200 2,048, of which mma.sync reaches some 1,300.
+ *
+ * Registers: 64 or 96 sums a thread, in bf16 twice as many, of up to 255: there are 8 warps on a
+ * multiprocessor, two of each scheduler.  They hide little of each other's latency, so each loads
+ * ahead: the next strip's weights while one is multiplied, the next unit's rows while one is.
+ *
+ * k runs through stages of 2 units in a ring of four in shared memory: two or three are on their way while
+ * one is multiplied.  A stage has fragments of 8 strips of weights, 8 KB, and rows of x as
+ * [unit][row][32 bytes], 4 to 12 KB: the ring has 48, 64 or 80 KB, and no device less than 99.
+ * Weights are the products' a (rows of mma.sync are columns of y), rows of x their b.  Both stand as lanes
+ * take them: what a warp loads is in a row, without conflicts of banks, as what it writes.
  */
 #ifndef G2_PRODUCT_TILE_CUH
 #define G2_PRODUCT_TILE_CUH
 
 #include "epilogue.cuh"
 
-#define TILE_THREADS 256
 #define TILE_COLUMNS G2D_OUTPUTS_ALIGN
-#define TILE_ROWS G2D_ROWS_ALIGN
 #define TILE_STRIPS (TILE_COLUMNS / G2D_STRIP)
-#define STAGE_UNITS 4u			/* = G2D_UNITS_ALIGN: stages are whole */
-#define TILE_STAGES 3u			/* two blocks' fit a multiprocessor of 8.0 and 9.0, one's any */
-#define WARP_STRIPS 2u			/* of a warp: 2 x 16 columns, */
-#define WARP_EIGHTS 4u			/* 4 x 8 rows */
+#define TILE_STAGES 4u
+#define STAGE_UNITS 2u			/* what is padded to G2D_UNITS_ALIGN has room for whole stages */
+#define WARP_STRIPS 4u			/* of a warp: 4 x 16 columns; and EIGHTS x 8 rows */
+#define WARPS_ACROSS (TILE_STRIPS / WARP_STRIPS)
 
-struct tile_stage
-{
-	uint4		w[TILE_STRIPS][STAGE_UNITS][G2_WARP];
-	uint2		x[STAGE_UNITS][TILE_ROWS][4];
-};
+/* Floats of a row of 16 columns in shared memory: a warp's sums, of lane 4 g + t those of column g and
+ * row 2 t, fall into different banks; so do rows that are 4 apart. */
+#define STRIP_LD (G2D_STRIP + 4)
 
-/* The part of a tile that a thread has: columns and rows of its elements. */
-struct tile_part
+/*
+ * FORMAT brings
+ *   columns, rows		what a lane needs of a unit and a strip; of a unit and 8 rows
+ *   scales<ROWS>		what a stage has beside the bytes; load() makes of both what a lane needs; its
+ *						source starts a thread's copies
+ *   sums<EIGHTS>		a lane's: add(strip, eight, columns, rows) a unit, end_stage(units so far, last)
+ */
+template <typename FORMAT, uint32_t WARPS, uint32_t EIGHTS>
+struct tile
 {
-	uint32_t	strip;			/* first of the warp's, in the tile */
-	uint32_t	row;			/* first of the warp's rows, in the tile */
+	static const uint32_t threads = WARPS * G2_WARP,
+				rows = WARPS / WARPS_ACROSS * EIGHTS * 8,
+				strip_copies = STAGE_UNITS * G2_WARP,	/* of 16 bytes, of a stage and strip */
+				w_copies = TILE_STRIPS * strip_copies / threads,
+				x_copies = rows * STAGE_UNITS * 2 / threads;
+	typedef typename FORMAT::columns columns_part;
+	typedef typename FORMAT::rows rows_part;
+	typedef typename FORMAT::template sums<EIGHTS> sums;
+	typedef typename FORMAT::template scales<rows> scales;
+	typedef typename scales::source source;
+
+	struct stage : scales
+	{
+		uint4		w[TILE_STRIPS][STAGE_UNITS][G2_WARP];
+		uint2		x[STAGE_UNITS][rows][4];
+	};
+
+	/* The ring; and behind the last stage a strip of each warp. */
+	union shared
+	{
+		stage		ring[TILE_STAGES];
+		float		y[WARPS][EIGHTS * 8][STRIP_LD];
+	};
+
+	const g2d_product &p;
+	shared	   *s;
+	uint32_t	first_strip;	/* of the tile */
+	uint32_t	first_row;
+	uint32_t	warp_strip;		/* of the warp, in the tile */
+	uint32_t	warp_row;
 	uint32_t	lane;
+	const char *w;				/* what the thread copies: from the first unit on, ... */
+	uint32_t	w_step;			/* ... bytes to the next such place */
+	uint32_t	x[x_copies];	/* of rows, from p.x.x */
+	source		beside;
 
-	__device__ tile_part()
+	__device__ tile(const g2d_product &product) : p(product), s(dev_shared<shared>()),
+		first_strip(blockIdx.x * TILE_STRIPS), first_row(blockIdx.y * rows),
+		warp_strip(threadIdx.x / G2_WARP % WARPS_ACROSS * WARP_STRIPS),
+		warp_row(threadIdx.x / G2_WARP / WARPS_ACROSS * EIGHTS * 8), lane(threadIdx.x % G2_WARP),
+		w(static_cast<const char *>(p.w.w) + (size_t) (first_strip + threadIdx.x / strip_copies) *
+		  p.w.units_padded * G2D_FRAGMENT + threadIdx.x % strip_copies * 16),
+		w_step(threads / strip_copies * p.w.units_padded * G2D_FRAGMENT),
+		beside(p, first_strip, first_row)
 	{
-		uint32_t	warp = threadIdx.x / G2_WARP;
-
-		strip = warp % 4 * WARP_STRIPS;
-		row = warp / 4 * WARP_EIGHTS * 8;
-		lane = threadIdx.x % G2_WARP;
+#pragma unroll
+		for (uint32_t j = 0; j < x_copies; j++)
+			x[j] = G2_MIN(first_row + copied_row(j), p.rows - 1) * p.x.ld + copied_unit() * G2D_UNIT +
+				threadIdx.x % 2 * 16;
 	}
-};
 
-/* Starts the copies of a stage.  Rows behind the last are read too: operands have room for 64.  Of x, 8
- * lanes take 4 rows of a unit, so that they write 128 bytes in a row, and a warp 128 bytes of each. */
-__device__ inline void
-tile_fetch(tile_stage *to, const g2d_product &p, uint32_t first_strip, uint32_t first_row,
-		   uint32_t unit)
-{
-	const char *w = static_cast<const char *>(p.w.w),
-			   *x = static_cast<const char *>(p.x.x);
-
-#pragma unroll
-	for (uint32_t n = 0; n < TILE_STRIPS * STAGE_UNITS * G2_WARP / TILE_THREADS; n++)
+	/* Of x, 8 lanes copy 4 rows of a unit, so that they write 128 bytes in a row, and 16 lanes 64 bytes of
+	 * each. */
+	static __device__ uint32_t
+	copied_row(uint32_t j)
 	{
-		uint32_t	i = n * TILE_THREADS + threadIdx.x,
-					strip = i / (STAGE_UNITS * G2_WARP),
-					in_strip = i % (STAGE_UNITS * G2_WARP);
-
-		dev_async16(&to->w[0][0][0] + i,
-					w + ((size_t) (first_strip + strip) * p.w.units_padded + unit) * G2D_FRAGMENT +
-					in_strip * 16);
+		return (j * threads + threadIdx.x) / (8 * STAGE_UNITS) * 4 + threadIdx.x / 2 % 4;
 	}
-#pragma unroll
-	for (uint32_t n = 0; n < TILE_ROWS * STAGE_UNITS * 2 / TILE_THREADS; n++)
-	{
-		uint32_t	i = n * TILE_THREADS + threadIdx.x,
-					half = i % 2,
-					u = i / 8 % STAGE_UNITS,
-					row = i / (8 * STAGE_UNITS) * 4 + i / 2 % 4;
 
-		dev_async16(&to->x[u][row][half * 2],
-					x + (size_t) (first_row + row) * p.x.ld + (unit + u) * G2D_UNIT + half * 16);
+	static __device__ uint32_t
+	copied_unit()
+	{
+		return threadIdx.x / 8 % STAGE_UNITS;
 	}
-}
 
-/* The epilogue of a warp's 32 x 32 sums, of a lane [strip][eight][4]. */
-__device__ inline void
-tile_finish(const g2d_product &p, const tile_part &part, uint32_t first_strip, uint32_t first_row,
-			const float (&sum)[WARP_STRIPS][WARP_EIGHTS][4])
-{
-	const uint32_t g = part.lane / 4,
-				t = part.lane % 4;
+	/* Starts the copies of a stage.  Rows behind the last are that one. */
+	__device__ void
+	fetch(uint32_t n) const
+	{
+		stage	   *to = &s->ring[n % TILE_STAGES];
+		const uint32_t unit = n * STAGE_UNITS;
 
 #pragma unroll
-	for (uint32_t s = 0; s < WARP_STRIPS; s++)
+		for (uint32_t j = 0; j < w_copies; j++)
+			dev_async16(&to->w[0][0][0] + j * threads + threadIdx.x,
+						w + (size_t) j * w_step + unit * G2D_FRAGMENT);
+#pragma unroll
+		for (uint32_t j = 0; j < x_copies; j++)
+			dev_async16(&to->x[copied_unit()][copied_row(j)][threadIdx.x % 2 * 2],
+						static_cast<const char *>(p.x.x) + unit * G2D_UNIT + x[j]);
+		beside.fetch(to, unit);
+	}
+
+	__device__ void
+	load(columns_part *to, const stage *from, uint32_t u, uint32_t i) const
+	{
+		from->load(to, from->w[warp_strip + i][u][lane], warp_strip + i, u, lane);
+	}
+
+	__device__ void
+	load(rows_part (&to)[EIGHTS], const stage *from, uint32_t u) const
 	{
 #pragma unroll
-		for (uint32_t e = 0; e < WARP_EIGHTS; e++)
+		for (uint32_t e = 0; e < EIGHTS; e++)
+			from->load(&to[e], from->x[u][warp_row + e * 8 + lane / 4][lane % 4], warp_row + e * 8, u,
+					   lane);
+	}
+
+	/* The stage, whose first parts have been loaded; loads those of the next one. */
+	__device__ void
+	multiply(uint32_t n, uint32_t stages, columns_part (&a)[2], rows_part (&b)[2][EIGHTS], sums *y) const
+	{
+		const stage *own = &s->ring[n % TILE_STAGES];
+
+#pragma unroll
+		for (uint32_t u = 0; u < STAGE_UNITS; u++)
 		{
-#pragma unroll
-			for (uint32_t i = 0; i < 2; i++)
+			const bool	last = u + 1 == STAGE_UNITS;
+			const stage *next = last ? &s->ring[(n + 1) % TILE_STAGES] : own;
+
+			if (n * STAGE_UNITS + u >= p.w.units)	/* padding of the last stage */
+				break;
+			if (last)
 			{
-				const uint32_t strip = first_strip + part.strip + s,
-							column = strip * G2D_STRIP + g,
-							row = first_row + part.row + e * 8 + t * 2 + i;
-				const float upper = finish(p, row, column, sum[s][e][i]),
-							lower = finish(p, row, column + 8, sum[s][e][2 + i]);
-				uint64_t	best;
-				uint32_t	bad;
-
-				if (!p.best)
-					continue;
-				best = candidate(upper, column);
-				best = candidate(lower, column + 8) > best ? candidate(lower, column + 8) : best;
-				bad = upper != upper || lower != lower;
-				for (unsigned mask = 4; mask < G2_WARP; mask *= 2)	/* lanes of the same t */
-				{
-					uint64_t	other = dev_exchange(best, mask);
-
-					best = other > best ? other : best;
-					bad |= dev_exchange(bad, mask);
-				}
-				if (g == 0)
-					note_best(p, row, strip, best, bad);
+				dev_async_wait<TILE_STAGES - 3>();
+				dev_barrier();	/* the next stage is there, and all are done with the one before, ... */
+				if (n + TILE_STAGES - 1 < stages)	/* ... whose place is this one's */
+					fetch(n + TILE_STAGES - 1);
+				dev_async_commit();
+			}
+			load(b[(u + 1) % 2], next, (u + 1) % STAGE_UNITS);
+#pragma unroll
+			for (uint32_t i = 0; i < WARP_STRIPS; i++)
+			{
+				if (i + 1 < WARP_STRIPS)
+					load(&a[(i + 1) % 2], own, u, i + 1);
+				else
+					load(&a[(i + 1) % 2], next, (u + 1) % STAGE_UNITS, 0);
+#pragma unroll
+				for (uint32_t e = 0; e < EIGHTS; e++)
+					y->add(i, e, a[i % 2], b[u % 2][e]);
 			}
 		}
 	}
+
+	/* What becomes of the sums: a warp's go through shared memory, a strip after the other, so that half a
+	 * warp has a row of 16 columns. */
+	__device__ void
+	finish(const float (&sum)[WARP_STRIPS][EIGHTS][4]) const
+	{
+		float		(*y)[STRIP_LD] = s->y[threadIdx.x / G2_WARP];
+		const uint32_t at_once = 8;	/* of a lane */
+
+#pragma unroll 1
+		for (uint32_t i = 0; i < WARP_STRIPS; i++)
+		{
+			const uint32_t column = (first_strip + warp_strip + i) * G2D_STRIP + lane % G2D_STRIP;
+
+			dev_warp_barrier();	/* the strip before has been read */
+#pragma unroll
+			for (uint32_t k = 0; k < WARP_STRIPS; k++)	/* registers have no index but a constant */
+			{
+				if (k != i)
+					continue;
+#pragma unroll
+				for (uint32_t j = 0; j < EIGHTS * 4; j++)
+					y[j / 4 * 8 + lane % 4 * 2 + j % 2][lane / 4 + j % 4 / 2 * 8] = sum[k][j / 4][j % 4];
+			}
+			dev_warp_barrier();
+#pragma unroll 1
+			for (uint32_t first = 0; first < EIGHTS * 8; first += 2 * at_once)
+			{
+				uint32_t	row[at_once];
+				float		own[at_once];
+
+#pragma unroll
+				for (uint32_t j = 0; j < at_once; j++)
+				{
+					row[j] = first + j / 4 * 8 + lane / G2D_STRIP * 4 + j % 4;
+					own[j] = y[row[j]][lane % G2D_STRIP];
+					row[j] += first_row + warp_row;
+				}
+				::finish(p, row, column, own);
+			}
+		}
+	}
+
+	__device__ void
+	run() const
+	{
+		const uint32_t stages = (p.w.units + STAGE_UNITS - 1) / STAGE_UNITS;
+		columns_part a[2];
+		rows_part	b[2][EIGHTS];
+		sums		y;
+
+		for (uint32_t n = 0; n < TILE_STAGES - 1; n++)
+		{
+			if (n < stages)
+				fetch(n);
+			dev_async_commit();
+		}
+		dev_async_wait<TILE_STAGES - 2>();
+		dev_barrier();
+		load(&a[0], &s->ring[0], 0, 0);
+		load(b[0], &s->ring[0], 0);
+		for (uint32_t n = 0; n < stages; n++)
+		{
+			multiply(n, stages, a, b, &y);
+			y.end_stage((n + 1) * STAGE_UNITS, n + 1 == stages);
+		}
+		dev_async_wait<0>();
+		dev_barrier();			/* nobody reads the ring any more */
+		finish(y.sum);
+	}
+};
+
+template <typename FORMAT, uint32_t WARPS, uint32_t EIGHTS>
+__global__ void __launch_bounds__(WARPS * G2_WARP, 8 / WARPS)
+tile_kernel(g2d_product p)
+{
+	tile<FORMAT, WARPS, EIGHTS>(p).run();
 }
 
-inline dim3
-tile_grid(const g2d_product *p)
+template <typename FORMAT, uint32_t WARPS, uint32_t EIGHTS>
+inline void
+launch_tiles(rt_stream stream, const g2d_product *p)
 {
-	return dim3((p->w.n_padded + TILE_COLUMNS - 1) / TILE_COLUMNS,
-				(p->rows + TILE_ROWS - 1) / TILE_ROWS);
+	typedef tile<FORMAT, WARPS, EIGHTS> tile;
+
+	dev_launch(stream, tile_kernel<FORMAT, WARPS, EIGHTS>,
+			   dim3(p->w.n_padded / TILE_COLUMNS, (p->rows + tile::rows - 1) / tile::rows),
+			   dim3(tile::threads), sizeof(typename tile::shared), *p);
 }
 
 /* ---- strips ---- */
-
-/* Floats of a row of 16 columns in shared memory: a warp's sums, of lane 4 g + t those of column g and
- * row 2 t, fall into different banks. */
-#define NARROW_LD (G2D_STRIP + 4)
 
 /* A narrow kernel: strips of columns by 8 EIGHTS rows. */
 template <uint32_t EIGHTS>
@@ -144,21 +285,17 @@ narrow_grid(const g2d_product *p)
 	return dim3(p->w.n_padded / G2D_STRIP, (p->rows + 8 * EIGHTS - 1) / (8 * EIGHTS));
 }
 
-/* ---- which kernel ---- */
-
-/* KERNELS: narrow<EIGHTS>(stream, p) and wide(stream, p) of a format, which give the same bits. */
+/* KERNELS: narrow<EIGHTS>(stream, p) of a format. */
 template <typename KERNELS>
 inline void
-launch_product(rt_stream stream, const g2d_product *p)
+launch_strips(rt_stream stream, const g2d_product *p)
 {
 	if (p->rows <= 8)
 		KERNELS::template narrow<1>(stream, p);
 	else if (p->rows <= 16)
 		KERNELS::template narrow<2>(stream, p);
-	else if (g2d_takes_strips(p->rows, p->w.n_padded, p->processors))
-		KERNELS::template narrow<4>(stream, p);
 	else
-		KERNELS::wide(stream, p);
+		KERNELS::template narrow<4>(stream, p);
 }
 
 #endif							/* G2_PRODUCT_TILE_CUH */

@@ -1,7 +1,7 @@
 /*
  * bench_products.cpp: products of the four shapes, in microseconds: beside cuBLASLt's (bf16 beside its
  * bf16, q8 beside its int8, which has no scales), and by strips beside tiles, between which
- * product_tile.cuh chooses.  Each launch has other weights than the ones before it, so many that the
+ * g2d_shape_of chooses.  Each launch has other weights than the ones before it, so many that the
  * device's cache holds none of them, as in a model.
  */
 #include <math.h>
@@ -121,12 +121,17 @@ struct product_bench
 		return static_cast<const char *>(w.p) + i % copies * w_bytes;
 	}
 
-	/* processors: 0 for tiles, UINT32_MAX for strips, where there is a choice. */
+	g2d_shape
+	chosen(uint32_t rows) const
+	{
+		return g2d_shape_of(p.w.format, rows, p.w.n_padded, d.info.processors);
+	}
+
 	double
-	own(uint32_t rows, uint32_t processors)
+	own(uint32_t rows, g2d_shape shape)
 	{
 		p.rows = rows;
-		p.processors = processors;
+		p.shape = shape;
 		return d.measure(plan.rounds, launches(), [this](uint32_t i) {
 			p.w.w = copy(i);
 			p.w.scale = static_cast<const uint16_t *>(w_scale.p) + i % copies * scales;
@@ -197,7 +202,7 @@ beside_cublaslt(bench_device &d, const bench_plan &plan, cublaslt *lt)
 		for (uint32_t rows : plan.rows)
 		{
 			const bool	runs = rows <= b.m.most_rows;
-			const double own = runs ? b.own(rows, d.info.processors) : 0.0,
+			const double own = runs ? b.own(rows, b.chosen(rows)) : 0.0,
 						other = runs ? b.of_cublaslt(rows) : 0.0;
 
 			if (!runs)
@@ -221,21 +226,38 @@ beside_cublaslt(bench_device &d, const bench_plan &plan, cublaslt *lt)
 	many[1].print("q8 beside int8, prompts of 1,024 rows");
 }
 
-void
-strips_beside_tiles(bench_device &d, const bench_plan &plan)
+/* The shapes that a product of so many rows might have, but for tiles that only large ones have. */
+std::vector<g2d_shape>
+candidates(bool q8, uint32_t rows)
 {
-	const std::vector<uint32_t> rows = plan.small ? std::vector<uint32_t>{40} :
-		std::vector<uint32_t>{48, 64, 96, 128, 192, 256};
+	std::vector<g2d_shape> shapes = {G2D_TILES_64};
 
-	print_heading("µs by strips / by tiles (what is taken: s, t) of rows", rows);
+	if (rows <= G2D_STRIPS_MOST_ROWS)
+		shapes.insert(shapes.begin(), G2D_STRIPS);
+	if (!q8 && rows >= 128)
+		shapes.push_back(G2D_TILES_128);
+	if (!q8 && rows >= 192)
+		shapes.push_back(G2D_TILES_192);
+	return shapes;
+}
+
+void
+all_shapes(bench_device &d, const bench_plan &plan)
+{
+	static const char *const names[] = {"s", "64", "128", "192"};
+	const std::vector<uint32_t> rows = plan.small ? std::vector<uint32_t>{40, 200} :
+		std::vector<uint32_t>{48, 64, 96, 128, 192, 256, 512, 1024};
+
+	print_heading("µs by strips (s) and tiles of 64, 128, 192 rows (* is taken) of rows", rows);
 	for_all(d, plan, NULL, [&](product_bench &b) {
 		for (uint32_t n : rows)
 		{
-			const double tiles = b.own(n, 0),
-						strips = b.own(n, UINT32_MAX);
-
-			printf(" %.1f / %.1f (%c) |", strips, tiles,
-				   g2d_takes_strips(n, b.p.w.n_padded, d.info.processors) ? 's' : 't');
+			if (n > b.m.most_rows)
+				printf(" –");
+			else
+				for (g2d_shape shape : candidates(b.q8, n))
+					printf(" %s %.1f%s", names[shape], b.own(n, shape), shape == b.chosen(n) ? "*" : "");
+			printf(" |");
 		}
 	});
 }
@@ -304,6 +326,6 @@ bench_products(bench_device &d, const bench_plan &plan)
 	if (!lt)
 		printf("\nskipped: products beside cuBLASLt: %s\n", why);
 	beside_cublaslt(d, plan, lt);
-	strips_beside_tiles(d, plan);
+	all_shapes(d, plan);
 	cublaslt_close(lt);
 }

@@ -12,7 +12,25 @@
 static const g2_kernels *const cpu = &g2_kernels_portable;
 
 static const uint32_t h200_processors = 132;
-static uint32_t processors = h200_processors;	/* of the device that a product is for */
+
+/* All that a format has; and which products are to take: G2D_ANY is what suits an H200. */
+#define G2D_ANY ((g2d_shape) -1)
+static g2d_shape shape_taken = G2D_ANY;
+
+static inline std::vector<g2d_shape>
+shapes_of(g2_format format)
+{
+	if (format == G2_FORMAT_BF16)
+		return {G2D_STRIPS, G2D_TILES_64, G2D_TILES_128, G2D_TILES_192};
+	return {G2D_STRIPS, G2D_TILES_64};
+}
+
+static inline g2d_shape
+shape_for(const g2d_product &p)
+{
+	return shape_taken != G2D_ANY ? shape_taken :
+		g2d_shape_of(p.w.format, p.rows, p.w.n_padded, h200_processors);
+}
 
 static inline void
 launch(const g2d_product *p)
@@ -57,7 +75,7 @@ device_product(const matrix_on_device &m, const std::vector<float> &x, uint32_t 
 	p.y = y.at();
 	p.ld = m.cpu.n;
 	p.rows = rows;
-	p.processors = processors;
+	p.shape = shape_for(p);
 	p.best = best_of.at();
 	p.best_ld = strips;
 	p.bad = bad_of.at();

@@ -32,15 +32,16 @@ check_exact(g2_format format)
 			std::vector<uint64_t> best;
 			std::vector<uint32_t> bad;
 
-			for (uint32_t of : {0u, h200_processors})	/* tiles; strips */
+			for (g2d_shape taken : shapes_of(format))
 			{
-				processors = of;
+				shape_taken = taken;
 				emu_seed(which);
 				y = device_product(m, x, rows, e, &best, &bad);
 				assert_memory_equal(y.data(), cpu_product(m, x, rows, e).data(),
 									y.size() * sizeof(float));
 				check_best(y, rows, shape[1], best, bad);
 			}
+			shape_taken = G2D_ANY;
 		}
 	}
 }
@@ -111,9 +112,9 @@ test_bf16(void **)
 		double		error = 0.0,
 					norm = 0.0;
 
-		processors = 0;			/* tiles */
+		shape_taken = G2D_TILES_64;
 		all = device_product(m, x, most, none, &best, &bad);
-		processors = h200_processors;
+		shape_taken = G2D_ANY;
 		check_best(all, most, n, best, bad);
 		for (uint32_t r = 0; r < most; r += 7)
 			for (uint32_t c = 0; c < n; c++)
@@ -152,9 +153,11 @@ test_for_next(void **)
 	matrix_on_device m(G2_FORMAT_BF16, k, n),
 				next(G2_FORMAT_BF16, n, 1);
 
-	for (uint32_t rows : {5u, 40u, 300u})
+	for (uint32_t rows : {5u, 40u, 300u, 199u})
 	{
 		const std::vector<float> x = random_floats((size_t) rows * k);
+
+		shape_taken = rows == 199 ? G2D_TILES_192 : G2D_ANY;
 		const std::vector<float> y = device_product(m, x, rows, none, NULL, NULL);
 		const std::vector<char> want = test_operand(next.device, y, rows).x.back();
 		const on_device<char> memory(std::vector<char>(want.size(), (char) 0xff));
@@ -166,7 +169,7 @@ test_for_next(void **)
 		p.w = m.device;
 		p.activation = G2D_NO_ACTIVATION;
 		p.rows = rows;
-		p.processors = processors;
+		p.shape = shape_for(p);
 		p.to = {memory.p, NULL, next.device.units_padded * G2D_UNIT, next.device.units_padded};
 		launch(&p);
 		got = memory.back();
@@ -174,6 +177,7 @@ test_for_next(void **)
 		for (size_t i = (size_t) rows * p.to.ld; i < got.size(); i++)
 			assert_int_equal(got[i], (char) 0xff);
 	}
+	shape_taken = G2D_ANY;
 }
 
 /* ---- rows ---- */
