@@ -13,6 +13,7 @@
  *   dev_async16, dev_async8 (to, from)	16 or 8 bytes to shared memory, some time before ...
  *   dev_async_commit(), dev_async_wait<n>()	... all groups but the newest n have come
  *   dev_shared_add(p, v)		adds to a sum in shared memory that is read behind a barrier
+ *   dev_shared_take(p)		what a counter in shared memory was before it became one more
  *   dev_mma_bf16(c, a, b)		c += a b: [16][16] x [16][8], f32 sums
  *   dev_mma_s8(c, a, b)		c += a b: [16][32] x [32][8], int32 sums
  *   dev_launch(stream, kernel, grid, block, shared bytes, arguments...)

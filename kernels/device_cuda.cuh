@@ -90,6 +90,12 @@ dev_shared_add(uint64_t *p, uint64_t v)
 		atomicAdd(half + 1, high);
 }
 
+__device__ inline uint32_t
+dev_shared_take(uint32_t *p)
+{
+	return atomicAdd(p, 1u);
+}
+
 __device__ inline void
 dev_mma_bf16(float (&c)[4], const uint4 &a, const uint2 &b)
 {

@@ -144,6 +144,12 @@ dev_shared_add(uint64_t *p, uint64_t v)
 	*p += v;
 }
 
+inline uint32_t
+dev_shared_take(uint32_t *p)
+{
+	return (*p)++;
+}
+
 inline void
 dev_mma_bf16(float (&c)[4], const uint4 &a, const uint2 &b)
 {

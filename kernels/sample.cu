@@ -85,10 +85,10 @@ log_sum_exp(const g2d_sample &a, sample_shared *s, uint32_t head_row)
 	return (double) max + g2_log(sum_blocks(s, blocks));
 }
 
-/* The mean of exponents by weight, of what `kept` leaves, whose weights add up to sum: a thread a block
- * of ids, one after the other. */
+/* The mean of exponents by weight, of weights that add up to sum, over all ids: a thread a block of them,
+ * one after the other. */
 __device__ static double
-mean_by_weight(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t sum)
+mean_by_weight(sample_shared *s, const sample_row &row, const kept_weight &weight, uint64_t sum)
 {
 	const uint32_t blocks = (row.n + G2_SUM_BLOCK - 1) / G2_SUM_BLOCK;
 
@@ -98,7 +98,7 @@ mean_by_weight(sample_shared *s, const sample_row &row, const sample_kept &kept,
 
 		for (uint32_t i = block * G2_SUM_BLOCK; i < block_end(block, row.n); i++)
 		{
-			const uint64_t w = kept.weight(row, i);
+			const uint64_t w = weight(i);
 
 			if (w > 0)
 				part += g2_typical_part(w, row.exponent(i));
@@ -147,40 +147,14 @@ best_changed(sample_shared *s, const float *logits, uint32_t n, bool *clean)
 }
 
 __device__ static uint64_t
-sum_weights(sample_shared *s, const sample_row &row, const sample_kept &kept)
+sum_weights(sample_shared *s, uint32_t n, const kept_weight &weight)
 {
 	uint64_t	sum = 0;
 
-	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
-		sum += kept.weight(row, i);
+#pragma unroll 4
+	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
+		sum += weight(i);
 	return block_fold(s, sum, fold_sum());
-}
-
-/* The first kept id whose cumulative weight exceeds r; NOBODY: the sum does not. */
-__device__ static uint32_t
-draw(sample_shared *s, const sample_row &row, const sample_kept &kept, uint64_t r)
-{
-	uint32_t	first,
-				end,
-				owner,
-				id = NOBODY;
-	uint64_t	part = 0,
-				before;
-
-	own_range(row.n, &first, &end);
-	for (uint32_t i = first; i < end; i++)
-		part += kept.weight(row, i);
-	owner = block_find(s, part, r + 1, &before);
-	if (owner == NOBODY)
-		return NOBODY;
-	if (threadIdx.x == owner)
-		for (id = first; id < end; id++)
-		{
-			before += kept.weight(row, id);
-			if (before > r)
-				break;
-		}
-	return block_tell(s, threadIdx.x == owner, id);
 }
 
 /* The lowest id of the mask. */
@@ -203,30 +177,29 @@ first_allowed(sample_shared *s, const uint64_t *mask, uint32_t n)
 __device__ static uint64_t
 filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kept *kept)
 {
-	uint64_t	sum = sum_weights(s, row, *kept);
+	const kept_weight weight = {row, *kept};
+	sample_found found = {};
+	uint64_t	sum = 0;
 
 	if (p->top_k > 0 && p->top_k < row.n)
-	{
-		kept->top_k = find_prefix(s, row, *kept, by_logit(), true, p->top_k);
-		sum = sum_weights(s, row, *kept);
-	}
+		kept->top_k = find_prefix(s, row.n, by_logit{row}, one_each(), {p->top_k, 0.0f}).prefix;
 	if (p->top_p < 1.0f)
 	{
-		kept->top_p = find_prefix(s, row, *kept, by_logit(), false, g2_mass_target(p->top_p, sum));
-		sum = sum_weights(s, row, *kept);
+		found = find_prefix(s, row.n, by_logit{row}, weight, {0, p->top_p});
+		kept->top_p = found.prefix;
+		sum = found.sum;
 	}
 	if (p->min_p > 0.0f)
-	{
 		kept->least = g2_min_p_least(p->min_p, g2_sample_weight(row.max, row.max, p->temperature));
-		sum = sum_weights(s, row, *kept);
-	}
+	if (p->min_p > 0.0f || !(p->top_p < 1.0f))
+		sum = sum_weights(s, row.n, weight);
 	if (p->typical_p > 0.0f && sum > 0)	/* 0: min_p is above 1 */
 	{
-		kept->typicality = {mean_by_weight(s, row, *kept, sum)};
-		kept->typical = find_prefix(s, row, *kept, kept->typicality, false,
-									g2_mass_target(p->typical_p, sum));
+		kept->mean = mean_by_weight(s, row, weight, sum);
+		found = find_prefix(s, row.n, by_typicality{row, kept->mean}, weight, {0, p->typical_p});
+		kept->typical = found.prefix;
 		kept->only_typical = true;
-		sum = sum_weights(s, row, *kept);
+		sum = found.sum;
 	}
 	return sum;
 }
@@ -243,11 +216,13 @@ sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, const g2d_ou
 {
 	const g2_sampling *p = &slot.sampling;
 	const row_change change(a, slot, o);
-	sample_row	row = {a.logits + (size_t) o.head_row * a.ld, a.n_vocab, 0.0f, p->temperature};
+	sample_row	row(a.logits + (size_t) o.head_row * a.ld, a.n_vocab, 0.0f, p->temperature);
 	sample_kept kept;
 	bool		clean;
-	uint64_t	best;
-	uint32_t	token;
+	uint64_t	best,
+				sum,
+				before;
+	uint32_t	at;
 
 	if (change.any())
 	{
@@ -266,9 +241,13 @@ sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, const g2d_ou
 		return first_allowed(s, change.mask, row.n);
 	if (!(p->temperature > 0.0f) || !clean || row.max == -INFINITY)
 		return row.max == -INFINITY ? greedy(s, row) : (uint32_t) ~best;
-	token = draw(s, row, kept, g2_sample_draw(p->seed, slot.next_index, p->sequence,
-											  filter(s, p, row, &kept)));
-	return token == NOBODY ? (uint32_t) ~best : token;
+	/* The mean over all ids is one of blocks of them. */
+	if (!change.any() && p->top_k > 0 && !(p->typical_p > 0.0f))
+		keep_strips(s, a, o.head_row, p->top_k, &row);
+	sum = filter(s, p, row, &kept);
+	at = find_first(s, row.n, kept_weight{row, kept},
+					g2_sample_draw(p->seed, slot.next_index, p->sequence, sum) + 1, &before);
+	return at == NOBODY ? (uint32_t) ~best : row.id(at);
 }
 
 /* The answer of a slot, whose state is `was`, holds one more of this token (g2_count_token). */
@@ -325,28 +304,21 @@ sample_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, bool *
 
 /* ---- the best candidates ---- */
 
-/* The n best by score, in two steps: the members of the prefix in ascending id, then each to its
- * rank.  norm: log_sum_exp of the logits. */
+/* The n best by score, of which `row` has at least so many: the members of the prefix as they come, then
+ * each to its rank.  norm: log_sum_exp of the logits. */
 __device__ static void
-best_by(const g2d_sample &a, sample_shared *s, const float *scores, const float *logits,
+best_by(const g2d_sample &a, sample_shared *s, const sample_row &row, const float *logits,
 		uint32_t output, uint32_t n, double norm)
 {
-	const sample_row row = {scores, a.n_vocab, 0.0f, 1.0f};
-	const by_logit order = {};
-	const sample_prefix prefix = find_prefix(s, row, sample_kept(), order, true, n);
+	const by_logit order = {row};
+	const sample_prefix prefix = find_prefix(s, row.n, order, one_each(), {n, 0.0f}).prefix;
 	g2d_top	   *member = a.unsorted + (size_t) output * n;
-	uint32_t	first,
-				end,
-				members = 0,
-				at;
 
-	own_range(row.n, &first, &end);
-	for (uint32_t i = first; i < end; i++)
-		members += prefix.has(order(row, i), i);
-	at = (uint32_t) block_before(s, members);
-	for (uint32_t i = first; i < end; i++)
-		if (prefix.has(order(row, i), i))
-			member[at++] = {(double) logits[i] - norm, i, scores[i]};
+	clear_histogram(s);
+	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
+		if (prefix.has(order.key(i), i))
+			member[dev_shared_take(&s->n_members)] = {(double) logits[row.id(i)] - norm, row.id(i),
+				row.logit(i)};
 	dev_barrier();
 	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
 	{
@@ -358,10 +330,23 @@ best_by(const g2d_sample &a, sample_shared *s, const float *scores, const float 
 		{
 			const uint32_t other = g2_rank_key(member[j].score);
 
-			rank += other > key || (other == key && j < i);
+			rank += other > key || (other == key && member[j].token < own.token);
 		}
 		a.top[(size_t) output * n + rank] = own;
 	}
+}
+
+/* The best logits. */
+__device__ static void
+best_logits(const g2d_sample &a, sample_shared *s, uint32_t head_row, const float *logits,
+			uint32_t output, uint32_t n, double norm)
+{
+	bool		clean;
+	sample_row	row(logits, a.n_vocab,
+					g2_rank_logit((uint32_t) (best_of_row(a, s, head_row, &clean) >> 32)), 1.0f);
+
+	keep_strips(s, a, head_row, n, &row);
+	best_by(a, s, row, logits, output, n, norm);
 }
 
 /* The best by score: log-probabilities, changed as the slot wants it. */
@@ -371,11 +356,13 @@ candidates_of_slot(const g2d_sample &a, sample_shared *s, const g2d_output &o, c
 {
 	const g2d_slot slot = a.slots.slots[o.slot];
 	float	   *x = own_row(a);
+	bool		clean;
 
 	for (uint32_t i = threadIdx.x; i < a.n_vocab; i += SAMPLE_THREADS)
 		x[i] = (float) ((double) logits[i] - norm);
 	row_change(a, slot, o).apply(x, a.n_vocab);
-	best_by(a, s, x, logits, output, n, norm);
+	best_by(a, s, sample_row(x, a.n_vocab, g2_rank_logit(
+		(uint32_t) (best_changed(s, x, a.n_vocab, &clean) >> 32)), 1.0f), logits, output, n, norm);
 }
 
 /* ---- outputs ---- */
@@ -394,7 +381,7 @@ best_of_output(const g2d_sample &a, sample_shared *s, const g2d_output &o, uint3
 	else if (n > 0 && (o.want & G2_WANT_CANDIDATES))
 		candidates_of_slot(a, s, o, logits, output, n, norm);
 	else if (n > 0)
-		best_by(a, s, logits, logits, output, n, norm);
+		best_logits(a, s, o.head_row, logits, output, n, norm);
 }
 
 __device__ static void

@@ -272,6 +272,35 @@ test_tokens(void **)
 			}
 }
 
+/* GPT-2's vocabulary: as many of the best as strips are kept for and one more, too many in one bin, and
+ * filters of what has been changed. */
+static void
+test_vocabulary(void **)
+{
+	static const uint32_t banned[] = {0, 2, 5, 9, 100};
+	uint32_t	n = 0;
+
+	for (uint32_t kind = 0; kind < 6; kind++)
+		for (uint32_t top_k : {0u, 1u, 50u, 512u, 513u})
+			for (uint32_t way = 0; way < 4; way++, n++)
+			{
+				g2_sampling s = {};
+
+				if (way == 3 && top_k != 0 && top_k != 50)
+					continue;
+				s.temperature = n % 3 ? 0.9f : 2.5f;
+				s.top_k = top_k;
+				s.top_p = way == 1 || way == 3 ? 0.95f : 1.0f;
+				s.min_p = way == 2 ? 0.02f : 0.0f;
+				s.repetition_penalty = 1.0f;
+				s.seed = n;
+				s.banned = banned;
+				s.n_banned = way == 3 ? 5 : 0;
+				emu_seed(n);
+				compare(some_logits(kind, 50257), s, {}, n);
+			}
+}
+
 /* Biases beside bans and penalty, and the end token before min_new, which is among the best. */
 static void
 test_changes(void **)
@@ -305,8 +334,12 @@ test_changes(void **)
 					s.n_banned = 5;
 					s.spared = 9;
 				}
+				std::vector<uint32_t> seen = {0, 2, 3};	/* each once */
+
+				if (end != 0 && end != 2 && end != 3)
+					seen.push_back(end);
 				emu_seed(n);
-				compare(l, s, {0, 2, 3, end}, n % 5, end);
+				compare(l, s, seen, n % 5, end);
 			}
 }
 
@@ -450,6 +483,20 @@ test_top(void **)
 		}
 }
 
+/* The last strip is a part of one, and behind its best are -inf of an earlier one. */
+static void
+test_top_of_last_strip(void **)
+{
+	std::vector<float> l(33, -INFINITY);
+
+	l[32] = 1.0f;
+	device_row	d(l);
+
+	d.run(G2_WANT_TOP, 0, 2);
+	assert_int_equal(d.top[0].token, 32);
+	assert_int_equal(d.top[1].token, 0);
+}
+
 /* The best by score behind all that may change it; the slot stays as it was. */
 static void
 test_candidates(void **)
@@ -540,12 +587,14 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared_functions),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_vocabulary),
 		cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_typical),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_masks),
 		cmocka_unit_test(test_not_finite),
 		cmocka_unit_test(test_top),
+		cmocka_unit_test(test_top_of_last_strip),
 		cmocka_unit_test(test_candidates),
 	};
 
