@@ -5,8 +5,8 @@
  *
  * What a GPU would only sometimes show ends the program here with a message: a barrier that some
  * threads of a block or warp never reach, shared memory beyond what the launch asked for (under
- * AddressSanitizer).  Shared memory starts as NaNs; asynchronous copies happen only when waited
- * for.
+ * AddressSanitizer).  Shared memory starts as NaNs; of asynchronous copies, some happen at
+ * once and some only when waited for.
  */
 #ifndef G2_DEVICE_EMU_H
 #define G2_DEVICE_EMU_H

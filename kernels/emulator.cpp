@@ -87,6 +87,7 @@ struct block
 	barrier		all;
 	void	   *shared;
 	fiber	   *current;
+	std::minstd_rand order;		/* of threads' turns; and which copies are early */
 };
 
 thread_local block *here;
@@ -154,9 +155,12 @@ can_run(fiber *f)
 	return true;
 }
 
+/* One warp goes on only when no other can: what the others must not do before it is ready shows. */
 void
 run_block(block *b, const std::vector<unsigned> &turns)
 {
+	const unsigned slow = static_cast<unsigned>(b->order() / 64 % b->warps.size());
+	bool		stuck = false;
 	size_t		ended = 0;
 
 	while (ended < turns.size())
@@ -167,15 +171,16 @@ run_block(block *b, const std::vector<unsigned> &turns)
 		{
 			fiber	   *f = &b->fibers[i];
 
-			if (!can_run(f))
+			if ((f->linear / warp_lanes == slow && !stuck) || !can_run(f))
 				continue;
 			any = true;
 			b->current = f;
 			b->scheduler.go(&f->at, f->stack, nullptr);
 			ended += f->ended;
 		}
-		if (!any)
+		if (!any && stuck)
 			give_up("a barrier that some threads never reach");
+		stuck = !any;
 	}
 }
 
@@ -215,7 +220,6 @@ emu_run(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel
 	unsigned	n = size.x * size.y * size.z;
 	block		b;
 	std::vector<unsigned> turns(n);
-	std::minstd_rand order(static_cast<unsigned>(next_order++));
 	/* Exactly as many bytes as were asked for, so that a sanitizer sees any access beyond. */
 	std::unique_ptr<uint32_t, decltype(&free)> memory(
 		static_cast<uint32_t *>(malloc(shared > 0 ? shared : 1)), free);
@@ -224,6 +228,7 @@ emu_run(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel
 		give_up("a launch with a wrong number of threads or bytes");
 	for (unsigned i = 0; i < n; i++)
 		turns[i] = i;
+	b.order.seed(static_cast<unsigned>(next_order++));
 	b.kernel = &kernel;
 	b.fibers.resize(n);
 	b.warps.resize(n / warp_lanes);
@@ -238,7 +243,7 @@ emu_run(dim3 grid, dim3 size, size_t shared, const std::function<void()> &kernel
 			for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++)
 			{
 				std::fill_n(memory.get(), shared / 4, poison);
-				std::shuffle(turns.begin(), turns.end(), order);
+				std::shuffle(turns.begin(), turns.end(), b.order);
 				start_block(&b, size);
 				run_block(&b, turns);
 			}
@@ -287,12 +292,15 @@ emu_gather(const void *v, size_t size)
 	return left;
 }
 
-/* ---- asynchronous copies ---- */
+/* ---- asynchronous copies: some at once, the others not before they are waited for ---- */
 
 void
 emu_async(void *to, const void *from, size_t size)
 {
-	here->current->groups.back().push_back({to, from, size});
+	if (here->order() / 64 % 2)
+		memcpy(to, from, size);
+	else
+		here->current->groups.back().push_back({to, from, size});
 }
 
 void
