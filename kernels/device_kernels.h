@@ -91,7 +91,7 @@ typedef enum g2d_shape
 {
 	G2D_STRIPS,
 	G2D_TILES_64,
-	G2D_TILES_128,
+	G2D_TILES_96,
 	G2D_TILES_192
 } g2d_shape;
 
@@ -113,30 +113,36 @@ g2d_tiles(uint32_t rows, uint32_t n_padded, uint32_t tile_rows)
  * (18 tiles) and 256 of its attn_out (24), and none of a head (393).
  *
  * Of the tiles it is those that are done first.  In bf16 shared memory is what limits them: for
- * each unit of k a tile of 64, 128 or 192 rows moves 18, 32 or 38 KB through it; a multiprocessor
- * does one after the other.  So 1,024 rows of 124M's ff_up, 24 tiles wide, are 384 tiles of 64, three
- * for each of an H200's multiprocessors, 54 KB; or 192 of 128, two, 64 KB; or 144 of 192, two, 76 KB.
+ * each unit of k a tile of 64, 96 or 192 rows moves 18, 21 or 38 KB through it; a multiprocessor
+ * does its tiles one after the other.  So 1,024 rows of 124M's ff_up, 24 tiles wide, are 384 tiles of 64,
+ * up to three on each of an H200's multiprocessors, 54 KB; or 264 of 96, two, 42 KB; or 144 of 192, two,
+ * 76 KB.
  */
 static inline g2d_shape
 g2d_shape_of(g2_format format, uint32_t rows, uint32_t n_padded, uint32_t processors)
 {
-	static const uint32_t kilobytes[] = {18, 32, 38};
+	static const struct
+	{
+		g2d_shape	shape;
+		uint32_t	rows;
+		uint32_t	kilobytes;
+	}			tiles[] = {{G2D_TILES_64, 64, 18}, {G2D_TILES_96, 96, 21}, {G2D_TILES_192, 192, 38}};
 	uint64_t	least = UINT64_MAX;
-	uint32_t	best = 0;
+	g2d_shape	best = G2D_TILES_64;
 
 	if (rows <= 32 || (rows <= G2D_STRIPS_MOST_ROWS && g2d_tiles(rows, n_padded, 64) * 4 < processors))
 		return G2D_STRIPS;
 	for (uint32_t i = 0; i < 3 && format == G2_FORMAT_BF16; i++)
 	{
-		const uint64_t turns = (g2d_tiles(rows, n_padded, 64 * (i + 1)) + processors - 1) / processors;
+		const uint64_t turns = (g2d_tiles(rows, n_padded, tiles[i].rows) + processors - 1) / processors;
 
-		if (turns * kilobytes[i] < least)
+		if (turns * tiles[i].kilobytes < least)
 		{
-			least = turns * kilobytes[i];
-			best = i;
+			least = turns * tiles[i].kilobytes;
+			best = tiles[i].shape;
 		}
 	}
-	return (g2d_shape) (G2D_TILES_64 + best);
+	return best;
 }
 
 typedef struct g2d_product

@@ -222,8 +222,8 @@ g2d_launch_product_bf16(rt_stream stream, const g2d_product *p)
 		case G2D_TILES_64:
 			launch_tiles<bf16_tile, 4, 4>(stream, p);
 			break;
-		case G2D_TILES_128:
-			launch_tiles<bf16_tile, 8, 4>(stream, p);
+		case G2D_TILES_96:
+			launch_tiles<bf16_tile, 4, 6>(stream, p);
 			break;
 		case G2D_TILES_192:
 			launch_tiles<bf16_tile, 8, 6>(stream, p);

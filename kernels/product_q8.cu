@@ -169,6 +169,8 @@ dot_float(int32_t dot)
 	return g2s_sub(g2_bits_float((uint32_t) dot), 12582912.0f);
 }
 
+/* Scales and sums take 12 instructions for each of mma.sync, 192 clocks for a unit: about as long as shared
+ * memory for the 26 KB of a tile of 64 rows, so that larger ones would gain nothing. */
 struct q8_tile
 {
 	struct columns

@@ -4,16 +4,16 @@
  *
  * A tile is 128 columns by some rows a block.  Each warp has 64 columns and 32 or 48 of the rows, so that
  * a multiprocessor's shared memory, 128 bytes a clock, does not fall behind its tensor cores: for a unit
- * of k a warp loads 2 KB of weights and 32 bytes of each row, and makes from these 3 KB 16 products of
- * mma.sync, or from 3.5 KB 24.  With what is written there, for each 64 KB of a multiprocessor's
- * multiplications of bf16 (2,048 in one of mma.sync):
+ * of k a warp loads 2 KB of weights and 32 bytes of each row, and makes 16 products of mma.sync of these
+ * 3 KB, or 24 of 3.5 KB.  With what copies write there, in bf16:
  *
- *   rows	warps	blocks	KB moved	multiplications a clock, at most
- *    64	4		2		18			910
- *   128	8		1		32			1,024
- *   192	8		1		38			1,293
+ *   rows	warps	blocks	KB a unit	multiplications a clock, at most
+ *    64	  4		  2		   18		  910
+ *    96	  4		  2		   21		1,170
+ *   192	  8		  1		   38		1,293
  *
- * An A100 multiplies 1,024 times a clock; an H200 2,048, of which mma.sync reaches some 1,300.
+ * An A100's multiprocessor multiplies 1,024 times a clock; an H200's 2,048, of which mma.sync is said to
+ * reach some 1,300.  (Blocks of 9.0; where shared memory is 99 KB, one of 96.)
  *
  * Registers: 64 or 96 sums a thread, in bf16 twice as many, of up to 255: there are 8 warps on a
  * multiprocessor, two of each scheduler.  They hide little of each other's latency, so each loads
@@ -21,7 +21,7 @@
  *
  * k runs through stages of 2 units in a ring of four in shared memory: two or three are on their way while
  * one is multiplied.  A stage has fragments of 8 strips of weights, 8 KB, and rows of x as
- * [unit][row][32 bytes], 4 to 12 KB: the ring has 48, 64 or 80 KB, and no device less than 99.
+ * [unit][row][32 bytes], 4 to 12 KB: the ring has 48, 56 or 80 KB.  No device has less than 99, most room for two.
  * Weights are the products' a (rows of mma.sync are columns of y), rows of x their b.  Both stand as lanes
  * take them: what a warp loads is in a row, without conflicts of banks, as what it writes.
  */

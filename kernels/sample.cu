@@ -7,6 +7,7 @@
  * logits their best is known from the head's candidates: a greedy token needs no more.
  */
 #include "change.cuh"
+#include "prefix.cuh"
 
 #define LANES 16u				/* of the CPU's sums of e^x */
 
@@ -98,10 +99,11 @@ mean_by_weight(sample_shared *s, const sample_row &row, const kept_weight &weigh
 
 		for (uint32_t i = block * G2_SUM_BLOCK; i < block_end(block, row.n); i++)
 		{
-			const uint64_t w = weight(i);
+			const float x = row.logit(i);
+			const uint64_t w = weight(i, x);
 
 			if (w > 0)
-				part += g2_typical_part(w, row.exponent(i));
+				part += g2_typical_part(w, row.exponent(x));
 		}
 		s->block_sum[block] = part;
 	}
@@ -147,13 +149,11 @@ best_changed(sample_shared *s, const float *logits, uint32_t n, bool *clean)
 }
 
 __device__ static uint64_t
-sum_weights(sample_shared *s, uint32_t n, const kept_weight &weight)
+sum_weights(sample_shared *s, const sample_row &row, const kept_weight &weight)
 {
 	uint64_t	sum = 0;
 
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
-		sum += weight(i);
+	for_own_logits(row, [&](uint32_t i, float x) { sum += weight(i, x); });
 	return block_fold(s, sum, fold_sum());
 }
 
@@ -178,25 +178,26 @@ __device__ static uint64_t
 filter(sample_shared *s, const g2_sampling *p, const sample_row &row, sample_kept *kept)
 {
 	const kept_weight weight = {row, *kept};
+	const by_logit order = {row.max};
 	sample_found found = {};
 	uint64_t	sum = 0;
 
 	if (p->top_k > 0 && p->top_k < row.n)
-		kept->top_k = find_prefix(s, row.n, by_logit{row}, one_each(), {p->top_k, 0.0f}).prefix;
+		kept->top_k = find_prefix(s, row, order, one_each(), {p->top_k, 0.0f}).prefix;
 	if (p->top_p < 1.0f)
 	{
-		found = find_prefix(s, row.n, by_logit{row}, weight, {0, p->top_p});
+		found = find_prefix(s, row, order, weight, {0, p->top_p});
 		kept->top_p = found.prefix;
 		sum = found.sum;
 	}
 	if (p->min_p > 0.0f)
 		kept->least = g2_min_p_least(p->min_p, g2_sample_weight(row.max, row.max, p->temperature));
 	if (p->min_p > 0.0f || !(p->top_p < 1.0f))
-		sum = sum_weights(s, row.n, weight);
+		sum = sum_weights(s, row, weight);
 	if (p->typical_p > 0.0f && sum > 0)	/* 0: min_p is above 1 */
 	{
 		kept->mean = mean_by_weight(s, row, weight, sum);
-		found = find_prefix(s, row.n, by_typicality{row, kept->mean}, weight, {0, p->typical_p});
+		found = find_prefix(s, row, by_typicality{row, kept->mean}, weight, {0, p->typical_p});
 		kept->typical = found.prefix;
 		kept->only_typical = true;
 		sum = found.sum;
@@ -245,8 +246,8 @@ sample(const g2d_sample &a, sample_shared *s, const g2d_slot &slot, const g2d_ou
 	if (!change.any() && p->top_k > 0 && !(p->typical_p > 0.0f))
 		keep_strips(s, a, o.head_row, p->top_k, &row);
 	sum = filter(s, p, row, &kept);
-	at = find_first(s, row.n, kept_weight{row, kept},
-					g2_sample_draw(p->seed, slot.next_index, p->sequence, sum) + 1, &before);
+	at = find_weight(s, row, kept_weight{row, kept},
+					 g2_sample_draw(p->seed, slot.next_index, p->sequence, sum) + 1, &before);
 	return at == NOBODY ? (uint32_t) ~best : row.id(at);
 }
 
@@ -310,16 +311,13 @@ __device__ static void
 best_by(const g2d_sample &a, sample_shared *s, const sample_row &row, const float *logits,
 		uint32_t output, uint32_t n, double norm)
 {
-	const by_logit order = {row};
-	const sample_prefix prefix = find_prefix(s, row.n, order, one_each(), {n, 0.0f}).prefix;
+	const by_logit order = {row.max};
+	const sample_prefix prefix = find_prefix(s, row, order, one_each(), {n, 0.0f}).prefix;
 	g2d_top	   *member = a.unsorted + (size_t) output * n;
 
-	clear_histogram(s);
-	for (uint32_t i = threadIdx.x; i < row.n; i += SAMPLE_THREADS)
-		if (prefix.has(order.key(i), i))
-			member[dev_shared_take(&s->n_members)] = {(double) logits[row.id(i)] - norm, row.id(i),
-				row.logit(i)};
-	dev_barrier();
+	for_members(s, row, order, prefix, [&](uint32_t m, uint32_t i, float x) {
+		member[m] = {(double) logits[row.id(i)] - norm, row.id(i), x};
+	});
 	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
 	{
 		const g2d_top own = member[i];

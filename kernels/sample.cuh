@@ -1,9 +1,6 @@
 /*
  * sample.cuh: sums and searches over the logits of a row, by all threads of a block; every sum is
- * one of integers, so that it does not matter who adds what.  Used by sample.cu.
- *
- * A vocabulary is read as few times as can be: the last member of a prefix is found in two passes
- * (find_prefix), the k best without one, by the best of each strip that the head has left (keep_strips).
+ * one of integers, so that it does not matter who adds what.  Used by prefix.cuh and sample.cu.
  */
 #ifndef G2_SAMPLE_CUH
 #define G2_SAMPLE_CUH
@@ -80,9 +77,22 @@ struct sample_row
 		return id(i) < n_ids ? logits[id(i)] : -INFINITY;
 	}
 
-	__device__ float exponent(uint32_t i) const
+	__device__ float exponent(float logit) const
 	{
-		return g2_sample_exponent(logit(i), max, temperature);
+		return g2_sample_exponent(logit, max, temperature);
+	}
+};
+
+/* The best of each strip of a row. */
+struct strip_row
+{
+	const uint64_t *best;
+	uint32_t	n;
+	float		max;
+
+	__device__ float logit(uint32_t i) const
+	{
+		return g2_rank_logit((uint32_t) (best[i] >> 32));
 	}
 };
 
@@ -92,16 +102,16 @@ struct sample_row
  */
 struct by_logit
 {
-	const sample_row &row;
+	float		max;
 
-	__device__ uint32_t key(uint32_t i) const
+	__device__ uint32_t key(float logit) const
 	{
-		return g2_rank_key(row.logit(i));
+		return g2_rank_key(logit);
 	}
 
-	__device__ float distance(uint32_t i) const
+	__device__ float distance(float logit) const
 	{
-		return g2s_sub(row.max, row.logit(i));
+		return g2s_sub(max, logit);
 	}
 };
 
@@ -110,31 +120,14 @@ struct by_typicality
 	const sample_row &row;
 	double		mean;			/* of exponents by weight */
 
-	__device__ uint32_t key(uint32_t i) const
+	__device__ uint32_t key(float logit) const
 	{
-		return g2_typical_key(mean, row.exponent(i));
+		return g2_typical_key(mean, row.exponent(logit));
 	}
 
-	__device__ float distance(uint32_t i) const
+	__device__ float distance(float logit) const
 	{
-		return g2s_sub(0.0f, g2_rank_logit(key(i)));
-	}
-};
-
-/* Strips by their best. */
-struct by_best
-{
-	const uint64_t *best;
-	float		max;
-
-	__device__ uint32_t key(uint32_t i) const
-	{
-		return (uint32_t) (best[i] >> 32);
-	}
-
-	__device__ float distance(uint32_t i) const
-	{
-		return g2s_sub(max, g2_rank_logit(key(i)));
+		return g2s_sub(0.0f, g2_rank_logit(key(logit)));
 	}
 };
 
@@ -154,28 +147,60 @@ struct kept_weight
 	const sample_row &row;
 	const sample_kept &kept;
 
-	__device__ uint64_t operator()(uint32_t i) const
+	__device__ uint64_t operator()(uint32_t i, float logit) const
 	{
-		const uint32_t key = by_logit{row}.key(i);
+		const uint32_t key = g2_rank_key(logit);
 		uint64_t	w;
 
 		if (!kept.top_k.has(key, i) || !kept.top_p.has(key, i) ||
-			(kept.only_typical && !kept.typical.has(by_typicality{row, kept.mean}.key(i), i)))
+			(kept.only_typical && !kept.typical.has(by_typicality{row, kept.mean}.key(logit), i)))
 			return 0;
-		w = g2_sample_weight(row.logit(i), row.max, row.temperature);
+		w = g2_sample_weight(logit, row.max, row.temperature);
 		return w >= kept.least ? w : 0;
 	}
 };
 
 struct one_each
 {
-	__device__ uint64_t operator()(uint32_t) const
+	__device__ uint64_t operator()(uint32_t, float) const
 	{
 		return 1;
 	}
 };
 
 /* ---- over the block ---- */
+
+/* f(i, logit) for every step-th place of a row from the first on; logits are asked for four ahead. */
+template <typename ROW, typename F>
+__device__ inline void
+for_logits(const ROW &row, uint32_t first, uint32_t end, uint32_t step, const F &f)
+{
+	const uint32_t ahead = 4;
+	float		next[ahead];
+
+#pragma unroll
+	for (uint32_t j = 0; j < ahead; j++)
+		next[j] = first + j * step < end ? row.logit(first + j * step) : 0.0f;
+#pragma unroll 1
+	for (uint32_t i = first; i < end; i += step)
+	{
+		const float logit = next[0];
+
+#pragma unroll
+		for (uint32_t j = 1; j < ahead; j++)
+			next[j - 1] = next[j];
+		next[ahead - 1] = i + ahead * step < end ? row.logit(i + ahead * step) : 0.0f;
+		f(i, logit);
+	}
+}
+
+/* Every thread its own places. */
+template <typename ROW, typename F>
+__device__ inline void
+for_own_logits(const ROW &row, const F &f)
+{
+	for_logits(row, threadIdx.x, row.n, SAMPLE_THREADS, f);
+}
 
 struct fold_max
 {
@@ -219,11 +244,12 @@ block_fold(sample_shared *s, uint64_t v, F combine)
 
 /*
  * The first of 0 .. n - 1 with which the sum of parts reaches target (>= 1), and what it was before;
- * NOBODY if it does not.  Warps share out all, then what the one has that it is with, until that is one.
+ * NOBODY if it does not.  sum(first, end) is that of a thread: of every 32nd part.  Warps share out all,
+ * then what the one has that it is with, until that is one.
  */
-template <typename PART>
+template <typename SUM>
 __device__ inline uint32_t
-find_first(sample_shared *s, uint32_t n, const PART &part, uint64_t target, uint64_t *before)
+find_first(sample_shared *s, uint32_t n, const SUM &sum, uint64_t target, uint64_t *before)
 {
 	const uint32_t warp = threadIdx.x / G2_WARP;
 	uint32_t	first = 0,
@@ -233,16 +259,11 @@ find_first(sample_shared *s, uint32_t n, const PART &part, uint64_t target, uint
 	do
 	{
 		const uint32_t end = first + n;
-		uint32_t	stop,
-					w = 0;
-		uint64_t	sum = 0;
+		uint32_t	w = 0;
 
 		each = (n + SAMPLE_WARPS - 1) / SAMPLE_WARPS;
-		stop = G2_MIN(first + (warp + 1) * each, end);
-#pragma unroll 4
-		for (uint32_t i = first + warp * each + threadIdx.x % G2_WARP; i < stop; i += G2_WARP)
-			sum += part(i);
-		fold_warps(s, sum, fold_sum());
+		fold_warps(s, sum(first + warp * each + threadIdx.x % G2_WARP,
+						  G2_MIN(first + (warp + 1) * each, end)), fold_sum());
 		while (w < SAMPLE_WARPS && *before + s->part[w] < target)
 			*before += s->part[w++];
 		if (w == SAMPLE_WARPS)
@@ -253,180 +274,17 @@ find_first(sample_shared *s, uint32_t n, const PART &part, uint64_t target, uint
 	return first;
 }
 
-/* ---- prefixes in rank order ---- */
-
-/* Higher ones are nearer; 0: too far for the others, of 1/64 each. */
+/* Of the weights of a row. */
+template <typename ROW, typename WEIGHT>
 __device__ inline uint32_t
-bin_of(float distance)
+find_weight(sample_shared *s, const ROW &row, const WEIGHT &weight, uint64_t target, uint64_t *before)
 {
-	const float at = g2s_mul(distance, 64.0f);
+	return find_first(s, row.n, [&](uint32_t first, uint32_t end) {
+		uint64_t	sum = 0;
 
-	if (!(at < (float) (DIGITS - 1)))
-		return 0;
-	return DIGITS - 1 - (at > 0.0f ? (uint32_t) at : 0);
-}
-
-/* The highest digit with which the sum reaches target, and what it was before. */
-__device__ inline uint32_t
-find_digit(sample_shared *s, uint32_t digits, uint64_t target, uint64_t *above)
-{
-	const uint64_t *histogram = s->histogram;
-
-	return digits - 1 - find_first(s, digits, [=](uint32_t i) { return histogram[digits - 1 - i]; },
-								   target, above);
-}
-
-__device__ inline void
-clear_histogram(sample_shared *s)
-{
-	dev_barrier();				/* what was there has been read */
-	for (uint32_t i = threadIdx.x; i < DIGITS; i += SAMPLE_THREADS)
-		s->histogram[i] = 0;
-	if (threadIdx.x == 0)
-		s->n_members = 0;
-	dev_barrier();
-}
-
-/* By the key's digits (11 + 11 + 10 bits), each of keys with the digits found so far; then, of equal
- * keys, by place. */
-template <typename ORDER, typename WEIGHT>
-__device__ inline sample_found
-find_by_digits(sample_shared *s, uint32_t n, const ORDER &order, const WEIGHT &weight, uint64_t target)
-{
-	uint32_t	key = 0,
-				at;
-	uint64_t	above = 0,
-				before;
-
-	for (uint32_t level = 0; level < 3; level++)
-	{
-		const uint32_t bits = level < 2 ? 11 : 10,
-					fixed = level * 11,
-					shift = 32 - fixed - bits,
-					digits = 1u << bits;
-
-		clear_histogram(s);
-		for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
-		{
-			const uint32_t k = order.key(i);
-
-			if (fixed == 0 || k >> (32 - fixed) == key >> (32 - fixed))
-				dev_shared_add(&s->histogram[k >> shift & (digits - 1)], weight(i));
-		}
-		dev_barrier();
-		key |= find_digit(s, digits, target - above, &before) << shift;
-		above += before;
-	}
-	at = find_first(s, n, [&](uint32_t i) { return order.key(i) == key ? weight(i) : 0; },
-					target - above, &before);
-	return {{key, at}, above + before + weight(at)};
-}
-
-/* A prefix's sum of weights: so much, or (p > 0) that part of all. */
-struct prefix_target
-{
-	uint64_t	sum;
-	float		p;
-};
-
-/*
- * The last member of the shortest prefix, in an order, whose weights add up to the target, and what they
- * add up to; 1 <= target <= sum of all.
- *
- * A histogram over the distance from the largest says in which bin it is; the bin's members go to
- * shared memory, where each finds its rank.  Seldom are they too many: then by digits.
- */
-template <typename ORDER, typename WEIGHT>
-__device__ inline sample_found
-find_prefix(sample_shared *s, uint32_t n, const ORDER &order, const WEIGHT &weight, prefix_target to)
-{
-	uint64_t	far = 0,
-				all = 0,
-				above,
-				target;
-	uint32_t	bin;
-
-	clear_histogram(s);
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
-	{
-		bin = bin_of(order.distance(i));
-		if (bin > 0)
-			dev_shared_add(&s->histogram[bin], weight(i));
-		else
-			far += weight(i);	/* as most are of a mask's row: not all to one place */
-	}
-	far = block_fold(s, far, fold_sum());
-	if (threadIdx.x == 0)
-		s->histogram[0] = far;
-	dev_barrier();
-	for (uint32_t i = threadIdx.x; i < DIGITS; i += SAMPLE_THREADS)
-		all += s->histogram[i];
-	target = to.p > 0.0f ? g2_mass_target(to.p, block_fold(s, all, fold_sum())) : to.sum;
-	bin = find_digit(s, DIGITS, target, &above);
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += SAMPLE_THREADS)
-		if (bin_of(order.distance(i)) == bin)
-		{
-			const uint64_t w = weight(i);
-			const uint32_t m = w > 0 ? dev_shared_take(&s->n_members) : MEMBERS;
-
-			if (m < MEMBERS)
-				s->member[m] = {w, order.key(i), i};
-		}
-	dev_barrier();
-	if (s->n_members > MEMBERS)
-		return find_by_digits(s, n, order, weight, target);
-	if (threadIdx.x < s->n_members)
-	{
-		const sample_member own = s->member[threadIdx.x];
-		uint64_t	before = above;
-
-		for (uint32_t m = 0; m < s->n_members; m++)
-		{
-			const sample_member other = s->member[m];
-
-			if (other.key > own.key || (other.key == own.key && other.at < own.at))
-				before += other.weight;
-		}
-		if (before < target && target <= before + own.weight)
-			s->found = {{own.key, own.at}, before + own.weight};
-	}
-	dev_barrier();
-	return s->found;
-}
-
-/*
- * Leaves of a row that nothing has changed the strips that its k best are in, if that makes it shorter:
- * those k whose best are the best, of equal ones the lower.  What is in another strip has all of
- * these bests before it.
- */
-__device__ inline void
-keep_strips(sample_shared *s, const g2d_sample &a, uint32_t head_row, uint32_t k, sample_row *row)
-{
-	const by_best order = {a.best + (size_t) head_row * a.best_ld, row->max};
-	sample_prefix prefix;
-
-	if (k > MEMBERS || k >= a.best_ld)
-		return;
-	prefix = find_prefix(s, a.best_ld, order, one_each(), {k, 0.0f}).prefix;
-	clear_histogram(s);
-	for (uint32_t i = threadIdx.x; i < a.best_ld; i += SAMPLE_THREADS)
-		if (prefix.has(order.key(i), i))
-			s->member[dev_shared_take(&s->n_members)].at = i;
-	dev_barrier();
-	if (threadIdx.x < k)
-	{
-		const uint32_t own = s->member[threadIdx.x].at;
-		uint32_t	rank = 0;
-
-		for (uint32_t m = 0; m < k; m++)
-			rank += s->member[m].at < own;
-		s->strips[rank] = own;
-	}
-	dev_barrier();
-	row->strips = s->strips;
-	row->n = k * G2D_STRIP;
+		for_logits(row, first, end, G2_WARP, [&](uint32_t i, float x) { sum += weight(i, x); });
+		return sum;
+	}, target, before);
 }
 
 #endif							/* G2_SAMPLE_CUH */

@@ -234,8 +234,8 @@ candidates(bool q8, uint32_t rows)
 
 	if (rows <= G2D_STRIPS_MOST_ROWS)
 		shapes.insert(shapes.begin(), G2D_STRIPS);
-	if (!q8 && rows >= 128)
-		shapes.push_back(G2D_TILES_128);
+	if (!q8 && rows >= 96)
+		shapes.push_back(G2D_TILES_96);
 	if (!q8 && rows >= 192)
 		shapes.push_back(G2D_TILES_192);
 	return shapes;
@@ -244,11 +244,11 @@ candidates(bool q8, uint32_t rows)
 void
 all_shapes(bench_device &d, const bench_plan &plan)
 {
-	static const char *const names[] = {"s", "64", "128", "192"};
+	static const char *const names[] = {"s", "64", "96", "192"};
 	const std::vector<uint32_t> rows = plan.small ? std::vector<uint32_t>{40, 200} :
 		std::vector<uint32_t>{48, 64, 96, 128, 192, 256, 512, 1024};
 
-	print_heading("µs by strips (s) and tiles of 64, 128, 192 rows (* is taken) of rows", rows);
+	print_heading("µs by strips (s) and tiles of 64, 96, 192 rows (* is taken) of rows", rows);
 	for_all(d, plan, NULL, [&](product_bench &b) {
 		for (uint32_t n : rows)
 		{

@@ -21,7 +21,7 @@ static inline std::vector<g2d_shape>
 shapes_of(g2_format format)
 {
 	if (format == G2_FORMAT_BF16)
-		return {G2D_STRIPS, G2D_TILES_64, G2D_TILES_128, G2D_TILES_192};
+		return {G2D_STRIPS, G2D_TILES_64, G2D_TILES_96, G2D_TILES_192};
 	return {G2D_STRIPS, G2D_TILES_64};
 }
 
