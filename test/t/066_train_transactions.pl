@@ -66,6 +66,9 @@ like($in_latin->("CALL gpt_train($cafe, 'SELECT t FROM lines', $small, steps => 
 	qr/42710: model .* exists already/, 'is found before anything is done');
 unlike($in_latin->("CALL gpt_finetune($cafe, 'SELECT t FROM lines', 'tea', steps => 2)"), qr/ERROR/,
 	'and as a base');
+like((finish_query(start_query($node, { db => 'latin' }, 'CREATE ROLE stranger', 'SET ROLE stranger',
+	"SELECT * FROM gpt_check_model($cafe)")))[2], qr/42501: permission denied for model/,
+	'and by who asks whether it is whole');
 
 # ---- where a transaction cannot be ended, it trains nevertheless
 
