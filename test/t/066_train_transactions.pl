@@ -69,6 +69,12 @@ unlike($in_latin->("CALL gpt_finetune($cafe, 'SELECT t FROM lines', 'tea', steps
 like((finish_query(start_query($node, { db => 'latin' }, 'CREATE ROLE stranger', 'SET ROLE stranger',
 	"SELECT * FROM gpt_check_model($cafe)")))[2], qr/42501: permission denied for model/,
 	'and by who asks whether it is whole');
+my $long_role = "repeat(U&'\\00E9', 40)";
+like((finish_query(start_query($node, { db => 'latin' },
+	"DO \$\$ BEGIN EXECUTE format('CREATE ROLE %I', $long_role); END \$\$",
+	"SELECT gpt_reassign_model($cafe, $long_role)", "SELECT set_config('role', $long_role, false) IS NULL",
+	"SELECT length(gpt_generate('1 ', 2, model => $cafe)) >= 0")))[1], qr/f\nt$/,
+	'an owner whose name is longer in UTF-8');
 
 # ---- where a transaction cannot be ended, it trains nevertheless
 
