@@ -234,7 +234,8 @@ CREATE FUNCTION gpt_models(
     OUT name text, OUT architecture text, OUT parameters bigint, OUT context_length int,
     OUT vocab_size int, OUT tokenizer text, OUT weight_format text, OUT device text,
     OUT state text, OUT bytes bigint, OUT content_hash text, OUT error text,
-    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int, OUT base text)
+    OUT loaded_at timestamptz, OUT last_used_at timestamptz, OUT percent int, OUT base text,
+    OUT owner text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'gpt2_models'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000 ROWS 10;
@@ -244,7 +245,7 @@ IS 'rows of the view gpt_models';
 CREATE VIEW gpt_models AS
     SELECT name, architecture, parameters, context_length, vocab_size, tokenizer, weight_format,
            device, state, bytes, content_hash, error, loaded_at, last_used_at, percent,
-           base
+           base, owner
     FROM @extschema@.gpt_models();
 COMMENT ON VIEW gpt_models
 IS 'models in the directories of gpt2.model_path, and what the engine has loaded of them';
@@ -327,6 +328,13 @@ AS 'MODULE_PATHNAME', 'gpt2_revoke_model'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
 COMMENT ON FUNCTION gpt_revoke_model(text, text)
 IS 'takes a model from a role; the last one leaves it to superusers';
+
+CREATE FUNCTION gpt_reassign_model(name text, role text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'gpt2_reassign_model'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION gpt_reassign_model(text, text)
+IS 'makes a role the owner of a model, as ALTER TABLE OWNER TO does of a table';
 
 CREATE FUNCTION gpt_drop_model(name text)
 RETURNS void

@@ -22,21 +22,13 @@ PG_FUNCTION_INFO_V1(gpt2_check_model);
 
 /* A folder that is not there, or holds no model, has no roles: the engine says so. */
 static void
-check_permission(const char *name)
+check_permission(const char *model)
 {
-	Gpt2ModelRoles roles;
+	const char *name = gpt2_to_utf8(model, strlen(model), "model name").data;
 	char	   *folder = gpt2_is_model_name(name) ? gpt2_folder_find(name) : NULL;
-	char	   *error;
 
-	if (!folder || gpt2_folder_is_link(folder))
-		return;
-	if (!gpt2_folder_roles(folder, &roles, &error))
-		roles = (Gpt2ModelRoles) {.restricted = true};
-	if (!gpt2_roles_permit(&roles))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for model \"%s\"", name),
-				 errhint("A superuser can permit it with gpt_grant_model.")));
+	if (folder && !gpt2_folder_is_link(folder))
+		gpt2_folder_check_use(model, folder);
 }
 
 static void

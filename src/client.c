@@ -18,6 +18,7 @@
 #include "engine_connection.h"
 #include "failed_calls.h"
 #include "flight.h"
+#include "owner.h"
 #include "session_user.h"
 
 #define WAKE_MS 500			/* to look after the client, and for changes of limits */
@@ -126,15 +127,10 @@ permission_denied(const Gpt2Request *request)
 {
 	g2_reader	r = g2_read(request->payload, request->payload_len);
 	char	   *model = gpt2_message_text(g2_get_span(&r));
-	char	   *user = GetUserNameFromId(request->user, true);
 
 	if (!model)
 		gpt2_malformed_answer();
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for model \"%s\"", model),
-			 errhint("A superuser can permit it with SELECT gpt_grant_model(%s, %s).",
-					 quote_literal_cstr(model), quote_literal_cstr(user ? user : "..."))));
+	gpt2_raise_model_denied(model, request->user);
 }
 
 /* The engine asks whether the request's user is a member of the model's roles. */

@@ -67,6 +67,11 @@ extern bool pq_check_connection(void);
 #define ROLE_PG_READ_ALL_STATS DEFAULT_ROLE_READ_ALL_STATS
 #endif
 
+/* 16 made SET ROLE a right of its own, beside membership. */
+#if PG_VERSION_NUM < 160000
+#define check_can_set_role(member, role) check_is_member_of_role(member, role)
+#endif
+
 /* 18 spells it as C11 does, in front of the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -7,6 +7,8 @@
  *
  * The engine is asked to unload the model before anything is done, so that one that does not answer
  * leaves all as it is, and once more when the folder is gone: a call may have loaded it meanwhile.
+ *
+ * The lock of the name is held all the time: no training needs the model or replaces it.
  */
 #include "compat.h"
 
@@ -29,6 +31,7 @@
 #include "model_locks.h"
 #include "owner.h"
 #include "pack_purge.h"
+#include "trainings.h"
 
 PG_FUNCTION_INFO_V1(gpt2_drop_model);
 
@@ -116,11 +119,15 @@ gpt2_drop_model(PG_FUNCTION_ARGS)
 {
 	char	   *model,
 			   *folder;
+	const char *name;
 	char		real[PATH_MAX];
 
 	gpt2_require_name(fcinfo);
 	model = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	(void) check(model);
+	name = last_dir_separator(check(model)) + 1;
+	if (!gpt2_lock_model(name, GPT2_MODEL_GOES))
+		gpt2_raise_in_training(psprintf("cannot drop model \"%s\" while a training needs or replaces "
+										"it", model), name, GPT2_MODEL_GOES);
 	gpt2_unload_if_loaded(model);
 	gpt2_lock_folders();
 	purge_dropped();
@@ -133,5 +140,6 @@ gpt2_drop_model(PG_FUNCTION_ARGS)
 	gpt2_unlock_folders();
 	gpt2_unload_if_loaded(model);
 	gpt2_purge_packs_of(real);
+	gpt2_unlock_model(name, GPT2_MODEL_GOES);
 	PG_RETURN_VOID();
 }

@@ -356,3 +356,15 @@ gpt2_roles_permit(const Gpt2ModelRoles *roles)
 			return true;
 	return false;
 }
+
+/* What cannot be understood is for superusers. */
+void
+gpt2_folder_check_use(const char *model, const char *folder)
+{
+	Gpt2ModelRoles roles;
+	char	   *error;
+
+	(void) gpt2_folder_roles(folder, &roles, &error);
+	if (!gpt2_roles_permit(&roles))
+		gpt2_raise_model_denied(model, GetUserId());
+}

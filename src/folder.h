@@ -76,4 +76,7 @@ extern bool gpt2_folder_roles(const char *folder, Gpt2ModelRoles *roles, char **
 /* May the current user use the model? */
 extern bool gpt2_roles_permit(const Gpt2ModelRoles *roles);
 
+/* 42501 where the current user may not use the model of this folder. */
+extern void gpt2_folder_check_use(const char *model, const char *folder);
+
 #endif							/* GPT2_FOLDER_H */

@@ -24,6 +24,7 @@
 #include "folder.h"
 #include "guc.h"
 #include "models.h"
+#include "owner.h"
 #include "result.h"
 
 PG_FUNCTION_INFO_V1(gpt2_models);
@@ -33,7 +34,7 @@ enum
 {
 	COL_NAME, COL_ARCHITECTURE, COL_PARAMETERS, COL_CONTEXT, COL_VOCAB, COL_TOKENIZER, COL_FORMAT,
 	COL_DEVICE, COL_STATE, COL_BYTES, COL_HASH, COL_ERROR, COL_LOADED_AT, COL_USED_AT,
-	COL_PERCENT, COL_BASE, N_COLUMNS
+	COL_PERCENT, COL_BASE, COL_OWNER, N_COLUMNS
 };
 
 typedef struct ModelRow
@@ -75,6 +76,18 @@ find_row(List *rows, const char *name, size_t len)
 			return row;
 	}
 	return NULL;
+}
+
+/* By its name now; NULL where the model is nobody's. */
+static void
+set_owner(ModelRow *row, const g2_owner *owner)
+{
+	Oid			role = gpt2_role_of_owner(owner);
+	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
+
+	row->nulls[COL_OWNER] = true;
+	if (name)
+		set_string(row, COL_OWNER, name);
 }
 
 /* ---- config.json ---- */
@@ -145,6 +158,7 @@ describe_folder(ModelRow *row, const char *folder, char **error)
 	if (!gpt2_folder_roles(folder, &roles, error))
 		roles = (Gpt2ModelRoles) {.restricted = true};
 	row->hidden = !gpt2_roles_permit(&roles);
+	set_owner(row, &roles.owner);
 	if (*error)
 		return;
 	folder = config_folder(row, folder, error);
@@ -241,7 +255,10 @@ overlay(ModelRow *row, const g2_model_row *m)
 {
 	/* Before it has loaded a model, the engine may not know. */
 	if (m->state == G2_MODEL_LOADED)
+	{
 		row->hidden = !gpt2_model_is_visible(m);
+		set_owner(row, &m->owner);
+	}
 	else
 		row->hidden |= !gpt2_model_is_visible(m);
 	set_string(row, COL_STATE, state_name(m->state));

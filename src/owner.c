@@ -6,6 +6,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/syscache.h"
 
 #include "encoding.h"
@@ -81,6 +82,19 @@ gpt2_check_owner(const char *model, const char *folder)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be superuser or owner of model \"%s\"", model),
-				 errhint("The owner of a model is the role that has trained it.")));
+				 errhint("The owner of a model is the role that has trained it, or that it was given "
+						 "to with gpt_reassign_model.")));
 	return owner;
+}
+
+void
+gpt2_raise_model_denied(const char *model, Oid user)
+{
+	char	   *name = GetUserNameFromId(user, true);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for model \"%s\"", model),
+			 errhint("A superuser or its owner can permit it with SELECT gpt_grant_model(%s, %s).",
+					 quote_literal_cstr(model), quote_literal_cstr(name ? name : "..."))));
 }

@@ -4,7 +4,7 @@
 #ifndef GPT2_OWNER_H
 #define GPT2_OWNER_H
 
-#include "postgres.h"
+#include "compat.h"
 
 #include "engine/protocol.h"
 
@@ -27,5 +27,8 @@ extern g2_owner gpt2_folder_owner(const char *folder);
 /* Superusers manage any model, who has the privileges of its owner that one; 42501 for others.
  * Returns the owner. */
 extern g2_owner gpt2_check_owner(const char *model, const char *folder);
+
+/* 42501 for a user who may not use the model. */
+pg_noreturn extern void gpt2_raise_model_denied(const char *model, Oid user);
 
 #endif							/* GPT2_OWNER_H */

@@ -31,6 +31,7 @@
 #include "owner.h"
 #include "train_connection.h"
 #include "train_rows.h"
+#include "trainings.h"
 
 PG_FUNCTION_INFO_V1(gpt2_train);
 PG_FUNCTION_INFO_V1(gpt2_finetune);
@@ -283,6 +284,9 @@ check_new_name(const char *name, bool replace)
 				 errhint("Give the new one another name, or use replace => true.") :
 				 errhint("Give the new one another name.")));
 	owner = gpt2_check_owner(name, folder);
+	if (!gpt2_lock_for_training(folder_name(name), GPT2_MODEL_GOES))
+		gpt2_raise_in_training(psprintf("cannot replace model \"%s\" while an adapter of it is trained",
+										name), folder_name(name), GPT2_MODEL_GOES);
 	warn_of_adapters(name);
 	return owner;
 }
@@ -291,23 +295,30 @@ check_new_name(const char *name, bool replace)
 static char *
 find_base(const char *name)
 {
-	char	   *folder = gpt2_folder_require(name),
-			   *error;
-	Gpt2ModelRoles roles;
+	char	   *folder = gpt2_folder_require(name);
 
-	(void) gpt2_folder_roles(folder, &roles, &error);
-	if (!gpt2_roles_permit(&roles))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for model \"%s\"", name),
-				 errhint("Its owner or a superuser can give it: SELECT gpt_grant_model('%s', "
-						 "'%s').", name, GetUserNameFromId(GetUserId(), false))));
+	gpt2_folder_check_use(name, folder);
 	if (gpt2_is_adapter_folder(folder))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("model \"%s\" is an adapter, which cannot be trained further", name),
 				 errhint("Start from its base, or make it with merge => true.")));
 	return folder;
+}
+
+/* The base of an adapter that is kept stays until the end; all that others have of theirs is read at
+ * the beginning. */
+static void
+take_base(const char *name, g2_train *t)
+{
+	t->base = g2_span_of(find_base(name));
+	if (!t->keep_adapter)
+		return;
+	if (!gpt2_lock_for_training(folder_name(name), GPT2_MODEL_NEEDED))
+		gpt2_raise_in_training(psprintf("cannot train an adapter of model \"%s\" while it is replaced "
+										"or dropped", name), folder_name(name), GPT2_MODEL_NEEDED);
+	/* It may have been until now. */
+	t->base = g2_span_of(find_base(name));
 }
 
 /* An adapter is kept beside its base, which must not be what it replaces. */
@@ -388,9 +399,9 @@ rethrow(MemoryContext context)
 
 /* Otherwise two trainings of one name would learn of each other only at the second's end. */
 static void
-lock_name(const char *model, const char *folder)
+lock_name(const char *model)
 {
-	if (!gpt2_lock_new_model(folder, true))
+	if (!gpt2_lock_for_training(folder_name(model), GPT2_MODEL_CHANGED))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("another session trains model \"%s\" already", model),
@@ -398,11 +409,11 @@ lock_name(const char *model, const char *folder)
 						 "the new model another name.")));
 }
 
+/* base: NULL = from nothing. */
 static void
-run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
+run(FunctionCallInfo fcinfo, g2_train *t, const char *base, const char *model, const char *query)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *name = folder_name(model);
 
 	/* Its end would end the other's connection. */
 	if (gpt2_train_is_connected())
@@ -411,11 +422,13 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 				 errmsg("the query of a training cannot start another one")));
 	check_model_path();
 	gpt2_purge_dropped_models();
-	lock_name(model, name);
 	PG_TRY();
 	{
+		lock_name(model);
+		if (base)
+			take_base(base, t);
 		t->replaced = check_new_name(model, t->replace != G2_TRAIN_REPLACE_NONE);
-		t->model = g2_span_of(name);
+		t->model = utf8(model, "model name");
 		t->query = utf8(query, "query");
 		t->owner = gpt2_owner_of_role(GetUserId());
 		t->database = MyDatabaseId;
@@ -424,12 +437,12 @@ run(FunctionCallInfo fcinfo, g2_train *t, const char *model, const char *query)
 	PG_CATCH();
 	{
 		gpt2_train_disconnect();
-		gpt2_unlock_new_model(name, true);
+		gpt2_unlock_training();
 		rethrow(context);
 	}
 	PG_END_TRY();
 	gpt2_train_disconnect();
-	gpt2_unlock_new_model(name, true);
+	gpt2_unlock_training();
 }
 
 Datum
@@ -441,7 +454,7 @@ gpt2_train(PG_FUNCTION_ARGS)
 
 	read_shape(fcinfo, &t);
 	read_common(fcinfo, TRAIN_COMMON, 10, 1e-3, 0.1, &t);
-	run(fcinfo, &t, model, query);
+	run(fcinfo, &t, NULL, model, query);
 	PG_RETURN_VOID();
 }
 
@@ -461,7 +474,6 @@ gpt2_finetune(PG_FUNCTION_ARGS)
 				 errmsg("lora_alpha needs lora_rank")));
 	read_merge(fcinfo, base, model, &t);
 	read_common(fcinfo, TUNE_COMMON, 3, t.lora_rank > 0 ? 3e-4 : 5e-5, 0.01, &t);
-	t.base = g2_span_of(find_base(base));
-	run(fcinfo, &t, model, query);
+	run(fcinfo, &t, base, model, query);
 	PG_RETURN_VOID();
 }

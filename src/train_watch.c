@@ -185,14 +185,9 @@ read_log(const char *model)
 	char	   *folder = gpt2_folder_require(model),
 			   *error,
 			   *data;
-	Gpt2ModelRoles roles;
 	size_t		len;
 
-	(void) gpt2_folder_roles(folder, &roles, &error);
-	if (!gpt2_roles_permit(&roles))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for model \"%s\"", model)));
+	gpt2_folder_check_use(model, folder);
 	data = gpt2_file_read(psprintf("%s/%s", folder, G2_TRAIN_LOG_FILE), G2_TRAIN_LOG_FILE,
 						  G2_TRAIN_MAX_LOG, &len, &error);
 	if (!data && error)

@@ -105,6 +105,44 @@ gpt2_training_is_running(const char *directory)
 	return locked;
 }
 
+/* ---- in the way ---- */
+
+typedef struct InTheWay
+{
+	int			pid;			/* of its backend */
+	bool		found;
+	char	   *model;			/* that it makes; NULL = the user may not see it */
+} InTheWay;
+
+static void
+look_whose(const char *directory, const g2_train_progress *p, void *arg)
+{
+	InTheWay   *w = arg;
+
+	if ((int) p->pid != w->pid || !gpt2_training_is_running(directory))
+		return;
+	w->found = true;
+	if (superuser() || has_privs_of_role(GetUserId(), p->owner_oid))
+		w->model = pstrdup(p->model);
+}
+
+void
+gpt2_raise_in_training(const char *message, const char *name, LOCKMODE mode)
+{
+	InTheWay	w = {.pid = gpt2_model_lock_holder(name, mode)};
+
+	gpt2_for_each_training(true, look_whose, &w);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg_internal("%s", message),
+			 w.model && strcmp(w.model, name) != 0 ?
+			 errdetail("Model \"%s\" is being trained.",
+					   gpt2_from_utf8(w.model, strlen(w.model), NULL)) : 0,
+			 w.model ? errhint("End it first: SELECT pg_cancel_backend(%d);", w.pid) :
+			 w.found ? errhint("It is another role's. Try again when it has ended.") :
+			 errhint("Try again.")));
+}
+
 /* ---- removing ---- */
 
 typedef struct Drop
@@ -112,7 +150,6 @@ typedef struct Drop
 	char	   *model;			/* as the user spells it */
 	g2_span		name;			/* as the file system does */
 	int			n;				/* found */
-	uint32		pid;			/* of the backend of one that runs; 0 = none */
 } Drop;
 
 static void
@@ -120,11 +157,8 @@ look(const char *directory, const g2_train_progress *p, void *arg)
 {
 	Drop	   *d = arg;
 
-	if (!g2_span_is(d->name, p->model))
-		return;
-	d->n++;
-	if (gpt2_training_is_running(directory))
-		d->pid = p->pid;
+	if (g2_span_is(d->name, p->model))
+		d->n++;
 }
 
 /* No session trains the name, but a process whose session has gone may still write what it has. */
@@ -191,13 +225,10 @@ gpt2_drop_training(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no stopped training of model \"%s\" found", d.model),
 				 errhint("The view gpt_stat_progress_train shows them.")));
-	if (!gpt2_lock_new_model(d.name.data, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("a training of model \"%s\" is running", d.model),
-				 d.pid ? errhint("End it first: SELECT pg_cancel_backend(%u);", d.pid) :
-				 errhint("It is another role's. Try again when it has ended.")));
+	if (!gpt2_lock_model(d.name.data, GPT2_MODEL_CHANGED))
+		gpt2_raise_in_training(psprintf("a training of model \"%s\" is running", d.model),
+							   d.name.data, GPT2_MODEL_CHANGED);
 	gpt2_for_each_training(superuser(), drop, &d);
-	gpt2_unlock_new_model(d.name.data, false);
+	gpt2_unlock_model(d.name.data, GPT2_MODEL_CHANGED);
 	PG_RETURN_VOID();
 }

@@ -9,7 +9,7 @@
 #include "model.h"
 #include "protocol.h"
 
-#define G2_MAX_ROLE_NAME 63		/* bytes of a role's name, PostgreSQL's NAMEDATALEN - 1 */
+#define G2_MAX_ROLE_NAME 252	/* bytes of a role's name: PostgreSQL's 63 of any encoding, in UTF-8 */
 
 typedef struct g2_role_list
 {

@@ -38,6 +38,14 @@ sub answer
 	return ($err, $out);
 }
 
+# Of the session whose call has come so far as the test has seen.
+sub cancel_call
+{
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_activity'
+		  . " WHERE query ~ 'gpt_count_tokens' AND state = 'active' AND pid <> pg_backend_pid()");
+	return;
+}
+
 my ($err, $out);
 
 # Handshake.
@@ -65,8 +73,9 @@ for my $refusal (
 }
 {
 	# No welcome at all.
-	my $query = start_query($node, 'SET statement_timeout = 500', $call);
+	my $query = start_query($node, $call);
 	my $socket = accept_backend();
+	cancel_call();
 	like((finish_query($query))[2], qr/ERROR:  57014/, 'handshake: interruptible');
 }
 
@@ -163,10 +172,10 @@ for my $break (
 
 # A cancel is a message, and the answer that comes all the same is dropped.
 {
-	my $query = start_query($node, 'SET statement_timeout = 300', $call,
-		'SET statement_timeout = 0', $call);
+	my $query = start_query($node, $call, $call);
 	my $socket = welcome(accept_backend());
 	my (undef, $id) = take($socket);
+	cancel_call();
 	my ($type, $canceled) = take($socket);
 
 	is("$type $canceled", "$type{CANCEL} $id", 'cancel: a message');

@@ -179,6 +179,7 @@ my $look = "SELECT count(*) FROM gpt_models WHERE name = 'slow'";
 is(as_role('bob', $look), 1, 'roles: everybody sees the model');
 append_to_file($file, '{"templates": {"summarize": "{input}' . "\xc3\xa9" . '"}, "stop": {}}');
 chmod 0640, $file;
+sql($short);	# whether or not the engine has ended in between
 $engine = engine_pid($node);
 sql("SELECT gpt_unload_model('slow')");
 sql($short);

@@ -148,6 +148,9 @@ for my $what ('terminate', @check ? 'client gone' : ())
 	my ($rc, $out, $err) = finish_query(start_query($node, "SELECT gpt_revoke_model('slow', 'public')"));
 	like($err, qr/ERROR:  58000: the gpt2 engine does not answer, and may have model "slow" loaded/,
 		'looking: a change of roles that the engine does not hear of is told');
+	like((finish_query(start_query($node, "SELECT gpt_reassign_model('slow', CURRENT_USER)")))[2],
+		qr/ERROR:  58000: the gpt2 engine does not answer, and may have model "slow" loaded/,
+		'looking: one of the owner too');
 	ask($session, 'RESET statement_timeout;');
 	kill 'CONT', $engine;
 	ok(idle_engine($node), 'looking: nothing is left in the engine');

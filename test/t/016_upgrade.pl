@@ -111,6 +111,18 @@ SKIP:
 	$old->safe_psql('postgres', 'CREATE VIEW lengths AS SELECT gpt_count_tokens(text) FROM texts');
 	my $right = $old->safe_psql('postgres', $short);
 	my $engine = engine_pid($old);
+
+	# Two models of a role that is renamed; one of them is given to it once more.
+	mkdir $old->data_dir . '/gpt2_models/late' or die "mkdir: $!";
+	append_to_file($old->data_dir . '/gpt2_models/late/config.json', '{"model_type": "gpt2"}');
+	$old->safe_psql('postgres', "CREATE ROLE ann;
+		SELECT gpt_reassign_model('slow', 'ann'), gpt_reassign_model('late', 'ann');
+		ALTER ROLE ann RENAME TO anne; CREATE ROLE ann");
+	is($old->safe_psql('postgres', "SELECT name, owner, said FROM gpt_models, LATERAL (
+		SELECT pg_read_file('gpt2_models/' || name || '/gpt2.json', 0, 65536, true)::jsonb ->> 'owner')
+		AS file (said) WHERE said <> coalesce(owner, '')"), "late|anne|ann\nslow|anne|ann",
+		'pg_upgrade: models whose owner has another name now');
+	$old->safe_psql('postgres', "SELECT gpt_reassign_model('slow', 'anne')");
 	$old->stop;
 	ok(poll_until(sub { !process_exists($engine) }), 'pg_upgrade: the old engine has ended');
 	$new->init;
@@ -132,6 +144,10 @@ SKIP:
 	PostgreSQL::Test::RecursiveCopy::copypath($old->data_dir . '/gpt2_models',
 		$new->data_dir . '/gpt2_models');
 	is($new->safe_psql('postgres', $short), $right, 'pg_upgrade: copied, the same text');
+	my $owners = "SELECT name, owner FROM gpt_models WHERE name IN ('slow', 'late') ORDER BY name";
+	is($new->safe_psql('postgres', $owners), "late|ann\nslow|anne", 'pg_upgrade: owners go by their names');
+	$new->safe_psql('postgres', "SELECT gpt_reassign_model('late', 'anne')");
+	is($new->safe_psql('postgres', $owners), "late|anne\nslow|anne", 'pg_upgrade: and are put right');
 	$new->stop;
 }
 

@@ -57,6 +57,7 @@ for my $round (1 .. 10 * KILLS)
 
 	poll_until(
 		sub {
+			$_->{run}->pump_nb for grep { $_->{run}->pumpable } @queries;
 			return (answers($gate ? $standing : $pids) || '') =~ /\d/
 			  || !grep { $_->{run}->pumpable } @queries;
 		});

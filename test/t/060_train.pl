@@ -209,8 +209,14 @@ $node->reload;
 
 my $long = "CALL gpt_train('long', 'SELECT t FROM lines', $small, steps => 6000, dropout => 0.1)";
 $query = start_query($node, 'SET ROLE trainer', $long);
-ok(poll_sql($node, "SELECT count(*) > 0 $progress = 'long' AND step > 5"), 'it trains');
-sql("SELECT pg_cancel_backend(pid) $progress = 'long'");
+# In one statement, so that no machine is through before.
+sql(<<"END");
+SET statement_timeout = '180s';
+DO \$\$ BEGIN
+    WHILE NOT EXISTS (SELECT $progress = 'long' AND step > 5) LOOP PERFORM pg_sleep(0.001); END LOOP;
+    PERFORM pg_cancel_backend(pid) $progress = 'long';
+END \$\$
+END
 finish_query($query);
 ok(poll_sql($node, "SELECT count(*) = 1 $progress = 'long' AND state = 'stopped'"), 'stopped');
 my $step = sql("SELECT step $progress = 'long'");

@@ -66,6 +66,15 @@ like($in_latin->("CALL gpt_train($cafe, 'SELECT t FROM lines', $small, steps => 
 	qr/42710: model .* exists already/, 'is found before anything is done');
 unlike($in_latin->("CALL gpt_finetune($cafe, 'SELECT t FROM lines', 'tea', steps => 2)"), qr/ERROR/,
 	'and as a base');
+like((finish_query(start_query($node, { db => 'latin' }, 'CREATE ROLE stranger', 'SET ROLE stranger',
+	"SELECT * FROM gpt_check_model($cafe)")))[2], qr/42501: permission denied for model/,
+	'and by who asks whether it is whole');
+my $long_role = "repeat(U&'\\00E9', 40)";
+like((finish_query(start_query($node, { db => 'latin' },
+	"DO \$\$ BEGIN EXECUTE format('CREATE ROLE %I', $long_role); END \$\$",
+	"SELECT gpt_reassign_model($cafe, $long_role)", "SELECT set_config('role', $long_role, false) IS NULL",
+	"SELECT length(gpt_generate('1 ', 2, model => $cafe)) >= 0")))[1], qr/f\nt$/,
+	'an owner whose name is longer in UTF-8');
 
 # ---- where a transaction cannot be ended, it trains nevertheless
 
@@ -133,12 +142,14 @@ my $progress = "FROM gpt_stat_progress_train WHERE model = 'long'";
 $query = start_query($node, $long);
 ok(poll_sql($node, "SELECT count(*) > 0 $progress AND step > 5"), 'it trains');
 my $trainer = trainer_pid();
+my $first = sql("SELECT pid $progress");
 sql("SELECT pg_terminate_backend(@{[ supervisor_pid($node) ]})");
 like((finish_query($query))[2], qr/57014: the training was told to end.*|58000: the process that trains/s,
 	'a training ends with its supervisor');
 ok(poll_until(sub { !process_exists($trainer) }), 'so does its process');
 $query = start_query($node, $long);
-ok(poll_sql($node, "SELECT count(*) > 0 $progress AND state = 'running' AND step > 5"), 'it goes on');
+# What the first one has said of itself stands there until the second one says more.
+ok(poll_sql($node, "SELECT count(*) > 0 $progress AND pid <> $first AND phase = 'training'"), 'it goes on');
 sql("SELECT pg_cancel_backend(pid) $progress");
 like((finish_query($query))[2], qr/going on after step/, 'from where it was');
 

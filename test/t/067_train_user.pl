@@ -76,7 +76,8 @@ unlike(messages_of("CALL gpt_train('tame', 'SELECT t FROM lines', $small, steps 
 like(messages_of("CALL gpt_finetune('said', \$\$VALUES ('XYZ'), ('line')\$\$, 'foreign', steps => 2)"),
 	qr/NOTICE:.* 3 tokens stand for what the vocabulary lacks/, 'characters that the model does not know');
 
-# Messages of a training that is canceled while it trains.
+# Messages of a training that is canceled while it trains.  Its process may outlive its session for a
+# moment: the next one must not be taken for it.
 sub canceled
 {
 	my $query = start_query($node, '\set VERBOSITY verbose',
@@ -85,7 +86,9 @@ sub canceled
 
 	ok(poll_sql($node, "SELECT count(*) = 1 $running"), 'it trains');
 	sql("SELECT pg_cancel_backend(pid) $running");
-	return (finish_query($query))[2];
+	my $messages = (finish_query($query))[2];
+	ok(poll_sql($node, "SELECT count(*) = 0 $running"), 'it has ended');
+	return $messages;
 }
 
 like(canceled(), qr/57014: .*user request\nHINT:  The same CALL goes on/, 'that what was done is not lost');

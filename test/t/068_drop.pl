@@ -1,6 +1,7 @@
 # Models and stopped trainings that are dropped in SQL, by whom, and what is refused; what a kill leaves
-# of it; whose a model is when roles are renamed and made again; two trainings of one name; a base that
-# is replaced under its adapters; a training that was killed when its model was in its place.
+# of it; whose a model is when it is given away, when roles are renamed and made again; two trainings of
+# one name; a base that is replaced under its adapters, or while they are trained; a training that was
+# killed when its model was in its place.
 use strict;
 use warnings;
 
@@ -65,8 +66,12 @@ sub tune
 	  . 'steps => 1, batch_tokens => 128' . ($more || '') . ')';
 }
 
+# One that goes on until it is canceled.
+sub tune_long { return tune(@_) =~ s/steps => 1/steps => 1000000/r }
+
 sub use_of { return "SELECT length(gpt_generate('1 ', 2, model => '$_[0]')) >= 0" }
 sub drop { return "SELECT gpt_drop_model('$_[0]')" }
+sub give { return "SELECT gpt_reassign_model('$_[0]', '$_[1]')" }
 sub drop_training { return "SELECT gpt_drop_training('$_[0]')" }
 
 sub entries { my ($pattern, @of) = @_; return scalar grep { m{/$pattern$} } map { glob $_ } @of }
@@ -77,8 +82,8 @@ sub spools { return entries('[0-9a-f]{64}', "$spools/*") }
 # A training that runs, as a role.
 sub start_training
 {
-	my ($role, $name) = @_;
-	my $query = start_query($node, "SET ROLE $role", train($name, 1000000));
+	my ($role, $name, $call) = @_;
+	my $query = start_query($node, "SET ROLE $role", $call || train($name, 1000000));
 	ok(poll_sql($node, "SELECT count(*) > 0 $progress = '$name' AND state = 'running' AND step > 5"),
 		"$name is trained");
 	return $query;
@@ -197,6 +202,51 @@ works('ann', drop($_), "$_ is dropped") for 'one', 'two';
 works('bob', drop('three'), 'three too');
 works('ann', drop('base'), 'then the base');
 
+# ---- nor while an adapter of it is trained
+
+works('ann', train('base', 2), 'a base');
+sql("SELECT gpt_grant_model('base', 'bob')");
+my $tuned = start_training('ann', 'kept', tune_long('base', 'kept'));
+my $needed = qr/DETAIL:  Model "kept" is being trained\.\nHINT:  End it first: SELECT pg_cancel_backend\(\d+\);/;
+fails_like('ann', drop('base'), qr/55006: cannot drop model "base" while a training needs or replaces it\n$needed/,
+	'an adapter is trained: its base stays');
+fails_like('ann', train('base', 3, ', replace => true'),
+	qr/55006: cannot replace model "base" while an adapter of it is trained\n$needed/, 'and is not replaced');
+fails_like('bob', drop('base'), qr/42501: must be superuser or owner/, 'others are not told why');
+works('bob', tune('base', 'more'), 'another adapter is trained beside it');
+works('bob', drop('more'), 'and dropped');
+is(works('ann', use_of('base'), 'the base is used'), 't', 'and answers');
+works('ann', "SELECT gpt_grant_model('base', 'public')", 'it is granted');
+sql(give('base', $_)) for 'bob', 'ann';
+stop_training($tuned, 'kept');
+fails_like('ann', "CALL gpt_finetune('base', \$\$SELECT gpt_drop_model('base')::text\$\$, 'own', "
+	  . 'lora_rank => 1, merge => false)', qr/55006: cannot drop model "base"/,
+	'nor does a training\'s own query drop it');
+$tuned = start_training('bob', 'bobs', tune_long('base', 'bobs'));
+fails_like('ann', drop('base'),
+	qr/55006: cannot drop .*\nHINT:  It is another role's\. Try again when it has ended\./,
+	'another\'s training is not named');
+kill_query($tuned);
+ok(poll_sql($node, "SELECT count(*) = 0 $progress = 'bobs' AND state = 'running'"), 'its client has gone');
+$tuned = start_training('ann', 'merged', tune_long('base', 'merged') =~ s/merge => false/merge => true/r);
+ok(poll_until(sub { (try_as('ann', train('base', 3, ', replace => true')))[1] !~ /ERROR/ }),
+	'what is merged in the end does not need its base');
+stop_training($tuned, 'merged');
+
+$query = start_training('ann', 'base', train('base', 1000000, ', replace => true'));
+$needed = qr/HINT:  End it first: SELECT pg_cancel_backend\(\d+\);/;
+fails_like('ann', tune('base', 'kept'),
+	qr/55006: cannot train an adapter of model "base" while it is replaced or dropped\n$needed/,
+	'nor is an adapter trained of what is being replaced');
+fails_like('ann', drop('base'), qr/55006: cannot drop model "base" while a training needs or replaces it\n$needed/,
+	'nor is that dropped');
+like($super->(give('base', 'bob')), qr/55006: cannot change the owner of model "base" while it is trained\n$needed/,
+	'nor given away');
+works('ann', "SELECT gpt_revoke_model('base', 'public')", 'it is revoked');
+stop_training($query, 'base');
+sql(drop_training($_)) for 'kept', 'bobs', 'merged', 'base';
+works('ann', drop('base'), 'then it goes');
+
 # ---- killed while it removes: a model or none, and nothing stays
 
 works('ann', train('big', 2), 'a model');
@@ -288,6 +338,47 @@ ok(poll_sql($node, "SELECT count(*) = 0 $progress = 'ends' AND state = 'running'
 	  && poll_until(sub { (try_as('bob', train('ends', 2)))[1] !~ /ERROR/ }),
 	'so is that of a client that has gone');
 sql(drop_training($_)) for 'one_name', 'ends';
+
+# ---- given to another role
+
+sql('CREATE ROLE dee; CREATE ROLE eve IN ROLE dee');
+works('ann', train('gift', 2), 'a model');
+works('ann', tune('gift', 'ribbon'), 'and an adapter of it');
+is(works('ann', use_of($_), "$_ is used"), 't', 'and answers') for 'gift', 'ribbon';
+fails_like('ann', give('gift', 'dee'), qr/42501: must be (member of role|able to SET ROLE) "dee"/,
+	'its owner gives it to no role that it is no member of');
+fails_like('eve', give('gift', 'dee'), qr/42501: must be superuser or owner of model "gift"/,
+	'nor does that role take it');
+sql(give('gift', 'dee'));
+is(sql("SELECT state FROM gpt_models WHERE name = 'gift'"), 'on disk', 'a superuser does: it is unloaded');
+fails_like('ann', use_of('gift'), qr/42501: permission denied for model "gift"/, 'ann uses it no more');
+is(sql("SET ROLE ann; SELECT count(*) FROM gpt_models WHERE name = 'gift'"), 0, 'nor sees it');
+is(works('eve', use_of('gift'), 'a member of the new owner uses it'), 't', 'and it answers');
+is(works('eve', "SELECT state, owner FROM gpt_models WHERE name = 'gift'", 'and sees it'), 'loaded|dee',
+	'and whose it is');
+sql("SELECT gpt_unload_model('ribbon')");
+is(works('ann', use_of('ribbon'), 'its adapter is whose it was, and loads'), 't', 'and answers');
+works('eve', "SELECT gpt_grant_model('gift', 'ann')", 'it is granted');
+is(works('ann', use_of('gift'), 'and used by who had it'), 't', 'and answers');
+fails_like('ann', drop('gift'), qr/42501: must be superuser or owner/, 'which does not have it');
+sql(train('gift', 3, ', replace => true'));
+is(works('eve', use_of('gift'), 'what replaces it'), 't', 'is the new owner\'s');
+sql('GRANT dee TO ann');
+works('ann', give('gift', 'ann'), 'a member of the owner takes it');
+fails_like('eve', "SELECT gpt_revoke_model('gift', 'ann')", qr/42501/, 'it is no more the owner\'s');
+if ($node->pg_version >= 16)
+{
+	sql('GRANT dee TO ann WITH SET FALSE');
+	fails_like('ann', give('gift', 'dee'), qr/42501: must be able to SET ROLE "dee"/,
+		'a member that cannot become the new owner');
+	sql('GRANT dee TO ann WITH SET TRUE');
+}
+unlike((try_as('ann', 'BEGIN', give('gift', 'dee'), 'ROLLBACK'))[1], qr/ERROR/, 'given in a transaction');
+sql('REVOKE dee FROM ann');
+fails_like('ann', "SELECT gpt_grant_model('gift', 'bob')", qr/42501: must be superuser or owner/,
+	'which does not take it back');
+works('ann', drop('ribbon'), 'the adapter');
+works('eve', drop('gift'), 'and its base go');
 
 # ---- whose a model is, when roles are renamed and made again
 

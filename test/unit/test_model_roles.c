@@ -96,24 +96,24 @@ test_roles_limits(void **state)
 {
 	g2_settings s = settings();
 	g2_roles	roles;
-	char	   *json = many_roles(G2_MAX_ROLES, 63);
+	char	   *json = many_roles(G2_MAX_ROLES, 252);
 	g2_model   *model;
 
 	(void) state;
 	open_registry(&s);
 	model = load_roles(json, &roles);
 	assert_int_equal(model->roles.n, G2_MAX_ROLES);
-	assert_int_equal(strlen(model->roles.names[G2_MAX_ROLES - 1]), 63);
+	assert_int_equal(strlen(model->roles.names[G2_MAX_ROLES - 1]), 252);
 	g2_free(json);
 	json = many_roles(G2_MAX_ROLES + 1, 1);
 	model = load_roles(json, &roles);
 	assert_int_equal(model->state, G2_MODEL_FAILED);
 	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "at most 256 names, not 257");
 	g2_free(json);
-	json = many_roles(1, 64);
+	json = many_roles(1, 253);
 	model = load_roles(json, &roles);
 	assert_int_equal(model->state, G2_MODEL_FAILED);
-	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "1 to 63 bytes, not 64");
+	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "1 to 252 bytes, not 253");
 	g2_free(json);
 	/* nobody gets in because of a mistake */
 	model = load_roles("{\"roles\": null}", &roles);
@@ -121,7 +121,7 @@ test_roles_limits(void **state)
 	model = load_roles("{\"roles\": \"hr\"}", &roles);
 	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "must be an array of names");
 	model = load_roles("{\"roles\": [\"\"]}", &roles);
-	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "1 to 63 bytes, not 0");
+	EXPECT_ERROR(model->error, G2_E_BAD_JSON, "1 to 252 bytes, not 0");
 	close_registry();
 }
 
