@@ -13,10 +13,11 @@ static const g2_kernels *const cpu = &g2_kernels_portable;
 
 static const uint32_t h200_processors = 132;
 
-/* All that a format has; and which products are to take: G2D_ANY is what suits an H200. */
-#define G2D_ANY ((g2d_shape) -1)
-static g2d_shape shape_taken = G2D_ANY;
+/* The g2d_shape that products are to take; G2D_ANY: what suits an H200. */
+#define G2D_ANY (-1)
+static int	shape_taken = G2D_ANY;
 
+/* All that a format has. */
 static inline std::vector<g2d_shape>
 shapes_of(g2_format format)
 {
@@ -28,7 +29,7 @@ shapes_of(g2_format format)
 static inline g2d_shape
 shape_for(const g2d_product &p)
 {
-	return shape_taken != G2D_ANY ? shape_taken :
+	return shape_taken != G2D_ANY ? static_cast<g2d_shape>(shape_taken) :
 		g2d_shape_of(p.w.format, p.rows, p.w.n_padded, h200_processors);
 }
 

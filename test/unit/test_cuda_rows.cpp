@@ -145,10 +145,10 @@ same_at(g2_format format, uint32_t k, uint32_t n, uint32_t most)
 	for (g2d_shape taken : shapes_of(format))
 		for (uint32_t rows : {1u, 9u, 20u, most})
 		{
-			const std::vector<float> some(x.begin(), x.begin() + (size_t) rows * k);
-
 			if (rows > most || (taken == G2D_TILES_64 && rows == most))
 				continue;
+			const std::vector<float> some(x.begin(), x.begin() + (size_t) rows * k);
+
 			shape_taken = taken;
 			emu_seed(rows);
 			assert_memory_equal(device_product(m, some, rows, none, NULL, NULL).data(), all.data(),
