@@ -7,10 +7,10 @@
  * of k a warp loads 2 KB of weights and 32 bytes of each row, and makes 16 products of mma.sync of these
  * 3 KB, or 24 of 3.5 KB.  With what copies write there, in bf16:
  *
- *   rows	warps	blocks	KB a unit	multiplications a clock, at most
- *    64	  4		  2		   18		  910
- *    96	  4		  2		   21		1,170
- *   192	  8		  1		   38		1,293
+ *   rows   warps   blocks   KB a unit   multiplications a clock, at most
+ *     64       4        2          18                   910
+ *     96       4        2          21                 1,170
+ *    192       8        1          38                 1,293
  *
  * An A100's multiprocessor multiplies 1,024 times a clock; an H200's 2,048, of which mma.sync is said to
  * reach some 1,300.  (Blocks of 9.0; where shared memory is 99 KB, one of 96.)
@@ -21,9 +21,10 @@
  *
  * k runs through stages of 2 units in a ring of four in shared memory: two or three are on their way while
  * one is multiplied.  A stage has fragments of 8 strips of weights, 8 KB, and rows of x as
- * [unit][row][32 bytes], 4 to 12 KB: the ring has 48, 56 or 80 KB.  No device has less than 99, most room for two.
- * Weights are the products' a (rows of mma.sync are columns of y), rows of x their b.  Both stand as lanes
- * take them: what a warp loads is in a row, without conflicts of banks, as what it writes.
+ * [unit][row][32 bytes], 4 to 12 KB: the ring has 48, 56 or 80 KB.  No device has less than 99; 8.0 and
+ * 9.0 have room for two.  Weights are the products' a (rows of mma.sync are columns of y), rows of x
+ * their b.  Both stand as lanes take them: what a warp loads is in a row, without conflicts of banks, as
+ * what it writes.
  */
 #ifndef G2_PRODUCT_TILE_CUH
 #define G2_PRODUCT_TILE_CUH
