@@ -59,11 +59,12 @@ sub failure
 	my $session = open_session($node);
 	my $pid = ask($session, 'SELECT pg_backend_pid();');
 	my $query = start_query($node,
-		q{SELECT gpt_generate('x', 4000, model => 'slow', options => '{"regex": "[a-z]{900}( [a-z]{900}){3}"}')});
+		q{DO $$ BEGIN LOOP PERFORM gpt_generate('x', 4000, model => 'slow',
+		      options => '{"regex": "[a-z]{900}( [a-z]{900}){3}"}'); END LOOP; END $$});
 
 	ok(wait_generating($node), 'a long text: generating');
 	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM gpt_stat_requests WHERE model = 'slow'");
+		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO %'");
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/57014/, 'a long text: cancelled');
 	ok(idle_engine($node), 'a long text: nothing is left of it');
