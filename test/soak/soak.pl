@@ -28,6 +28,7 @@ use Time::HiRes qw(time);
 use constant SESSIONS => 12;
 use constant TRAINERS => 2;		# of them, the first
 use constant LIFE => 60;		# seconds of a session, at most
+use constant GONE => 30;			# seconds in which a backend ends whose client has gone, at most
 use constant HANG => 150;		# seconds that nothing may take
 use constant PAUSE => 0.01;
 use constant GROWTH => 1.25;	# of memory, which goes up and down with what is asked; a leak of a
@@ -158,6 +159,8 @@ sub explained
 {
 	my ($s, $state, $answer) = @_;
 	return 1 if $state eq '57014' && $s->{interrupted};
+	# By the backend of a client that was killed, which has had no time to notice.
+	return 1 if $answer =~ /55000: another session trains/ && $s->{since} < $s->{alone_at};
 	# A request that has met two ends, a training that has met that of its supervisor.
 	return $deaths && ($state eq '58000' || $answer =~ /57014: the training was told to end/);
 }
@@ -188,7 +191,7 @@ sub open_one
 	my ($i) = @_;
 	my $s = open_session($node);
 
-	@$s{qw(number until)} = ($i, time + rand(LIFE));
+	@$s{qw(number until alone_at)} = ($i, time + rand(LIFE), 0);
 	return $sessions[$i] = $s;
 }
 
@@ -286,7 +289,9 @@ sub attend
 	if (!$s || $s->{killed})
 	{
 		close_one($s) if $s;
+		my $alone_at = $s ? time + GONE : 0;
 		$s = open_one($i);
+		$s->{alone_at} = $alone_at;
 		ask_only($s, "SET application_name = 's$i';");
 		$s->{question} = '';
 		return;
