@@ -93,7 +93,7 @@ ok(poll_sql($node, "SELECT count(*) FROM gpt_stat_requests WHERE state = 'decode
 	  . " usename = current_user AND datname = 'postgres' AND model = 'slow' AND max_len = 7000"
 	  . ' AND prompt_tokens = 4 AND generated_tokens > 0 AND queued_at <= started_at'
 	  . ' AND started_at <= clock_timestamp()', 1), 'requests: one at work');
-kill_query($query);
+kill_query($query, $node);
 ok(poll_sql($node, 'SELECT count(*) FROM gpt_stat_requests', 0), 'requests: gone with its client');
 
 # purge: our files go, those of others stay.

@@ -110,7 +110,7 @@ sub forget
 {
 	my $query = start_query($pooled, endless_sql());
 	ok(wait_generating($node), 'client gone: generating');
-	kill_query($query);
+	kill_query($query, $node);
 	ok(idle_engine($node), 'client gone: nothing is left in the engine');
 	is((finish_query(start_query($pooled, $short)))[1], $right, 'client gone: the next client');
 }

@@ -112,7 +112,7 @@ END
 	$node->safe_psql('postgres', "ALTER ROLE ann RESET gpt2.max_tokens_per_call");
 	$second = start_query(as('ann'), $short);
 	ok(poll_sql($node, $waiting, 1), 'at once: again the second waits');
-	kill_query($first);
+	kill_query($first, $node);
 	is((finish_query($second))[1], $right, 'at once: the second comes through');
 	ok(idle_engine($node), 'at once: nothing is left in the engine');
 	$node->safe_psql('postgres', 'ALTER ROLE ann RESET ALL; ALTER ROLE ALL RESET ALL');
