@@ -2,9 +2,7 @@
 SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS gpt2;
 SET client_min_messages = warning;
-CREATE TEMP TABLE commands (line text);
-CREATE FUNCTION pg_temp.shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY commands FROM PROGRAM %L', command || ' 2>&1'); END $$;
+\i test/shell.sql
 CREATE FUNCTION pg_temp.look(name text) RETURNS SETOF text LANGUAGE sql AS
 $$ SELECT concat_ws(' | ', item, coalesce(ok::text, 'not looked at'),
                     regexp_replace(detail, '"?/\S*/', '.../', 'g'), hint)

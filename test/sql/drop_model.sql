@@ -3,9 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS gpt2;
 RESET client_min_messages;
-CREATE TEMP TABLE commands (line text);
-CREATE FUNCTION pg_temp.shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY commands FROM PROGRAM %L', command || ' 2>&1'); END $$;
+\i test/shell.sql
 CREATE FUNCTION pg_temp.make(name text, file text, contents text) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_temp.shell(format('mkdir -p gpt2_models/%1$s && printf %%s %3$L > gpt2_models/%1$s/%2$s',
                                       name, file, contents)); END $$;

@@ -4,9 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS gpt2;
 RESET client_min_messages;
 SET client_encoding = 'UTF8';
-CREATE TEMP TABLE commands (line text);
-CREATE FUNCTION pg_temp.shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY commands FROM PROGRAM %L', command || ' 2>&1'); END $$;
+\i test/shell.sql
 CREATE FUNCTION pg_temp.write(contents text) RETURNS void LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_temp.shell(format('printf %%s %L > gpt2_models/regress_owned/gpt2.json', contents)); END $$;
 -- gpt2.json, with words in place of numbers that are others elsewhere

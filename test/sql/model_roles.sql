@@ -4,9 +4,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS gpt2;
 RESET client_min_messages;
 SET client_encoding = 'UTF8';
-CREATE TEMP TABLE commands (line text);
-CREATE FUNCTION pg_temp.shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY commands FROM PROGRAM %L', command || ' 2>&1'); END $$;
+\i test/shell.sql
 SELECT pg_temp.shell('mkdir -p gpt2_models/regress_roles && cd gpt2_models/regress_roles && '
                      || $$printf '{"model_type": "gpt2", "n_ctx": 64}' > config.json$$);
 CREATE FUNCTION pg_temp.gpt2_json() RETURNS jsonb LANGUAGE sql AS

@@ -30,9 +30,7 @@ FROM gpt_engine_counters();
 
 -- folders that are wrong: what is wrong is in their row, and the view goes on.  They are made by
 -- the server in its data directory's gpt2_models, which model_path has by default.
-CREATE TEMP TABLE commands (line text);
-CREATE FUNCTION pg_temp.shell(command text) RETURNS void LANGUAGE plpgsql AS
-$$ BEGIN EXECUTE format('COPY commands FROM PROGRAM %L', command || ' 2>&1'); END $$;
+\i test/shell.sql
 DO $do$
 DECLARE
     name text;
