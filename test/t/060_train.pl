@@ -210,7 +210,7 @@ $node->reload;
 my $long = "CALL gpt_train('long', 'SELECT t FROM lines', $small, steps => 6000, dropout => 0.1)";
 $query = start_query($node, 'SET ROLE trainer', $long);
 # In one statement, so that no machine is through before.
-sql(<<"END");
+is(sql(<<"END"), '', 'it trains');
 SET statement_timeout = '180s';
 DO \$\$ BEGIN
     WHILE NOT EXISTS (SELECT $progress = 'long' AND step > 5) LOOP PERFORM pg_sleep(0.001); END LOOP;
