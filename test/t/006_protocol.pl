@@ -38,14 +38,6 @@ sub answer
 	return ($err, $out);
 }
 
-# Of the session whose call has come so far as the test has seen.
-sub cancel_call
-{
-	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_activity'
-		  . " WHERE query ~ 'gpt_count_tokens' AND state = 'active' AND pid <> pg_backend_pid()");
-	return;
-}
-
 my ($err, $out);
 
 # Handshake.
@@ -75,7 +67,7 @@ for my $refusal (
 	# No welcome at all.
 	my $query = start_query($node, $call);
 	my $socket = accept_backend();
-	cancel_call();
+	cancel_queries($node, '%gpt_count_tokens%');
 	like((finish_query($query))[2], qr/ERROR:  57014/, 'handshake: interruptible');
 }
 
@@ -175,7 +167,7 @@ for my $break (
 	my $query = start_query($node, $call, $call);
 	my $socket = welcome(accept_backend());
 	my (undef, $id) = take($socket);
-	cancel_call();
+	cancel_queries($node, '%gpt_count_tokens%');
 	my ($type, $canceled) = take($socket);
 
 	is("$type $canceled", "$type{CANCEL} $id", 'cancel: a message');

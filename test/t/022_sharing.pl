@@ -71,9 +71,7 @@ my $query = start_query($node, 'SET gpt2.batch_rows = 1',
 	"$select WHERE id <> 1801 OR pg_advisory_lock(1)::text = ''");
 ok(poll_sql($node, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"),
 	'a SELECT has done 60 % ...');
-$node->safe_psql('postgres',
-	"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%string_agg(gpt_generate%'"
-	  . ' AND pid <> pg_backend_pid()');
+cancel_queries($node, '%string_agg(gpt_generate%');
 like((finish_query($query))[2], qr/57014/, '... when it is cancelled');
 is(used('calls') - $before, 1800, 'its calls are counted');
 my $hits = used('result_hits');

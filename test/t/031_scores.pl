@@ -50,9 +50,7 @@ note(sprintf 'a loss of %d letters took %.2f s', 150 * 17, time - $started);
 	is($node->safe_psql('postgres',
 			'SELECT DISTINCT model, state, generated_tokens, max_len FROM gpt_stat_requests'),
 		'windows|prefill|0|0', 'cancel: seen');
-	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%50000%'"
-		  . " AND state = 'active' AND pid <> pg_backend_pid()");
+	cancel_queries($node, '%50000%');
 	my $canceled = time;
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014: canceling statement due to user request/, 'cancel: 57014');

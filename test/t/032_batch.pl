@@ -143,9 +143,7 @@ my $many = 'SELECT live_sequences >= 8 FROM gpt_engine_counters()';
 my $query = start_query($node, $slow);
 ok(poll_sql($node, $many), 'a query has many sequences in the engine');
 my $started = time;
-$node->safe_psql('postgres',
-	"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%generate_series(1, 200)%'"
-	  . ' AND pid <> pg_backend_pid()');
+cancel_queries($node, '%generate_series(1, 200)%');
 my ($status, undef, $err) = finish_query($query);
 elapsed_ok($started, 0.25, 'it is cancelled');
 like($err, qr/57014/, 'with 57014');
@@ -166,8 +164,7 @@ my $session = open_session($node);
 ask($session, "BEGIN; DECLARE c CURSOR FOR $slow;");
 ask_only($session, 'FETCH 20 FROM c;');
 ok(poll_sql($node, $many), 'a cursor has many sequences in the engine');
-$node->safe_psql('postgres',
-	"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'FETCH 20%'");
+cancel_queries($node, 'FETCH 20%');
 like(hear($session), qr/57014/, 'its FETCH is cancelled');
 ok(idle_engine($node), 'nothing of it is left');
 ask($session, 'ROLLBACK; BEGIN; DECLARE c CURSOR FOR ' . $slow =~ s/2000/20/r . ';');

@@ -139,8 +139,7 @@ sub kill_engine
 
 	return poll_until(
 		sub {
-			return 1 unless $query->{run}->pumpable;
-			$query->{run}->pump_nb;
+			return 1 unless is_running($query);
 			return sql('SELECT live_sequences > 0 FROM gpt_engine_counters()') eq 't'
 			  && kill 'KILL', engines_of($node);
 		});
@@ -220,8 +219,7 @@ END
 	ask($other, 'SELECT pg_advisory_unlock(150), pg_advisory_lock(290);');
 	$query = start_query($node, "$slow, batch_size => 2, time_limit => '300 ms')");
 	poll_until(sub {
-		$query->{run}->pump_nb if $query->{run}->pumpable;
-		return !$query->{run}->pumpable || sql("SELECT count(*) = 1 FROM pg_stat_activity
+		return !is_running($query) || sql("SELECT count(*) = 1 FROM pg_stat_activity
 			WHERE query LIKE 'CALL%' AND now() - query_start > '1 s'") eq 't';
 	});
 	end_session($other);
@@ -255,7 +253,7 @@ make_docs(300);
 	delete local $ENV{PGUSER};
 	ok(poll_sql($node, 'SELECT count(summary) > 0 FROM docs'), 'it is committed before it is full');
 	is(sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL%'"), 1, 'and goes on');
-	sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL%'});
+	cancel_queries($node, 'CALL%');
 	finish_query($query);
 	is(sql("SELECT count(*) FROM docs WHERE summary IS NOT NULL AND NOT $right"), 0, 'all is right');
 	sql('DROP OWNED BY throttled; DROP ROLE throttled');

@@ -57,9 +57,8 @@ for my $round (1 .. 10 * KILLS)
 
 	poll_until(
 		sub {
-			$_->{run}->pump_nb for grep { $_->{run}->pumpable } @queries;
 			return (answers($gate ? $standing : $pids) || '') =~ /\d/
-			  || !grep { $_->{run}->pumpable } @queries;
+			  || !grep { is_running($_) } @queries;
 		});
 	select(undef, undef, undef, rand(0.3)) unless $gate;
 	my @found = split /\n/, answers($pids) || '';

@@ -80,8 +80,7 @@ my $endless = search(5000, 4);
 	ok(wait_generating($node), 'cancel: searching');
 	ok(poll_sql($node, "SELECT count(*) = 4 AND count(DISTINCT generated_tokens) = 1
 		FROM gpt_stat_requests WHERE state = 'decode'"), 'a row for each beam, of equal length');
-	$node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-		WHERE query LIKE '%5000%' AND state = 'active' AND pid <> pg_backend_pid()");
+	cancel_queries($node, '%5000%');
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014: canceling statement due to user request/, 'cancel: 57014');
 	is($out, $right, 'cancel: the next search in the same session');

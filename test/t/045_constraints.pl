@@ -63,8 +63,7 @@ sub failure
 		      options => '{"regex": "[a-z]{900}( [a-z]{900}){3}"}'); END LOOP; END $$});
 
 	ok(wait_generating($node), 'a long text: generating');
-	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO %'");
+	cancel_queries($node, 'DO %');
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/57014/, 'a long text: cancelled');
 	ok(idle_engine($node), 'a long text: nothing is left of it');

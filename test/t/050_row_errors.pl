@@ -127,9 +127,7 @@ raises('statement_timeout', qr/ERROR:  57014/, 'SET statement_timeout = 100', en
 	my $query = start_query($node, endless_sql());
 
 	ok(wait_generating($node), 'cancel: generating');
-	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%7000%'"
-		  . " AND pid <> pg_backend_pid()");
+	cancel_queries($node, '%7000%');
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014/, 'cancel: raised');
 }

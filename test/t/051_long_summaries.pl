@@ -65,9 +65,7 @@ for my $after (0, 1, 5, 20)
 
 	ok(wait_generating($node), 'cancel: at work');
 	poll_sql($node, "SELECT sequences > $after FROM gpt_stat_usage");
-	$node->safe_psql('postgres',
-		"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%50000%'"
-		  . ' AND pid <> pg_backend_pid()');
+	cancel_queries($node, '%50000%');
 	my $canceled = time;
 	my ($rc, $out, $err) = finish_query($query);
 	like($err, qr/ERROR:  57014/, 'cancel: 57014');

@@ -56,13 +56,6 @@ sub start_call
 	return start_query($node, 'SELECT pg_backend_pid()', $call{$kind} =~ s/NAME/$name/r);
 }
 
-sub is_running
-{
-	my ($query) = @_;
-	$query->{run}->pump_nb if $query->{run}->pumpable;
-	return $query->{run}->pumpable;
-}
-
 # Until something is so, or the query has ended.
 sub wait_for
 {

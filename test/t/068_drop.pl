@@ -138,8 +138,7 @@ is(sql('SELECT supervisor_pid FROM gpt_info()'), '', 'which was not started for 
 my $text = sql(slow_sql(400));
 my $query = start_query($node, slow_sql(400));
 poll_until(sub {
-	$query->{run}->pump_nb if $query->{run}->pumpable;
-	return !$query->{run}->pumpable || sql('SELECT live_sequences > 0 FROM gpt_engine_counters()') eq 't';
+	return !is_running($query) || sql('SELECT live_sequences > 0 FROM gpt_engine_counters()') eq 't';
 }, undef, 0.001);
 sql(drop('slow'));
 ok(!-e "$models/slow", 'dropped while it answers');
@@ -253,7 +252,7 @@ works('ann', train('big', 2), 'a model');
 append_to_file("$models/big/$_", '') for 1 .. FILES;
 my @before = glob "$models/big/*";
 $query = start_query($node, 'SELECT pg_backend_pid()', drop('big'));
-poll_until(sub { gone($models) || !$query->{run}->pumpable || ($query->{run}->pump_nb, 0)[1] }, undef, 0.001);
+poll_until(sub { gone($models) || !is_running($query) }, undef, 0.001);
 kill 'KILL', $query->{out} if $query->{out} =~ /^\d+$/;
 ($rc) = finish_query($query);
 ok(poll_until(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }), 'the server is back');

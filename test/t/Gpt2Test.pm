@@ -16,7 +16,7 @@ use Time::HiRes qw(time);
 
 our @EXPORT = qw(SLACK new_server add_slow_model poll_until poll_sql elapsed_ok
   engine_pid supervisor_pid engines_of children_of server_processes process_exists engine_program
-  start_query finish_query kill_query open_session ask ask_only hear
+  start_query finish_query is_running cancel_queries kill_query open_session ask ask_only hear
   idle_engine wait_generating slow_sql endless_sql start_generating finish_generating
   stands_at_lock
   largest_difference forced_parallel);
@@ -250,6 +250,23 @@ sub finish_query
 	$query->{run}->finish;
 	chomp(my $out = $query->{out});
 	return ($query->{run}->result(0), $out, $query->{err});
+}
+
+# False once it has ended: nobody else reads what it says.
+sub is_running
+{
+	my ($query) = @_;
+	$query->{run}->pump_nb if $query->{run}->pumpable;
+	return $query->{run}->pumpable;
+}
+
+# Those of other sessions that are at work on what is LIKE a pattern.
+sub cancel_queries
+{
+	my ($node, $pattern) = @_;
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(pid) FROM pg_stat_activity'
+		  . " WHERE query LIKE '$pattern' AND state = 'active' AND pid <> pg_backend_pid()");
+	return;
 }
 
 # A query that is at work until finish_generating tells it by a file: it asks for the text that a SELECT
